@@ -1,0 +1,124 @@
+"""Every failure that a user can cause or fix: one tree, each with a code, an exit status and a hint."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class VidctlError(Exception):
+    """What went wrong in one sentence, and what to do about it.
+
+    `code` is from a closed, lower-case list and `exit_status` is the process exit status; both are documented in
+    the README and stable.  `job_id` and `endpoint` name what may still be running, and be paid for.
+    """
+
+    code: ClassVar[str] = "failure"
+    exit_status: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        endpoint: str | None = None,
+        job_id: str | None = None,
+        status: int | str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.endpoint = endpoint
+        self.job_id = job_id
+        self.status = status
+
+    def to_json(self) -> dict[str, Any]:
+        """The flat object that `--json` prints on stderr; keys without a value are left out."""
+        known = {
+            "error": self.message,
+            "code": self.code,
+            "hint": self.hint,
+            "endpoint": self.endpoint,
+            "job_id": self.job_id,
+            "status": self.status,
+        }
+        return {key: value for key, value in known.items() if value is not None}
+
+
+class UsageError(VidctlError):
+    """The command line asks for something that cannot be."""
+
+    code = "usage_error"
+    exit_status = 2
+
+
+class SpecError(VidctlError):
+    """A spec in configs/ is wrong; the message holds every mistake with file:line:column."""
+
+    code = "spec_error"
+    exit_status = 2
+
+
+class MediaError(VidctlError):
+    """A picture cannot be found, read or sent."""
+
+    code = "media_error"
+
+
+class ApiError(VidctlError):
+    """RunPod answered with an error, or with something that is not an answer."""
+
+    code = "api_error"
+
+
+class NetworkError(VidctlError):
+    """RunPod could not be reached, or the connection broke."""
+
+    code = "network_error"
+
+
+class AuthError(VidctlError):
+    """The key is missing, wrong, or may not do this."""
+
+    code = "auth_error"
+    exit_status = 4
+
+
+class NotDeployed(VidctlError):
+    """The endpoint does not exist (yet, or any more)."""
+
+    code = "not_deployed"
+    exit_status = 5
+
+
+class JobFailed(VidctlError):
+    """The job ended FAILED, TIMED_OUT or CANCELLED on the worker's side; `status` says which."""
+
+    code = "job_failed"
+    exit_status = 3
+
+
+class TimedOut(VidctlError):
+    """Waiting took longer than asked."""
+
+    code = "timed_out"
+    exit_status = 6
+
+
+class PartialFailure(VidctlError):
+    """Some of many things failed; the others' results were delivered."""
+
+    code = "partial"
+    exit_status = 9
+
+
+class Interrupted(VidctlError):
+    """Ctrl-C."""
+
+    code = "interrupted"
+    exit_status = 130
+
+
+class RuntimeUnavailable(VidctlError):
+    """The local runtime cannot start, or a worker's environment cannot be made."""
+
+    code = "local_runtime_error"

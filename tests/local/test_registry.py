@@ -1,0 +1,221 @@
+"""The registry keeps what was saved and says who must hear of a change."""
+
+import sqlite3
+import threading
+from dataclasses import replace
+
+import pytest
+
+from vidctl.local.records import EndpointRecord, TemplateRecord
+from vidctl.local.registry import Registry, RegistryAuthRecord, RegistryError
+
+
+@pytest.fixture
+def registry(tmp_path):
+    registry = Registry(tmp_path / "runtime.db")
+    yield registry
+    registry.close()
+
+
+@pytest.fixture
+def changes(registry):
+    """The endpoint ids that were told to whoever runs the workers."""
+    told = []
+    registry.on_change = told.append
+    return told
+
+
+@pytest.fixture
+def template(registry):
+    return registry.save_template(TemplateRecord(id="", name="yolo", image_name="yolo:1", env={"MODEL": "a.pt"}))
+
+
+@pytest.fixture
+def endpoint(registry, template):
+    return registry.save_endpoint(EndpointRecord(id="", name="yolo", template_id=template.id, gpu_ids="ADA_24"))
+
+
+def test_ids_look_like_runpods(endpoint, template):
+    """Templates get 10 and endpoints 14 lower-case letters and digits."""
+    assert (10, 14) == (len(template.id), len(endpoint.id))
+    assert all(c.isascii() and c.isalnum() and c == c.lower() for c in template.id + endpoint.id)
+
+
+def test_records_outlive_the_process(tmp_path, registry, endpoint, template):
+    """A second registry on the same file reads what the first one saved."""
+    second = Registry(tmp_path / "runtime.db")
+
+    assert (endpoint,) == second.endpoints()
+    assert (template,) == second.templates()
+
+
+def test_a_row_of_an_older_vidctl_is_read(tmp_path, registry):
+    """Fields that an old row does not have get their defaults; fields that nobody knows any more are left out."""
+    with sqlite3.connect(tmp_path / "runtime.db") as old:
+        old.execute(
+            "INSERT INTO templates VALUES (?, ?, ?)",
+            ("t1", "old", '{"id": "t1", "name": "old", "image_name": "x", "gone": 1}'),
+        )
+
+    assert TemplateRecord(id="t1", name="old", image_name="x") == registry.template("t1")
+
+
+def test_what_is_not_there_is_none(registry):
+    assert (None, None, None, None) == (
+        registry.endpoint("nope"),
+        registry.template("nope"),
+        registry.template_named("nope"),
+        registry.registry_auth("nope"),
+    )
+
+
+def test_records_are_listed_oldest_first(registry, template):
+    """Saving again does not move a record to the end."""
+    first, second = (
+        registry.save_endpoint(EndpointRecord(id="", name=name, template_id=template.id)) for name in ("b", "a")
+    )
+    registry.save_endpoint(replace(first, workers_max=9))
+
+    assert [first.id, second.id] == [endpoint.id for endpoint in registry.endpoints()]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gpu_ids": "AMPERE_48"},
+        {"gpu_count": 2},
+        {"locations": "EU-RO-1"},
+        {"network_volume_id": "vol1"},
+        {"allowed_cuda_versions": "12.8"},
+        {"flash_boot_type": "FLASHBOOT"},
+    ],
+)
+def test_a_change_in_what_workers_are_made_of_is_a_new_version(registry, endpoint, changes, change):
+    saved = registry.save_endpoint(replace(endpoint, **change))
+
+    assert replace(endpoint, **change, version=endpoint.version + 1) == saved
+    assert [endpoint.id] == changes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"workers_min": 1},
+        {"workers_max": 9},
+        {"idle_timeout_s": 60},
+        {"execution_timeout_ms": 1},
+        {"scaler_type": "REQUEST_COUNT", "scaler_value": 1},
+    ],
+)
+def test_scaling_keeps_the_version(registry, endpoint, changes, change):
+    """The workers that run go on; whoever runs them hears of the new numbers."""
+    saved = registry.save_endpoint(replace(endpoint, **change))
+
+    assert replace(endpoint, **change) == saved == registry.endpoint(endpoint.id)
+    assert [endpoint.id] == changes
+
+
+def test_saving_the_same_changes_nothing(registry, endpoint, template, changes):
+    assert (endpoint, template) == (registry.save_endpoint(endpoint), registry.save_template(template))
+    assert [] == changes
+
+
+def test_another_template_is_a_new_version(registry, endpoint, changes):
+    other = registry.save_template(TemplateRecord(id="", name="other", image_name="yolo:1"))
+
+    assert endpoint.version + 1 == registry.save_endpoint(replace(endpoint, template_id=other.id)).version
+    assert [endpoint.id] == changes
+
+
+def test_a_changed_template_replaces_the_workers_of_its_endpoints_only(registry, endpoint, template, changes):
+    other = registry.save_template(TemplateRecord(id="", name="other", image_name="yolo:1"))
+    bystander = registry.save_endpoint(EndpointRecord(id="", name="bystander", template_id=other.id))
+    changes.clear()
+    registry.save_template(replace(template, env={"MODEL": "b.pt"}))
+
+    assert [endpoint.id] == changes
+    assert endpoint.version + 1 == registry.endpoint(endpoint.id).version
+    assert bystander == registry.endpoint(bystander.id)
+
+
+def test_a_renamed_template_replaces_no_worker(registry, endpoint, template):
+    registry.save_template(replace(template, name="renamed", readme="words"))
+
+    assert endpoint == registry.endpoint(endpoint.id)
+    assert (None, template.id) == (registry.template_named("yolo"), registry.template_named("renamed").id)
+
+
+def test_the_version_is_not_the_callers_to_say(registry, endpoint):
+    """A reader who echoes an old version and creation time cannot turn the clock back."""
+    registry.save_endpoint(replace(endpoint, gpu_count=2))
+    saved = registry.save_endpoint(replace(endpoint, gpu_count=4, version=0, created_at="never"))
+
+    assert (2, endpoint.created_at) == (saved.version, saved.created_at)
+
+
+def test_template_names_are_unique(registry, template):
+    other = registry.save_template(TemplateRecord(id="", name="other", image_name="x"))
+
+    with pytest.raises(RegistryError, match="unique"):
+        registry.save_template(TemplateRecord(id="", name="yolo", image_name="x"))
+    with pytest.raises(RegistryError, match="unique"):
+        registry.save_template(replace(other, name="yolo"))
+    assert (template, other) == registry.templates()
+
+
+def test_an_endpoint_needs_its_template(registry, changes):
+    with pytest.raises(RegistryError, match="not found"):
+        registry.save_endpoint(EndpointRecord(id="", name="yolo", template_id="nope"))
+    assert ((), []) == (registry.endpoints(), changes)
+
+
+def test_a_template_in_use_stays(registry, endpoint, template):
+    with pytest.raises(RegistryError, match="in use"):
+        registry.delete_template(template.name)
+    registry.delete_endpoint(endpoint.id)
+    registry.delete_template(template.name)
+
+    assert ((), ()) == (registry.endpoints(), registry.templates())
+
+
+def test_a_deleted_endpoint_is_told_once(registry, endpoint, changes):
+    registry.delete_endpoint(endpoint.id)
+    registry.delete_endpoint(endpoint.id)
+
+    assert [endpoint.id] == changes
+
+
+def test_registry_logins_are_kept_and_replaced(registry):
+    login = registry.save_registry_auth(RegistryAuthRecord(id="", name="ghcr", username="me", password="hush"))
+    changed = registry.save_registry_auth(replace(login, password="hush2"))
+
+    assert (changed,) == registry.registry_auths()
+    assert changed == registry.registry_auth(login.id)
+    registry.delete_registry_auth(login.id)
+    assert () == registry.registry_auths()
+
+
+def test_no_secret_is_in_a_repr():
+    login = RegistryAuthRecord(id="1", name="ghcr", username="me", password="hush")
+
+    assert "hush" not in repr(login)
+
+
+def test_two_threads_cannot_take_the_same_name(registry):
+    """Of eight savers at once, one gets the name."""
+    refused = []
+
+    def save(number):
+        try:
+            registry.save_template(TemplateRecord(id="", name="yolo", image_name=str(number)))
+        except RegistryError:
+            refused.append(number)
+
+    threads = [threading.Thread(target=save, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (7, 1) == (len(refused), len(registry.templates()))

@@ -1,0 +1,211 @@
+"""Ask one worker one thing, or many things with a window of jobs in flight.
+
+A job's id is in the journal before anyone waits; whatever is out when the caller gives up is cancelled, and said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
+from threading import Event, Lock
+from typing import Any, Generic, TypeVar
+
+from vidctl.errors import Interrupted, JobFailed, TimedOut, VidctlError
+from vidctl.journal import Journal
+from vidctl.runpod.jobs import Health, Job, Jobs
+
+_FIRST_POLL_S = 0.03
+_SLOWEST_POLL_S = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Request(Generic[T]):
+    """One job to be sent: `what` names it for people, `subject` is the caller's own."""
+
+    payload: Mapping[str, Any]
+    what: str
+    subject: T
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """A finished job, or why there is none."""
+
+    request: Request[T]
+    job: Job | None = None
+    error: VidctlError | None = None
+
+
+class Invoker:
+    """Sends jobs to one endpoint and waits for them; collaborators come from outside."""
+
+    def __init__(self, jobs: Jobs, endpoint_id: str, *, target: str, journal: Journal) -> None:
+        self.endpoint_id = endpoint_id
+        self._jobs = jobs
+        self._target = target
+        self._journal = journal
+        self._stop = Event()
+        self._lock = Lock()
+        self._out: set[str] = set()
+        self._cancelled: list[str] = []
+        self._left_running: list[str] = []
+
+    def ask(
+        self,
+        request: Request[T],
+        *,
+        timeout_s: float,
+        waiting: Callable[[Job, Health | None], None] | None = None,
+    ) -> Job:
+        """Send one job and wait until it is COMPLETED.
+
+        Raises JobFailed if it ends otherwise and TimedOut after `timeout_s`, when the job is cancelled.
+        """
+        return self._finish(request, timeout_s, waiting)
+
+    def ask_many(self, requests: Iterable[Request[T]], *, window: int, timeout_s: float) -> Iterator[Answer[T]]:
+        """Yield an answer for each request, in their order, with at most `window` jobs in flight.
+
+        `requests` is read only as fast as answers are taken.  Closing the iterator cancels what is out.
+        """
+        pool = ThreadPoolExecutor(window, thread_name_prefix="vidctl-job")
+        source, pending = iter(requests), deque[tuple[Request[T], Future[Job]]]()
+        is_more = True
+        try:
+            while pending or is_more:
+                while is_more and _has_room(pending, window):
+                    request = next(source, None)
+                    if request is None:
+                        is_more = False
+                    else:
+                        pending.append((request, pool.submit(self._finish, request, timeout_s, None)))
+                while pending and pending[0][1].done():
+                    yield _answer(*pending.popleft())
+                if pending and not (is_more and _has_room(pending, window)):
+                    wait_for([future for _, future in pending if not future.done()], return_when="FIRST_COMPLETED")
+        finally:
+            self.cancel_all()
+            pool.shutdown(wait=True, cancel_futures=True)
+            self.cancel_all()  # what was being sent in that moment
+
+    def interrupt(self) -> Interrupted:
+        """Cancel what is out; return the error that says so."""
+        self.cancel_all()
+        parts = []
+        if self._cancelled:
+            parts.append(f"cancelled {_count(self._cancelled)}")
+        if self._left_running:
+            parts.append(f"could not cancel {_count(self._left_running)}, which may still run")
+        ids = self._left_running or self._cancelled
+        return Interrupted(
+            f"interrupted; {' and '.join(parts) or 'no job is left running'}",
+            endpoint=self.endpoint_id,
+            job_id=ids[0] if ids else None,
+        )
+
+    def cancel_all(self) -> None:
+        """Cancel every job that is out, and let the threads that wait for them go."""
+        self._stop.set()
+        with self._lock:
+            out, self._out = sorted(self._out), set()
+        for job_id in out:
+            (self._cancelled if self._cancel(job_id) else self._left_running).append(job_id)
+
+    def _finish(
+        self,
+        request: Request[T],
+        timeout_s: float,
+        waiting: Callable[[Job, Health | None], None] | None,
+    ) -> Job:
+        if self._stop.is_set():
+            raise Interrupted("interrupted before it was sent")
+        job_id = self._jobs.run(self.endpoint_id, request.payload)
+        with self._lock:
+            self._out.add(job_id)
+        self._journal.sent(job_id, endpoint_id=self.endpoint_id, target=self._target, what=request.what)
+        try:
+            job = self._wait(job_id, timeout_s, waiting)
+        except JobFailed:
+            self._settled(job_id, "GONE")
+            raise
+        self._settled(job_id, job.status, job)
+        if job.status != "COMPLETED":
+            raise _failed(job, self.endpoint_id)
+        return job
+
+    def _wait(self, job_id: str, timeout_s: float, waiting: Callable[[Job, Health | None], None] | None) -> Job:
+        deadline, pause_s = time.monotonic() + timeout_s, _FIRST_POLL_S
+        while True:
+            if self._stop.wait(max(0.0, min(pause_s, deadline - time.monotonic()))):
+                raise Interrupted("interrupted", endpoint=self.endpoint_id, job_id=job_id)
+            job = self._jobs.status(self.endpoint_id, job_id)
+            if job.is_final:
+                return job
+            if time.monotonic() >= deadline:
+                raise self._too_late(job, timeout_s)
+            if waiting is not None:
+                waiting(job, self._jobs.health(self.endpoint_id) if job.status == "IN_QUEUE" else None)
+            pause_s = min(pause_s * 1.5, _SLOWEST_POLL_S)
+
+    def _too_late(self, job: Job, timeout_s: float) -> TimedOut:
+        is_cancelled = self._cancel(job.id)
+        with self._lock:
+            self._out.discard(job.id)
+        return TimedOut(
+            f"job {job.id} was not done after {timeout_s:g} s (it was {job.status}); "
+            + ("it is cancelled" if is_cancelled else "it could not be cancelled and may still run"),
+            hint="give it longer with --timeout; a cold worker needs time to start",
+            endpoint=self.endpoint_id,
+            job_id=job.id,
+            status=job.status,
+        )
+
+    def _cancel(self, job_id: str) -> bool:
+        """Cancel one job; if RunPod cannot be told, the journal goes on holding it as one that is out."""
+        try:
+            self._jobs.cancel(self.endpoint_id, job_id)
+        except VidctlError:
+            return False
+        self._journal.ended(job_id, status="CANCELLED")
+        return True
+
+    def _settled(self, job_id: str, status: str, job: Job | None = None) -> None:
+        with self._lock:
+            self._out.discard(job_id)
+        self._journal.ended(
+            job_id,
+            status=status,
+            delay_ms=job.delay_ms if job else None,
+            execution_ms=job.execution_ms if job else None,
+        )
+
+
+def _has_room(pending: Collection[tuple[object, Future[Job]]], window: int) -> bool:
+    """Answers that wait for an earlier one take memory, so they are bounded too."""
+    return len(pending) < 4 * window and sum(not future.done() for _, future in pending) < window
+
+
+def _count(ids: list[str]) -> str:
+    return f"{len(ids)} job{'s' * (len(ids) > 1)} ({', '.join(ids[:3])}{', …' * (len(ids) > 3)})"
+
+
+def _answer(request: Request[T], future: Future[Job]) -> Answer[T]:
+    error = future.exception()
+    if error is None:
+        return Answer(request, job=future.result())
+    if isinstance(error, VidctlError):
+        return Answer(request, error=error)
+    raise error
+
+
+def _failed(job: Job, endpoint_id: str) -> JobFailed:
+    why = job.error or {"CANCELLED": "it was cancelled", "TIMED_OUT": "it ran longer than its time limit"}.get(
+        job.status, "the worker gave no reason"
+    )
+    return JobFailed(why, endpoint=endpoint_id, job_id=job.id, status=job.status)

@@ -1,0 +1,106 @@
+"""What was deployed and which jobs are out, in `.vidctl/journal.db`: losing it loses history, never correctness."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidctl.errors import VidctlError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS deployments (
+    at REAL NOT NULL, spec TEXT NOT NULL, target TEXT NOT NULL, endpoint_id TEXT NOT NULL, template_id TEXT NOT NULL,
+    image TEXT NOT NULL, changes INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, endpoint_id TEXT NOT NULL, target TEXT NOT NULL, what TEXT NOT NULL,
+    submitted_at REAL NOT NULL, status TEXT NOT NULL, delay_ms INTEGER, execution_ms INTEGER
+);
+CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (submitted_at);
+"""
+
+
+@dataclass(frozen=True)
+class JobEntry:
+    """One job that vidctl sent: `status` is the last that vidctl saw, IN_QUEUE from the moment it was sent."""
+
+    id: str
+    endpoint_id: str
+    target: str
+    what: str
+    submitted_at: float
+    status: str
+    delay_ms: int | None = None
+    execution_ms: int | None = None
+
+
+class Journal:
+    """One project's journal; opened at first use, safe to use in threads and by many vidctls at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def deployed(self, *, spec: str, target: str, endpoint_id: str, template_id: str, image: str, changes: int) -> None:
+        """Record one finished deploy."""
+        row = (time.time(), spec, target, endpoint_id, template_id, image, changes)
+        with self._open() as database:
+            database.execute("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def sent(self, job_id: str, *, endpoint_id: str, target: str, what: str) -> None:
+        """Record a job the moment its id is known, before anyone waits for it."""
+        row = (job_id, endpoint_id, target, what, time.time())
+        with self._open() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO jobs (id, endpoint_id, target, what, submitted_at, status)"
+                " VALUES (?, ?, ?, ?, ?, 'IN_QUEUE')",
+                row,
+            )
+
+    def ended(self, job_id: str, *, status: str, delay_ms: int | None = None, execution_ms: int | None = None) -> None:
+        """Record how a job ended."""
+        with self._open() as database:
+            database.execute(
+                "UPDATE jobs SET status = ?, delay_ms = ?, execution_ms = ? WHERE id = ?",
+                (status, delay_ms, execution_ms, job_id),
+            )
+
+    def jobs(self, *, limit: int = 20) -> list[JobEntry]:
+        """The newest jobs first; none in a project that never sent one."""
+        if not self._path.exists():
+            return []
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT id, endpoint_id, target, what, submitted_at, status, delay_ms, execution_ms"
+                " FROM jobs ORDER BY submitted_at DESC, rowid DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [JobEntry(*row) for row in rows]
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._prepare_folder()
+            database = sqlite3.connect(self._path, timeout=30)
+            try:
+                self._path.chmod(0o600)
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = NORMAL")
+                database.executescript(_SCHEMA)
+                with database:
+                    yield database
+            finally:
+                database.close()
+        except (sqlite3.Error, OSError) as error:
+            raise VidctlError(
+                f"{self._path}: the journal cannot be used: {error}",
+                hint="free some disk space; a broken journal can be deleted: it holds history only",
+            ) from error
+
+    def _prepare_folder(self) -> None:
+        if not self._path.parent.exists():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            (self._path.parent / ".gitignore").write_text("*\n")

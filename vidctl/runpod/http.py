@@ -1,0 +1,196 @@
+"""The one place that speaks HTTP: what is sent again, what never is, and what each failure is called.
+
+A request that changes something may have been accepted although its answer was lost, and a job that runs twice is paid
+twice.  So a write is sent again only when it cannot have been accepted: no connection was made, or RunPod said 429.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+from vidctl import __version__
+from vidctl.errors import ApiError, AuthError, MediaError, NetworkError, NotDeployed, VidctlError
+
+_TIMEOUT_S = (10, 60)  # to connect, between two bytes
+_MAX_PICTURE_BYTES = 200 * 1024 * 1024
+
+_BACKOFF: Mapping[str, Any] = {"backoff_factor": 0.3, "backoff_jitter": 0.3, "backoff_max": 10, "retry_after_max": 30}
+_READS = Retry(
+    total=5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None, raise_on_status=False, **_BACKOFF
+)
+_WRITES = Retry(
+    total=5,
+    connect=4,
+    read=0,
+    other=0,
+    status_forcelist=(429,),
+    allowed_methods=None,
+    raise_on_status=False,
+    **_BACKOFF,
+)
+
+
+class Http:
+    """JSON over HTTP with one key, which travels in the Authorization header and nowhere else.  Safe to use in threads."""
+
+    def __init__(self, api_key: str) -> None:
+        self._reads = _session(_READS, api_key)
+        self._writes = _session(_WRITES, api_key)
+
+    def read(self, method: str, url: str, *, body: Any = None) -> Any:
+        """Ask for something; sent again on 429, 5xx and a broken connection."""
+        return self._exchange(self._reads, method, url, body)
+
+    def write(self, method: str, url: str, *, body: Any = None) -> Any:
+        """Change something; raise NetworkError, and do not try again, when the answer was lost."""
+        return self._exchange(self._writes, method, url, body)
+
+    def _exchange(self, session: requests.Session, method: str, url: str, body: Any) -> Any:
+        try:
+            response = session.request(
+                method, url, json=body, timeout=_TIMEOUT_S, allow_redirects=False, proxies=_proxies(url)
+            )
+        except (requests.RequestException, UnicodeError, ValueError) as error:
+            raise _unreachable(url, error) from error
+        if not response.ok or response.is_redirect:
+            raise _refusal(response)
+        return _json(response)
+
+
+def download(url: str) -> bytes:
+    """The bytes behind a picture's URL, fetched without RunPod's key; raise MediaError."""
+    try:
+        with requests.get(url, timeout=_TIMEOUT_S, stream=True, headers={"User-Agent": _user_agent()}) as response:
+            if not response.ok:
+                raise MediaError(f"{url}: the server answered {response.status_code}")
+            return _bounded(response, url)
+    except (requests.RequestException, UnicodeError, ValueError) as error:
+        raise MediaError(f"{url}: cannot be downloaded: {_cause(error)}") from error
+
+
+def _bounded(response: requests.Response, url: str) -> bytes:
+    data = bytearray()
+    for chunk in response.iter_content(1 << 16):
+        data += chunk
+        if len(data) > _MAX_PICTURE_BYTES:
+            raise MediaError(f"{url}: is over {_MAX_PICTURE_BYTES >> 20} MB")
+    return bytes(data)
+
+
+def _session(retry: Retry, api_key: str) -> requests.Session:
+    session = requests.Session()
+    adapter = HTTPAdapter(max_retries=retry, pool_maxsize=32)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    session.auth = _Bearer(api_key)
+    session.headers["User-Agent"] = _user_agent()
+    return session
+
+
+class _Bearer(requests.auth.AuthBase):
+    """An explicit auth object, so that requests does not look for another key in ~/.netrc."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._api_key}"
+        return request
+
+
+def _proxies(url: str) -> dict[str, str] | None:
+    """A proxy of the environment's must not be asked for this machine's own addresses."""
+    host = urlsplit(url).hostname or ""
+    return {"no_proxy": host} if host in ("localhost", "127.0.0.1", "::1") else None
+
+
+def _user_agent() -> str:
+    return f"vidctl/{__version__}"
+
+
+def _json(response: requests.Response) -> Any:
+    if not response.content:
+        return None
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(
+            f"{_host(response.url)} answered {response.status_code} with something that is not JSON",
+            hint="a proxy may stand between; check RUNPOD_API_BASE_URL and RUNPOD_ENDPOINT_BASE_URL",
+            status=response.status_code,
+        ) from error
+
+
+def _refusal(response: requests.Response) -> VidctlError:
+    host, status, said = _host(response.url), response.status_code, _said(response)
+    match status:
+        case 401 | 403:
+            return AuthError(
+                f"{host} refused the key ({status}{said})",
+                hint="check RUNPOD_API_KEY: it may be wrong, revoked, or without access to this endpoint",
+                status=status,
+            )
+        case 404:
+            return NotDeployed(f"{host} does not know {urlsplit(response.url).path}{said}", status=status)
+        case 410:
+            return ApiError(f"{host} says that this API was retired (410)", hint="upgrade vidctl", status=status)
+        case 429:
+            return ApiError(f"{host} asks to slow down (429)", hint="wait a while and try again", status=status)
+        case _:
+            return ApiError(f"{host} answered {status}{said}", status=status)
+
+
+def _said(response: requests.Response) -> str:
+    """The server's own sentence, when it gave one; RunPod documents no shape for it."""
+    try:
+        body = json.loads(response.content)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(body, dict):
+        return ""
+    words = next((body[key] for key in ("error", "message", "detail", "title") if isinstance(body.get(key), str)), "")
+    return f": {one_line(words)}" if words else ""
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """Foreign text made fit for a terminal: printable, on one line, not endless."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def _unreachable(url: str, error: Exception) -> NetworkError:
+    return NetworkError(f"{_host(url)}: {_cause(error)}", hint="check the network and the base URLs")
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason in words; the outer ones repeat URLs and object addresses."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    text = str(error)
+    for sign, words in _CAUSES.items():
+        if sign in text:
+            return words
+    return "the connection failed"
+
+
+_CAUSES = {
+    "Connection refused": "connection refused",
+    "NameResolution": "no such host",
+    "Failed to resolve": "no such host",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate cannot be verified",
+    "Connection reset": "the connection was reset before an answer came",
+    "RemoteDisconnected": "the connection was closed before an answer came",
+    "IncompleteRead": "the connection was closed in the middle of the answer",
+    "timed out": "no answer in time",
+}
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc or url

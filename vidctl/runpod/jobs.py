@@ -1,0 +1,162 @@
+"""RunPod's job API: `/run`, `/status`, `/cancel`, `/health` (RunPod docs, serverless/endpoints/operation-reference)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from vidctl.errors import ApiError, JobFailed, NetworkError, NotDeployed, VidctlError
+from vidctl.runpod.http import Http, one_line
+
+_FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
+_STATES = _FINAL | {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}  # RUNNING: documented, never captured
+
+MAX_REQUEST_BYTES = 10 * 1024 * 1024  # of a /run body, RunPod docs, serverless/endpoints/send-requests
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `/status` says: times in milliseconds, None while unknown."""
+
+    id: str
+    status: str
+    output: Any = None
+    error: str | None = None
+    delay_ms: int | None = None
+    execution_ms: int | None = None
+    worker_id: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in _FINAL
+
+
+@dataclass(frozen=True)
+class Health:
+    """How many workers are in each state, and how many jobs wait."""
+
+    workers: Mapping[str, int]
+    jobs: Mapping[str, int]
+
+    @property
+    def ready(self) -> int:
+        return max(self.workers.get("ready", 0), self.workers.get("idle", 0) + self.workers.get("running", 0))
+
+
+class Jobs:
+    """One account's jobs at one base URL, e.g. `https://api.runpod.ai/v2`."""
+
+    def __init__(self, http: Http, base_url: str) -> None:
+        self._http = http
+        self._base_url = base_url
+
+    def run(self, endpoint_id: str, payload: Mapping[str, Any]) -> str:
+        """Queue one job and return its id; raise NetworkError if the answer was lost, for then it may be queued."""
+        try:
+            answer = self._http.write("POST", self._url(endpoint_id, "run"), body={"input": payload})
+        except NetworkError as error:
+            error.hint = "the job may have been accepted, so it was not sent again; " + (error.hint or "")
+            raise
+        except NotDeployed as error:
+            raise _no_endpoint(endpoint_id) from error
+        return _text(_object(answer, "/run"), "id", "/run")
+
+    def status(self, endpoint_id: str, job_id: str) -> Job:
+        """The job as it is now; raise JobFailed when RunPod no longer has it."""
+        try:
+            answer = self._http.read("GET", self._url(endpoint_id, "status", job_id))
+        except NotDeployed as error:
+            raise JobFailed(
+                f"job {job_id} is gone: results are kept for 30 minutes, and jobs for their time to live",
+                job_id=job_id,
+                endpoint=endpoint_id,
+            ) from error
+        except VidctlError as error:
+            error.job_id = job_id
+            raise
+        return _job(_object(answer, "/status"))
+
+    def cancel(self, endpoint_id: str, job_id: str) -> None:
+        """Stop one job; one that is over or gone is fine."""
+        try:
+            self._http.read("POST", self._url(endpoint_id, "cancel", job_id))  # cancelling twice is harmless
+        except (NotDeployed, ApiError) as error:
+            if error.status not in (400, 404):
+                raise
+
+    def health(self, endpoint_id: str) -> Health:
+        """How the endpoint is; raise NotDeployed for one that does not exist."""
+        try:
+            answer = _object(self._http.read("GET", self._url(endpoint_id, "health")), "/health")
+        except NotDeployed as error:
+            raise _no_endpoint(endpoint_id) from error
+        return Health(workers=_counts(answer.get("workers")), jobs=_counts(answer.get("jobs")))
+
+    def _url(self, endpoint_id: str, *parts: str) -> str:
+        return "/".join((self._base_url, *(quote(part, safe="") for part in (endpoint_id, *parts))))
+
+
+def _no_endpoint(endpoint_id: str) -> NotDeployed:
+    return NotDeployed(f"there is no endpoint {endpoint_id}", hint="vidctl deploy NAME", endpoint=endpoint_id)
+
+
+def _job(answer: dict[str, Any]) -> Job:
+    status = _text(answer, "status", "/status")
+    if status not in _STATES:
+        raise ApiError(f"/status answered the unknown state {one_line(status)!r}")
+    return Job(
+        id=_text(answer, "id", "/status"),
+        status="IN_PROGRESS" if status == "RUNNING" else status,
+        output=answer.get("output"),
+        error=_reason(answer.get("error")),
+        delay_ms=_milliseconds(answer.get("delayTime")),
+        execution_ms=_milliseconds(answer.get("executionTime")),
+        worker_id=answer.get("workerId") if isinstance(answer.get("workerId"), str) else None,
+    )
+
+
+def _reason(error: Any) -> str | None:
+    """A handler's error is any JSON value; what the SDK makes of an exception is JSON in a string.
+
+    The exception's last line is what a person needs (runpod-python: serverless/modules/rp_job.py, `run_job`).
+    """
+    if error is None:
+        return None
+    if isinstance(error, str):
+        try:
+            inner = json.loads(error)
+        except (ValueError, RecursionError):
+            return one_line(error)
+        if isinstance(inner, dict) and "error_message" in inner:
+            kind = str(inner.get("error_type", "")).removeprefix("<class '").removesuffix("'>")
+            return one_line(": ".join(word for word in (kind, str(inner["error_message"])) if word))
+        return one_line(error)
+    if isinstance(error, list):
+        return one_line("; ".join(str(part) for part in error))
+    return one_line(str(error))
+
+
+def _object(answer: Any, route: str) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise ApiError(f"{route} answered something that is not an object")
+    return answer
+
+
+def _text(answer: dict[str, Any], key: str, route: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str) or not value:
+        raise ApiError(f"{route} answered without {key!r}")
+    return value
+
+
+def _milliseconds(value: Any) -> int | None:
+    return int(value) if isinstance(value, (int, float)) and 0 <= value < 1e15 else None
+
+
+def _counts(value: Any) -> dict[str, int]:
+    if not isinstance(value, dict):
+        return {}
+    return {name: count for name, count in value.items() if isinstance(count, int)}

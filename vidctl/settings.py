@@ -1,0 +1,137 @@
+"""Where the project is, which RunPod to speak to and with which key: flags > environment > `.env` > defaults."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vidctl.errors import AuthError, UsageError, VidctlError
+
+Target = Literal["local", "runpod"]
+
+# The names that RunPod's own SDK reads (runpod-python: runpod/__init__.py, api/graphql.py), and its defaults.
+API_BASE_URL = "https://api.runpod.io"
+ENDPOINT_BASE_URL = "https://api.runpod.ai/v2"
+
+
+@dataclass(frozen=True)
+class Access:
+    """The two base URLs and the key; `target` only chooses the name under which endpoint ids are remembered."""
+
+    target: Target
+    api_base_url: str
+    endpoint_base_url: str
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with `configs/`, its `.env` and its `.vidctl/`; `environ` is the environment laid over `.env`."""
+
+    root: Path
+    environ: Mapping[str, str] = field(repr=False)
+
+    @property
+    def env_file(self) -> Path:
+        return self.root / ".env"
+
+    @property
+    def journal_file(self) -> Path:
+        return self.root / ".vidctl" / "journal.db"
+
+
+def open_project(start: Path, environ: Mapping[str, str]) -> Project:
+    """The project that holds `start`: the nearest folder upwards with `configs/`, else `start` itself."""
+    start = start.resolve()
+    root = next((folder for folder in (start, *start.parents) if (folder / "configs").is_dir()), start)
+    return Project(root, {**_dotenv(root / ".env"), **environ})
+
+
+def choose_target(project: Project, flag: str | None) -> tuple[Target, bool]:
+    """The target, and whether it was chosen for want of a key: then it is worth a line to the user."""
+    wanted = flag or project.environ.get("VIDCTL_TARGET")
+    if wanted is None:
+        return ("runpod", False) if project.environ.get("RUNPOD_API_KEY") else ("local", True)
+    if wanted not in ("local", "runpod"):
+        raise UsageError(f"there is no target {wanted!r}", hint="use --target local or --target runpod")
+    return ("local" if wanted == "local" else "runpod"), False
+
+
+def runpod_access(project: Project) -> Access:
+    """RunPod's URLs, or those that its SDK's variables name, and the key; raise AuthError without one."""
+    api_key = project.environ.get("RUNPOD_API_KEY", "").strip()
+    if not api_key:
+        raise AuthError(
+            "RUNPOD_API_KEY is not set",
+            hint="put it in the environment or in .env, or work without a key: --target local",
+        )
+    # A key with other bytes in it cannot go in an HTTP header, and the library's error would show it.
+    if not re.fullmatch(r"[!-~]+", api_key):
+        raise AuthError("RUNPOD_API_KEY has characters that no key has", hint="copy it again, without quotes or spaces")
+    return Access(
+        target="runpod",
+        api_base_url=_base_url(project, "RUNPOD_API_BASE_URL", API_BASE_URL),
+        endpoint_base_url=_base_url(project, "RUNPOD_ENDPOINT_BASE_URL", ENDPOINT_BASE_URL),
+        api_key=api_key,
+    )
+
+
+def endpoint_id_name(spec_key: str, target: Target) -> str:
+    """`VIDCTL_YOLO_ENDPOINT_ID`, or `…_LOCAL`: under which name a spec's endpoint id stands in `.env`."""
+    word = re.sub(r"[^A-Z0-9]+", "_", spec_key.upper()).strip("_")
+    return f"VIDCTL_{word}_ENDPOINT_ID" + ("_LOCAL" if target == "local" else "")
+
+
+def remember(env_file: Path, name: str, value: str) -> None:
+    """Set one variable in `.env`, atomically, all else kept; the file is readable by its owner only."""
+    import dotenv
+    from filelock import FileLock
+
+    env_file = env_file.resolve()  # a linked .env stays a link
+    try:
+        lock_folder = env_file.parent / ".vidctl"
+        lock_folder.mkdir(exist_ok=True)
+        with FileLock(lock_folder / "env.lock"):
+            before = env_file.read_bytes() if env_file.exists() else b""
+            with tempfile.NamedTemporaryFile(dir=env_file.parent, prefix=".env.", delete=False) as temporary:
+                temporary.write(before)
+            try:
+                dotenv.set_key(temporary.name, name, value, quote_mode="never")
+                _flush(Path(temporary.name))
+                os.replace(temporary.name, env_file)  # noqa: PTH105  the file has no Path yet
+            except BaseException:
+                Path(temporary.name).unlink(missing_ok=True)
+                raise
+    except (OSError, ValueError) as error:
+        raise VidctlError(
+            f"{env_file}: cannot be written: {error}", hint=f"add the line {name}={value} to it"
+        ) from error
+
+
+def _flush(path: Path) -> None:
+    path.chmod(0o600)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _dotenv(env_file: Path) -> dict[str, str]:
+    if not env_file.is_file():
+        return {}
+    import dotenv
+
+    try:
+        return {name: value for name, value in dotenv.dotenv_values(env_file).items() if value is not None}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{env_file}: cannot be read: {error}", hint="it must be UTF-8 lines of NAME=value") from error
+
+
+def _base_url(project: Project, name: str, default: str) -> str:
+    url = project.environ.get(name, "").strip() or default
+    if not re.match(r"https?://[^\s/]+", url):
+        raise UsageError(f"{name} is not an http(s) URL: {url!r}", hint=f"for example {default}")
+    return url.rstrip("/")

@@ -1,0 +1,1 @@
+"""Pictures: find, read, open, orient, shrink, encode."""

@@ -1,0 +1,1 @@
+"""What people take home: annotated pictures, crops and result files."""

@@ -1,0 +1,190 @@
+"""Write detections in the formats that other tools read: json, jsonl, csv, coco and YOLO's txt.
+
+Every writer takes results in the order of their sources and returns text that ends in a newline.  The text of jsonl, csv
+(`header=False` after the first) and txt can be written one result at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from vidctl.errors import VidctlError
+from vidctl.tasks.detect import Detection, Detections, Failed, Result
+
+SCHEMA = "vidctl.detect/1"
+
+# The first seven are those of supervision's CSVSink; tracker_id stays empty, as there.
+CSV_COLUMNS = (
+    "x_min", "y_min", "x_max", "y_max", "class_id", "confidence", "tracker_id", "class_name", "source", "width", "height",
+)  # fmt: skip
+
+
+def to_json(results: Iterable[Result]) -> str:
+    """One document whatever the number of pictures: `{"schema", "results": […]}`; a failed source has `error`, `code`."""
+    document = {"schema": SCHEMA, "results": [result.to_dict() for result in results]}
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+
+
+def to_jsonl(results: Iterable[Result]) -> str:
+    """One object a line, one line a source."""
+    return "".join(
+        json.dumps({"schema": SCHEMA, **result.to_dict()}, ensure_ascii=False, allow_nan=False) + "\n"
+        for result in results
+    )
+
+
+def to_csv(results: Iterable[Result], *, header: bool = True) -> str:
+    """One row a detection, in pixels.  A source that failed, or shows nothing, has no row."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if header:
+        writer.writerow(CSV_COLUMNS)
+    for result in results:
+        if isinstance(result, Detections):
+            writer.writerows(_row(found, result) for found in result.detections)
+    return out.getvalue()
+
+
+def to_coco(results: Iterable[Result]) -> str:
+    """A COCO data set with scores.  Image ids count sources from 1, a failed one leaves a gap and is listed in `errors`."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    errors: list[dict[str, Any]] = []
+    names: dict[int, str] = {}
+    for image_id, result in enumerate(results, start=1):
+        if isinstance(result, Failed):
+            errors.append(result.to_dict())
+            continue
+        images.append({"id": image_id, "file_name": result.source, "width": result.width, "height": result.height})
+        for found in result.detections:
+            names.setdefault(found.class_id, found.class_name)
+            # From 1: pycocotools' COCOeval takes an annotation id of 0 for "no match".
+            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_coco(found)})
+    document = {
+        "info": {"description": SCHEMA},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": class_id, "name": names[class_id]} for class_id in sorted(names)],
+    }
+    if errors:
+        document["errors"] = errors
+    return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_txt(results: Iterable[Result]) -> str:
+    """YOLO's lines under a `# source` line each: class, centre x, centre y, width, height (all 0 to 1), confidence."""
+    return "".join(
+        _heading(result) + (yolo_lines(result) if isinstance(result, Detections) else "") for result in results
+    )
+
+
+FORMATS: dict[str, Callable[[Iterable[Result]], str]] = {
+    "json": to_json,
+    "jsonl": to_jsonl,
+    "csv": to_csv,
+    "coco": to_coco,
+    "txt": to_txt,
+}
+
+
+def yolo_lines(result: Detections) -> str:
+    """The label file of one picture, as Ultralytics' `save_txt=True save_conf=True` writes it."""
+    return "".join(_yolo(found, result) for found in result.detections)
+
+
+def save_txt(result: Detections, folder: Path, *, stem: str | None = None) -> Path:
+    """Write the picture's label file into the folder; see `stems` for pictures that share a name."""
+    return write(folder / f"{stem or stems([result.source])[0]}.txt", yolo_lines(result).encode())
+
+
+def stems(sources: Sequence[str]) -> list[str]:
+    """A file name without suffix for each source, safe on every system; those that would be the same get -2, -3, …"""
+    taken: set[str] = set()
+    unique: list[str] = []
+    for stem in map(_stem, sources):
+        name, count = stem, 1
+        while name.casefold() in taken:
+            count += 1
+            name = f"{stem}-{count}"
+        taken.add(name.casefold())
+        unique.append(name)
+    return unique
+
+
+def safe_name(text: str) -> str:
+    """The text as a file name: letters, digits, space and `.+()-_` stay, anything else becomes `_`; never empty or hidden."""
+    name = re.sub(r"[^\w .+()\-]", "_", text).strip(" .")
+    while len(name.encode()) > 150:  # file systems allow 255 bytes, and a number and a suffix follow
+        name = name[:-1]
+    return name or "_"
+
+
+def write(path: Path, data: bytes) -> Path:
+    """Write the whole file or nothing, making its folder; VidctlError says what stood in the way."""
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise VidctlError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        _discard(unfinished)
+    return path
+
+
+def _discard(unfinished: Path) -> None:
+    try:
+        unfinished.unlink(missing_ok=True)
+    except OSError:
+        return  # its folder could not be made or entered, so it is not there either
+
+
+def _row(found: Detection, result: Detections) -> tuple[object, ...]:
+    return (
+        *found.bbox, found.class_id, found.confidence, "", found.class_name, result.source, result.width, result.height,
+    )  # fmt: skip
+
+
+def _coco(found: Detection) -> dict[str, Any]:
+    x1, y1, x2, y2 = found.bbox
+    width, height = round(x2 - x1, 2), round(y2 - y1, 2)
+    return {
+        "category_id": found.class_id,
+        "bbox": [x1, y1, width, height],
+        "area": round(width * height, 2),
+        "iscrowd": 0,
+        "score": found.confidence,
+    }
+
+
+def _heading(result: Result) -> str:
+    source = " ".join(result.source.splitlines())
+    problem = f": {' '.join(result.error.message.splitlines())}" if isinstance(result, Failed) else ""
+    return f"# {source}{problem}\n"
+
+
+def _yolo(found: Detection, result: Detections) -> str:
+    x1, y1, x2, y2 = found.bbox
+    numbers = (
+        (x1 + x2) / 2 / result.width,
+        (y1 + y2) / 2 / result.height,
+        (x2 - x1) / result.width,
+        (y2 - y1) / result.height,
+        found.confidence,
+    )
+    return f"{found.class_id} {' '.join(f'{number:.6g}' for number in numbers)}\n"
+
+
+def _stem(source: str) -> str:
+    path = unquote(urlsplit(source).path) if source.lower().startswith(("https://", "http://")) else source
+    return safe_name(PurePath(path).stem)

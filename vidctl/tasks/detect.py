@@ -1,0 +1,293 @@
+"""Ask for the objects in pictures, and read the answer.  Pure: no network, no files.
+
+The fields are those of the worker in workers/yolo: `image` or `images` in; `detections`, `count`, `image_size` and
+`inference_time` out, or `results` with one such answer a picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from vidctl.errors import ApiError, MediaError, UsageError, VidctlError
+
+if TYPE_CHECKING:  # Pillow stays out of a program that has no picture to prepare
+    from vidctl.media.image import Prepared
+
+Box = tuple[float, float, float, float]
+
+# No picture is this wide: a number beyond it is not a pixel but damage.
+_FARTHEST = 1e6
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """What to look for, with Ultralytics' names and defaults; UsageError for a value out of range.
+
+    `conf` and `iou` are 0 to 1, `imgsz` is in pixels, `classes` holds class names or ids (empty: all).
+    """
+
+    conf: float = 0.25
+    iou: float = 0.7
+    imgsz: int = 640
+    max_det: int = 300
+    classes: tuple[str | int, ...] = ()
+    agnostic_nms: bool = False
+
+    def __post_init__(self) -> None:
+        _check_fraction("conf", self.conf)
+        _check_fraction("iou", self.iou)
+        _check_whole("imgsz", self.imgsz, 32, 4096)
+        _check_whole("max_det", self.max_det, 1, 10_000)
+        for wanted in self.classes:
+            if isinstance(wanted, bool) or not (
+                (isinstance(wanted, int) and wanted >= 0) or (isinstance(wanted, str) and wanted)
+            ):
+                raise UsageError(f"classes: {wanted!r} is neither a class name nor an id")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object: `bbox` is x1, y1, x2, y2 in pixels of the original picture as displayed; `confidence` is 0 to 1."""
+
+    bbox: Box
+    confidence: float
+    class_id: int
+    class_name: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of the worker's answer."""
+        return {
+            "bbox": list(self.bbox),
+            "confidence": self.confidence,
+            "class": self.class_id,
+            "class_name": self.class_name,
+        }
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one picture of `width` x `height` pixels, most confident first as the worker sends them."""
+
+    source: str
+    width: int
+    height: int
+    detections: tuple[Detection, ...]
+    inference_s: float | None = None
+    model: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The worker's own fields, with the source in front; those without a value are left out."""
+        known: dict[str, Any] = {
+            "source": self.source,
+            "image_size": [self.width, self.height],
+            "count": len(self.detections),
+            "detections": [detection.to_dict() for detection in self.detections],
+            "inference_time": self.inference_s,
+            "model": None if self.model is None else dict(self.model),
+        }
+        return {key: value for key, value in known.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A picture without an answer: it takes its place in the order of results."""
+
+    source: str
+    error: VidctlError
+
+    def to_dict(self) -> dict[str, Any]:
+        """The source, and the error as `--json` prints it."""
+        return {"source": self.source, **self.error.to_json()}
+
+
+Result = Detections | Failed
+
+
+def parse_classes(text: str) -> tuple[str | int, ...]:
+    """Read `person,car,2`: names and ids, separated by commas."""
+    words = [word.strip() for word in text.split(",")]
+    return tuple(int(word) if word.isascii() and word.isdigit() else word for word in words if word)
+
+
+def encode(pictures: Sequence[Prepared], options: DetectOptions) -> dict[str, Any]:
+    """The job's input: `image` for one picture, `images` for several; options that have a default only when they differ."""
+    encoded = [_base64(picture.jpeg) for picture in pictures]
+    payload: dict[str, Any] = {"image": encoded[0]} if len(encoded) == 1 else {"images": encoded}
+    payload |= {"conf": options.conf, "iou": options.iou, "imgsz": options.imgsz}
+    for name in ("max_det", "classes", "agnostic_nms"):
+        value = getattr(options, name)
+        if value != _DEFAULTS[name]:
+            payload[name] = list(value) if isinstance(value, tuple) else value
+    return payload
+
+
+_DEFAULTS = {field.name: field.default for field in fields(DetectOptions)}
+
+
+def smoke_input(data: bytes) -> dict[str, Any]:
+    """The smallest request there is: one picture's bytes, everything else as the worker sees fit."""
+    return {"image": _base64(data)}
+
+
+def decode(output: object, pictures: Sequence[Prepared], sources: Sequence[str]) -> list[Detections | MediaError]:
+    """Read the answer to `encode(pictures, …)`: one entry a picture, in their order, boxes in the originals' pixels.
+
+    A picture that the worker could not read becomes a MediaError in its place.  ApiError is raised for anything that is
+    not an answer to the question, and names the field.
+    """
+    answer = _object(output, "output")
+    items = _items(answer, len(pictures))
+    return [
+        _decode_one(item, where, answer, picture, source)
+        for (where, item), picture, source in zip(items, pictures, sources, strict=True)
+    ]
+
+
+def _items(answer: Mapping[str, Any], expected: int) -> list[tuple[str, Mapping[str, Any]]]:
+    """One object a picture, each with the name that an error message gives it."""
+    if "results" in answer:
+        results = _list(answer["results"], "results")
+        if len(results) != expected:
+            raise ApiError(f"the worker answered {len(results)} results for {expected} pictures")
+        return [(f"results[{index}]", _object(item, f"results[{index}]")) for index, item in enumerate(results)]
+    if expected == 1:
+        return [("output", answer)]
+    if "error" in answer:
+        raise ApiError(f"the worker refused the pictures: {_text(answer['error'], 'error')}")
+    _refuse("results", "is missing")
+
+
+def _decode_one(
+    item: Mapping[str, Any], where: str, answer: Mapping[str, Any], picture: Prepared, source: str
+) -> Detections | MediaError:
+    if "error" in item:
+        return MediaError(f"{source}: {_text(item['error'], f'{where}.error')}")
+    if "detections" not in item:
+        _refuse(f"{where}.detections", "is missing")
+    _check_size(item.get("image_size"), where, picture)
+    found = _list(item["detections"], f"{where}.detections")
+    seconds = item.get("inference_time", answer.get("inference_time"))
+    model = item.get("model", answer.get("model"))
+    return Detections(
+        source,
+        picture.width,
+        picture.height,
+        tuple(_detection(each, f"{where}.detections[{n}]", picture) for n, each in enumerate(found)),
+        None if seconds is None else _number(seconds, f"{where}.inference_time"),
+        None if model is None else _object(model, f"{where}.model"),
+    )
+
+
+def _check_size(value: object, where: str, picture: Prepared) -> None:
+    """An answer about a picture of another size is an answer about another picture."""
+    sent = [picture.sent_width, picture.sent_height]
+    if value is not None and value != sent:
+        _refuse(f"{where}.image_size", f"is {_short(value)}, but the picture sent was {sent}")
+
+
+def _detection(value: object, where: str, picture: Prepared) -> Detection:
+    item = _object(value, where)
+    for name in ("bbox", "confidence", "class"):
+        if name not in item:
+            _refuse(f"{where}.{name}", "is missing")
+    class_id = _class_id(item["class"], f"{where}.class")
+    return Detection(
+        _box(item["bbox"], f"{where}.bbox", picture),
+        _confidence(item["confidence"], f"{where}.confidence"),
+        class_id,
+        _text(item.get("class_name", str(class_id)), f"{where}.class_name"),
+    )
+
+
+def _box(value: object, where: str, picture: Prepared) -> Box:
+    """The box in the original's pixels, within the picture, to a hundredth."""
+    corners = [_number(corner, where) for corner in _list(value, where)]
+    if len(corners) != 4:
+        _refuse(where, f"has {len(corners)} numbers instead of x1, y1, x2, y2")
+    x1, y1, x2, y2 = corners
+    if x2 < x1 or y2 < y1:
+        _refuse(where, "has its corners swapped")
+    across, down = picture.width / picture.sent_width, picture.height / picture.sent_height
+    return (
+        _within(x1 * across, picture.width),
+        _within(y1 * down, picture.height),
+        _within(x2 * across, picture.width),
+        _within(y2 * down, picture.height),
+    )
+
+
+def _within(value: float, limit: int) -> float:
+    return round(min(max(value, 0.0), float(limit)), 2)
+
+
+def _confidence(value: object, where: str) -> float:
+    confidence = _number(value, where)
+    if not -1e-3 <= confidence <= 1 + 1e-3:  # half precision may end a hair above 1
+        _refuse(where, f"is {confidence:g}, not between 0 and 1")
+    return round(min(max(confidence, 0.0), 1.0), 4)
+
+
+def _class_id(value: object, where: str) -> int:
+    number = _number(value, where)
+    if number < 0 or number != int(number):
+        _refuse(where, f"is {number:g}, not a class id")
+    return int(number)
+
+
+def _number(value: object, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        _refuse(where, f"is {_short(value)}, not a number")
+    if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > _FARTHEST:
+        _refuse(where, "is not a number that can be")
+    return float(value)
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        _refuse(where, f"is {_short(value)}, not text")
+    return value
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        _refuse(where, f"is {_short(value)}, not a list")
+    return value
+
+
+def _object(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        _refuse(where, f"is {_short(value)}, not an object")
+    return value
+
+
+def _refuse(where: str, problem: str) -> NoReturn:
+    raise ApiError(f"not an answer of a detection worker: `{where}` {problem}")
+
+
+def _short(value: object) -> str:
+    match value:
+        case list() | dict() if value and len(value) > 4:
+            return f"{type(value).__name__} of {len(value)}"
+        case int() if abs(value) > _FARTHEST:
+            return "a huge number"
+        case _:
+            text = repr(value)
+            return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise UsageError(f"{name}: {value} is not between 0 and 1")
+
+
+def _check_whole(name: str, value: int, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise UsageError(f"{name}: {value} is not a whole number from {least} to {most}")

@@ -22,7 +22,7 @@ MAX_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Source:
-    """One picture to read: a file, an address, or bytes that came by standard input.  `name` is what people are shown."""
+    """One picture to read: a file, an address, or bytes from standard input.  `name` is what people are shown."""
 
     name: str
     path: Path | None = None
@@ -33,10 +33,10 @@ class Source:
 def expand(sources: Sequence[str], *, recursive: bool = False, stdin: BinaryIO | None = None) -> list[Source]:
     """One Source a picture, in the order typed; folders and globs in natural order (frame2 before frame10).
 
-    A source is a file, a folder (its pictures; with `recursive` those in its subfolders too), a glob (`**` included), `-`
-    (one picture on standard input), `@list.txt` (one source a line, paths relative to the current folder, `#` comments)
-    or an address.  Hidden files are skipped, repeated ones kept.  A missing file becomes a Source that `read` refuses;
-    MediaError is raised for a folder or glob without pictures and for a list that cannot be read.
+    A source is a file, a folder (its pictures; with `recursive` those in its subfolders too), a glob (`**` included),
+    `-` (one picture on standard input), `@list.txt` (one source a line, paths relative to the current folder, `#`
+    comments) or an address.  Hidden files are skipped, repeated ones kept.  A missing file becomes a Source that `read`
+    refuses; MediaError is raised for a folder or glob without pictures and for a list that cannot be read.
     """
     found: list[Source] = []
     piped: bytes | None = None
@@ -104,7 +104,7 @@ def _expand(source: str, recursive: bool) -> list[Source]:
 
 
 def _is(path: Path, claim: Callable[[Path], bool]) -> bool:
-    """`claim(path)`, and False for a path that the system cannot even look up (too long, a null byte, no permission)."""
+    """`claim(path)`, and False for a path that the system cannot look up (too long, a null byte, no permission)."""
     try:
         return claim(path)
     except (OSError, ValueError):

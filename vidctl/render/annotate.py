@@ -44,8 +44,8 @@ def annotate(image: Image.Image, detections: Iterable[Detection], *, line_width:
 def save_annotated(result: Detections, data: bytes, folder: Path, *, stem: str | None = None) -> Path:
     """Write the annotated picture into the folder: a JPEG stays a JPEG, all else becomes PNG.
 
-    `stem` names the file; without it the source does (see `files.stems` for sources that share a name).  UsageError
-    if that would overwrite the source itself; MediaError if the picture cannot be read; VidctlError if it cannot be written.
+    `stem` names the file; without it the source does (see `files.stems` for sources that share a name).  UsageError if
+    that would overwrite the source itself, MediaError if it cannot be read, VidctlError if nothing can be written.
     """
     suffix = ".jpg" if is_jpeg(data) else ".png"
     path = folder / f"{stem or stems([result.source])[0]}{suffix}"

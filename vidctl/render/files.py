@@ -1,7 +1,7 @@
 """Write detections in the formats that other tools read: json, jsonl, csv, coco and YOLO's txt.
 
-Every writer takes results in the order of their sources and returns text that ends in a newline.  The text of jsonl, csv
-(`header=False` after the first) and txt can be written one result at a time.
+Every writer takes results in the order of their sources and returns text that ends in a newline.  The text of jsonl,
+csv (`header=False` after the first) and txt can be written one result at a time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -24,12 +23,13 @@ SCHEMA = "vidctl.detect/1"
 
 # The first seven are those of supervision's CSVSink; tracker_id stays empty, as there.
 CSV_COLUMNS = (
-    "x_min", "y_min", "x_max", "y_max", "class_id", "confidence", "tracker_id", "class_name", "source", "width", "height",
+    "x_min", "y_min", "x_max", "y_max", "class_id", "confidence", "tracker_id", "class_name",
+    "source", "width", "height",
 )  # fmt: skip
 
 
 def to_json(results: Iterable[Result]) -> str:
-    """One document whatever the number of pictures: `{"schema", "results": […]}`; a failed source has `error`, `code`."""
+    """One document for any number of pictures: `{"schema", "results": […]}`; a failed source has `error` and `code`."""
     document = {"schema": SCHEMA, "results": [result.to_dict() for result in results]}
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
@@ -55,7 +55,7 @@ def to_csv(results: Iterable[Result], *, header: bool = True) -> str:
 
 
 def to_coco(results: Iterable[Result]) -> str:
-    """A COCO data set with scores.  Image ids count sources from 1, a failed one leaves a gap and is listed in `errors`."""
+    """A COCO data set with scores.  Image ids count sources from 1; a failed one leaves a gap and is in `errors`."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
@@ -121,7 +121,7 @@ def stems(sources: Sequence[str]) -> list[str]:
 
 
 def safe_name(text: str) -> str:
-    """The text as a file name: letters, digits, space and `.+()-_` stay, anything else becomes `_`; never empty or hidden."""
+    """The text as a file name: letters, digits, space and `.+()-_` stay, the rest becomes `_`; never hidden."""
     name = re.sub(r"[^\w .+()\-]", "_", text).strip(" .")
     while len(name.encode()) > 150:  # file systems allow 255 bytes, and a number and a suffix follow
         name = name[:-1]
@@ -134,7 +134,7 @@ def write(path: Path, data: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_bytes(data)
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     except OSError as error:
         raise VidctlError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:

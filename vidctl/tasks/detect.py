@@ -43,9 +43,7 @@ class DetectOptions:
         _check_whole("imgsz", self.imgsz, 32, 4096)
         _check_whole("max_det", self.max_det, 1, 10_000)
         for wanted in self.classes:
-            if isinstance(wanted, bool) or not (
-                (isinstance(wanted, int) and wanted >= 0) or (isinstance(wanted, str) and wanted)
-            ):
+            if isinstance(wanted, bool) or (wanted < 0 if isinstance(wanted, int) else not wanted):
                 raise UsageError(f"classes: {wanted!r} is neither a class name nor an id")
 
 
@@ -114,7 +112,7 @@ def parse_classes(text: str) -> tuple[str | int, ...]:
 
 
 def encode(pictures: Sequence[Prepared], options: DetectOptions) -> dict[str, Any]:
-    """The job's input: `image` for one picture, `images` for several; options that have a default only when they differ."""
+    """The job's input: `image` for one picture, `images` for several; the rarer options only when they are set."""
     encoded = [_base64(picture.jpeg) for picture in pictures]
     payload: dict[str, Any] = {"image": encoded[0]} if len(encoded) == 1 else {"images": encoded}
     payload |= {"conf": options.conf, "iou": options.iou, "imgsz": options.imgsz}
@@ -154,11 +152,11 @@ def _items(answer: Mapping[str, Any], expected: int) -> list[tuple[str, Mapping[
         if len(results) != expected:
             raise ApiError(f"the worker answered {len(results)} results for {expected} pictures")
         return [(f"results[{index}]", _object(item, f"results[{index}]")) for index, item in enumerate(results)]
-    if expected == 1:
-        return [("output", answer)]
-    if "error" in answer:
+    if expected != 1 and "error" in answer:
         raise ApiError(f"the worker refused the pictures: {_text(answer['error'], 'error')}")
-    _refuse("results", "is missing")
+    if expected != 1:
+        _refuse("results", "is missing")
+    return [("output", answer)]
 
 
 def _decode_one(

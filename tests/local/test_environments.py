@@ -1,0 +1,405 @@
+"""A worker folder has a name that follows its content, and an environment that is made once."""
+
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from vidctl.errors import RuntimeUnavailable
+from vidctl.local import environments
+
+SIX = "six==1.17.0\n"
+DEADLINE_S = 120
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of our own, filled by uv, the faster one, unless a test says otherwise."""
+    monkeypatch.setenv("VIDCTL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("VIDCTL_INSTALLER", "uv")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def worker(tmp_path):
+    folder = tmp_path / "my worker"
+    folder.mkdir()
+    (folder / "handler.py").write_text("import runpod\n")
+    return folder
+
+
+@pytest.fixture
+def heard():
+    return []
+
+
+def make(folder, heard, env=None):
+    return environments.interpreter(folder, env or {}, heard.append)
+
+
+def left_in(cache):
+    return sorted(path.name.partition(".")[2] or "an environment" for path in (cache / "environments").iterdir())
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_name_leads_back_to_its_folder(worker):
+    name = environments.image_name(worker)
+
+    assert worker == environments.folder(name)
+    assert name.startswith("file:///")
+    assert " " not in name
+
+
+def test_a_relative_folder_has_the_same_name(worker, monkeypatch):
+    monkeypatch.chdir(worker.parent)
+
+    assert environments.image_name(worker) == environments.image_name(Path(worker.name))
+
+
+def touch_the_time(worker):
+    os.utime(worker / "handler.py", (1, 1))
+
+
+def import_it(worker):
+    (worker / "__pycache__").mkdir()
+    (worker / "__pycache__" / "handler.cpython-311.pyc").write_bytes(b"x")
+    (worker / "old.pyc").write_bytes(b"x")
+
+
+def run_tools(worker):
+    for name in (".pytest_cache", ".ruff_cache", ".cache", ".git", ".venv"):
+        (worker / name).mkdir()
+        (worker / name / "file").write_text("x")
+
+
+@pytest.mark.parametrize("act", [touch_the_time, import_it, run_tools])
+def test_what_is_not_content_keeps_the_name(worker, act):
+    before = environments.image_name(worker)
+    act(worker)
+
+    assert before == environments.image_name(worker)
+
+
+def edit(worker):
+    (worker / "handler.py").write_text("import  runpod\n")
+
+
+def rename(worker):
+    (worker / "handler.py").with_name("model.py").write_text("")
+
+
+def make_executable(worker):
+    (worker / "handler.py").chmod(0o755)
+
+
+def describe_the_hub_entry(worker):
+    (worker / ".runpod").mkdir()
+    (worker / ".runpod" / "hub.json").write_text("{}")
+
+
+@pytest.mark.parametrize("act", [edit, rename, make_executable, describe_the_hub_entry])
+def test_changed_content_is_another_image(worker, act):
+    before = environments.image_name(worker)
+    act(worker)
+
+    assert before != environments.image_name(worker)
+
+
+def test_bytes_cannot_move_between_files_unseen(tmp_path):
+    """Two folders whose names and bytes, put one after the other, read the same are still two images."""
+    names = []
+    for number, files in enumerate([{"handler.py": "", "a": "bc"}, {"handler.py": "", "ab": "c"}]):
+        folder = tmp_path / str(number) / "worker"
+        folder.mkdir(parents=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        names.append(environments.image_name(folder).partition("?")[2])
+
+    assert names[0] != names[1]
+
+
+def test_a_folder_without_handler_is_no_worker(tmp_path):
+    with pytest.raises(RuntimeUnavailable, match=r"no handler\.py"):
+        environments.image_name(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["runpod/worker-v1-vllm:v2.9.5", "", "file:///tmp/x", "file://host/tmp/x?sha256=ab", "http://x/y?sha256=ab"]
+)
+def test_another_image_is_refused_by_name(name):
+    with pytest.raises(RuntimeUnavailable, match="cannot run the image") as caught:
+        environments.folder(name)
+    assert name in caught.value.message
+
+
+def test_a_folder_that_is_gone_is_said_to_be(worker):
+    name = environments.image_name(worker)
+    (worker / "handler.py").unlink()
+
+    with pytest.raises(RuntimeUnavailable, match="gone"):
+        environments.folder(name)
+
+
+def test_two_folders_of_one_name_do_not_share_downloads(tmp_path, cache):
+    homes = {environments.cache_home(tmp_path / place / "yolo") for place in "ab"}
+
+    assert len(homes) == 2
+    assert {cache / "workers"} == {home.parent for home in homes}
+
+
+# --- environments ----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_requires_nothing_runs_in_our_python(worker, heard):
+    assert Path(sys.executable) == make(worker, heard)
+    assert [] == heard
+
+
+def test_an_environment_is_made_with_uv_where_there_is_one(worker, heard, monkeypatch):
+    monkeypatch.delenv("VIDCTL_INSTALLER")
+    (worker / "requirements.txt").write_text("# nothing\n")
+    make(worker, heard)
+
+    assert "making an environment for my worker with uv" == heard[0]
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_an_environment_has_what_the_folder_requires(worker, heard, cache, monkeypatch, installer):
+    """The second time it is there, and nobody hears of it."""
+    monkeypatch.setenv("VIDCTL_INSTALLER", installer)
+    (worker / "requirements.txt").write_text(SIX)
+    python = make(worker, heard)
+    again = []
+
+    version = subprocess.run(
+        [python, "-c", "import six; print(six.__version__)"], capture_output=True, text=True, check=True
+    )
+    assert version.stdout == "1.17.0\n"
+    assert f"making an environment for my worker with {installer}" == heard[0]
+    assert python == make(worker, again)
+    assert [] == again
+    assert ["an environment", "lock", "log"] == left_in(cache)
+
+
+def test_the_cpu_requirements_win(worker, heard):
+    (worker / "requirements.txt").write_text("six==99.0\n")
+    (worker / "requirements-cpu.txt").write_text("# nothing\n")
+
+    assert make(worker, heard).exists()
+
+
+def test_included_files_and_constraints_count(worker, heard):
+    """A requirements file may include another and constrain it; a change in either is another environment."""
+    (worker / "requirements.txt").write_text("-r base.txt\n-c pins.txt\n")
+    (worker / "base.txt").write_text("six\n")
+    (worker / "pins.txt").write_text("six==1.16.0\n")
+    python = make(worker, heard)
+    (worker / "pins.txt").write_text(SIX)
+    other = make(worker, heard)
+
+    def version_in(interpreter):
+        asked = [interpreter, "-c", "import six; print(six.__version__)"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert ("1.16.0", "1.17.0") == (version_in(python), version_in(other))
+
+
+@pytest.mark.parametrize(
+    ("installer", "reason"),
+    [("pip", "No matching distribution found for six==99"), ("uv", r"there is no version of six==99")],
+)
+def test_a_failed_install_says_why_and_leaves_nothing(worker, heard, cache, monkeypatch, installer, reason):
+    monkeypatch.setenv("VIDCTL_INSTALLER", installer)
+    (worker / "requirements.txt").write_text("six==99.0\n")
+
+    with pytest.raises(RuntimeUnavailable, match=reason) as caught:
+        make(worker, heard)
+    assert ["lock", "log"] == left_in(cache)
+    assert "six==99.0" in Path(caught.value.hint.split()[-1]).read_text()
+
+
+def test_an_interrupted_install_leaves_nothing(worker, cache):
+    (worker / "requirements.txt").write_text(SIX)
+
+    def interrupt(line):
+        if line.startswith("resolved"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        environments.interpreter(worker, {}, interrupt)
+    assert ["lock", "log"] == left_in(cache)
+
+
+def test_what_a_killed_install_left_is_made_anew(worker, heard):
+    """Without its stamp an environment counts for nothing."""
+    (worker / "requirements.txt").write_text("# nothing\n")
+    home = make(worker, heard).parent.parent
+    (home / "complete").unlink()
+    (home / "junk").touch()
+    heard.clear()
+
+    assert home / "bin" / "python" == make(worker, heard)
+    assert "made the environment of my worker" == heard[-1]
+    assert not (home / "junk").exists()
+
+
+def test_of_two_makers_one_waits_and_says_so(worker):
+    (worker / "requirements.txt").write_text("# nothing\n")
+    has_begun, has_waited = threading.Event(), threading.Event()
+    heard = {"first": [], "second": []}
+    made = {}
+
+    def first(line):
+        heard["first"].append(line)
+        has_begun.set()
+        assert has_waited.wait(DEADLINE_S)
+
+    def second(line):
+        heard["second"].append(line)
+        has_waited.set()
+
+    def maker(name, notify):
+        made[name] = environments.interpreter(worker, {}, notify)
+
+    threads = [
+        threading.Thread(target=maker, args=("first", first)),
+        threading.Thread(target=maker, args=("second", second)),
+    ]
+    threads[0].start()
+    assert has_begun.wait(DEADLINE_S)
+    threads[1].start()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+
+    assert made["first"] == made["second"]
+    assert ["waiting for the environment of my worker: another process is at it"] == heard["second"]
+
+
+@pytest.fixture
+def index():
+    """A server that answers 404 to all and remembers what was asked."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815 - the library's name
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever).start()
+    yield server, asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_index_that_answers_is_asked(worker, heard, index, monkeypatch):
+    monkeypatch.setenv("VIDCTL_INSTALLER", "pip")
+    server, asked = index
+    (worker / "requirements.txt").write_text(f"--extra-index-url http://127.0.0.1:{server.server_port}/whl\n{SIX}")
+    make(worker, heard)
+
+    assert "/whl/six/" in asked
+
+
+def test_an_index_that_cannot_be_reached_is_left_out(worker, heard, index):
+    """pip would retry it for every package, for minutes."""
+    server, asked = index
+    server.socket.close()
+    url = f"http://127.0.0.1:{server.server_port}/whl"
+    (worker / "requirements.txt").write_text(f"--extra-index-url={url}\n{SIX}")
+    make(worker, heard)
+
+    assert f"leaving out the package index {url}: it cannot be reached" in heard
+    assert [] == asked
+
+
+@pytest.mark.parametrize(
+    ("line", "step"),
+    [
+        ("  Downloading torch-2.13.0-cp311-cp311-linux_x86_64.whl (194 MB)", "downloading torch 2.13.0 (194 MB)"),
+        ("Collecting certifi>=2017.4.17 (from requests==2.32.3->-r r.txt (line 2))", "collecting certifi>=2017.4.17"),
+        ("Processing /wheels/six-1.17.0-py2.py3-none-any.whl (from -r r.txt (line 1))", "processing six 1.17.0"),
+        ("Installing collected packages: six, idna, requests", "installing 3 packages"),
+        ("Installing collected packages: six", "installing 1 package"),
+        ("Downloading torch (858.0MiB)", "downloading torch (858.0MiB)"),
+        ("Resolved 6 packages in 232ms", "resolved 6 packages in 232ms"),
+        ("Looking in indexes: https://pypi.org/simple", None),
+        ("", None),
+    ],
+)
+def test_steps_are_told_in_few_words(line, step):
+    assert step == environments._step(line)
+
+
+def test_the_installer_is_pip_or_uv(worker, heard, monkeypatch):
+    (worker / "requirements.txt").write_text(SIX)
+    monkeypatch.setenv("VIDCTL_INSTALLER", "conda")
+
+    with pytest.raises(RuntimeUnavailable, match="'conda'"):
+        make(worker, heard)
+
+
+def test_uv_that_was_asked_for_must_be_there(worker, heard, monkeypatch, tmp_path):
+    (worker / "requirements.txt").write_text(SIX)
+    monkeypatch.setenv("VIDCTL_INSTALLER", "uv")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(RuntimeUnavailable, match="not on the PATH"):
+        make(worker, heard)
+
+
+# --- prepare.py ------------------------------------------------------------------------------------------------------
+
+PREPARE = """\
+import os, pathlib
+print("fetching", os.environ["MODEL"])
+with open(os.path.join(os.environ["XDG_CACHE_HOME"], "runs"), "a") as runs:
+    runs.write(f"{os.environ['MODEL']} {pathlib.Path.cwd().name} {os.environ.get('RUNPOD_API_KEY')}\\n")
+"""
+
+
+def runs(worker):
+    return (environments.cache_home(worker) / "runs").read_text().splitlines()
+
+
+def test_prepare_runs_once_for_each_environment_of_an_endpoint(worker, heard, monkeypatch):
+    """It sees the endpoint's variables and not our key; a second start, or another order of them, is no new run."""
+    monkeypatch.setenv("RUNPOD_API_KEY", "hush")
+    (worker / "prepare.py").write_text(PREPARE)
+    make(worker, heard, {"MODEL": "a.pt", "X": "1"})
+    make(worker, heard, {"X": "1", "MODEL": "a.pt"})
+    make(worker, heard, {"MODEL": "b.pt"})
+
+    assert ["a.pt my worker None", "b.pt my worker None"] == runs(worker)
+    assert ["preparing my worker", "fetching a.pt", "preparing my worker", "fetching b.pt"] == heard
+
+
+def test_a_changed_prepare_runs_again(worker, heard):
+    (worker / "prepare.py").write_text(PREPARE)
+    make(worker, heard, {"MODEL": "a.pt"})
+    (worker / "prepare.py").write_text(PREPARE + "print('more')\n")
+    make(worker, heard, {"MODEL": "a.pt"})
+
+    assert len(runs(worker)) == 2
+    assert "more" == heard[-1]
+
+
+def test_a_failed_prepare_says_why_and_is_tried_again(worker, heard):
+    (worker / "prepare.py").write_text("raise SystemExit('no weights here')\n")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeUnavailable, match=r"prepare\.py of my worker failed: .* status 1\nno weights here"):
+            make(worker, heard)
+    assert 2 == heard.count("no weights here")

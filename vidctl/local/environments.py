@@ -1,0 +1,377 @@
+"""Worker folders as images, and the virtual environment that each of them runs in.
+
+The local runtime runs a worker's `handler.py` from its folder.  What RunPod calls an image is then a reference to that
+folder with a hash of its content; what the image's layers would hold is a virtual environment made of the folder's
+requirements and kept in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import sysconfig
+import urllib.error
+import urllib.request
+from collections import deque
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from vidctl.errors import RuntimeUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+_NOT_CONTENT = re.compile(r"__pycache__|\.git|\.venv|\.cache|\..*_cache")
+_INCLUDE = re.compile(r"\s*(?:-r|--requirement)[\s=]+(?P<path>\S+)")
+_CONSTRAINT = re.compile(r"\s*(?:-c|--constraint)[\s=]+(?P<path>\S+)")
+_EXTRA_INDEX = re.compile(r"\s*--extra-index-url[\s=]+(?P<url>\S+)")
+
+_INDEX_PATIENCE_S = 3.0
+_LAST_LINES = 20
+
+
+class _Requirements(NamedTuple):
+    """The lines of a requirements file, and those of the constraint files that it names."""
+
+    wanted: tuple[str, ...]
+    constraints: tuple[str, ...]
+
+
+def cache_dir() -> Path:
+    """Where environments and workers' downloads are kept: `$VIDCTL_CACHE_DIR`, else the user's cache."""
+    return Path(os.environ.get("VIDCTL_CACHE_DIR") or platformdirs.user_cache_dir("vidctl")).absolute()
+
+
+def cache_home(folder: Path) -> Path:
+    """The `XDG_CACHE_HOME` of the workers of this folder: weights that they download stay there."""
+    place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    return cache_dir() / "workers" / f"{folder.resolve().name}-{place}"
+
+
+def image_name(folder: Path) -> str:
+    """Name a worker folder by its content: `file:///abs/folder?sha256=<16 hex>`.
+
+    Paths, bytes and the executable bit count; times, Python's and other tools' caches do not.  Raise
+    RuntimeUnavailable when the folder cannot be read or has no `handler.py`.
+    """
+    folder = folder.resolve()
+    if not (folder / "handler.py").is_file():
+        raise RuntimeUnavailable(
+            f"{folder} has no handler.py", hint="a worker is a folder whose handler.py starts RunPod's worker loop"
+        )
+    content = hashlib.sha256()
+    try:
+        for path in _content_files(folder):
+            content.update(json.dumps([path.relative_to(folder).as_posix(), os.access(path, os.X_OK)]).encode())
+            content.update(_file_digest(path))
+    except OSError as error:
+        raise RuntimeUnavailable(f"{folder} cannot be read: {error}") from error
+    return f"{folder.as_uri()}?sha256={content.hexdigest()[:16]}"
+
+
+def _content_files(folder: Path) -> Iterator[Path]:
+    """The files that make a worker what it is, in an order that does not depend on the file system."""
+    for path in sorted(folder.iterdir()):
+        if _NOT_CONTENT.fullmatch(path.name) or path.suffix == ".pyc":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _content_files(path)
+        elif path.is_file():
+            yield path
+
+
+def _file_digest(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.digest()
+
+
+def folder(image_name: str) -> Path:
+    """Find the worker folder that an image name stands for.
+
+    Raise RuntimeUnavailable when the name is not one of a worker folder, or the folder is gone.
+    """
+    parts = urlsplit(image_name)
+    if parts.scheme != "file" or parts.netloc or not parse_qs(parts.query).get("sha256"):
+        raise RuntimeUnavailable(
+            f"the local runtime cannot run the image {image_name}: it runs worker folders",
+            hint="deploy a spec with `image: {build: <folder with a handler.py>}`",
+        )
+    path = Path(unquote(parts.path))
+    if not (path / "handler.py").is_file():
+        raise RuntimeUnavailable(f"the worker folder {path} is gone", hint="deploy it again from where it is now")
+    return path
+
+
+def interpreter(folder: Path, env: Mapping[str, str], notify: Callable[[str], None]) -> Path:
+    """Return the Python that runs this worker, making its environment first where needed.
+
+    `env` is the endpoint's environment, which the folder's `prepare.py` sees when it is run, once.  `notify` hears one
+    line per step of what takes long.  Raise RuntimeUnavailable, with the last lines of the tool's output, when the
+    environment cannot be made; nothing half-made is left.
+    """
+    python = _environment(folder, notify)
+    _prepare(folder, python, env, notify)
+    return python
+
+
+def _environment(folder: Path, notify: Callable[[str], None]) -> Path:
+    """Return the interpreter of the folder's environment: our own when the folder requires nothing."""
+    candidates = (folder / "requirements-cpu.txt", folder / "requirements.txt")
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
+        return Path(sys.executable)
+    requirements = _read(path)
+    home = cache_dir() / "environments" / _environment_hash(folder, requirements)
+    python = home / "bin" / "python"
+    if not _is_complete(home):
+        with _locked(home.with_suffix(".lock"), f"the environment of {folder.name}", notify):
+            if not _is_complete(home):
+                _make(home, folder, requirements, notify)
+    return python
+
+
+def _read(path: Path) -> _Requirements:
+    """Read a requirements file and all that it includes."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RuntimeUnavailable(f"{path} cannot be read: {error}") from error
+    wanted: list[str] = []
+    constraints: list[str] = []
+    for line in lines:
+        if include := _INCLUDE.match(line):
+            included = _read(path.parent / include["path"])
+            wanted += included.wanted
+            constraints += included.constraints
+        elif constraint := _CONSTRAINT.match(line):
+            constraints += _read(path.parent / constraint["path"]).wanted
+        else:
+            wanted.append(line)
+    return _Requirements(tuple(wanted), tuple(constraints))
+
+
+def _environment_hash(folder: Path, requirements: _Requirements) -> str:
+    """Hash what decides what is installed: the requirements, prepare.py, this Python, this platform."""
+    script = folder / "prepare.py"
+    prepare = hashlib.sha256(script.read_bytes()).hexdigest() if script.is_file() else None
+    python = (platform.python_implementation(), platform.python_version(), sysconfig.get_platform())
+    return hashlib.sha256(json.dumps([requirements, prepare, python]).encode()).hexdigest()[:16]
+
+
+def _is_complete(home: Path) -> bool:
+    # The interpreter is a link to the one it was made with, which an upgrade of Python may have taken away.
+    return (home / "complete").is_file() and (home / "bin" / "python").exists()
+
+
+def _make(home: Path, folder: Path, requirements: _Requirements, notify: Callable[[str], None]) -> None:
+    """Make the environment in place, for its scripts hold its path; the stamp that completes it comes last."""
+    shutil.rmtree(home, ignore_errors=True)
+    uv = _uv()
+    log = home.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    notify(f"making an environment for {folder.name} with {'uv' if uv else 'pip'}")
+    try:
+        home.mkdir(parents=True)
+        _write(home / "requirements.txt", _reachable(requirements.wanted, notify))
+        _write(home / "constraints.txt", requirements.constraints)
+        for command in _commands(uv, home):
+            _run(command, what=f"the environment of {folder.name}", cwd=folder, env={}, log=log, notify=_steps(notify))
+        (home / "complete").touch()
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+    notify(f"made the environment of {folder.name}")
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _uv() -> str | None:
+    """Find uv, or None when pip is to be used: `$VIDCTL_INSTALLER` decides, else whether uv is installed."""
+    wish = os.environ.get("VIDCTL_INSTALLER", "")
+    uv = shutil.which("uv")
+    if wish not in ("", "pip", "uv"):
+        raise RuntimeUnavailable(f"VIDCTL_INSTALLER is {wish!r}", hint="set it to pip or uv, or unset it")
+    if wish == "uv" and uv is None:
+        raise RuntimeUnavailable("VIDCTL_INSTALLER is uv, and uv is not on the PATH", hint="pip install uv")
+    return None if wish == "pip" else uv
+
+
+def _commands(uv: str | None, home: Path) -> tuple[list[str], list[str]]:
+    """The two commands that make an environment at `home` and install into it what its two files say."""
+    python = str(home / "bin" / "python")
+    what = ["-r", str(home / "requirements.txt"), "-c", str(home / "constraints.txt")]
+    if uv is None:
+        install = ["-m", "pip", "install", "--progress-bar", "off", "--no-input", "--disable-pip-version-check"]
+        return [sys.executable, "-m", "venv", str(home)], [python, *install, *what]
+    # By default uv takes a package from the first index that has it: an index of CPU builds would hide PyPI's releases.
+    install = ["pip", "install", "--python", python, "--index-strategy", "unsafe-best-match"]
+    return [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(home)], [uv, *install, *what]
+
+
+def _reachable(lines: tuple[str, ...], notify: Callable[[str], None]) -> Iterator[str]:
+    """Leave out extra indexes that cannot be reached: pip would retry each of them for every package."""
+    for line in lines:
+        index = _EXTRA_INDEX.match(line)
+        if index is None or _answers(index["url"]):
+            yield line
+        else:
+            notify(f"leaving out the package index {index['url']}: it cannot be reached")
+
+
+def _answers(url: str) -> bool:
+    """Whether anything answers there, through the proxies of the environment if there are any."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        return True
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_INDEX_PATIENCE_S).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return True
+    except urllib.error.URLError as error:
+        # pip may trust a certificate that we do not know of.
+        return isinstance(error.reason, ssl.SSLError)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _steps(notify: Callable[[str], None]) -> Callable[[str], None]:
+    """Tell of an installer's output what moves the work on."""
+
+    def tell(line: str) -> None:
+        step = _step(line)
+        if step is not None:
+            notify(step)
+
+    return tell
+
+
+def _step(line: str) -> str | None:
+    """Say in a few words what this line of pip or uv reports, if it reports a step."""
+    verb, _, rest = line.strip().partition(" ")
+    if verb not in ("Collecting", "Processing", "Downloading", "Installing", "Resolved", "Prepared", "Installed"):
+        return None
+    if rest.startswith("collected packages:"):
+        count = rest.count(",") + 1
+        return f"installing {count} package{'s' if count > 1 else ''}"
+    what = re.sub(r" \(from .*\)$", "", rest)
+    file = re.search(r"(?:^|/)([^-/\s]+)-([^-/\s]+)(?:-[^/\s]+\.whl|\.tar\.gz|\.zip)", what)
+    if file is not None:
+        what = f"{file[1]} {file[2]}{what[file.end() :]}"
+    return f"{verb.lower()} {what}"
+
+
+def _prepare(folder: Path, python: Path, env: Mapping[str, str], notify: Callable[[str], None]) -> None:
+    """Run the folder's `prepare.py`, if it has one, once for this interpreter and this environment."""
+    script = folder / "prepare.py"
+    if not script.is_file():
+        return
+    home = cache_home(folder)
+    stamp = home / f".prepared-{_prepared_hash(script, python, env)}"
+    if stamp.is_file():
+        return
+    with _locked(home.with_suffix(".lock"), f"{folder.name} to be prepared", notify):
+        if stamp.is_file():
+            return
+        home.mkdir(parents=True, exist_ok=True)
+        notify(f"preparing {folder.name}")
+        log = home.with_suffix(".log")
+        log.unlink(missing_ok=True)
+        surroundings = {**env, "XDG_CACHE_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+        _run(
+            [str(python), "prepare.py"],
+            what=f"prepare.py of {folder.name}",
+            cwd=folder,
+            env=surroundings,
+            log=log,
+            notify=notify,
+        )
+        stamp.touch()
+
+
+def _prepared_hash(script: Path, python: Path, env: Mapping[str, str]) -> str:
+    state = [script.read_text(encoding="utf-8", errors="surrogateescape"), str(python), sorted(env.items())]
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _locked(path: Path, what: str, notify: Callable[[str], None]) -> Iterator[None]:
+    """Hold a lock between processes; say so before waiting for whoever has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        notify(f"waiting for {what}: another process is at it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _run(
+    command: list[str],
+    *,
+    what: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    log: Path,
+    notify: Callable[[str], None],
+) -> None:
+    """Run it to its end, its output to the log and line by line to `notify`; raise RuntimeUnavailable on failure."""
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    with log.open("a", encoding="utf-8") as record, _child(command, cwd, {**_surroundings(), **env}) as process:
+        for line in process.stdout or ():
+            record.write(line)
+            if line.strip():
+                last.append(line.rstrip())
+                notify(line.rstrip())
+    if process.returncode != 0:
+        raise RuntimeUnavailable(
+            f"{what} failed: {Path(command[0]).name} ended with status {process.returncode}\n" + "\n".join(last),
+            hint=f"the whole output is in {log}",
+        )
+
+
+@contextmanager
+def _child(command: list[str], cwd: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that is over when the block is: by itself, or killed when the block fails."""
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    with process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _surroundings() -> dict[str, str]:
+    """Our environment without what would lead another Python, or another's code, to our packages and keys."""
+    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RUNPOD_", "VIDCTL_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

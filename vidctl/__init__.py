@@ -1,3 +1,39 @@
-"""vidctl: from a YAML file to a RunPod Serverless GPU endpoint, and from a picture to an answer."""
+"""vidctl: from a YAML file to a RunPod Serverless GPU endpoint, and from a picture to an answer.
+
+    from vidctl import Client
+
+    for found in Client().detect("frame.jpg").detections:
+        print(found.class_name, found.confidence, found.bbox)
+
+Everything here is loaded at its first use, so that `import vidctl` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vidctl.client import Client, Found
+    from vidctl.errors import VidctlError
+    from vidctl.tasks.detect import Detection, Detections, DetectOptions, Failed
+
+__all__ = ["Client", "DetectOptions", "Detection", "Detections", "Failed", "Found", "VidctlError", "__version__"]
+
+_HOMES = {
+    "Client": "vidctl.client",
+    "Found": "vidctl.client",
+    "Detection": "vidctl.tasks.detect",
+    "Detections": "vidctl.tasks.detect",
+    "DetectOptions": "vidctl.tasks.detect",
+    "Failed": "vidctl.tasks.detect",
+    "VidctlError": "vidctl.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

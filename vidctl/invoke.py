@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -69,7 +69,9 @@ class Invoker:
         """
         return self._finish(request, timeout_s, waiting)
 
-    def ask_many(self, requests: Iterable[Request[T]], *, window: int, timeout_s: float) -> Iterator[Answer[T]]:
+    def ask_many(
+        self, requests: Iterable[Request[T]], *, window: int, timeout_s: float
+    ) -> Generator[Answer[T], None, None]:
         """Yield an answer for each request, in their order, with at most `window` jobs in flight.
 
         `requests` is read only as fast as answers are taken.  Closing the iterator cancels what is out.

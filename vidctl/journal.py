@@ -13,8 +13,8 @@ from vidctl.errors import VidctlError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS deployments (
-    at REAL NOT NULL, spec TEXT NOT NULL, target TEXT NOT NULL, endpoint_id TEXT NOT NULL, template_id TEXT NOT NULL,
-    image TEXT NOT NULL, changes INTEGER NOT NULL
+    at REAL NOT NULL, spec TEXT NOT NULL, target TEXT NOT NULL, endpoint_id TEXT NOT NULL, image TEXT NOT NULL,
+    fingerprint TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, endpoint_id TEXT NOT NULL, target TEXT NOT NULL, what TEXT NOT NULL,
@@ -44,11 +44,21 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def deployed(self, *, spec: str, target: str, endpoint_id: str, template_id: str, image: str, changes: int) -> None:
-        """Record one finished deploy."""
-        row = (time.time(), spec, target, endpoint_id, template_id, image, changes)
+    def deployed(self, *, spec: str, target: str, endpoint_id: str, image: str, fingerprint: str) -> None:
+        """Record one deploy that passed its smoke test; `fingerprint` stands for what was proved."""
+        row = (time.time(), spec, target, endpoint_id, image, fingerprint)
         with self._open() as database:
-            database.execute("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            database.execute("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def is_proven(self, endpoint_id: str, fingerprint: str) -> bool:
+        """Whether the last recorded deploy of the endpoint proved just this."""
+        if not self._path.exists():
+            return False
+        with self._open() as database:
+            row = database.execute(
+                "SELECT fingerprint FROM deployments WHERE endpoint_id = ? ORDER BY at DESC LIMIT 1", (endpoint_id,)
+            ).fetchone()
+        return row is not None and row[0] == fingerprint
 
     def sent(self, job_id: str, *, endpoint_id: str, target: str, what: str) -> None:
         """Record a job the moment its id is known, before anyone waits for it."""

@@ -1,1 +1,102 @@
-def main() -> None: ...
+"""The command line: one boundary where every failure becomes a line, a hint and an exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from vidctl import __version__
+from vidctl.cli import deploying, detecting, local, specs
+from vidctl.errors import Interrupted, UsageError, VidctlError
+
+app = typer.Typer(
+    name="vidctl",
+    help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from a picture to boxes.",
+    epilog="Start with: vidctl deploy yolo; vidctl detect frame.jpg",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("deploy")(deploying.deploy)
+app.command("detect")(detecting.detect)
+app.command("validate")(specs.validate)
+app.command("schema")(specs.schema)
+app.command("jobs")(deploying.jobs)
+app.add_typer(local.app, name="local")
+
+
+@app.callback()
+def version_option(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(f"vidctl {__version__}")  # noqa: T201  the answer itself
+        raise typer.Exit
+
+
+def main() -> None:
+    """The `vidctl` command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    status = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(143 if _terminated else status)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit status; nothing but SystemExit ever leaves."""
+    try:
+        return int(app(args=arguments, prog_name="vidctl", standalone_mode=False) or 0)
+    except VidctlError as error:
+        return _report(error, arguments)
+    except typer.TyperException as error:
+        return _report(UsageError(error.format_message(), hint=_help_hint(arguments)), arguments)
+    except (typer.Abort, KeyboardInterrupt):
+        return _report(Interrupted("interrupted"), arguments)
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        return _report(VidctlError(f"{error.filename or 'the system'}: {error.strerror or error}"), arguments)
+    except Exception as error:  # noqa: BLE001  the last boundary: a user never sees a traceback unasked
+        return _report(VidctlError(f"vidctl failed: {type(error).__name__}: {error}", hint=_BUG), arguments)
+
+
+_BUG = "this is a defect of vidctl: please report it with what --debug prints"
+_terminated: list[int] = []
+
+
+def _terminate(number: int, _: FrameType | None) -> None:
+    _terminated.append(number)
+    raise KeyboardInterrupt
+
+
+def _report(error: VidctlError, arguments: list[str]) -> int:
+    from vidctl.cli import report
+
+    if "--debug" in arguments:
+        report.traceback(error)
+    report.failure(error, as_json=_wants_json(arguments))
+    return error.exit_status
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return any(
+        word in ("--json", "--format=json", "--format=jsonl") or (word == "--format" and following in ("json", "jsonl"))
+        for word, following in pairs
+    )
+
+
+def _help_hint(arguments: list[str]) -> str:
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    return f"vidctl {command} --help" if command in known else "vidctl --help"

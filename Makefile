@@ -1,0 +1,44 @@
+# Everything goes into this folder: .venv (vidctl), .cache (workers' environments, weights), .vidctl (the demo's state).
+PYTHON ?= python3
+BIN := .venv/bin
+export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
+
+.PHONY: demo test check bench lock clean
+
+# Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated picture.
+demo: .venv/core
+	@$(BIN)/python tools/demo.py
+
+# All tests, on real things: RunPod's SDK, real worker environments, a real model.
+test: .venv/dev
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Style, types, layers, dependencies.
+check: .venv/dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
+
+# The promises of benchmarks/README.md, measured here.
+bench: .venv/dev
+	@$(BIN)/python benchmarks/run.py
+
+# Pin each worker's requirements from the extras in pyproject.toml.
+lock: .venv/dev
+	@$(BIN)/python tools/lock.py
+
+clean:
+	rm -rf .venv .cache .vidctl demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/core: pyproject.toml
+	@echo "making .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable '.[local]'
+	@touch $@
+
+.venv/dev: .venv/core
+	@$(BIN)/python -m pip install --quiet --group dev
+	@touch $@

@@ -1,0 +1,207 @@
+"""`vidctl detect`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vidctl.cli import options
+
+if TYPE_CHECKING:
+    from vidctl.cli.report import Report
+    from vidctl.client import Found
+    from vidctl.errors import VidctlError
+    from vidctl.tasks.detect import Failed, Result
+
+Format = Literal["table", "json", "jsonl", "csv", "coco", "txt"]
+
+
+def detect(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE…", help="Pictures: files, folders, globs, URLs, - or @list.txt.")
+    ],
+    conf: Annotated[float, typer.Option(help="Least confidence.")] = 0.25,
+    iou: Annotated[float, typer.Option(help="Overlap at which two boxes are one object.")] = 0.7,
+    imgsz: Annotated[int, typer.Option(help="Longer side of the picture as the model sees it, in pixels.")] = 640,
+    max_det: Annotated[int, typer.Option(help="Most boxes in a picture.")] = 300,
+    classes: Annotated[str, typer.Option(metavar="person,car", help="Only these: names or ids.")] = "",
+    agnostic_nms: Annotated[bool, typer.Option("--agnostic-nms", help="Let classes suppress each other.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders.")] = False,
+    output_format: Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")] = "table",
+    as_json: options.Json = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the result to FILE (txt: or DIR).")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the pictures with their boxes drawn.")] = None,
+    save_crop: Annotated[Path | None, typer.Option(metavar="DIR", help="Save each object, cut out.")] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A deployed spec [default: the one for detect].", autocompletion=options.specs
+        ),
+    ] = None,
+    endpoint_id: Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")] = None,
+    target: options.Target = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one job.")] = 600,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,  # noqa: ARG001  read at the boundary
+) -> None:
+    """Find objects in pictures.
+
+    Pictures are shrunk to what the model sees before they are sent; boxes come back in the pictures' own pixels, in
+    the order of the sources. A picture that fails is reported and does not stop the rest (exit code 9).
+    """
+    from vidctl.cli.report import Report
+    from vidctl.client import Client
+    from vidctl.media.sources import expand
+    from vidctl.tasks.detect import parse_classes
+
+    chosen: Format = "json" if as_json else output_format
+    report = Report(quiet=quiet, verbose=verbose, as_json=chosen in ("json", "jsonl"))
+    pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer)
+    client = Client(target=target, endpoint=endpoint, endpoint_id=endpoint_id, timeout_s=timeout)
+    if client.is_target_by_default:
+        report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
+    found = client.detect_many(
+        pictures,
+        conf=conf,
+        iou=iou,
+        imgsz=imgsz,
+        max_det=max_det,
+        classes=parse_classes(classes),
+        agnostic_nms=agnostic_nms,
+    )
+    delivery = _Delivery(chosen, output, [picture.name for picture in pictures], report, save, save_crop)
+    try:
+        with report.counting("detect", len(pictures), shown=not no_progress) as count:
+            for each in found:
+                delivery.add(each)
+                count()
+    except KeyboardInterrupt:
+        raise client.interrupt() from None
+    finally:
+        found.close()
+        delivery.close()
+    delivery.settle()
+
+
+class _Delivery:
+    """Takes results as they come: prints or collects them, saves pictures, and remembers what failed."""
+
+    def __init__(
+        self,
+        form: Format,
+        output: Path | None,
+        names: list[str],
+        report: Report,
+        save: Path | None,
+        save_crop: Path | None,
+    ) -> None:
+        from vidctl.render import files
+
+        self._form = form
+        self._output = output
+        self._names = files.stems(names)
+        self._report = report
+        self._save = save
+        self._save_crop = save_crop
+        self._is_folder = form == "txt" and output is not None and (output.is_dir() or str(output).endswith("/"))
+        # One document cannot be begun before all is known, and a file is written whole or not at all.
+        self._is_whole = form in ("json", "coco") or (output is not None and not self._is_folder)
+        self._kept: list[Result] = []
+        self._failures: list[VidctlError] = []
+        self._taken = 0
+
+    def add(self, found: Found) -> None:
+        from vidctl.errors import VidctlError
+        from vidctl.tasks.detect import Failed
+
+        result = found.result
+        if not isinstance(result, Failed) and (self._save or self._save_crop or self._is_folder):
+            try:
+                self._save_all(found)
+            except VidctlError as error:
+                result = Failed(found.source.name, error)
+        self._taken += 1
+        if isinstance(result, Failed):
+            self._failed(result)
+        if self._is_whole:
+            self._kept.append(result)
+        elif not self._is_folder:
+            self._print(result)
+
+    def close(self) -> None:
+        """Deliver the document, also that of the results that there are when something stopped the rest."""
+        from vidctl.render import files
+
+        if not self._is_whole or not self._taken:
+            return
+        text = files.FORMATS[self._form](self._kept) if self._form in files.FORMATS else _lines(self._kept)
+        self._kept = []
+        if self._output is None:
+            sys.stdout.write(text)
+        else:
+            files.write(self._output, text.encode())
+
+    def settle(self) -> None:
+        """Raise if anything failed: the one error, or what became of all."""
+        from vidctl.errors import PartialFailure, VidctlError
+
+        failures = self._failures
+        if not failures:
+            return
+        if self._taken == 1:
+            raise failures[0]
+        if len(failures) < self._taken:
+            raise PartialFailure(f"{len(failures)} of {self._taken} pictures failed")
+        kind = type(failures[0]) if len({type(error) for error in failures}) == 1 else VidctlError
+        raise kind(f"all {len(failures)} pictures failed", hint=failures[0].hint, job_id=failures[0].job_id)
+
+    def _failed(self, result: Failed) -> None:
+        self._failures.append(result.error)
+        if len(self._names) > 1:
+            self._report.failed(result)
+
+    def _print(self, result: Result) -> None:
+        from vidctl.cli import report
+        from vidctl.render import files
+        from vidctl.tasks.detect import Failed
+
+        if self._form == "csv":
+            sys.stdout.write(files.to_csv([result], header=self._taken == 1))
+        elif self._form in files.FORMATS:
+            sys.stdout.write(files.FORMATS[self._form]([result]))
+        elif not isinstance(result, Failed):
+            report.detections(result)
+        sys.stdout.flush()
+
+    def _save_all(self, found: Found) -> None:
+        from vidctl.media.sources import read
+        from vidctl.render import annotate, files
+        from vidctl.runpod.http import download
+        from vidctl.tasks.detect import Failed
+
+        stem = self._names[self._taken]
+        if isinstance(found.result, Failed):
+            return
+        if self._output is not None and self._is_folder:
+            files.save_txt(found.result, self._output, stem=stem)
+        if self._save is None and self._save_crop is None:
+            return
+        data = read(found.source, fetch=download)
+        if self._save is not None:
+            self._report.detail(f"saved {annotate.save_annotated(found.result, data, self._save, stem=stem)}")
+        if self._save_crop is not None:
+            annotate.save_crops(found.result, data, self._save_crop, stem=stem)
+
+
+def _lines(results: list[Result]) -> str:
+    from vidctl.cli import report
+    from vidctl.tasks.detect import Failed
+
+    return "".join(f"{line}\n" for result in results if not isinstance(result, Failed) for line in report.lines(result))

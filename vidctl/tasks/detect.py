@@ -40,8 +40,8 @@ class DetectOptions:
     def __post_init__(self) -> None:
         _check_fraction("conf", self.conf)
         _check_fraction("iou", self.iou)
-        _check_whole("imgsz", self.imgsz, 32, 4096)
-        _check_whole("max_det", self.max_det, 1, 10_000)
+        _check_whole("imgsz", self.imgsz, 32, 2048)
+        _check_whole("max_det", self.max_det, 1, 1000)
         for wanted in self.classes:
             if isinstance(wanted, bool) or (wanted < 0 if isinstance(wanted, int) else not wanted):
                 raise UsageError(f"classes: {wanted!r} is neither a class name nor an id")

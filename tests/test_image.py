@@ -1,0 +1,255 @@
+"""Any picture a person may have becomes a JPEG that the model can use, or one clear sentence."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vidctl.errors import MediaError
+from vidctl.media.image import Prepared, open_upright, prepare
+
+ORANGE = (200, 100, 50)
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def plain(mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image:
+    return Image.new("RGB", size, ORANGE).convert(mode)
+
+
+def opened(prepared: Prepared) -> Image.Image:
+    return Image.open(io.BytesIO(prepared.jpeg))
+
+
+def is_near(expected: tuple[int, ...], actual: tuple[int, ...], *, within: int = 8) -> bool:
+    return all(abs(one - other) <= within for one, other in zip(expected, actual, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGB", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("RGB", "WEBP"),
+        ("RGBA", "WEBP"), ("RGB", "BMP"), ("P", "BMP"), ("RGB", "TIFF"), ("CMYK", "TIFF"),
+        ("YCbCr", "TIFF"), ("P", "GIF"),
+    ],
+)  # fmt: skip
+def test_every_format_keeps_its_colours(mode, kind):
+    """What is sent shows what the file shows."""
+    prepared = prepare(encoded(plain(mode), kind), imgsz=640, name="a")
+
+    assert (64, 48, 64, 48) == (prepared.width, prepared.height, prepared.sent_width, prepared.sent_height)
+    assert "JPEG" == opened(prepared).format
+    assert is_near(ORANGE, opened(prepared).convert("RGB").getpixel((30, 20)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("L", "JPEG"), ("L", "PNG"), ("LA", "PNG"), ("L", "BMP"), ("1", "TIFF"), ("L", "TIFF")]
+)
+def test_grey_stays_grey(mode, kind):
+    """One band becomes three alike."""
+    data = encoded(Image.new("L", (20, 10), 255).convert(mode), kind)
+
+    assert is_near((255, 255, 255), open_upright(data).getpixel((5, 5)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "value"),
+    [("I;16", "PNG", 32896), ("I;16", "TIFF", 32896), ("I", "TIFF", 32896), ("I", "TIFF", 128),
+     ("F", "TIFF", 0.502), ("F", "TIFF", 128.0)],
+)  # fmt: skip
+def test_more_than_eight_bits_are_scaled(mode, kind, value):
+    """A middle grey stays a middle grey instead of being clipped to white."""
+    data = encoded(Image.new(mode, (20, 10), value), kind)
+
+    assert is_near((128, 128, 128), open_upright(data).getpixel((5, 5)), within=1)
+
+
+def test_sixteen_bit_big_endian_is_scaled():
+    """TIFF files of old Macs count too."""
+    data = encoded(Image.frombytes("I;16B", (4, 4), b"\x80\x80" * 16), "TIFF")
+
+    assert (128, 128, 128) == open_upright(data).getpixel((1, 1))
+
+
+def test_transparency_is_dropped():
+    """The colour under it shows, as it does for Ultralytics."""
+    data = encoded(Image.new("RGBA", (8, 8), (*ORANGE, 0)), "PNG")
+
+    assert ORANGE == open_upright(data).getpixel((3, 3))
+
+
+def test_an_animation_gives_its_first_frame():
+    """The later frames are not looked at."""
+    frames = [Image.new("RGB", (16, 16), colour) for colour in (ORANGE, (0, 0, 255))]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+    assert is_near(ORANGE, open_upright(data).getpixel((3, 3)))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("size", "imgsz", "sent"),
+    [
+        ((1280, 720), 640, (640, 360)), ((720, 1280), 640, (360, 640)), ((1921, 1081), 640, (640, 360)),
+        ((641, 3), 640, (640, 3)), ((3000, 1), 64, (64, 1)), ((640, 640), 640, (640, 640)), ((100, 50), 640, (100, 50)),
+    ],
+)  # fmt: skip
+def test_the_longer_side_becomes_exactly_what_the_model_sees(kind, size, imgsz, sent):
+    """Large pictures shrink in proportion; small ones stay."""
+    prepared = prepare(encoded(plain(size=size), kind), imgsz=imgsz, name="a")
+
+    assert Prepared(prepared.jpeg, *size, *sent) == prepared
+    assert sent == opened(prepared).size
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_small_upright_jpeg_is_sent_as_it_is(mode):
+    """No second loss for a picture that needs nothing."""
+    data = encoded(plain(mode), "JPEG", quality=70, comment=b"kept")
+
+    assert data == prepare(data, imgsz=640, name="a").jpeg
+
+
+def test_metadata_does_not_travel():
+    """Where and with what a picture was taken is not the worker's business."""
+    exif = Image.Exif()
+    exif[0x010F] = "Camera maker"
+    data = encoded(plain(size=(1000, 500)), "JPEG", exif=exif, comment=b"private")
+
+    sent = opened(prepare(data, imgsz=640, name="a"))
+
+    assert not sent.getexif()
+    assert "comment" not in sent.info
+
+
+def marked(orientation: int, kind: str) -> bytes:
+    """A 96x64 picture as displayed, dark but for a white block at (72..88, 8..24), stored as the orientation says."""
+    shown = Image.new("RGB", (96, 64), (20, 20, 20))
+    shown.paste((255, 255, 255), (72, 8, 88, 24))
+    inverse = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    stored = shown.transpose(inverse[orientation]) if orientation in inverse else shown
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(stored, kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("imgsz", [640, 48])
+def test_pictures_are_sent_the_way_they_are_displayed(kind, orientation, imgsz):
+    """Whatever the EXIF orientation, the mark is where a viewer shows it, at full size and shrunk."""
+    data = marked(orientation, kind)
+    prepared = prepare(data, imgsz=imgsz, name="a")
+
+    scale = prepared.sent_width / 96
+    sent = opened(prepared).convert("RGB")
+    assert (96, 64) == (prepared.width, prepared.height)
+    assert (prepared.sent_width, prepared.sent_height) == sent.size
+    assert is_near((255, 255, 255), sent.getpixel((int(80 * scale), int(16 * scale))), within=12)
+    assert is_near((20, 20, 20), sent.getpixel((int(16 * scale), int(48 * scale))), within=12)
+    assert is_near((255, 255, 255), open_upright(data).getpixel((80, 16)), within=12)
+
+
+def test_broken_exif_does_not_spoil_a_picture():
+    """A picture whose metadata is damaged is still a picture."""
+    data = encoded(plain(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
+
+    assert (64, 48) == open_upright(data).size
+    assert 64 == prepare(data, imgsz=640, name="a").width
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"])
+def test_a_truncated_picture_is_refused_by_name(kind):
+    """Half a download is an error, never half a result."""
+    whole = encoded(Image.effect_noise((200, 200), 80).convert("RGB"), kind)
+
+    with pytest.raises(MediaError, match=r"^holiday\.jpg: ") as caught:
+        prepare(whole[: len(whole) // 2], imgsz=640, name="holiday.jpg")
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"\0" * 1000, b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%!PS-Adobe-3.0 EPSF-3.0\n"]
+)
+def test_what_is_no_picture_is_refused_by_name(data):
+    """Text, zeros, SVG and PostScript are not handed to any decoder."""
+    with pytest.raises(MediaError, match=r"^notes\.txt: .*not a picture"):
+        prepare(data, imgsz=640, name="notes.txt")
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_a_decompression_bomb_is_refused():
+    """A few bytes that claim gigapixels are refused before a pixel is decoded."""
+    with pytest.raises(MediaError, match=r"bomb\.png: more pixels"):
+        prepare(png_header(60_000, 60_000), imgsz=640, name="bomb.png")
+
+
+def test_a_picture_of_no_pixels_is_refused():
+    """0x0 is not a picture."""
+    with pytest.raises(MediaError, match=r"none\.png: "):
+        prepare(png_header(0, 0), imgsz=640, name="none.png")
+
+
+SAMPLES = [
+    encoded(Image.effect_noise((40, 30), 60).convert("RGB"), "JPEG"),
+    encoded(plain("CMYK", (40, 30)), "JPEG"),
+    encoded(plain("P", (40, 30)), "PNG"),
+    encoded(Image.new("I;16", (20, 20), 900), "PNG"),
+    encoded(plain(size=(40, 30)), "TIFF", compression="tiff_lzw"),
+    encoded(Image.new("F", (20, 20), 0.5), "TIFF"),
+    encoded(plain("P", (40, 30)), "GIF"),
+    encoded(plain(size=(40, 30)), "WEBP"),
+    encoded(plain(size=(40, 30)), "BMP"),
+    marked(6, "JPEG"),
+    marked(6, "TIFF"),
+]
+
+
+def read_or_refused(data: bytes) -> None:
+    with suppress(MediaError):
+        prepare(data, imgsz=32, name="x")
+    with suppress(MediaError):
+        open_upright(data, name="x")
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_a_traceback(data):
+    """Anything may be given as a picture."""
+    read_or_refused(data)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of the damage that is done here on purpose
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.sampled_from(SAMPLES),
+    st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=8),
+    st.integers(0, 400),
+)
+def test_no_damage_makes_a_traceback(sample, changes, cut):
+    """Real pictures with bytes overwritten and the end cut off are read or refused."""
+    damaged = bytearray(sample)
+    for position, value in changes:
+        damaged[position % len(damaged)] = value
+    read_or_refused(bytes(damaged[: max(1, len(damaged) - cut % len(damaged))]))

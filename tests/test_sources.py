@@ -1,0 +1,204 @@
+"""Which pictures a command line means, and their bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidctl.errors import MediaError, NetworkError, UsageError
+from vidctl.media.sources import MAX_BYTES, Source, expand, read
+
+
+def no_network(url: str) -> bytes:
+    raise AssertionError(f"{url} was fetched")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of pictures as people keep them; the current folder."""
+    for name in (
+        "frame10.jpg", "frame2.JPG", "frame1.jpg", ".hidden.jpg", "notes.txt", "sub/deep.png", "sub/more/deeper.tif",
+        ".cache/thumb.jpg", "odd/with space.jpg", "odd/-dash.png", "odd/日本.webp", "odd/img[1].jpg", "empty/readme.md",
+    ):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(*sources: str, recursive: bool = False) -> list[str]:
+    return [source.name for source in expand(sources, recursive=recursive)]
+
+
+def test_a_folder_gives_its_pictures_in_natural_order(folder):
+    """frame2 comes before frame10; hidden files and files that are no pictures stay out."""
+    expected = [str(folder / name) for name in ("frame1.jpg", "frame2.JPG", "frame10.jpg")]
+
+    assert expected == names(str(folder))
+
+
+def test_recursive_enters_subfolders_but_not_hidden_ones(folder):
+    """-r finds every visible picture, once, folder by folder."""
+    found = names(".", recursive=True)
+
+    assert ["sub/deep.png", "sub/more/deeper.tif"] == [name for name in found if name.startswith("sub")]
+    assert 9 == len(found)
+    assert not [name for name in found if ".cache" in name or ".hidden" in name]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("frame*.jpg", ["frame1.jpg", "frame10.jpg"]),
+        ("frame[0-9].*", ["frame1.jpg", "frame2.JPG"]),
+        ("sub/**/*.tif", ["sub/more/deeper.tif"]),
+        ("**/deep*", ["sub/deep.png", "sub/more/deeper.tif"]),
+    ],
+)
+def test_a_quoted_glob_is_expanded(folder, pattern, expected):
+    """A glob that the shell did not expand means the same."""
+    assert expected == names(pattern)
+
+
+def test_an_existing_file_is_never_taken_for_a_glob(folder):
+    """img[1].jpg is a file name first."""
+    assert ["odd/img[1].jpg"] == names("odd/img[1].jpg")
+
+
+def test_odd_names_are_read(folder):
+    """Spaces, other scripts and a leading dash are just names."""
+    odd = ["odd/with space.jpg", "odd/-dash.png", "odd/日本.webp"]
+
+    assert [name.encode() for name in odd] == [read(source, fetch=no_network) for source in expand(odd)]
+
+
+def test_order_is_as_typed_and_repeats_stay(folder):
+    """Results line up with what was typed."""
+    assert ["frame10.jpg", "frame1.jpg", "frame10.jpg"] == names("frame10.jpg", "frame1.jpg", "frame10.jpg")
+
+
+def test_a_list_names_one_source_a_line(folder):
+    """Comments and blank lines are skipped, a byte order mark too; folders, globs and addresses work in it."""
+    text = "\ufeff# my pictures\nframe1.jpg\n\n  frame2.JPG  \r\nsub\nhttps://example.org/a.jpg\nodd/*.webp\n"
+    (folder / "list.txt").write_text(text, encoding="utf-8")
+
+    expected = ["frame1.jpg", "frame2.JPG", "sub/deep.png", "https://example.org/a.jpg", "odd/日本.webp"]
+    assert expected == names("@list.txt")
+
+
+@pytest.mark.parametrize("content", [None, "", "# nothing\n\n"])
+def test_a_list_without_sources_is_an_error(folder, content):
+    """A missing or empty list must not look like success."""
+    if content is not None:
+        (folder / "list.txt").write_text(content)
+
+    with pytest.raises(MediaError, match=r"@list\.txt"):
+        expand(["@list.txt"])
+
+
+@pytest.mark.parametrize("source", ["empty", "sub/more/*.jpg", "nothing*.png"])
+def test_finding_no_picture_is_an_error(folder, source):
+    """An empty folder and a glob without match are named, with a hint."""
+    with pytest.raises(MediaError) as caught:
+        expand([source])
+
+    assert caught.value.message.startswith(source)
+    assert caught.value.hint
+
+
+def test_an_empty_source_is_a_usage_error():
+    """An unset shell variable must not mean the current folder."""
+    with pytest.raises(UsageError):
+        expand([""])
+
+
+def test_a_missing_file_fails_only_when_read(folder):
+    """One bad name does not stop the others."""
+    missing, present = expand(["gone.jpg", "frame1.jpg"])
+
+    assert b"frame1.jpg" == read(present, fetch=no_network)
+    with pytest.raises(MediaError, match=r"gone\.jpg: no such file"):
+        read(missing, fetch=no_network)
+
+
+def test_an_empty_file_and_a_folder_are_no_pictures(folder):
+    """Each is refused in its own words."""
+    (folder / "zero.jpg").touch()
+
+    with pytest.raises(MediaError, match=r"zero\.jpg: 0 bytes"):
+        read(expand(["zero.jpg"])[0], fetch=no_network)
+    with pytest.raises(MediaError, match="sub: a folder"):
+        read(Source("sub", path=Path("sub")), fetch=no_network)
+
+
+def test_a_file_that_never_ends_is_refused(folder):
+    """A sparse file of more than the limit is not read whole."""
+    with (folder / "huge.tif").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+
+    with pytest.raises(MediaError, match=r"huge\.tif: over 512 MB"):
+        read(expand(["huge.tif"])[0], fetch=no_network)
+
+
+def test_stdin_gives_one_picture_also_when_named_twice():
+    """`-` is drained once; both mentions see its bytes."""
+    first, second = expand(["-", "-"], stdin=io.BytesIO(b"picture"))
+
+    assert ("stdin", b"picture") == (first.name, read(first, fetch=no_network))
+    assert first == second
+
+
+def test_stdin_without_stdin_is_a_usage_error():
+    """A library call without a stream says so."""
+    with pytest.raises(UsageError):
+        expand(["-"])
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/a.jpg", "HTTPS://example.org/b", "http://127.0.0.1:8000/c.png", "http://[::1]/d"]
+)
+def test_addresses_are_fetched(url):
+    """https:// anywhere, http:// on this machine."""
+    assert url.encode() == read(expand([url])[0], fetch=str.encode)
+
+
+@pytest.mark.parametrize("url", ["http://example.org/a.jpg", "http://10.0.0.1/", "https://", "http://[bad/x.jpg"])
+def test_unsafe_addresses_are_refused(url):
+    """No picture travels in the clear, and no malformed address gets a traceback."""
+    with pytest.raises(MediaError, match="only https://"):
+        read(expand([url])[0], fetch=no_network)
+
+
+def test_a_failed_download_is_about_its_source():
+    """The reason of the network, under the name of the picture."""
+
+    def broken(url: str) -> bytes:
+        raise NetworkError("connection refused", hint="is it up?")
+
+    with pytest.raises(MediaError, match=r"https://example\.org/a\.jpg: connection refused") as caught:
+        read(Source("https://example.org/a.jpg", url="https://example.org/a.jpg"), fetch=broken)
+    assert "is it up?" == caught.value.hint
+
+
+def test_names_that_are_not_utf8_are_read_and_can_be_shown(tmp_path):
+    """The bytes of the name reach the system as they are; what is shown can be printed and put into JSON."""
+    raw = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    Path(os.fsdecode(raw)).write_bytes(b"picture")
+
+    (source,) = expand([os.fsdecode(raw)])
+
+    assert b"picture" == read(source, fetch=no_network)
+    assert source.name.encode("utf-8").endswith(b"caf?.jpg")
+
+
+@given(st.text())
+def test_whatever_is_typed_is_found_or_refused(text):
+    """No text given as a file name produces a traceback."""
+    with pytest.raises(MediaError):
+        read(expand([f"no such folder/{text}"])[0], fetch=no_network)

@@ -21,24 +21,21 @@ from vidctl.errors import ApiError, AuthError, MediaError, NetworkError, NotDepl
 _TIMEOUT_S = (10, 60)  # to connect, between two bytes
 _MAX_PICTURE_BYTES = 200 * 1024 * 1024
 
-_BACKOFF: Mapping[str, Any] = {"backoff_factor": 0.3, "backoff_jitter": 0.3, "backoff_max": 10, "retry_after_max": 30}
-_READS = Retry(
-    total=5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None, raise_on_status=False, **_BACKOFF
-)
-_WRITES = Retry(
-    total=5,
-    connect=4,
-    read=0,
-    other=0,
-    status_forcelist=(429,),
-    allowed_methods=None,
-    raise_on_status=False,
-    **_BACKOFF,
-)
+_POLICY: Mapping[str, Any] = {
+    "allowed_methods": None,
+    "raise_on_status": False,
+    "connect": 2,
+    "backoff_factor": 0.3,
+    "backoff_jitter": 0.3,
+    "backoff_max": 10,
+    "retry_after_max": 30,
+}
+_READS = Retry(5, status_forcelist=(429, 500, 502, 503, 504), **_POLICY)
+_WRITES = Retry(5, read=0, other=0, status_forcelist=(429,), **_POLICY)
 
 
 class Http:
-    """JSON over HTTP with one key, which travels in the Authorization header and nowhere else.  Safe to use in threads."""
+    """JSON over HTTP with one key, which travels in the Authorization header only.  Safe to use in threads."""
 
     def __init__(self, api_key: str) -> None:
         self._reads = _session(_READS, api_key)

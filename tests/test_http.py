@@ -1,0 +1,195 @@
+"""What is sent again, what never is, and what failures are called."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.scripted import RESET, Reply, ok, script, serving
+
+from vidctl.errors import ApiError, AuthError, JobFailed, MediaError, NetworkError, NotDeployed, VidctlError
+from vidctl.runpod.graphql import GraphQL
+from vidctl.runpod.http import Http, download
+from vidctl.runpod.jobs import Jobs
+
+KEY = "rpa_SECRETKEY"
+SLOW_DOWN = Reply(429, b"{}", (("Retry-After", "0"),))
+
+
+def test_key_travels_in_the_header_only():
+    """The key is in Authorization, and in no URL or body."""
+    with serving(script(ok({"id": "job-1"}))) as server:
+        Jobs(Http(KEY), server.url).run("ep", {"a": 1})
+
+    (request,) = server.requests
+    assert request.headers["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in request.path
+    assert KEY.encode() not in request.body
+
+
+@pytest.mark.parametrize("hiccup", [SLOW_DOWN, Reply(500), Reply(502, b"<html>"), RESET])
+def test_a_question_is_asked_again(hiccup):
+    """GET /status survives 429, 5xx and a reset connection."""
+    with serving(script(hiccup, ok({"id": "j", "status": "COMPLETED", "output": 7}))) as server:
+        job = Jobs(Http(KEY), server.url).status("ep", "j")
+
+    assert (job.status, job.output) == ("COMPLETED", 7)
+    assert len(server.requests) == 2
+
+
+def test_run_is_sent_again_when_it_was_refused_for_rate():
+    """429 says that the job was not taken, so it is offered again."""
+    with serving(script(SLOW_DOWN, SLOW_DOWN, ok({"id": "job-1"}))) as server:
+        job_id = Jobs(Http(KEY), server.url).run("ep", {"a": 1})
+
+    assert job_id == "job-1"
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(("trouble", "kind"), [(RESET, NetworkError), (Reply(500), ApiError), (Reply(503), ApiError)])
+def test_run_is_never_sent_blindly_again(trouble, kind):
+    """After a lost or broken answer the job may be queued and paid: one request, no more."""
+    with serving(script(trouble)) as server, pytest.raises(kind):
+        Jobs(Http(KEY), server.url).run("ep", {"a": 1})
+
+    assert server.paths() == ["POST /ep/run"]
+
+
+def test_run_that_never_connected_says_so():
+    """Nobody listens: one line, no traceback of a library in the message."""
+    with pytest.raises(NetworkError, match=r"127\.0\.0\.1:9: connection refused"):
+        Jobs(Http(KEY), "http://127.0.0.1:9").run("ep", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "exit_status"),
+    [(401, AuthError, 4), (403, AuthError, 4), (404, NotDeployed, 5), (400, ApiError, 1), (410, ApiError, 1)],
+)
+def test_refusals_have_names(status, kind, exit_status):
+    """Each HTTP status that RunPod documents becomes its own kind of error, with the server's sentence."""
+    with (
+        serving(script(Reply(status, b'{"error": "because\\u001b[31m"}'))) as server,
+        pytest.raises(kind) as raised,
+    ):
+        Jobs(Http(KEY), server.url).run("ep", {"a": 1})
+
+    assert raised.value.exit_status == exit_status
+    assert "\x1b" not in raised.value.message
+
+
+def test_no_error_tells_the_key():
+    """Not in the message, nor in the whole traceback."""
+    with serving(script(Reply(401, b"no"))) as server:
+        try:
+            Jobs(Http(KEY), server.url).health("ep")
+        except AuthError as error:
+            shown = "".join(traceback.format_exception(error)) + str(error.to_json())
+
+    assert KEY not in shown
+
+
+def test_a_job_that_is_gone_keeps_its_id_in_the_error():
+    """404 on /status: the result expired, and the error still names the job."""
+    with serving(script(Reply(404))) as server, pytest.raises(JobFailed) as raised:
+        Jobs(Http(KEY), server.url).status("ep", "job-9")
+
+    assert raised.value.job_id == "job-9"
+
+
+def test_a_broken_poll_keeps_the_job_id():
+    """When even polling fails for good, the error says which job is out."""
+    with serving(script(Reply(200, b"not json"))) as server, pytest.raises(ApiError) as raised:
+        Jobs(Http(KEY), server.url).status("ep", "job-9")
+
+    assert raised.value.job_id == "job-9"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ('{"error_type": "<class \'ValueError\'>", "error_message": "bad\\nthing"}', "ValueError: bad thing"),
+        (["one", "two"], "one; two"),
+        ("plain", "plain"),
+        ({"code": 7}, "{'code': 7}"),
+    ],
+)
+def test_a_handlers_error_becomes_a_sentence(said, shown):
+    """Whatever JSON a handler gives as its error, a person reads one line."""
+    with serving(script(ok({"id": "j", "status": "FAILED", "error": said}))) as server:
+        job = Jobs(Http(KEY), server.url).status("ep", "j")
+
+    assert job.error == shown
+
+
+def test_picture_downloads_carry_no_key():
+    """A picture's server is not RunPod."""
+    with serving(script(Reply(200, b"bytes"))) as server:
+        data = download(f"{server.url}/frame.jpg")
+
+    assert data == b"bytes"
+    assert "Authorization" not in server.requests[0].headers
+
+
+def test_a_picture_that_is_not_there_is_a_media_error():
+    with serving(script(Reply(404))) as server, pytest.raises(MediaError, match="answered 404"):
+        download(f"{server.url}/frame.jpg")
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+_answers = st.one_of(
+    st.binary(max_size=64),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "id": _json,
+            "status": st.sampled_from(["COMPLETED", "FAILED", "IN_QUEUE", "RUNNING", "?"]) | _json,
+            "output": _json,
+            "error": _json,
+            "delayTime": _json,
+            "workers": _json,
+            "data": st.fixed_dictionaries(
+                {"myself": st.fixed_dictionaries({}, optional={"endpoints": _json, "podTemplates": _json}) | _json}
+            )
+            | _json,
+            "errors": _json,
+        },
+    ).map(lambda document: __import__("json").dumps(document).encode()),
+)
+
+
+@pytest.fixture(scope="module")
+def echo():
+    """A server that answers whatever the test puts into `said`."""
+    said = [b"{}"]
+    with serving(lambda _: Reply(200, said[0])) as server:
+        yield server, said
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=_answers)
+def test_no_answer_is_a_traceback(echo, body):
+    """Whatever bytes RunPod answers, only vidctl's own errors come out."""
+    server, said = echo
+    said[0] = body
+    server.requests.clear()
+    jobs, control = Jobs(Http(KEY), server.url), GraphQL(Http(KEY), server.url)
+    calls = (
+        lambda: jobs.run("ep", {"a": 1}),
+        lambda: jobs.status("ep", "j"),
+        lambda: jobs.health("ep"),
+        lambda: control.find("a", "b"),
+    )
+    outcomes = []
+    for call in calls:
+        try:
+            outcomes.append(call())
+        except VidctlError as error:
+            outcomes.append(error.message)
+
+    assert len(outcomes) == len(calls)

@@ -1,0 +1,132 @@
+"""Where the project is, which target, which key, and what `.env` looks like afterwards."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as configure
+from hypothesis import strategies as st
+
+from vidctl import settings
+from vidctl.errors import AuthError, UsageError
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "configs").mkdir()
+    return settings.open_project(tmp_path, {})
+
+
+def test_a_project_is_found_from_any_of_its_folders(project):
+    deep = project.root / "a" / "b"
+    deep.mkdir(parents=True)
+
+    assert project.root == settings.open_project(deep, {}).root
+
+
+def test_the_environment_goes_before_dotenv(project):
+    project.env_file.write_text("RUNPOD_API_KEY=from-file\nOTHER=kept\n")
+
+    opened = settings.open_project(project.root, {"RUNPOD_API_KEY": "from-environment"})
+
+    assert (opened.environ["RUNPOD_API_KEY"], opened.environ["OTHER"]) == ("from-environment", "kept")
+
+
+@pytest.mark.parametrize(
+    ("environ", "flag", "expected"),
+    [
+        ({}, None, ("local", True)),
+        ({"RUNPOD_API_KEY": "k"}, None, ("runpod", False)),
+        ({"RUNPOD_API_KEY": "k"}, "local", ("local", False)),
+        ({"VIDCTL_TARGET": "runpod"}, None, ("runpod", False)),
+        ({"VIDCTL_TARGET": "runpod"}, "local", ("local", False)),
+    ],
+)
+def test_target_goes_flag_environment_key(project, environ, flag, expected):
+    """Without a key the target is local, and that is known to have been nobody's choice."""
+    assert expected == settings.choose_target(settings.Project(project.root, environ), flag)
+
+
+def test_an_unknown_target_is_a_usage_error(project):
+    with pytest.raises(UsageError, match="'moon'"):
+        settings.choose_target(project, "moon")
+
+
+@pytest.mark.parametrize("key", ["", "  ", "with space", "new\nline", "schlüssel"])
+def test_a_key_that_cannot_be_one_is_refused_without_showing_it(project, key):
+    with pytest.raises(AuthError) as raised:
+        settings.runpod_access(settings.Project(project.root, {"RUNPOD_API_KEY": key}))
+
+    assert not key.strip() or key not in raised.value.message
+
+
+def test_the_sdks_variables_name_the_base_urls(project):
+    """RUNPOD_API_BASE_URL and RUNPOD_ENDPOINT_BASE_URL, as runpod-python reads them."""
+    access = settings.runpod_access(
+        settings.Project(
+            project.root,
+            {
+                "RUNPOD_API_KEY": "k",
+                "RUNPOD_API_BASE_URL": "http://127.0.0.1:1/",
+                "RUNPOD_ENDPOINT_BASE_URL": "http://127.0.0.1:1/v2",
+            },
+        )
+    )
+
+    assert (access.api_base_url, access.endpoint_base_url) == ("http://127.0.0.1:1", "http://127.0.0.1:1/v2")
+    assert "'k'" not in repr(access)
+
+
+def test_the_key_is_in_no_repr(project):
+    project.env_file.write_text("RUNPOD_API_KEY=verysecret\n")
+
+    assert "verysecret" not in repr(settings.open_project(project.root, {}))
+
+
+@pytest.mark.parametrize(
+    ("key", "target", "name"),
+    [
+        ("yolo", "runpod", "VIDCTL_YOLO_ENDPOINT_ID"),
+        ("yolo", "local", "VIDCTL_YOLO_ENDPOINT_ID_LOCAL"),
+        ("qwen-vl", "runpod", "VIDCTL_QWEN_VL_ENDPOINT_ID"),
+    ],
+)
+def test_an_endpoints_name_in_dotenv(key, target, name):
+    assert name == settings.endpoint_id_name(key, target)
+
+
+def test_remembering_keeps_all_else_and_the_file_private(project):
+    project.env_file.write_text("# mine\nA='x y'\nVIDCTL_YOLO_ENDPOINT_ID=old\nexport B=2\n")
+    project.env_file.chmod(0o644)
+
+    settings.remember(project.env_file, "VIDCTL_YOLO_ENDPOINT_ID", "new")
+
+    assert project.env_file.read_text() == "# mine\nA='x y'\nVIDCTL_YOLO_ENDPOINT_ID=new\nexport B=2\n"
+    assert stat.S_IMODE(project.env_file.stat().st_mode) == 0o600
+    assert [path.name for path in project.root.iterdir() if path.name.startswith(".env")] == [".env"]
+
+
+def test_remembering_through_a_link_keeps_the_link(project, tmp_path_factory):
+    real = tmp_path_factory.mktemp("elsewhere") / "shared.env"
+    real.write_text("A=1\n")
+    project.env_file.symlink_to(real)
+
+    settings.remember(project.env_file, "B", "2")
+
+    assert project.env_file.is_symlink()
+    assert real.read_text() == "A=1\nB=2\n"
+
+
+@configure(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=st.binary(max_size=80))
+def test_a_broken_dotenv_is_one_clear_line(project, before):
+    """Any bytes in .env: it is read, or refused as a usage error; never a traceback."""
+    project.env_file.write_bytes(before)
+    try:
+        read = settings.open_project(project.root, {}).environ
+    except UsageError as error:
+        assert str(project.env_file) in error.message
+    else:
+        assert isinstance(read, dict)

@@ -1,0 +1,144 @@
+"""A local runtime as its users see it: a process, a URL and a key."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from vidctl.local.environments import image_name
+from vidctl.local.records import EndpointRecord, TemplateRecord
+from vidctl.local.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+API_KEY = "test-key"
+
+
+def until(condition: Callable[[], Any], *, timeout_s: float = 60) -> Any:
+    """The first true value of `condition`; fail when none comes in time."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"nothing within {timeout_s} s: last value {condition()!r}")
+
+
+class LocalRuntime:
+    """One `python -m vidctl.local`, which can be killed and started again on its state."""
+
+    def __init__(self, state_dir: Path, *, environment: dict[str, str] | None = None) -> None:
+        self.state_dir = state_dir
+        self.api_key = API_KEY
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = f"Bearer {API_KEY}"
+        self._environment = environment or {}
+        self._process: subprocess.Popen[bytes] | None = None
+        state_dir.mkdir(parents=True, exist_ok=True)
+        credentials = {"api_key": API_KEY, "port": self.port, "url": self.url}
+        (state_dir / "credentials.json").write_text(json.dumps(credentials))
+        self._registry = Registry(state_dir / "runtime.db")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "vidctl.local", "--state-dir", str(self.state_dir), "--port", str(self.port)]
+        with (self.state_dir / "runtime.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **self._environment}, start_new_session=True
+            )
+        until(self._answers)
+
+    def stop(self) -> None:
+        """End it as `vidctl local down` does."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(timeout=30)
+
+    def kill(self) -> None:
+        """End it as a power cut would, workers left behind."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.stop()
+        self._registry.close()
+        self.session.close()
+
+    def log(self) -> str:
+        return (self.state_dir / "runtime.log").read_text()
+
+    def endpoint(self, folder: Path, *, env: dict[str, str] | None = None, **settings: Any) -> str:
+        """Register a worker folder; `settings` are fields of EndpointRecord.  Give the endpoint's id."""
+        name = settings.pop("name", folder.name)
+        template = self._registry.save_template(
+            TemplateRecord(id="", name=f"{name}-{time.monotonic_ns()}", image_name=image_name(folder), env=env or {})
+        )
+        record = EndpointRecord(id="", name=name, template_id=template.id, **{"idle_timeout_s": 60, **settings})
+        return self._registry.save_endpoint(record).id
+
+    def change(self, endpoint_id: str, **settings: Any) -> None:
+        """Change an endpoint's record behind a stopped runtime's back."""
+        self._registry.save_endpoint(replace(self._registry.endpoint(endpoint_id), **settings))
+
+    def get(self, path: str, **options: Any) -> Any:
+        return self._json(self.session.get(f"{self.url}{path}", timeout=60, **options))
+
+    def post(self, path: str, body: Any = None, **options: Any) -> Any:
+        return self._json(self.session.post(f"{self.url}{path}", json=body, timeout=60, **options))
+
+    def run(self, endpoint_id: str, given: dict[str, Any], **request: Any) -> str:
+        """Queue a job; its id."""
+        return self.post(f"/v2/{endpoint_id}/run", {"input": given, **request})["id"]
+
+    def runsync(self, endpoint_id: str, given: dict[str, Any], **request: Any) -> dict[str, Any]:
+        return self.post(f"/v2/{endpoint_id}/runsync", {"input": given, **request})
+
+    def status(self, endpoint_id: str, job_id: str) -> dict[str, Any]:
+        return self.get(f"/v2/{endpoint_id}/status/{job_id}")
+
+    def ended(self, endpoint_id: str, job_id: str) -> dict[str, Any]:
+        """The status of a job once it is final."""
+        final = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
+
+        def look() -> dict[str, Any] | None:
+            status = self.status(endpoint_id, job_id)
+            return status if status["status"] in final else None
+
+        return until(look)
+
+    def workers(self, endpoint_id: str) -> list[dict[str, Any]]:
+        return self.get(f"/local/v1/endpoints/{endpoint_id}/workers")["workers"]
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            raise AssertionError(f"the runtime exited: {self.log()}")
+        try:
+            return self.session.get(self.url, timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    def _json(self, response: requests.Response) -> Any:
+        response.raise_for_status()
+        return response.json()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

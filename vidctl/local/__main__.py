@@ -1,0 +1,41 @@
+"""`python -m vidctl.local --state-dir D --port P`: serve until told to stop, with the key in D/credentials.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from vidctl.errors import RuntimeUnavailable
+from vidctl.local import server
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m vidctl.local", description="RunPod's APIs on this machine.")
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    try:
+        server.serve(options.state_dir, port=options.port, api_key=_api_key(options.state_dir), on_ready=_ready)
+    except RuntimeUnavailable as error:
+        print(error, file=sys.stderr)  # noqa: T201  (the runtime's log)
+        return error.exit_status
+    return 0
+
+
+def _api_key(state_dir: Path) -> str:
+    path = state_dir / "credentials.json"
+    try:
+        key = json.loads(path.read_text())["api_key"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RuntimeUnavailable(f"{path} has no API key: {error}", hint="run `vidctl local up`") from error
+    return str(key)
+
+
+def _ready() -> None:
+    print("ready", flush=True)  # noqa: T201  (the runtime's log)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""The desk where callers hand in jobs and workers fetch them: the store, and who is to be woken by what.
+
+Everything here runs on the event loop's thread.  Nothing is remembered in memory but who is waiting right now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from vidctl.local import state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vidctl.local.records import EndpointRecord
+    from vidctl.local.state import Job, JobStore
+
+LOST_ERROR = b'"job timed out after 1 retries"'
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Bell:
+    """Wakes those who wait for a name; a name that nobody waits for costs nothing."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    def wait(self, name: str) -> asyncio.Future[None]:
+        """A future that the next ring of `name` resolves; hand it to `leave` when done with it."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(name, deque()).append(future)
+        return future
+
+    def leave(self, name: str, future: asyncio.Future[None]) -> None:
+        """Stop waiting.  A ring that came meanwhile still counts: look once more, or `ring` for the next in line."""
+        queue = self._waiting.get(name)
+        if queue is None:
+            return
+        if future in queue:
+            queue.remove(future)
+        if not queue:
+            del self._waiting[name]
+
+    def ring(self, name: str) -> None:
+        """Wake the one who has waited longest."""
+        queue = self._waiting.get(name, ())
+        for future in queue:
+            if not future.done():
+                future.set_result(None)
+                return
+
+    def ring_everyone(self) -> None:
+        for name in list(self._waiting):
+            self.ring_all(name)
+
+    def ring_all(self, name: str) -> None:
+        for future in self._waiting.get(name, ()):
+            if not future.done():
+                future.set_result(None)
+
+
+class Desk:
+    """Jobs in, jobs out; each change is durable before anyone hears of it.
+
+    `on_queued(endpoint_id)` is called when a job starts to wait, `on_stop(job)` when its worker should drop it,
+    `on_released(job)` when its worker has it no more.
+    """
+
+    def __init__(self, store: JobStore, *, clock: Callable[[], int] = now_ms) -> None:
+        self.store = store
+        self.clock = clock
+        self.takers = Bell()
+        self.watchers = Bell()
+        self.webhooks = asyncio.Event()
+        self.on_queued: Callable[[str], None] = lambda _endpoint_id: None
+        self.on_stop: Callable[[Job], None] = lambda _job: None
+        self.on_released: Callable[[Job], None] = lambda _job: None
+
+    def submit(self, job: Job, body: bytes) -> None:
+        self.store.add(job, body)
+        self._announce(job.endpoint_id)
+
+    def find(self, endpoint_id: str, job_id: str) -> Job | None:
+        job = self.store.get(job_id, self.clock())
+        return job if job is not None and job.endpoint_id == endpoint_id else None
+
+    def take(self, endpoint: EndpointRecord, worker_id: str, limit: int) -> list[tuple[Job, bytes]]:
+        return self.store.take(
+            endpoint.id,
+            self.clock(),
+            worker_id=worker_id,
+            limit=limit,
+            execution_timeout_ms=endpoint.execution_timeout_ms,
+        )
+
+    def progress(self, job: Job, output: bytes) -> None:
+        """Keep the last progress_update value as the output of a running job."""
+        self.store.save(job, output=output)
+
+    def finish(self, job: Job, *, output: bytes | None = None, error: bytes | None = None) -> None:
+        """COMPLETED, or FAILED when there is an error."""
+        change = state.finished if error is None else state.failed
+        self._end(change(job, self.clock()), output=output, error=error)
+        self.on_released(job)
+
+    def stream(self, job: Job, chunks: list[bytes]) -> None:
+        self.store.append(job.id, chunks)
+        self.watchers.ring_all(job.id)
+
+    def cancel(self, job: Job) -> Job:
+        """The job as it is afterwards; one that has ended stays as it is."""
+        if job.is_final:
+            return job
+        ended = state.cancelled(job, self.clock())
+        self._end(ended)
+        self.on_stop(job)
+        return ended
+
+    def retry(self, job: Job) -> Job:
+        """Queue a FAILED or TIMED_OUT job once more; raise WrongState for any other."""
+        queued = state.retried(job, self.clock())
+        self.store.save(queued)
+        self._announce(queued.endpoint_id)
+        return queued
+
+    def purge(self, endpoint_id: str) -> int:
+        """Cancel all that waits; how many that were."""
+        waiting = self.store.queued(endpoint_id)
+        for job in waiting:
+            self._end(state.cancelled(job, self.clock()))
+        return len(waiting)
+
+    def lose(self, job: Job, *, is_counted: bool) -> None:
+        """The job's worker is gone: queue it again, or fail it when that was its second worker."""
+        change = state.lost if is_counted else state.requeued
+        after = change(job, self.clock())
+        self.on_released(job)
+        if after.is_final:
+            self._end(after, error=LOST_ERROR)
+            return
+        self.store.save(after)
+        self._announce(after.endpoint_id)
+
+    def expire_overdue(self) -> None:
+        """Time out what runs too long, and forget what RunPod would have forgotten."""
+        now = self.clock()
+        for job in self.store.overdue(now):
+            self._end(state.timed_out(job, now))
+            self.on_stop(job)
+        expired = self.store.expired(now)
+        if expired:
+            self.store.delete([job.id for job in expired])
+        for job in expired:
+            self.watchers.ring_all(job.id)
+            if job.status == "IN_PROGRESS":
+                self.on_stop(job)
+
+    def forget_endpoint(self, endpoint_id: str) -> None:
+        running = self.store.running(endpoint_id=endpoint_id)
+        waiting = self.store.queued(endpoint_id)
+        self.store.delete_endpoint(endpoint_id)
+        for job in (*running, *waiting):
+            self.watchers.ring_all(job.id)
+
+    def recover(self) -> int:
+        """Queue again what the previous life of the runtime left running; how many jobs that were."""
+        left = self.store.running()
+        for job in left:
+            self.store.save(state.requeued(job, self.clock()))
+        return len(left)
+
+    def _end(self, job: Job, *, output: bytes | None = None, error: bytes | None = None) -> None:
+        self.store.save(job, output=output, error=error)
+        self.watchers.ring_all(job.id)
+        if job.webhook_due_at_ms is not None:
+            self.webhooks.set()
+
+    def _announce(self, endpoint_id: str) -> None:
+        self.takers.ring(endpoint_id)
+        self.on_queued(endpoint_id)

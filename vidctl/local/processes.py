@@ -1,0 +1,137 @@
+"""Worker processes as the operating system sees them: groups that die together, names that outlive us, bounded logs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+LOG_BYTES = 5 << 20
+_PROC = Path("/proc")
+
+
+class Log:
+    """An append-only log that keeps its last 5 to 10 MB: `path`, and `path` with `.1` behind it."""
+
+    def __init__(self, path: Path, *, max_bytes: int = LOG_BYTES) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._max_bytes = max_bytes
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        if self._file.closed:
+            return
+        if self._file.tell() + len(data) > self._max_bytes:
+            self._file.close()
+            self.path.replace(older(self.path))
+            self._file = self.path.open("ab", buffering=0)
+        self._file.write(data)
+
+    def note(self, message: str) -> None:
+        """A line of ours between the worker's."""
+        self.write(f"vidctl-local: {message}\n".encode())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def older(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """The last lines of a rotated log, as text, at most `count`; none when there is no log."""
+    if count <= 0:
+        return []
+    lines: list[str] = []
+    for part in (path, older(path)):
+        lines = _tail(part, count - len(lines)) + lines
+        if len(lines) >= count:
+            break
+    return lines[-count:]
+
+
+def _tail(path: Path, count: int, *, block: int = 1 << 16) -> list[str]:
+    if count <= 0:
+        return []
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        start, data = end, b""
+        while start > 0 and data.count(b"\n") <= count:
+            size = min(block, start)
+            start -= size
+            file.seek(start)
+            data = file.read(size) + data
+        return [line.decode("utf-8", "replace") for line in data.splitlines()[-count:]]
+    return []
+
+
+def identity(pid: int) -> str | None:
+    """What tells this process from a later one with the same number; None when there is no such process."""
+    if not _PROC.joinpath("self").exists():
+        return _ps_started(pid)
+    try:
+        stat = _PROC.joinpath(str(pid), "stat").read_text()
+        boot = _PROC.joinpath("sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    after_name = stat.rpartition(")")[2].split()
+    is_zombie = after_name[0] == "Z"
+    return None if is_zombie else f"{boot}:{after_name[19]}"
+
+
+def _ps_started(pid: int) -> str | None:
+    answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None
+
+
+def remember(folder: Path, pid: int) -> None:
+    """Write down which process group works for the worker that owns `folder`."""
+    folder.joinpath("process").write_text(f"{pid} {identity(pid) or ''}\n")
+
+
+def forget(folder: Path) -> None:
+    folder.joinpath("process").unlink(missing_ok=True)
+
+
+def kill_orphans(workers: Path) -> list[int]:
+    """Kill the process groups that a previous life of the runtime remembered and left; their ids."""
+    killed = []
+    for record in sorted(workers.glob("*/process")):
+        number, _, started = record.read_text().strip().partition(" ")
+        if number.isdigit() and _is_ours(int(number), started, worker_id=record.parent.name):
+            signal_group(int(number), signal.SIGKILL)
+            killed.append(int(number))
+        record.unlink()
+    return killed
+
+
+def signal_group(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _is_ours(pid: int, started: str, *, worker_id: str) -> bool:
+    """Whether the group is the one we started: its leader lives, or a member still carries the worker's name."""
+    current = identity(pid)
+    if current is not None:
+        return bool(started) and current == started
+    # The leader is gone but the SDK's heartbeat process may be left.  A number can be reused (after a reboot, say),
+    # so only a process that says it is this worker proves the group ours.
+    marker = f"RUNPOD_POD_ID={worker_id}".encode()
+    return any(_group(entry) == pid and marker in _environment(entry) for entry in _PROC.glob("[0-9]*"))
+
+
+def _group(entry: Path) -> int | None:
+    with suppress(OSError):
+        return int(entry.joinpath("stat").read_text().rpartition(")")[2].split()[2])
+    return None
+
+
+def _environment(entry: Path) -> list[bytes]:
+    with suppress(OSError):
+        return entry.joinpath("environ").read_bytes().split(b"\0")
+    return []

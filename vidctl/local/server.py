@@ -1,0 +1,557 @@
+"""The runtime's HTTP faces: RunPod's job API for callers, its worker API for workers, GraphQL for the control plane.
+
+Routes and answers are those of RunPod docs, serverless/endpoints/send-requests, and of runpod-python 1.12,
+serverless/modules.  `GET /` and `/local/v1` are our own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+import vidctl
+from vidctl.local import state, webhooks, wire
+from vidctl.local.jobs import Desk
+from vidctl.local.registry import Registry
+from vidctl.local.state import JobStore, WrongState
+from vidctl.local.wire import BadRequest
+from vidctl.local.workers import Supervisor, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from vidctl.local.jobs import Bell
+    from vidctl.local.records import EndpointRecord
+    from vidctl.local.state import Job
+
+    Endpoint = Callable[[Request, EndpointRecord], Awaitable[Response]]
+
+POLL_S = 20.0  # a worker's long poll; the SDK gives up after 90 s
+DEFAULT_WAIT_MS = 90_000
+WAIT_MS = (1_000, 300_000)
+# RunPod documents 10 s, which is also when RunPod's own client gives up reading: a little less serves it too.
+DEFAULT_STREAM_WAIT_MS = 9_000
+DRAIN_BYTES = 20 << 20
+
+
+class NotFound(BadRequest):
+    """No such endpoint, job or worker; answered with HTTP 404."""
+
+
+class Gone(ClientDisconnect):
+    """The client closed the connection while it was waiting."""
+
+
+def serve(state_dir: Path, *, port: int, api_key: str, on_ready: Callable[[], None]) -> None:
+    """Serve on 127.0.0.1 until SIGTERM or SIGINT; `on_ready` is called once requests are answered.
+
+    Jobs in progress at the end go back to the queue, which is in `state_dir`/runtime.db.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True)
+    runtime = Runtime(state_dir, port=port, api_key=api_key)
+    config = uvicorn.Config(
+        runtime.app,
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+    )
+    with suppress(KeyboardInterrupt):
+        _Server(config, runtime, on_ready).run()
+
+
+class _Server(uvicorn.Server):
+    """Stops the workers before the connections, for a worker's answer may still be on its way."""
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._runtime.start()
+            self._on_ready()
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        await self._runtime.stop()
+        await super().shutdown(sockets)
+        self._runtime.close()
+
+
+class Runtime:
+    """The parts of one running runtime, and its routes."""
+
+    def __init__(self, state_dir: Path, *, port: int, api_key: str) -> None:
+        database = state_dir / "runtime.db"
+        self._api_key = api_key
+        self._registry = Registry(database)
+        self._store = JobStore(database)
+        self._desk = Desk(self._store)
+        self._supervisor = Supervisor(
+            state_dir / "workers",
+            registry=self._registry,
+            desk=self._desk,
+            url=f"http://127.0.0.1:{port}",
+            api_key=api_key,
+        )
+        self._closing = asyncio.Event()
+        self._housekeeping: list[asyncio.Task[None]] = []
+        self.app = _Guarded(Starlette(routes=self._routes(), exception_handlers=_ERRORS), api_key)
+
+    def start(self) -> None:
+        self._supervisor.start()
+        self._housekeeping = [
+            asyncio.ensure_future(self._supervisor.run()),
+            asyncio.ensure_future(webhooks.deliver(self._desk)),
+        ]
+
+    async def stop(self) -> None:
+        self._closing.set()
+        self._desk.watchers.ring_everyone()
+        for task in self._housekeeping:
+            task.cancel()
+        await asyncio.gather(*self._housekeeping, return_exceptions=True)
+        await self._supervisor.stop()
+
+    def close(self) -> None:
+        self._store.close()
+        self._registry.close()
+
+    def _routes(self) -> list[Route]:
+        on, base = self._on_endpoint, "/v2/{endpoint_id}"
+        return [
+            Route("/", _about),
+            Route(f"{base}/job-take/{{worker_id}}", on(self._take)),
+            Route(f"{base}/job-take-batch/{{worker_id}}", on(self._take_batch)),
+            Route(f"{base}/job-stop/{{worker_id}}", on(self._job_stop)),
+            Route(f"{base}/job-done/{{worker_id}}/{{job_id}}", on(self._done), methods=["POST"]),
+            Route(f"{base}/job-stream/{{worker_id}}/{{job_id}}", on(self._chunk), methods=["POST"]),
+            Route(f"{base}/ping/{{worker_id}}", on(self._ping)),
+            Route(f"{base}/run", on(self._run), methods=["POST"]),
+            Route(f"{base}/runsync", on(self._runsync), methods=["POST"]),
+            Route(f"{base}/status/{{job_id}}", on(self._status)),
+            Route(f"{base}/stream/{{job_id}}", on(self._stream)),
+            Route(f"{base}/cancel/{{job_id}}", on(self._cancel), methods=["POST"]),
+            Route(f"{base}/retry/{{job_id}}", on(self._retry), methods=["POST"]),
+            Route(f"{base}/purge-queue", on(self._purge), methods=["POST"]),
+            Route(f"{base}/health", on(self._health)),
+            Route(f"{base}/openai/{{route:path}}", on(self._openai), methods=["GET", "POST"]),
+            Route("/graphql", self._graphql, methods=["POST"]),
+            Route("/local/v1/endpoints/{endpoint_id}/workers", on(self._workers)),
+            Route("/local/v1/endpoints/{endpoint_id}/logs", on(self._logs)),
+        ]
+
+    def _on_endpoint(self, handler: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request) -> Response:
+            endpoint = self._supervisor.endpoint(request.path_params["endpoint_id"])
+            if endpoint is None:
+                raise NotFound(f"endpoint {request.path_params['endpoint_id']} not found")
+            return await handler(request, endpoint)
+
+        return handle
+
+    # The workers' side
+
+    async def _take(self, request: Request, endpoint: EndpointRecord) -> Response:
+        jobs = await self._next_jobs(request, endpoint, limit=1)
+        return _json(jobs[0]) if jobs else Response(status_code=204)
+
+    async def _take_batch(self, request: Request, endpoint: EndpointRecord) -> Response:
+        jobs = await self._next_jobs(request, endpoint, limit=_integer(request, "batch_size", 1, (1, 1000)))
+        return _json(b"[" + b",".join(jobs) + b"]") if jobs else Response(status_code=204)
+
+    async def _next_jobs(self, request: Request, endpoint: EndpointRecord, *, limit: int) -> list[bytes]:
+        """Jobs for a worker, as soon as there are any; none when the poll's time is over."""
+        worker = self._worker(request, endpoint)
+        self._supervisor.asked_for_job(endpoint.id, worker)
+        poll = _Poll(request, self._desk.takers, endpoint.id, POLL_S)
+        try:
+            async for _ in poll:
+                if not worker.takes_jobs:
+                    # It was woken to hear that it is to end, or for a job that is for the next in line.
+                    self._desk.takers.ring(endpoint.id)
+                    await self._hold_until_stopped(request, worker)
+                    return []
+                taken = self._desk.take(endpoint, worker.id, limit)
+                if taken:
+                    self._supervisor.gave_jobs(worker, [job.id for job, _ in taken])
+                    return [wire.for_worker(job, body) for job, body in taken]
+        finally:
+            poll.close()
+        return []
+
+    async def _hold_until_stopped(self, request: Request, worker: Worker) -> None:
+        """Keep a worker that gets no more jobs from asking again at once, which the SDK does after a 204."""
+        poll = _Poll(request, self._supervisor.stops, worker.id, POLL_S)
+        try:
+            async for _ in poll:
+                if worker.is_stopping or self._closing.is_set():
+                    return
+        finally:
+            poll.close()
+
+    async def _job_stop(self, request: Request, endpoint: EndpointRecord) -> Response:
+        worker = self._worker(request, endpoint)
+        stops = self._supervisor.stop_signals(worker)
+        poll = _Poll(request, self._supervisor.stops, worker.id, POLL_S)
+        try:
+            async for _ in poll:
+                stops = stops or self._supervisor.unsent_stops(worker)
+                if stops or worker.is_stopping:
+                    break
+        finally:
+            poll.close()
+        return _json(wire.answer({"jobsToStop": stops})) if stops else Response(status_code=204)
+
+    async def _done(self, request: Request, endpoint: EndpointRecord) -> Response:
+        worker_id, job_id = request.path_params["worker_id"], request.path_params["job_id"]
+        max_bytes = wire.SYNC_BYTES if job_id.startswith("sync-") else wire.RUN_BYTES
+        try:
+            result = wire.loads(await _body(request, max_bytes), max_bytes=max_bytes)
+            if not isinstance(result, dict):
+                raise BadRequest("a result must be a JSON object")
+        except BadRequest as error:
+            # RunPod answers 400 too, and leaves the caller with a job that never ends or has no output.
+            self._finish(endpoint, worker_id, job_id, {"error": f"the worker's result was refused: {error}"})
+            raise
+        self._finish(endpoint, worker_id, job_id, result, is_stream=request.query_params.get("isStream") == "true")
+        return _json(b"{}")
+
+    def _finish(
+        self, endpoint: EndpointRecord, worker_id: str, job_id: str, result: dict[str, Any], *, is_stream: bool = False
+    ) -> None:
+        """Take in what a worker says of a job; what nobody expects any more is dropped."""
+        worker = self._supervisor.worker(endpoint.id, worker_id)
+        job = self._running(endpoint, worker_id, job_id)
+        if result.get("status") == "IN_PROGRESS":
+            if job is not None:
+                self._desk.progress(job, wire.dumps(result.get("output")))
+            return
+        if job is not None:
+            has_output = "output" in result and not (is_stream and result["output"] == [])
+            self._desk.finish(
+                job,
+                output=wire.dumps(result["output"]) if has_output else None,
+                error=wire.dumps(result["error"]) if result.get("error") else None,
+            )
+        if worker is not None:
+            self._supervisor.let_go(worker, job_id)
+            if result.get("stopPod") is True:
+                self._supervisor.restart(worker)
+
+    async def _chunk(self, request: Request, endpoint: EndpointRecord) -> Response:
+        job = self._running(endpoint, request.path_params["worker_id"], request.path_params["job_id"])
+        chunk = wire.loads(await _body(request, wire.RUN_BYTES), max_bytes=wire.RUN_BYTES)
+        if not isinstance(chunk, dict) or "output" not in chunk:
+            raise BadRequest("a stream chunk must be a JSON object with an output")
+        if job is not None:
+            self._desk.stream(job, wire.split_chunk(chunk["output"]))
+        return _json(b"{}")
+
+    async def _ping(self, _request: Request, _endpoint: EndpointRecord) -> Response:
+        # The heartbeat is a process of its own: that it beats says nothing about the worker, so nothing hangs on it.
+        return _json(b"{}")
+
+    def _worker(self, request: Request, endpoint: EndpointRecord) -> Worker:
+        worker = self._supervisor.worker(endpoint.id, request.path_params["worker_id"])
+        if worker is None:
+            raise NotFound(f"worker {request.path_params['worker_id']} not found")
+        return worker
+
+    def _running(self, endpoint: EndpointRecord, worker_id: str, job_id: str) -> Job | None:
+        job = self._desk.find(endpoint.id, job_id)
+        is_running = job is not None and job.status == "IN_PROGRESS" and job.worker_id == worker_id
+        return job if is_running else None
+
+    # The callers' side
+
+    async def _run(self, request: Request, endpoint: EndpointRecord) -> Response:
+        job = self._submit(endpoint, await _body(request, wire.RUN_BYTES), is_sync=False)
+        return _json(wire.answer({"id": job.id, "status": job.status}))
+
+    async def _runsync(self, request: Request, endpoint: EndpointRecord) -> Response:
+        wait_ms = _integer(request, "wait", DEFAULT_WAIT_MS, WAIT_MS)
+        asked_ms = wait_ms if "wait" in request.query_params else 0
+        submitted = self._submit(endpoint, await _body(request, wire.SYNC_BYTES), is_sync=True, wait_ms=asked_ms)
+        job = await self._ended(request, submitted, wait_ms / 1000)
+        return self._describe(job) if job.is_final else _json(wire.answer({"id": job.id, "status": job.status}))
+
+    def _submit(self, endpoint: EndpointRecord, data: bytes, *, is_sync: bool, wait_ms: int = 0) -> Job:
+        max_bytes = wire.SYNC_BYTES if is_sync else wire.RUN_BYTES
+        request = wire.read_submission(data, max_bytes=max_bytes)
+        job = state.submitted(
+            wire.new_job_id(is_sync=is_sync),
+            endpoint.id,
+            self._desk.clock(),
+            ttl_ms=request.ttl_ms or state.DEFAULT_TTL_MS,
+            execution_timeout_ms=request.execution_timeout_ms,
+            low_priority=request.low_priority,
+            webhook=request.webhook,
+            wait_ms=wait_ms,
+        )
+        self._desk.submit(job, request.body)
+        return job
+
+    async def _ended(self, request: Request, job: Job, timeout_s: float) -> Job:
+        """The job once it has ended, or as it is when the time is over or the runtime ends."""
+        poll = _Poll(request, self._desk.watchers, job.id, timeout_s)
+        try:
+            async for _ in poll:
+                job = self._job(job.endpoint_id, job.id)
+                if job.is_final or self._closing.is_set():
+                    break
+        finally:
+            poll.close()
+        return job
+
+    async def _status(self, request: Request, endpoint: EndpointRecord) -> Response:
+        return self._describe(self._job(endpoint.id, request.path_params["job_id"]))
+
+    async def _stream(self, request: Request, endpoint: EndpointRecord) -> Response:
+        job = self._job(endpoint.id, request.path_params["job_id"])
+        wait_ms = _integer(request, "wait", DEFAULT_STREAM_WAIT_MS, WAIT_MS)
+        job, chunks = await self._chunks(request, job, wait_ms / 1000)
+        stream = b",".join(b'{"output":' + chunk + b"}" for chunk in chunks)
+        return _json(wire.answer({"status": job.status, "stream": wire.Raw(b"[" + stream + b"]")}))
+
+    async def _chunks(self, request: Request, job: Job, timeout_s: float) -> tuple[Job, list[bytes]]:
+        """The job and its chunks, as soon as there are any or it has ended."""
+        poll = _Poll(request, self._desk.watchers, job.id, timeout_s)
+        chunks: list[bytes] = []
+        try:
+            async for _ in poll:
+                job = self._job(job.endpoint_id, job.id)
+                chunks = self._store.drain(job.id, max_bytes=DRAIN_BYTES)
+                if chunks or job.is_final or self._closing.is_set():
+                    break
+        finally:
+            poll.close()
+        return job, chunks
+
+    async def _cancel(self, request: Request, endpoint: EndpointRecord) -> Response:
+        job = self._desk.cancel(self._job(endpoint.id, request.path_params["job_id"]))
+        return _json(wire.answer({"id": job.id, "status": job.status}))
+
+    async def _retry(self, request: Request, endpoint: EndpointRecord) -> Response:
+        job = self._desk.retry(self._job(endpoint.id, request.path_params["job_id"]))
+        return _json(wire.answer({"id": job.id, "status": job.status}))
+
+    async def _purge(self, _request: Request, endpoint: EndpointRecord) -> Response:
+        return _json(wire.answer({"removed": self._desk.purge(endpoint.id), "status": "completed"}))
+
+    async def _health(self, _request: Request, endpoint: EndpointRecord) -> Response:
+        demand = self._store.demand(endpoint.id, self._desk.clock())
+        tally = self._store.tally(endpoint.id)
+        jobs = {
+            "completed": tally.completed,
+            "failed": tally.failed,
+            "inProgress": demand.in_progress,
+            "inQueue": demand.queued,
+            "retried": tally.retried,
+        }
+        return _json(wire.answer({"jobs": jobs, "workers": self._supervisor.health(endpoint.id)}))
+
+    def _job(self, endpoint_id: str, job_id: str) -> Job:
+        job = self._desk.find(endpoint_id, job_id)
+        if job is None:
+            raise NotFound(f"job {job_id} not found: it never was, or its time is over")
+        return job
+
+    def _describe(self, job: Job) -> Response:
+        return _json(wire.answer(wire.status_fields(job, *self._store.result(job.id))))
+
+    # OpenAI's API, as a job
+
+    async def _openai(self, request: Request, endpoint: EndpointRecord) -> Response:
+        data = await _body(request, wire.SYNC_BYTES)
+        given = wire.loads(data, max_bytes=wire.SYNC_BYTES) if data else {}
+        envelope = {"openai_route": f"/{request.path_params['route']}", "openai_input": given}
+        job = self._submit(endpoint, wire.dumps({"input": envelope}), is_sync=True)
+        if isinstance(given, dict) and given.get("stream") is True:
+            return StreamingResponse(self._events(request, job), media_type="text/event-stream")
+        job = await self._ended(request, job, state.DEFAULT_TTL_MS / 1000)
+        status, body = wire.openai_answer(
+            job, *self._store.result(job.id), self._store.drain(job.id, max_bytes=DRAIN_BYTES)
+        )
+        return _json(body, status)
+
+    async def _events(self, request: Request, job: Job) -> AsyncIterator[bytes]:
+        """Server-sent events: what the handler yields, an error if there is one, and OpenAI's end mark."""
+        last = b""
+        while True:
+            try:
+                job, chunks = await self._chunks(request, job, state.DEFAULT_TTL_MS / 1000)
+            except Gone:
+                return
+            for chunk in chunks:
+                last = wire.event(chunk)
+                yield last
+            if not chunks and (job.is_final or self._closing.is_set()):
+                break
+        if job.status != "COMPLETED":
+            yield b"data: " + wire.openai_answer(job, *self._store.result(job.id), [])[1] + b"\n\n"
+        if b"[DONE]" not in last:
+            yield b"data: [DONE]\n\n"
+
+    # The control plane, and our own
+
+    async def _graphql(self, request: Request) -> Response:
+        from vidctl.local import control  # graphql-core takes 10 MB that a runtime nobody deploys to does not need
+
+        status, result = control.respond(self._registry, await _body(request, wire.RUN_BYTES))
+        return _json(wire.dumps(result), status)
+
+    async def _workers(self, _request: Request, endpoint: EndpointRecord) -> Response:
+        return _json(wire.dumps({"workers": self._supervisor.report(endpoint.id)}))
+
+    async def _logs(self, request: Request, endpoint: EndpointRecord) -> Response:
+        tail = _integer(request, "tail", 100, (0, 5000))
+        return _json(wire.dumps({"logs": self._supervisor.logs(endpoint.id, tail)}))
+
+
+class _Poll:
+    """Times to look whether something has come: once at the start, then at each ring, until time is over.
+
+    Raise Gone when the client hangs up, so that nothing is given to a client that is not there.
+    """
+
+    def __init__(self, request: Request, bell: Bell, name: str, timeout_s: float) -> None:
+        self._receive = request.receive
+        self._bell = bell
+        self._name = name
+        self._timeout_s = timeout_s
+        self._deadline = 0.0
+        self._future: asyncio.Future[None] | None = None
+        self._hangup: asyncio.Task[None] | None = None
+
+    def __aiter__(self) -> _Poll:
+        return self
+
+    async def __anext__(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._hangup is None and self._future is None:
+            self._deadline = loop.time() + self._timeout_s
+            self._future = self._bell.wait(self._name)
+            return
+        self._hangup = self._hangup or loop.create_task(_until_hangup(self._receive))
+        left = self._deadline - loop.time()
+        future = self._future
+        if future is None or left <= 0:
+            raise StopAsyncIteration
+        await asyncio.wait({future, self._hangup}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if self._hangup.done():
+            self._pass_on()
+            raise Gone
+        if not future.done():
+            raise StopAsyncIteration
+        self._bell.leave(self._name, future)
+        self._future = self._bell.wait(self._name)
+
+    def _pass_on(self) -> None:
+        """A ring that reached somebody who is gone is for the next in line."""
+        if self._future is not None and self._future.done():
+            self.close()
+            self._bell.ring(self._name)
+
+    def close(self) -> None:
+        if self._future is not None:
+            self._bell.leave(self._name, self._future)
+        if self._hangup is not None:
+            self._hangup.cancel()
+
+
+async def _until_hangup(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Guarded:
+    """Answers 401 to everyone without the key, before anything is read.
+
+    The key comes as `Bearer <key>` or bare, as RunPod's SDK sends it from a worker, and for GraphQL as `?api_key=`.
+    """
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        self._app = app
+        self._api_key = api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != "/" and not self._is_allowed(scope):
+            await _json(wire.answer({"error": "unauthorized: the API key is missing or wrong"}), 401)(
+                scope, receive, send
+            )
+            return
+        await self._app(scope, receive, send)
+
+    def _is_allowed(self, scope: Scope) -> bool:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        if not given and scope["path"] == "/graphql":
+            given = parse_qs(scope["query_string"]).get(b"api_key", [b""])[0]
+        return hmac.compare_digest(given.removeprefix(b"Bearer ").strip(), self._api_key)
+
+
+async def _about(_: Request) -> Response:
+    about = {"service": "vidctl-local", "version": vidctl.__version__, "pid": os.getpid()}
+    return _json(json.dumps(about).encode())
+
+
+async def _body(request: Request, max_bytes: int) -> bytes:
+    """The body; raise BadRequest when it is over the limit, once it is read: a client must be able to hear it."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            chunks.clear()
+        else:
+            chunks.append(chunk)
+    if size > max_bytes:
+        raise BadRequest(f"json is invalid; max size is {max_bytes >> 20}MiB (this one has {size / (1 << 20):.1f} MiB)")
+    return b"".join(chunks)
+
+
+def _integer(request: Request, name: str, default: int, limits: tuple[int, int]) -> int:
+    """A number from the query, brought within its limits."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    with suppress(ValueError):
+        return min(limits[1], max(limits[0], int(text)))
+    raise BadRequest(f"{name} must be a number, not {text!r}")
+
+
+def _json(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, media_type="application/json")
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    match error:
+        case NotFound():
+            status = 404
+        case Gone() | ClientDisconnect():
+            return Response(status_code=499)
+        case _:
+            status = 400
+    return _json(wire.answer({"error": str(error)}), status)
+
+
+_ERRORS: dict[Any, Any] = {BadRequest: _refuse, WrongState: _refuse, ClientDisconnect: _refuse}

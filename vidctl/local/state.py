@@ -1,0 +1,453 @@
+"""What a job is, how it may change (pure), and the SQLite store that loses none of it.
+
+The transitions take a frozen `Job` and the time and give the next `Job`; the store writes what they decided.  Inputs,
+outputs and stream chunks are JSON text in the database, never in memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Literal
+
+from vidctl.errors import RuntimeUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+Status = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"]
+
+FINAL: frozenset[Status] = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
+RETRYABLE: frozenset[Status] = frozenset({"FAILED", "TIMED_OUT"})
+
+# RunPod docs, serverless/endpoints/send-requests and operation-reference.
+RUN_RETENTION_MS = 30 * 60_000
+SYNC_RETENTION_MS = 60_000
+SYNC_RETENTION_MAX_MS = 5 * 60_000
+DEFAULT_TTL_MS = 24 * 3_600_000
+MAX_DISPATCHES = 2
+
+
+class WrongState(RuntimeUnavailable):
+    """A job cannot change like this from where it is; the message says from where to where."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job's life without its payloads; times are milliseconds since 1970.
+
+    `expires_at_ms` is when it is forgotten: TTL after submission while it is open, its retention after it ended.
+    `execution_timeout_ms` is the caller's policy; None means the endpoint's.  `retries` counts dispatches that were
+    lost with their worker.
+    """
+
+    id: str
+    endpoint_id: str
+    queued_at_ms: int
+    expires_at_ms: int
+    status: Status = "IN_QUEUE"
+    ttl_ms: int = DEFAULT_TTL_MS
+    retention_ms: int = RUN_RETENTION_MS
+    execution_timeout_ms: int | None = None
+    started_at_ms: int | None = None
+    deadline_at_ms: int | None = None
+    finished_at_ms: int | None = None
+    worker_id: str | None = None
+    retries: int = 0
+    low_priority: bool = False
+    webhook: str | None = None
+    webhook_tries: int = 0
+    webhook_due_at_ms: int | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def is_sync(self) -> bool:
+        return self.id.startswith("sync-")
+
+    @property
+    def delay_ms(self) -> int | None:
+        """How long the last attempt waited in the queue."""
+        return None if self.started_at_ms is None else max(0, self.started_at_ms - self.queued_at_ms)
+
+    @property
+    def execution_ms(self) -> int | None:
+        """How long the last attempt ran."""
+        if self.started_at_ms is None or self.finished_at_ms is None:
+            return None
+        return max(0, self.finished_at_ms - self.started_at_ms)
+
+
+def submitted(
+    job_id: str,
+    endpoint_id: str,
+    now_ms: int,
+    *,
+    ttl_ms: int = DEFAULT_TTL_MS,
+    execution_timeout_ms: int | None = None,
+    low_priority: bool = False,
+    webhook: str | None = None,
+    wait_ms: int = 0,
+) -> Job:
+    """A job as it enters the queue; `wait_ms` is what a /runsync caller asked to wait, which lengthens retention."""
+    retention_ms = RUN_RETENTION_MS
+    if job_id.startswith("sync-"):
+        retention_ms = min(max(SYNC_RETENTION_MS, wait_ms), SYNC_RETENTION_MAX_MS)
+    return Job(
+        id=job_id,
+        endpoint_id=endpoint_id,
+        queued_at_ms=now_ms,
+        expires_at_ms=now_ms + ttl_ms,
+        ttl_ms=ttl_ms,
+        retention_ms=retention_ms,
+        execution_timeout_ms=execution_timeout_ms,
+        low_priority=low_priority,
+        webhook=webhook,
+    )
+
+
+def taken(job: Job, now_ms: int, *, worker_id: str, execution_timeout_ms: int) -> Job:
+    """A worker has it; `execution_timeout_ms` is the endpoint's, 0 means none, and the job's own policy wins."""
+    _require(job, {"IN_QUEUE"}, "IN_PROGRESS")
+    limit_ms = execution_timeout_ms if job.execution_timeout_ms is None else job.execution_timeout_ms
+    return replace(
+        job,
+        status="IN_PROGRESS",
+        started_at_ms=now_ms,
+        deadline_at_ms=now_ms + limit_ms if limit_ms else None,
+        worker_id=worker_id,
+    )
+
+
+def finished(job: Job, now_ms: int) -> Job:
+    _require(job, {"IN_PROGRESS"}, "COMPLETED")
+    return _ended(job, "COMPLETED", now_ms)
+
+
+def failed(job: Job, now_ms: int) -> Job:
+    _require(job, {"IN_PROGRESS"}, "FAILED")
+    return _ended(job, "FAILED", now_ms)
+
+
+def timed_out(job: Job, now_ms: int) -> Job:
+    _require(job, {"IN_PROGRESS"}, "TIMED_OUT")
+    return _ended(job, "TIMED_OUT", now_ms)
+
+
+def cancelled(job: Job, now_ms: int) -> Job:
+    _require(job, {"IN_QUEUE", "IN_PROGRESS"}, "CANCELLED")
+    return _ended(job, "CANCELLED", now_ms)
+
+
+def lost(job: Job, now_ms: int) -> Job:
+    """Its worker died: back to the queue the first time, FAILED after that (RunPod's automatic retry)."""
+    _require(job, {"IN_PROGRESS"}, "IN_QUEUE")
+    if job.retries + 1 >= MAX_DISPATCHES:
+        return _ended(job, "FAILED", now_ms)
+    return replace(requeued(job, now_ms), retries=job.retries + 1)
+
+
+def requeued(job: Job, now_ms: int) -> Job:
+    """Back to the queue through no fault of its own: the runtime or the platform stopped its worker."""
+    _require(job, {"IN_PROGRESS"}, "IN_QUEUE")
+    return replace(job, status="IN_QUEUE", queued_at_ms=now_ms, started_at_ms=None, deadline_at_ms=None, worker_id=None)
+
+
+def retried(job: Job, now_ms: int) -> Job:
+    """The caller asked for another attempt of a FAILED or TIMED_OUT job: same id, same input, a new life."""
+    _require(job, RETRYABLE, "IN_QUEUE")
+    return replace(
+        job,
+        status="IN_QUEUE",
+        queued_at_ms=now_ms,
+        expires_at_ms=now_ms + job.ttl_ms,
+        started_at_ms=None,
+        deadline_at_ms=None,
+        finished_at_ms=None,
+        worker_id=None,
+        retries=0,
+        webhook_tries=0,
+        webhook_due_at_ms=None,
+    )
+
+
+def is_expired(job: Job, now_ms: int) -> bool:
+    """RunPod has forgotten it: /status answers 404."""
+    return now_ms >= job.expires_at_ms
+
+
+def _ended(job: Job, status: Status, now_ms: int) -> Job:
+    has_webhook = job.webhook is not None and status != "CANCELLED"
+    return replace(
+        job,
+        status=status,
+        finished_at_ms=now_ms,
+        deadline_at_ms=None,
+        expires_at_ms=now_ms + job.retention_ms,
+        webhook_due_at_ms=now_ms if has_webhook else None,
+    )
+
+
+def _require(job: Job, allowed: set[Status] | frozenset[Status], target: Status) -> None:
+    if job.status not in allowed:
+        raise WrongState(f"job {job.id} is {job.status} and cannot become {target}")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What waits and runs at one endpoint.  `oldest_wait_ms` and `urgent` leave out low-priority jobs."""
+
+    queued: int = 0
+    in_progress: int = 0
+    urgent: int = 0
+    oldest_wait_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What /health counts since the endpoint exists."""
+
+    completed: int = 0
+    failed: int = 0
+    retried: int = 0
+
+
+_COLUMNS = tuple(field.name for field in fields(Job))
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"  # noqa: S608  (our own column names)
+_INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_MUTABLE = _COLUMNS[2:]
+_UPDATE = f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in _MUTABLE)} WHERE id = ?"  # noqa: S608
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    endpoint_id TEXT NOT NULL,
+    queued_at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    ttl_ms INTEGER NOT NULL,
+    retention_ms INTEGER NOT NULL,
+    execution_timeout_ms INTEGER,
+    started_at_ms INTEGER,
+    deadline_at_ms INTEGER,
+    finished_at_ms INTEGER,
+    worker_id TEXT,
+    retries INTEGER NOT NULL,
+    low_priority INTEGER NOT NULL,
+    webhook TEXT,
+    webhook_tries INTEGER NOT NULL,
+    webhook_due_at_ms INTEGER
+);
+CREATE INDEX IF NOT EXISTS jobs_queue ON jobs (endpoint_id, low_priority, seq) WHERE status = 'IN_QUEUE';
+CREATE INDEX IF NOT EXISTS jobs_running ON jobs (endpoint_id, worker_id) WHERE status = 'IN_PROGRESS';
+CREATE INDEX IF NOT EXISTS jobs_deadline ON jobs (deadline_at_ms) WHERE deadline_at_ms IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_expiry ON jobs (expires_at_ms);
+CREATE INDEX IF NOT EXISTS jobs_webhook ON jobs (webhook_due_at_ms) WHERE webhook_due_at_ms IS NOT NULL;
+CREATE TABLE IF NOT EXISTS job_inputs (job_id TEXT PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS job_outputs (job_id TEXT PRIMARY KEY, output BLOB, error BLOB);
+CREATE TABLE IF NOT EXISTS job_chunks (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id TEXT NOT NULL,
+    chunk BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS job_chunks_job ON job_chunks (job_id, seq);
+CREATE TABLE IF NOT EXISTS job_tallies (
+    endpoint_id TEXT PRIMARY KEY,
+    completed INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    retried INTEGER NOT NULL DEFAULT 0
+);
+"""
+
+
+class JobStore:
+    """The jobs of all endpoints in one SQLite file; each method is one transaction, durable when it returns.
+
+    WAL with synchronous=NORMAL: a killed process loses nothing that was answered, and a commit costs no fsync.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._db = sqlite3.connect(database, isolation_level=None, timeout=10)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def add(self, job: Job, body: bytes) -> None:
+        """Put a new job in the queue; `body` is the JSON object that its worker gets, without the id."""
+        with self._transaction():
+            self._db.execute(_INSERT, _row(job))
+            self._db.execute("INSERT INTO job_inputs VALUES (?, ?)", (job.id, body))
+
+    def get(self, job_id: str, now_ms: int) -> Job | None:
+        """The job, or None when there is none or RunPod would have forgotten it."""
+        row = self._db.execute(f"{_SELECT} WHERE id = ?", (job_id,)).fetchone()
+        job = None if row is None else _job(row)
+        return None if job is None or is_expired(job, now_ms) else job
+
+    def body(self, job_id: str) -> bytes:
+        """The JSON object that was given to `add`."""
+        (body,) = self._db.execute("SELECT body FROM job_inputs WHERE job_id = ?", (job_id,)).fetchone()
+        return bytes(body)
+
+    def result(self, job_id: str) -> tuple[bytes | None, bytes | None]:
+        """(output, error) as JSON text; None where there is none."""
+        row = self._db.execute("SELECT output, error FROM job_outputs WHERE job_id = ?", (job_id,)).fetchone()
+        return (None, None) if row is None else row
+
+    def take(
+        self, endpoint_id: str, now_ms: int, *, worker_id: str, limit: int, execution_timeout_ms: int
+    ) -> list[tuple[Job, bytes]]:
+        """Give up to `limit` queued jobs to a worker, the oldest first, low priority last."""
+        query = (
+            f"{_SELECT} WHERE endpoint_id = ? AND status = 'IN_QUEUE' AND expires_at_ms > ? "
+            "ORDER BY low_priority, seq LIMIT ?"
+        )
+        jobs = [_job(row) for row in self._db.execute(query, (endpoint_id, now_ms, limit)).fetchall()]
+        if not jobs:
+            return []
+        given = [taken(job, now_ms, worker_id=worker_id, execution_timeout_ms=execution_timeout_ms) for job in jobs]
+        with self._transaction():
+            self._db.executemany(_UPDATE, [_update(job) for job in given])
+            return [(job, self.body(job.id)) for job in given]
+
+    def save(self, job: Job, *, output: bytes | None = None, error: bytes | None = None) -> None:
+        """Write a job that a transition changed, with its result; one that goes back to the queue loses its traces."""
+        with self._transaction():
+            self._db.execute(_UPDATE, _update(job))
+            if job.status == "IN_QUEUE":
+                self._db.execute("DELETE FROM job_outputs WHERE job_id = ?", (job.id,))
+                self._db.execute("DELETE FROM job_chunks WHERE job_id = ?", (job.id,))
+            elif output is not None or error is not None:
+                self._db.execute("INSERT OR REPLACE INTO job_outputs VALUES (?, ?, ?)", (job.id, output, error))
+            elif job.status == "COMPLETED":
+                self._db.execute("DELETE FROM job_outputs WHERE job_id = ?", (job.id,))
+            self._count(job)
+
+    def append(self, job_id: str, chunks: Sequence[bytes]) -> None:
+        """Keep what a generator handler yielded until somebody drains it."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT INTO job_chunks (job_id, chunk) VALUES (?, ?)", [(job_id, chunk) for chunk in chunks]
+            )
+
+    def drain(self, job_id: str, *, max_bytes: int) -> list[bytes]:
+        """Hand out and forget the chunks of a job in order; what passes `max_bytes` waits for the next call."""
+        chunks: list[bytes] = []
+        size, last = 0, -1
+        with self._transaction():
+            rows = self._db.execute("SELECT seq, chunk FROM job_chunks WHERE job_id = ? ORDER BY seq", (job_id,))
+            for seq, chunk in rows:
+                if chunks and size + len(chunk) > max_bytes:
+                    break
+                chunks.append(chunk)
+                size, last = size + len(chunk), seq
+            self._db.execute("DELETE FROM job_chunks WHERE job_id = ? AND seq <= ?", (job_id, last))
+        return chunks
+
+    def running(self, *, worker_id: str | None = None, endpoint_id: str | None = None) -> list[Job]:
+        """Jobs in progress: all, or those of one worker or endpoint."""
+        query, values = f"{_SELECT} WHERE status = 'IN_PROGRESS'", []
+        for name, value in (("worker_id", worker_id), ("endpoint_id", endpoint_id)):
+            if value is not None:
+                query += f" AND {name} = ?"
+                values.append(value)
+        return [_job(row) for row in self._db.execute(query, values).fetchall()]
+
+    def overdue(self, now_ms: int) -> list[Job]:
+        """Jobs in progress past their execution time-out."""
+        return self._list("status = 'IN_PROGRESS' AND deadline_at_ms <= ?", now_ms)
+
+    def expired(self, now_ms: int, *, limit: int = 500) -> list[Job]:
+        """Jobs past their TTL or retention that still take space."""
+        return self._list("expires_at_ms <= ? LIMIT ?", now_ms, limit)
+
+    def webhooks_due(self, now_ms: int, *, limit: int) -> list[Job]:
+        return self._list("webhook_due_at_ms <= ? ORDER BY webhook_due_at_ms LIMIT ?", now_ms, limit)
+
+    def note_webhook(self, job: Job) -> None:
+        """Write down how far the delivery of a job's webhook has come."""
+        self._db.execute(
+            "UPDATE jobs SET webhook_tries = ?, webhook_due_at_ms = ? WHERE id = ?",
+            (job.webhook_tries, job.webhook_due_at_ms, job.id),
+        )
+
+    def delete(self, job_ids: Sequence[str]) -> None:
+        ids = [(job_id,) for job_id in job_ids]
+        with self._transaction():
+            self._db.executemany("DELETE FROM jobs WHERE id = ?", ids)
+            self._db.executemany("DELETE FROM job_inputs WHERE job_id = ?", ids)
+            self._db.executemany("DELETE FROM job_outputs WHERE job_id = ?", ids)
+            self._db.executemany("DELETE FROM job_chunks WHERE job_id = ?", ids)
+
+    def delete_endpoint(self, endpoint_id: str) -> None:
+        """Forget all jobs and counts of an endpoint."""
+        rows = self._db.execute("SELECT id FROM jobs WHERE endpoint_id = ?", (endpoint_id,)).fetchall()
+        self.delete([job_id for (job_id,) in rows])
+        self._db.execute("DELETE FROM job_tallies WHERE endpoint_id = ?", (endpoint_id,))
+
+    def queued(self, endpoint_id: str) -> list[Job]:
+        return self._list("endpoint_id = ? AND status = 'IN_QUEUE' ORDER BY low_priority, seq", endpoint_id)
+
+    def demand(self, endpoint_id: str, now_ms: int) -> Demand:
+        queue = "FROM jobs WHERE endpoint_id = ? AND status = 'IN_QUEUE'"
+        (queued,) = self._db.execute(f"SELECT COUNT(*) {queue}", (endpoint_id,)).fetchone()
+        (in_progress,) = self._db.execute(
+            "SELECT COUNT(*) FROM jobs WHERE endpoint_id = ? AND status = 'IN_PROGRESS'", (endpoint_id,)
+        ).fetchone()
+        if not queued:
+            return Demand(0, in_progress)
+        (urgent,) = self._db.execute(f"SELECT COUNT(*) {queue} AND low_priority = 0", (endpoint_id,)).fetchone()
+        first = self._db.execute(
+            f"SELECT queued_at_ms {queue} AND low_priority = 0 ORDER BY seq LIMIT 1", (endpoint_id,)
+        ).fetchone()
+        return Demand(queued, in_progress, urgent, max(0, now_ms - first[0]) if first else 0)
+
+    def tally(self, endpoint_id: str) -> Tally:
+        query = "SELECT completed, failed, retried FROM job_tallies WHERE endpoint_id = ?"
+        row = self._db.execute(query, (endpoint_id,)).fetchone()
+        return Tally(*row) if row else Tally()
+
+    def _count(self, job: Job) -> None:
+        column = {"COMPLETED": "completed", "FAILED": "failed", "TIMED_OUT": "failed"}.get(job.status)
+        if job.status == "IN_QUEUE" and job.retries:
+            column = "retried"
+        if column:
+            self._db.execute(
+                f"INSERT INTO job_tallies (endpoint_id, {column}) VALUES (?, 1) "  # noqa: S608
+                f"ON CONFLICT (endpoint_id) DO UPDATE SET {column} = {column} + 1",
+                (job.endpoint_id,),
+            )
+
+    def _list(self, condition: str, *values: int | str) -> list[Job]:
+        return [_job(row) for row in self._db.execute(f"{_SELECT} WHERE {condition}", values).fetchall()]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def _row(job: Job) -> tuple[object, ...]:
+    return tuple(getattr(job, name) for name in _COLUMNS)
+
+
+def _update(job: Job) -> tuple[object, ...]:
+    return (*(getattr(job, name) for name in _MUTABLE), job.id)
+
+
+def _job(row: tuple[object, ...]) -> Job:
+    return Job(*row)  # type: ignore[arg-type]  # the columns are the fields, in their order

@@ -1,0 +1,79 @@
+"""Tell callers of finished jobs: POST the job to its webhook, up to three times."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import secrets
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from vidctl.local import wire
+from vidctl.local.threads import in_thread
+
+if TYPE_CHECKING:
+    from vidctl.local.jobs import Desk
+    from vidctl.local.state import Job
+
+TRIES = 3
+TIMEOUT_S = 10.0
+# RunPod's docs say 10 s; 5 s and 15 s have been seen.  What is due is in the database, so a restart delivers it.
+SPACING_S = 10.0
+_AT_ONCE = 4
+
+
+def next_try(job: Job, now_ms: int, *, delivered: bool, spacing_s: float = SPACING_S) -> Job:
+    """The job after one attempt: done with, or due again.  Its result stays what it is either way."""
+    tries = job.webhook_tries + 1
+    again = not delivered and tries < TRIES
+    return replace(job, webhook_tries=tries, webhook_due_at_ms=now_ms + int(spacing_s * 1000) if again else None)
+
+
+async def deliver(desk: Desk, *, spacing_s: float = SPACING_S) -> None:
+    """Deliver what is due, as it comes, until cancelled."""
+    while True:
+        due = desk.store.webhooks_due(desk.clock(), limit=_AT_ONCE)
+        if due:
+            await asyncio.gather(*(_attempt(desk, job, spacing_s) for job in due))
+            continue
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(desk.webhooks.wait(), min(1.0, spacing_s))
+        desk.webhooks.clear()
+
+
+async def _attempt(desk: Desk, job: Job, spacing_s: float) -> None:
+    url, body = job.webhook or "", _body(desk, job)
+    delivered = await in_thread(lambda: post(url, body))
+    current = desk.store.get(job.id, desk.clock())
+    # The caller may have had it retried meanwhile: its next end has its own webhook.
+    if current is not None and current.webhook_due_at_ms == job.webhook_due_at_ms:
+        desk.store.note_webhook(next_try(current, desk.clock(), delivered=delivered, spacing_s=spacing_s))
+
+
+def _body(desk: Desk, job: Job) -> bytes:
+    """The whole job, what was handed in included."""
+    output, error = desk.store.result(job.id)
+    handed_in = wire.loads(desk.store.body(job.id), max_bytes=wire.SYNC_BYTES)
+    return wire.answer({**wire.status_fields(job, output, error), "input": handed_in["input"], "webhook": job.webhook})
+
+
+def post(url: str, body: bytes) -> bool:
+    """Whether the receiver took it with a 2xx.  Redirects are not followed, as a POST would become a GET."""
+    parts = urlsplit(url)
+    connection_type = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = connection_type(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "Go-http-client/2.0",
+        "traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01",
+    }
+    try:
+        connection.request("POST", path, body, headers)
+        return 200 <= connection.getresponse().status < 300
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,178 @@
+"""What goes over the wire: request bodies read with RunPod's limits, answers written as RunPod writes them.
+
+Answers have their keys in alphabetical order and leave out what is not known yet, as the captured ones do.  Stored
+outputs are spliced in as the JSON text they are, never parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+
+from vidctl.errors import RuntimeUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vidctl.local.state import Job
+
+# RunPod docs, serverless/endpoints/send-requests: 10 MB for /run, 20 MB for /runsync, 1 MB a stream chunk.
+RUN_BYTES = 10 << 20
+SYNC_BYTES = 20 << 20
+CHUNK_BYTES = 1 << 20
+MIN_EXECUTION_TIMEOUT_MS = 5_000
+MIN_TTL_MS = 10_000
+MAX_POLICY_MS = 7 * 24 * 3_600_000
+
+
+class BadRequest(RuntimeUnavailable):
+    """The request cannot be accepted; answered with HTTP 400 and the message."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a caller hands in, checked; `body` is the JSON object for the worker, without the id."""
+
+    body: bytes
+    webhook: str | None
+    execution_timeout_ms: int | None
+    ttl_ms: int | None
+    low_priority: bool
+
+
+class Raw(bytes):
+    """JSON text to be spliced in as it is."""
+
+
+def loads(text: bytes, *, max_bytes: int) -> Any:
+    """Parse strict JSON (no NaN, no Infinity); raise BadRequest otherwise."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"json is invalid; max size is {max_bytes >> 20}MiB ({error})") from error
+
+
+def dumps(value: Any) -> bytes:
+    """JSON text in ASCII, so that no string in it, not even half a surrogate pair, cannot be sent."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def answer(known: Mapping[str, Any]) -> bytes:
+    """A JSON object of the keys that have a value, in RunPod's order."""
+    parts = (
+        f'"{key}":'.encode() + (value if isinstance(value, Raw) else dumps(value))
+        for key, value in sorted(known.items())
+        if value is not None
+    )
+    return b"{" + b",".join(parts) + b"}"
+
+
+def read_submission(data: bytes, *, max_bytes: int) -> Submission:
+    """Read the body of /run or /runsync; raise BadRequest saying what is wrong with it."""
+    request = loads(data, max_bytes=max_bytes)
+    if not isinstance(request, dict):
+        raise BadRequest("the request must be a JSON object with an input")
+    given = request.get("input")
+    if not isinstance(given, dict) or not given:
+        # RunPod takes an empty input, drops the key on its way, and the worker never sees the job: it ends FAILED
+        # minutes later with "job timed out after 1 retries".  Here it is said at once.
+        raise BadRequest("input is missing or empty: RunPod needs a non-empty JSON object there")
+    policy = request.get("policy") or {}
+    if not isinstance(policy, dict):
+        raise BadRequest("policy must be an object")
+    passed_on = {key: request[key] for key in ("input", "webhook", "s3Config") if request.get(key) is not None}
+    return Submission(
+        body=dumps(passed_on),
+        webhook=_webhook(request.get("webhook")),
+        execution_timeout_ms=_policy(policy, "executionTimeout", MIN_EXECUTION_TIMEOUT_MS),
+        ttl_ms=_policy(policy, "ttl", MIN_TTL_MS),
+        low_priority=policy.get("lowPriority") is True,
+    )
+
+
+def new_job_id(*, is_sync: bool) -> str:
+    return f"{'sync-' if is_sync else ''}{uuid.uuid4()}-u1"
+
+
+def for_worker(job: Job, body: bytes) -> bytes:
+    """The job object that the handler gets."""
+    return b'{"id":' + dumps(job.id) + b"," + body[1:]
+
+
+def status_fields(job: Job, output: bytes | None, error: bytes | None) -> dict[str, Any]:
+    """What /status says of a job, the last progress update of a running one included."""
+    return {
+        "delayTime": job.delay_ms,
+        "error": None if error is None else Raw(error),
+        "executionTime": job.execution_ms,
+        "id": job.id,
+        "output": None if output is None else Raw(output),
+        "retries": job.retries or None,
+        "status": job.status,
+        "workerId": job.worker_id,
+    }
+
+
+def split_chunk(output: Any) -> list[bytes]:
+    """A handler's yield as JSON texts of at most 1 MB: text is cut, what cannot be cut raises BadRequest."""
+    whole = dumps(output)
+    if len(whole) <= CHUNK_BYTES:
+        return [whole]
+    if not isinstance(output, str):
+        raise BadRequest(f"a stream chunk has {len(whole) / (1 << 20):.1f} MiB; RunPod's limit is 1 MiB")
+    size = max(1, len(output) * (CHUNK_BYTES - 2) // (2 * len(whole)))
+    pieces = (output[start : start + size] for start in range(0, len(output), size))
+    return [text for piece in pieces for text in split_chunk(piece)]
+
+
+def event(chunk: bytes) -> bytes:
+    """One chunk as a server-sent event.  Workers that speak OpenAI's API yield the event's text themselves."""
+    value = json.loads(chunk)
+    if not isinstance(value, str):
+        return b"data: " + chunk + b"\n\n"
+    return value.rstrip("\n").encode("utf-8", "replace") + b"\n\n"
+
+
+def openai_answer(job: Job, output: bytes | None, error: bytes | None, chunks: list[bytes]) -> tuple[int, bytes]:
+    """HTTP status and body for a caller of /openai/v1: what the handler returned, or OpenAI's form of an error."""
+    if job.status != "COMPLETED":
+        return _openai_error(job, error)
+    value = json.loads(output) if output is not None else [json.loads(chunk) for chunk in chunks]
+    return 200, dumps(value[0] if isinstance(value, list) and len(value) == 1 else value)
+
+
+def _openai_error(job: Job, error: bytes | None) -> tuple[int, bytes]:
+    told = json.loads(error) if error is not None else f"the job is {job.status}"
+    if not isinstance(told, dict):
+        told = {"message": str(told), "type": "server_error", "param": None, "code": None}
+    code = told.get("code")
+    return (code if isinstance(code, int) and 400 <= code <= 599 else 500), dumps({"error": told})
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _policy(policy: Mapping[str, Any], name: str, least: int) -> int | None:
+    value = policy.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_POLICY_MS:
+        raise BadRequest(f"policy.{name} must be milliseconds from {least} to {MAX_POLICY_MS}")
+    return value
+
+
+def _webhook(value: Any) -> str | None:
+    if value in (None, ""):
+        return None
+    try:
+        url = urlsplit(value)
+        is_web = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BadRequest("webhook must be an http(s) URL") from error
+    if not is_web:
+        raise BadRequest("webhook must be an http(s) URL")
+    return str(value)

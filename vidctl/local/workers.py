@@ -1,0 +1,553 @@
+"""Start, watch and stop the worker processes of every endpoint, as RunPod's scheduler would.
+
+How many there should be is decided by pure functions at the top; `Supervisor` acts on it.  A worker is the folder's own
+`handler.py` in its own process group, told by environment variables where its job queue is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import string
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from math import ceil
+from typing import TYPE_CHECKING, Any, Literal
+
+from vidctl.errors import RuntimeUnavailable
+from vidctl.local import environments, processes
+from vidctl.local.jobs import Bell
+from vidctl.local.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from vidctl.local.jobs import Desk
+    from vidctl.local.records import EndpointRecord
+    from vidctl.local.registry import Registry
+    from vidctl.local.state import Demand, Job
+
+WorkerStatus = Literal["RUNNING", "IDLE", "INITIALIZING", "UNHEALTHY"]
+
+CRASHES_UNTIL_UNHEALTHY = 3
+MAX_BACKOFF_S = 60
+DEFAULT_INIT_TIMEOUT_S = 420  # RunPod docs, serverless/development/optimization: RUNPOD_INIT_TIMEOUT, 7 minutes
+STOP_GRACE_S = 5.0
+TICK_S = 0.25
+KEPT_LOGS = 5
+
+# What a worker inherits: how to find programs, certificates and the network.  Nothing else of the caller's environment,
+# above all no keys.
+_INHERITED = frozenset({
+    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+})  # fmt: skip
+
+
+def workers_wanted(endpoint: EndpointRecord, demand: Demand, *, have: int, starting: int) -> int:
+    """How many workers an endpoint should have now, if that is more than it has.
+
+    REQUEST_COUNT: one for every `scaler_value` jobs.  QUEUE_DELAY: the first at once, one more each time a job has
+    waited longer than `scaler_value` seconds.  Low-priority jobs ask for none.  Unlike RunPod, a queue that waits for a
+    worker which is still starting gets no second one: here they would share the same processors.
+    """
+    if endpoint.scaler_type == "REQUEST_COUNT":
+        needed = max(have, ceil((demand.urgent + demand.in_progress) / max(1, endpoint.scaler_value)))
+    elif demand.urgent and have == 0:
+        needed = 1
+    elif demand.urgent and not starting and demand.oldest_wait_ms > endpoint.scaler_value * 1000:
+        needed = have + 1
+    else:
+        needed = have
+    return min(endpoint.workers_max, max(endpoint.workers_min, needed))
+
+
+def backoff_s(crashes: int) -> float:
+    """How long to wait before the next start after so many starts that came to nothing."""
+    return 0.0 if crashes == 0 else min(MAX_BACKOFF_S, 2.0 ** (crashes - 1))
+
+
+def worker_environment(
+    endpoint: EndpointRecord,
+    worker_id: str,
+    *,
+    template_env: Mapping[str, str],
+    inherited: Mapping[str, str],
+    url: str,
+    api_key: str,
+    home: Path,
+    cache_home: Path,
+) -> dict[str, str]:
+    """The variables that RunPod's SDK reads in a worker, pointed at this runtime, on top of the template's own.
+
+    The names are those of runpod-python 1.12: serverless/modules/rp_job.py, rp_http.py, rp_ping.py, worker_state.py and
+    http_client.py.  HOME is a scratch folder because http_client prefers a key in ~/.runpod over the one given here.
+    """
+    base = f"{url}/v2/{endpoint.id}"
+    env = {name: value for name, value in inherited.items() if name in _INHERITED}
+    if "HTTP_PROXY" in env or "http_proxy" in env:
+        env["NO_PROXY"] = env["no_proxy"] = ",".join(
+            filter(None, (env.get("NO_PROXY") or env.get("no_proxy"), "127.0.0.1,localhost"))
+        )
+    return {
+        **env,
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(cache_home),
+        "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true",
+        "RUNPOD_LOG_LEVEL": "INFO",
+        **template_env,
+        "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=local",
+        "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID?gpu=local",
+        "RUNPOD_WEBHOOK_POST_STREAM": f"{base}/job-stream/$RUNPOD_POD_ID/$ID?gpu=local",
+        "RUNPOD_WEBHOOK_PING": f"{base}/ping/$RUNPOD_POD_ID?gpu=local",
+        "RUNPOD_PING_INTERVAL": "10000",
+        "RUNPOD_AI_API_KEY": api_key,
+        "RUNPOD_POD_ID": worker_id,
+        "RUNPOD_POD_HOSTNAME": worker_id,
+        "RUNPOD_ENDPOINT_ID": endpoint.id,
+        "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
+        "RUNPOD_SKIP_GPU_CHECK": "true",
+    }
+
+
+@dataclass
+class Worker:
+    """One worker process, from before it is started until after it is gone."""
+
+    id: str
+    version: int
+    log: processes.Log
+    started_at_ms: int
+    process: asyncio.subprocess.Process | None = None
+    spawned_at_ms: int | None = None
+    is_ready: bool = False
+    is_stopping: bool = False
+    is_draining: bool = False
+    idle_since_ms: int = 0
+    error: str | None = None
+    jobs: set[str] = field(default_factory=set)
+    stops: dict[str, Stop] = field(default_factory=dict)
+
+    @property
+    def takes_jobs(self) -> bool:
+        return not self.is_stopping and not self.is_draining
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.jobs or self.stops)
+
+    @property
+    def status(self) -> WorkerStatus:
+        if not self.is_ready:
+            return "INITIALIZING"
+        return "RUNNING" if self.is_busy else "IDLE"
+
+
+@dataclass
+class Stop:
+    """A job that a worker should drop; when it has not let go of it by then, the worker is killed."""
+
+    kill_at_ms: int
+    is_sent: bool = False
+
+
+@dataclass
+class Fleet:
+    """The workers of one endpoint."""
+
+    endpoint: EndpointRecord
+    workers: dict[str, Worker] = field(default_factory=dict)
+    past: deque[Worker] = field(default_factory=lambda: deque(maxlen=KEPT_LOGS))
+    crashes: int = 0
+    is_broken: bool = False
+    start_after_ms: int = 0
+
+    @property
+    def is_unhealthy(self) -> bool:
+        """Whether its workers cannot be started: no environment, or they exit before they ask for a job."""
+        return self.is_broken or self.crashes >= CRASHES_UNTIL_UNHEALTHY
+
+    def current(self) -> list[Worker]:
+        return [worker for worker in self.workers.values() if worker.takes_jobs]
+
+    def shown(self) -> list[tuple[Worker, WorkerStatus]]:
+        """The workers with their states; in a crash loop the one that last failed stands for the next."""
+        living: list[tuple[Worker, WorkerStatus]] = [
+            (worker, "UNHEALTHY" if self.is_unhealthy and not worker.is_ready else worker.status)
+            for worker in self.workers.values()
+        ]
+        if self.is_unhealthy and self.past and not any(status == "UNHEALTHY" for _, status in living):
+            living.append((self.past[-1], "UNHEALTHY"))
+        return living
+
+
+class Supervisor:
+    """Keeps every endpoint's workers as its record and its queue ask for."""
+
+    def __init__(self, folder: Path, *, registry: Registry, desk: Desk, url: str, api_key: str) -> None:
+        self._folder = folder
+        self._registry = registry
+        self._desk = desk
+        self._url = url
+        self._api_key = api_key
+        self._fleets: dict[str, Fleet] = {}
+        self._lives: set[asyncio.Task[None]] = set()
+        self._poke = asyncio.Event()
+        self._is_stopping = False
+        self.stops = Bell()
+        registry.on_change = self.changed
+        desk.on_queued = self._queued
+        desk.on_stop = self._stop_job
+        desk.on_released = self._released
+
+    # What the server asks
+
+    def endpoint(self, endpoint_id: str) -> EndpointRecord | None:
+        fleet = self._fleet(endpoint_id)
+        return None if fleet is None else fleet.endpoint
+
+    def worker(self, endpoint_id: str, worker_id: str) -> Worker | None:
+        fleet = self._fleet(endpoint_id)
+        return None if fleet is None else fleet.workers.get(worker_id)
+
+    def asked_for_job(self, endpoint_id: str, worker: Worker) -> None:
+        """Its first question shows that a worker has started."""
+        if worker.is_ready:
+            return
+        worker.is_ready = True
+        worker.idle_since_ms = self._desk.clock()
+        fleet = self._fleets[endpoint_id]
+        fleet.crashes, fleet.is_broken, fleet.start_after_ms = 0, False, 0
+        self._poke.set()
+
+    def gave_jobs(self, worker: Worker, job_ids: list[str]) -> None:
+        worker.jobs.update(job_ids)
+
+    def stop_signals(self, worker: Worker) -> list[str]:
+        """The jobs that a worker is to drop, as its new question is answered.
+
+        That it asks again shows that its loop lives and has dealt with what it was told before.
+        """
+        for job_id in [job_id for job_id, stop in worker.stops.items() if stop.is_sent]:
+            self.let_go(worker, job_id)
+        return self.unsent_stops(worker)
+
+    def unsent_stops(self, worker: Worker) -> list[str]:
+        unsent = [job_id for job_id, stop in worker.stops.items() if not stop.is_sent]
+        for job_id in unsent:
+            worker.stops[job_id].is_sent = True
+        return unsent
+
+    def let_go(self, worker: Worker, job_id: str) -> None:
+        """The worker has ended a job, whether or not anybody still wanted it."""
+        worker.jobs.discard(job_id)
+        worker.stops.pop(job_id, None)
+        worker.idle_since_ms = self._desk.clock()
+        if worker.is_draining and not worker.is_busy:
+            self._poke.set()
+
+    def restart(self, worker: Worker) -> None:
+        """A handler asked for a fresh process (`refresh_worker`); jobs that it still has may finish."""
+        worker.is_draining = True
+        self._poke.set()
+
+    def health(self, endpoint_id: str) -> dict[str, int]:
+        """/health's worker counts.  As RunPod's, `ready` counts the idle ones once more."""
+        fleet = self._fleets[endpoint_id]
+        states = [status for _, status in fleet.shown()]
+        idle = states.count("IDLE")
+        return {
+            "idle": idle,
+            "initializing": states.count("INITIALIZING"),
+            "ready": idle,
+            "running": states.count("RUNNING"),
+            "throttled": 0,
+            "unhealthy": states.count("UNHEALTHY"),
+        }
+
+    def report(self, endpoint_id: str) -> list[dict[str, Any]]:
+        """Each worker with its state and last log lines."""
+        return [_describe(worker, status) for worker, status in self._fleets[endpoint_id].shown()]
+
+    def logs(self, endpoint_id: str, tail: int) -> list[dict[str, Any]]:
+        """The last lines of each worker's log, those of the last few that have gone included, the newest last."""
+        fleet = self._fleets[endpoint_id]
+        known = [*fleet.past, *fleet.workers.values()]
+        return [
+            {
+                "workerId": worker.id,
+                "startedAt": _iso(worker.started_at_ms),
+                "lines": processes.last_lines(worker.log.path, tail),
+            }
+            for worker in known
+        ]
+
+    # What happens over time
+
+    async def run(self) -> None:
+        """Keep house until cancelled."""
+        while True:
+            self._desk.expire_overdue()
+            for fleet in list(self._fleets.values()):
+                self._reconcile(fleet)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._poke.wait(), TICK_S)
+            self._poke.clear()
+
+    def start(self) -> None:
+        """Kill what a previous life left running, queue its jobs again, and look after all known endpoints."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        processes.kill_orphans(self._folder)
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
+        self._desk.recover()
+        for endpoint in self._registry.endpoints():
+            self._fleets[endpoint.id] = Fleet(endpoint)
+
+    async def stop(self) -> None:
+        """Stop all workers; what they were working on goes back to the queue."""
+        self._is_stopping = True
+        for fleet in self._fleets.values():
+            for worker in fleet.workers.values():
+                self._stop_worker(worker)
+        # A thread that installs an environment cannot be interrupted: it is left to its end.
+        spawned = [task for task in self._lives if task.get_name() == "spawned"]
+        if spawned:
+            await asyncio.wait(spawned)
+
+    def changed(self, endpoint_id: str) -> None:
+        """The control plane saved or deleted an endpoint or its template."""
+        endpoint = self._registry.endpoint(endpoint_id)
+        fleet = self._fleets.get(endpoint_id)
+        if endpoint is None:
+            if fleet is not None:
+                self._desk.forget_endpoint(endpoint_id)
+                del self._fleets[endpoint_id]
+                for worker in fleet.workers.values():
+                    self._stop_worker(worker)
+        elif fleet is None:
+            self._fleets[endpoint_id] = Fleet(endpoint)
+        else:
+            if endpoint.version != fleet.endpoint.version:
+                fleet.crashes, fleet.is_broken, fleet.start_after_ms = 0, False, 0
+            fleet.endpoint = endpoint
+            # From now on every job goes to a worker of the new version.
+            for worker in fleet.workers.values():
+                worker.is_draining = worker.is_draining or worker.version != endpoint.version
+        self._poke.set()
+
+    def _fleet(self, endpoint_id: str) -> Fleet | None:
+        fleet = self._fleets.get(endpoint_id)
+        if fleet is None and self._registry.endpoint(endpoint_id) is not None:
+            self.changed(endpoint_id)
+            fleet = self._fleets.get(endpoint_id)
+        return fleet
+
+    def _reconcile(self, fleet: Fleet) -> None:
+        now = self._desk.clock()
+        for worker in list(fleet.workers.values()):
+            self._look_at(fleet, worker, now)
+        current = fleet.current()
+        starting = sum(not worker.is_ready for worker in current)
+        demand = self._desk.store.demand(fleet.endpoint.id, now)
+        wanted = workers_wanted(fleet.endpoint, demand, have=len(current), starting=starting)
+        may_start = not self._is_stopping and now >= fleet.start_after_ms
+        if may_start and wanted > len(current):
+            # After a start that failed, one at a time is enough to learn whether the next does.
+            for _ in range(1 if fleet.crashes else wanted - len(current)):
+                self._start_worker(fleet)
+        elif wanted < len(current):
+            spare = sorted(current, key=lambda worker: worker.is_busy)[: len(current) - wanted]
+            for worker in spare:
+                worker.is_draining = True
+
+    def _look_at(self, fleet: Fleet, worker: Worker, now: int) -> None:
+        if worker.is_stopping:
+            return
+        if any(now >= stop.kill_at_ms for stop in worker.stops.values()):
+            worker.log.note("killed: it did not let go of a job that was stopped")
+            self._kill(worker)
+        elif not worker.is_ready and self._starts_too_long(fleet, worker, now):
+            worker.error = "it did not ask for a job within the time a worker has to start (RUNPOD_INIT_TIMEOUT)"
+            self._kill(worker)
+        if worker.is_busy:
+            return
+        if worker.is_draining or (worker.is_ready and self._is_idle_too_long(fleet, worker, now)):
+            self._stop_worker(worker)
+
+    def _is_idle_too_long(self, fleet: Fleet, worker: Worker, now: int) -> bool:
+        has_spare = len(fleet.current()) > fleet.endpoint.workers_min
+        return has_spare and now - worker.idle_since_ms >= fleet.endpoint.idle_timeout_s * 1000
+
+    def _starts_too_long(self, fleet: Fleet, worker: Worker, now: int) -> bool:
+        if worker.spawned_at_ms is None:
+            return False
+        template = self._registry.template(fleet.endpoint.template_id)
+        text = template.env.get("RUNPOD_INIT_TIMEOUT", "") if template else ""
+        limit_s = int(text) if text.isdigit() else DEFAULT_INIT_TIMEOUT_S
+        return now - worker.spawned_at_ms > limit_s * 1000
+
+    # One worker's life
+
+    def _start_worker(self, fleet: Fleet) -> None:
+        worker_id = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(14))
+        worker = Worker(
+            id=worker_id,
+            version=fleet.endpoint.version,
+            log=processes.Log(self._folder / worker_id / "log"),
+            started_at_ms=self._desk.clock(),
+        )
+        fleet.workers[worker_id] = worker
+        life = asyncio.get_running_loop().create_task(self._live(fleet, worker))
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
+
+    async def _live(self, fleet: Fleet, worker: Worker) -> None:
+        try:
+            python, env, cwd = await self._prepare(fleet, worker)
+            if worker.is_stopping:
+                return
+            await self._spawn(worker, python, env, cwd)
+        except (RuntimeUnavailable, OSError) as error:
+            worker.error = str(error)
+            worker.log.note(str(error))
+            fleet.is_broken = True
+        finally:
+            self._bury(fleet, worker)
+
+    async def _prepare(self, fleet: Fleet, worker: Worker) -> tuple[Path, dict[str, str], Path]:
+        template = self._registry.template(fleet.endpoint.template_id)
+        if template is None:
+            raise RuntimeUnavailable(f"endpoint {fleet.endpoint.id} has no template")
+        folder = environments.folder(template.image_name)
+        loop = asyncio.get_running_loop()
+
+        def note(message: str) -> None:
+            loop.call_soon_threadsafe(worker.log.note, message)
+
+        python = await in_thread(lambda: environments.interpreter(folder, template.env, note))
+        home, cache_home = worker.log.path.parent / "home", environments.cache_home(folder)
+        home.mkdir(exist_ok=True)
+        cache_home.mkdir(parents=True, exist_ok=True)
+        env = worker_environment(
+            fleet.endpoint,
+            worker.id,
+            template_env=template.env,
+            inherited=os.environ,
+            url=self._url,
+            api_key=self._api_key,
+            home=home,
+            cache_home=cache_home,
+        )
+        return python, env, folder
+
+    async def _spawn(self, worker: Worker, python: Path, env: dict[str, str], cwd: Path) -> None:
+        """Run the handler to its end and leave nothing of its process group behind."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.set_name("spawned")
+        worker.process = process = await asyncio.create_subprocess_exec(
+            str(python), "-u", "handler.py",
+            cwd=cwd, env=env, start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        worker.spawned_at_ms = self._desk.clock()
+        processes.remember(worker.log.path.parent, process.pid)
+        reading = asyncio.ensure_future(_copy(process, worker.log))
+        if worker.is_stopping:
+            self._kill(worker)
+        exit_code = await process.wait()
+        # The SDK's heartbeat runs in a process of its own, which outlives a killed parent.
+        processes.signal_group(process.pid, signal.SIGKILL)
+        processes.forget(worker.log.path.parent)
+        # A grandchild in a session of its own may hold the pipe open for ever.
+        await asyncio.wait({reading}, timeout=1)
+        reading.cancel()
+        worker.error = worker.error or _how_it_ended(exit_code)
+        worker.log.note(_how_it_ended(exit_code))
+
+    def _bury(self, fleet: Fleet, worker: Worker) -> None:
+        fleet.workers.pop(worker.id, None)
+        for job in self._desk.store.running(worker_id=worker.id, endpoint_id=fleet.endpoint.id):
+            self._desk.lose(job, is_counted=not worker.is_stopping)
+        worker.log.close()
+        if len(fleet.past) == fleet.past.maxlen:
+            shutil.rmtree(fleet.past[0].log.path.parent, ignore_errors=True)
+        fleet.past.append(worker)
+        if not worker.is_ready and not worker.is_stopping:
+            fleet.crashes += 1
+            fleet.start_after_ms = self._desk.clock() + int(backoff_s(fleet.crashes) * 1000)
+        self._poke.set()
+
+    def _stop_worker(self, worker: Worker) -> None:
+        """Ask it to end; kill it when it has not after the grace period."""
+        if worker.is_stopping:
+            return
+        worker.is_stopping = True
+        if worker.process is not None and worker.process.returncode is None:
+            processes.signal_group(worker.process.pid, signal.SIGTERM)
+            asyncio.get_running_loop().call_later(STOP_GRACE_S, self._kill, worker)
+        self.stops.ring_all(worker.id)
+        self._desk.takers.ring_everyone()
+
+    def _kill(self, worker: Worker) -> None:
+        if worker.process is not None and worker.process.returncode is None:
+            processes.signal_group(worker.process.pid, signal.SIGKILL)
+
+    # What the desk tells
+
+    def _queued(self, endpoint_id: str) -> None:
+        fleet = self._fleets.get(endpoint_id)
+        if fleet is not None and not fleet.current():
+            self._poke.set()
+
+    def _stop_job(self, job: Job) -> None:
+        worker = self._holder(job)
+        if worker is not None:
+            worker.stops[job.id] = Stop(kill_at_ms=self._desk.clock() + int(STOP_GRACE_S * 1000))
+            self.stops.ring_all(worker.id)
+
+    def _released(self, job: Job) -> None:
+        worker = self._holder(job)
+        if worker is not None:
+            self.let_go(worker, job.id)
+
+    def _holder(self, job: Job) -> Worker | None:
+        fleet = self._fleets.get(job.endpoint_id)
+        return fleet.workers.get(job.worker_id) if fleet is not None and job.worker_id is not None else None
+
+
+async def _copy(process: asyncio.subprocess.Process, log: processes.Log) -> None:
+    """Write down what a worker prints.  The pipe makes one that prints a lot wait for us."""
+    if process.stdout is None:
+        raise RuntimeUnavailable("a worker was started without a pipe for what it prints")
+    while data := await process.stdout.read(1 << 16):
+        log.write(data)
+
+
+def _describe(worker: Worker, status: WorkerStatus) -> dict[str, Any]:
+    return {
+        "id": worker.id,
+        "status": status,
+        "pid": worker.process.pid if worker.process and worker.process.returncode is None else None,
+        "startedAt": _iso(worker.started_at_ms),
+        "lastLog": processes.last_lines(worker.log.path, 20),
+        "error": worker.error,
+    }
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _how_it_ended(exit_code: int) -> str:
+    if exit_code < 0:
+        return f"the worker was killed by {signal.Signals(-exit_code).name}"
+    return f"the worker exited with status {exit_code}"

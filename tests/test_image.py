@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -121,6 +122,16 @@ def test_a_small_upright_jpeg_is_sent_as_it_is(mode):
     assert data == prepare(data, imgsz=640, name="a").jpeg
 
 
+def test_threads_prepare_alike():
+    """Many pictures are prepared at once, each as it would be alone."""
+    pictures = [marked(orientation, kind) for orientation in range(1, 9) for kind in ("JPEG", "PNG", "TIFF")] * 4
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda data: prepare(data, imgsz=48, name="a"), pictures))
+
+    assert [prepare(data, imgsz=48, name="a") for data in pictures] == together
+
+
 def test_metadata_does_not_travel():
     """Where and with what a picture was taken is not the worker's business."""
     exif = Image.Exif()
@@ -165,6 +176,7 @@ def test_pictures_are_sent_the_way_they_are_displayed(kind, orientation, imgsz):
     assert is_near((255, 255, 255), open_upright(data).getpixel((80, 16)), within=12)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_broken_exif_does_not_spoil_a_picture():
     """A picture whose metadata is damaged is still a picture."""
     data = encoded(plain(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")

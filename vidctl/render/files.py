@@ -129,12 +129,18 @@ def safe_name(text: str) -> str:
 
 
 def write(path: Path, data: bytes) -> Path:
-    """Write the whole file or nothing, making its folder; VidctlError says what stood in the way."""
+    """Write the whole file or nothing, making its folder; VidctlError says what stood in the way.
+
+    What is there and no file (/dev/stdout, a pipe) is written to, not replaced.
+    """
     unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            unfinished.write_bytes(data)
+            unfinished.replace(path)
     except OSError as error:
         raise VidctlError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:

@@ -1,0 +1,110 @@
+"""What the environment variables say.  Light: the heavy libraries read theirs when imported, so this comes first."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMATS = ("auto", "pytorch", "openvino")
+
+
+class StartError(Exception):
+    """The worker cannot start: one sentence for the log."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this worker runs.
+
+    `half` None means on CUDA only; `max_batch` None means 8 on a CPU, 32 on a GPU; `sha256` empty means that the
+    digest Ultralytics' own weights are known by is checked and no other.
+    """
+
+    model: str = "yolo11m.pt"
+    sha256: str = ""
+    device: str = "auto"
+    half: bool | None = None
+    format: str = "auto"
+    max_concurrency: int = 8
+    max_batch: int | None = None
+    threads: int = 1
+    folder: Path = Path()
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Settings:
+        """Take the settings out of `environment`; raise StartError naming the variable that makes no sense."""
+        max_batch = _whole(environment, "MAX_BATCH", 0)
+        return cls(
+            model=environment.get("MODEL") or cls.model,
+            sha256=environment.get("MODEL_SHA256", "").lower(),
+            device=environment.get("DEVICE") or cls.device,
+            half=_flag(environment, "HALF"),
+            format=_format(environment),
+            max_concurrency=_whole(environment, "MAX_CONCURRENCY", cls.max_concurrency),
+            max_batch=max_batch or None,
+            threads=_whole(environment, "THREADS", _cores()),
+            folder=_folder(environment),
+        )
+
+    def apply(self) -> None:
+        """Set what torch and Ultralytics read at import, unless the user has set it.
+
+        Ultralytics sets OMP_NUM_THREADS=1 where it finds none, which halves a CPU worker's speed and more.
+        """
+        for name, value in {
+            "OMP_NUM_THREADS": str(self.threads),
+            "ULTRALYTICS_SAFE_LOAD": "1",  # weights are pickles: only tensors and known layers come out of them
+            "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS": "1",
+            "YOLO_AUTOINSTALL": "false",
+            "YOLO_CONFIG_DIR": str(self.folder / "ultralytics"),
+            "YOLO_OFFLINE": "true",
+            "YOLO_VERBOSE": "false",
+        }.items():
+            os.environ.setdefault(name, value)
+        try:
+            Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"cannot write to {self.folder}: {error.strerror}; set MODEL_DIR to a folder") from error
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) < 1:
+        raise StartError(f"{name} must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def _flag(environment: Mapping[str, str], name: str) -> bool | None:
+    text = environment.get(name, "").strip().lower()
+    if text in ("", "auto"):
+        return None
+    if text in ("1", "true", "yes", "0", "false", "no"):
+        return text in ("1", "true", "yes")
+    raise StartError(f"{name} must be auto, true or false, not {text!r}")
+
+
+def _format(environment: Mapping[str, str]) -> str:
+    name = environment.get("FORMAT", "").strip().lower() or "auto"
+    if name not in FORMATS:
+        raise StartError(f"FORMAT must be one of {', '.join(FORMATS)}, not {name!r}")
+    return name
+
+
+def _folder(environment: Mapping[str, str]) -> Path:
+    if environment.get("MODEL_DIR"):
+        return Path(environment["MODEL_DIR"]).absolute()
+    cache = environment.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "yolo-worker"

@@ -1,0 +1,149 @@
+"""What a job may ask.  Pure: JSON in, a `Request` or one clear sentence out; no picture is opened here."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_IMAGES = 64
+MAX_DETECTIONS = 1000
+IMGSZ_STEP, MIN_IMGSZ, MAX_IMGSZ = 32, 32, 2048
+
+
+class BadInput(ValueError):  # noqa: N818 - it is the caller's mistake, told as a sentence
+    """What is wrong with a job, as one sentence for its caller."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to detect.  `classes` empty means all; `imgsz` is the longer side the model sees, a multiple of 32."""
+
+    conf: float = 0.25
+    iou: float = 0.7
+    classes: tuple[int, ...] = ()
+    imgsz: int = 640
+    max_det: int = 300
+    agnostic: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """The pictures of a job, each base64, a data: URL or an https:// URL; `is_list` asks for the answer as a list."""
+
+    images: tuple[Any, ...]
+    is_list: bool
+    options: Options
+
+
+def parse(job_input: Any, *, names: Mapping[int, str], imgsz: int) -> Request:
+    """Check a job's `input` against the model's class `names`; `imgsz` is the model's own size.
+
+    Fields that are not ours are ignored, as the simplest handlers do.  Raises BadInput.
+    """
+    if not isinstance(job_input, dict):
+        raise BadInput(f"input must be an object with an image, not {_kind(job_input)}")
+    images, is_list = _images(job_input)
+    options = Options(
+        conf=_fraction(job_input, "conf", Options.conf),
+        iou=_fraction(job_input, "iou", Options.iou),
+        classes=_classes(job_input.get("classes"), names),
+        imgsz=_imgsz(job_input, imgsz),
+        max_det=_whole(job_input, "max_det", Options.max_det, 1, MAX_DETECTIONS),
+        agnostic=_boolean(job_input, "agnostic_nms"),
+    )
+    return Request(images, is_list, options)
+
+
+def _images(job_input: dict[str, Any]) -> tuple[tuple[Any, ...], bool]:
+    image, images = job_input.get("image"), job_input.get("images")
+    if image is not None and images is not None:
+        raise BadInput("input has both image and images; send one of them")
+    if images is None:
+        if image is None or image == "":
+            raise BadInput("no image: input needs image (one picture) or images (a list of pictures)")
+        return (image,), False
+    if not isinstance(images, list):
+        raise BadInput(f"images must be a list, not {_kind(images)}")
+    if not images:
+        raise BadInput("images is an empty list")
+    if len(images) > MAX_IMAGES:
+        raise BadInput(f"images has {len(images)} pictures; a job may have {MAX_IMAGES}")
+    return tuple(images), True
+
+
+def _fraction(job_input: dict[str, Any], name: str, default: float) -> float:
+    value = job_input.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadInput(f"{name} must be a number from 0 to 1, not {_kind(value)}")
+    if not math.isfinite(value) or not 0 <= value <= 1:
+        raise BadInput(f"{name} must be from 0 to 1, not {_shown(value)}")
+    return float(value)
+
+
+def _whole(job_input: dict[str, Any], name: str, default: int, low: int, high: int) -> int:
+    value = job_input.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadInput(f"{name} must be a whole number, not {_kind(value)}")
+    if not low <= value <= high:
+        raise BadInput(f"{name} must be from {low} to {high}, not {_shown(value)}")
+    return value
+
+
+def _imgsz(job_input: dict[str, Any], default: int) -> int:
+    size = _whole(job_input, "imgsz", default, MIN_IMGSZ, MAX_IMGSZ)
+    return math.ceil(size / IMGSZ_STEP) * IMGSZ_STEP
+
+
+def _boolean(job_input: dict[str, Any], name: str) -> bool:
+    value = job_input.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise BadInput(f"{name} must be true or false, not {_kind(value)}")
+    return bool(value)
+
+
+def _classes(value: Any, names: Mapping[int, str]) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    wanted = value if isinstance(value, list) else [value]
+    ids = {name.casefold(): number for number, name in names.items()}
+    return tuple(sorted({_class_id(one, ids, names) for one in wanted}))
+
+
+def _class_id(wanted: Any, ids: Mapping[str, int], names: Mapping[int, str]) -> int:
+    if isinstance(wanted, str):
+        found = ids.get(wanted.strip().casefold())
+        if found is None:
+            raise BadInput(_unknown_class(wanted, ids, names))
+        return found
+    if isinstance(wanted, bool) or not isinstance(wanted, int):
+        raise BadInput(f"classes must be names or whole numbers, not {_kind(wanted)}")
+    if wanted not in names:
+        raise BadInput(f"no class {_shown(wanted)}: this model knows {min(names)} to {max(names)}")
+    return wanted
+
+
+def _unknown_class(wanted: str, ids: Mapping[str, int], names: Mapping[int, str]) -> str:
+    near = [names[ids[name]] for name in difflib.get_close_matches(wanted[:40].casefold(), ids, n=3, cutoff=0.6)]
+    if near:
+        return f"no class {_shown(wanted)}; did you mean {' or '.join(near)}?"
+    some = ", ".join(list(names.values())[:8])
+    return f"no class {_shown(wanted)}; this model knows {some}{' …' if len(names) > 8 else ''}"
+
+
+def _kind(value: Any) -> str:
+    kinds = {type(None): "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "a number")
+
+
+def _shown(value: Any) -> str:
+    text = f"{value!r}"
+    return text if len(text) <= 40 else f"{text[:39]}…"

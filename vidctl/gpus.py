@@ -1,0 +1,275 @@
+"""The GPUs that RunPod Serverless rents: from the names people use to its pools.  Pure: no network.
+
+RunPod rents a pool, not a card: `L4` means "one of AMPERE_24".  Pools, members and prices are those of RunPod's docs
+(references/gpu-types and serverless/pricing) and of runpod-flash 1.21 on the day `PRICED_ON`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from vidctl.errors import SpecError
+
+PRICED_ON = "2026-07-20"
+
+
+class UnknownGpu(SpecError):
+    """RunPod Serverless has no such GPU; the hint names the nearest that it has."""
+
+
+@dataclass(frozen=True)
+class GpuType:
+    """One model of card.  `id` is RunPod's GPU type id; `aliases` are its other names, some shared with siblings."""
+
+    id: str
+    memory_gb: int
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Cards that RunPod takes for equal.  `price_per_s`: US dollars a second of a flex worker; None if unpublished."""
+
+    id: str
+    memory_gb: int
+    price_per_s: float | None
+    gpu_types: tuple[GpuType, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a name means: a pool, and those of its cards that the name covers."""
+
+    pool: Pool
+    gpu_types: tuple[GpuType, ...]
+
+
+POOLS: tuple[Pool, ...] = (
+    Pool(
+        "AMPERE_16",
+        16,
+        0.00016,
+        (
+            GpuType("NVIDIA RTX A4000", 16),
+            GpuType("NVIDIA RTX A4500", 20),
+            GpuType("NVIDIA RTX 4000 Ada Generation", 20),
+            GpuType("NVIDIA RTX 2000 Ada Generation", 16),
+        ),
+    ),
+    Pool(
+        "AMPERE_24",
+        24,
+        0.00019,
+        (GpuType("NVIDIA L4", 24), GpuType("NVIDIA RTX A5000", 24), GpuType("NVIDIA GeForce RTX 3090", 24)),
+    ),
+    Pool("ADA_24", 24, 0.00031, (GpuType("NVIDIA GeForce RTX 4090", 24),)),
+    Pool("ADA_32_PRO", 32, None, (GpuType("NVIDIA GeForce RTX 5090", 32),)),
+    Pool("AMPERE_48", 48, 0.00034, (GpuType("NVIDIA A40", 48), GpuType("NVIDIA RTX A6000", 48))),
+    Pool(
+        "ADA_48_PRO",
+        48,
+        0.00053,
+        (GpuType("NVIDIA L40", 48), GpuType("NVIDIA L40S", 48), GpuType("NVIDIA RTX 6000 Ada Generation", 48)),
+    ),
+    Pool(
+        "AMPERE_80",
+        80,
+        0.00076,
+        (
+            GpuType("NVIDIA A100 80GB PCIe", 80, ("A100",)),
+            GpuType("NVIDIA A100-SXM4-80GB", 80, ("A100", "A100 SXM")),
+        ),
+    ),
+    Pool(
+        "ADA_80_PRO",
+        80,
+        0.00116,
+        (
+            GpuType("NVIDIA H100 PCIe", 80, ("H100",)),
+            GpuType("NVIDIA H100 80GB HBM3", 80, ("H100", "H100 SXM", "H100 SXM5")),
+            GpuType("NVIDIA H100 NVL", 94, ("H100",)),
+        ),
+    ),
+    Pool(
+        "BLACKWELL_96",
+        96,
+        0.00111,
+        (
+            GpuType(
+                "NVIDIA RTX PRO 6000 Blackwell Server Edition",
+                96,
+                ("RTX PRO 6000", "RTX PRO 6000 Blackwell", "RTX PRO 6000 Server"),
+            ),
+            GpuType(
+                "NVIDIA RTX PRO 6000 Blackwell Workstation Edition",
+                96,
+                ("RTX PRO 6000", "RTX PRO 6000 Blackwell", "RTX PRO 6000 Workstation"),
+            ),
+            GpuType(
+                "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition",
+                96,
+                ("RTX PRO 6000", "RTX PRO 6000 Blackwell", "RTX PRO 6000 Max-Q"),
+            ),
+        ),
+    ),
+    Pool("HOPPER_141", 141, 0.00155, (GpuType("NVIDIA H200", 141, ("H200", "H200 SXM")),)),
+    Pool("BLACKWELL_180", 180, 0.00240, (GpuType("NVIDIA B200", 180),)),
+)
+
+# Cards that people ask for and no serverless pool has, with the nearest that one has.
+NOT_OFFERED = {
+    "V100": "L4 or RTX A5000",
+    "P100": "RTX A4000",
+    "T4": "RTX A4000",
+    "A2": "RTX 2000 Ada",
+    "A10": "L4 or RTX A5000",
+    "A10G": "L4 or RTX A5000",
+    "A16": "RTX A4000",
+    "A30": "L4 or RTX A5000",
+    "RTX A2000": "RTX 2000 Ada",
+    "RTX 5000 Ada": "RTX 5090 or RTX 6000 Ada",
+    "RTX PRO 4500": "RTX 5090",
+    "RTX 2080 Ti": "RTX A4000",
+    "RTX 3060": "RTX A4000",
+    "RTX 3070": "RTX A4000",
+    "RTX 3080": "RTX A4500",
+    "RTX 3080 Ti": "RTX 3090",
+    "RTX 3090 Ti": "RTX 3090",
+    "RTX 4070": "RTX A4000",
+    "RTX 4070 Ti": "RTX A4000",
+    "RTX 4080": "RTX 4090",
+    "RTX 5070": "RTX 4090",
+    "RTX 5080": "RTX 4090",
+    "L20": "L40S",
+    "H20": "H100",
+    "H800": "H100",
+    "GH200": "H200",
+    "H200 NVL": "H200",
+    "B300": "B200",
+    "GB200": "B200",
+    "MI300X": "H200",
+}
+
+
+def resolve(name: str) -> Choice:
+    """Find the pool and the cards that a name means: what people say, a pool id, or RunPod's GPU type id.
+
+    Case, spaces and the words NVIDIA, GeForce and RTX do not matter; a size (`A100 80GB`) must be right.
+    Raises UnknownGpu.
+    """
+    if pool := _POOLS_BY_ID.get(name.strip().upper()):
+        return Choice(pool, pool.gpu_types)
+    memory_gb, key = _memory_and_key(name)
+    choice = _CHOICES.get(key)
+    if choice is None:
+        raise _unknown(name, key)
+    if memory_gb is None:
+        return choice
+    return _of_size(choice, name, memory_gb)
+
+
+def gpu_ids(names: Iterable[str], *, exact: bool = False) -> str:
+    """Write RunPod's `gpuIds`: pools in the order first named, each once, then with `exact` the cards not asked for.
+
+    The grammar is `POOL[,POOL…][,-<GPU type id>…]`.  Raises UnknownGpu.
+    """
+    wanted = _wanted(names)
+    excluded = [
+        f"-{gpu_type.id}"
+        for pool, gpu_types in wanted.items()
+        for gpu_type in pool.gpu_types
+        if exact and gpu_type not in gpu_types
+    ]
+    return ",".join([pool.id for pool in wanted] + excluded)
+
+
+def notes(names: Iterable[str], *, exact: bool = False) -> list[str]:
+    """Say, for each pool that may give more than one model of card, which ones.  Raises UnknownGpu."""
+    said = []
+    for pool, asked in _wanted(names).items():
+        possible = [gpu_type for gpu_type in pool.gpu_types if not exact or gpu_type in asked]
+        if len(possible) > 1:
+            narrower = len(asked) < len(possible)
+            advice = "; `exact: true` keeps to what you named" if narrower else ""
+            said.append(f"{pool.id} gives {_either([gpu_type.id for gpu_type in possible])}{advice}")
+    return said
+
+
+def _wanted(names: Iterable[str]) -> dict[Pool, set[GpuType]]:
+    wanted: dict[Pool, set[GpuType]] = {}
+    for choice in map(resolve, names):
+        wanted.setdefault(choice.pool, set()).update(choice.gpu_types)
+    return wanted
+
+
+def _of_size(choice: Choice, name: str, memory_gb: int) -> Choice:
+    fitting = tuple(gpu_type for gpu_type in choice.gpu_types if gpu_type.memory_gb == memory_gb)
+    if not fitting:
+        sizes = _either([f"{size} GB" for size in sorted({gpu_type.memory_gb for gpu_type in choice.gpu_types})])
+        card = re.sub(r"[\s_-]*" + _MEMORY.pattern, "", name, flags=re.IGNORECASE).strip()
+        raise UnknownGpu(
+            f"RunPod Serverless has no {card} with {memory_gb} GB", hint=f"its {card} has {sizes}: write {card}"
+        )
+    return Choice(choice.pool, fitting)
+
+
+def _unknown(name: str, key: str) -> UnknownGpu:
+    for card, nearest in NOT_OFFERED.items():
+        if key == _key(card):
+            return UnknownGpu(f"RunPod Serverless does not offer the {card}", hint=f"the nearest it has: {nearest}")
+    near = difflib.get_close_matches(key, _CHOICES, n=1, cutoff=0.6)
+    pools = difflib.get_close_matches(name.strip().upper(), _POOLS_BY_ID, n=1, cutoff=0.75)
+    if pools or near:
+        meant = pools[0] if pools else _SHORT[near[0]]
+        return UnknownGpu(f"there is no GPU called {name!r}", hint=f"did you mean {meant}?")
+    return UnknownGpu(f"there is no GPU called {name!r}", hint=f"RunPod Serverless has {_every_card()}")
+
+
+def _every_card() -> str:
+    named = (_SHORT[_key([*gpu_type.aliases, gpu_type.id][0])] for pool in POOLS for gpu_type in pool.gpu_types)
+    return ", ".join(dict.fromkeys(named))
+
+
+_MEMORY = re.compile(r"(?<![a-z0-9])(\d{1,4})\s*gi?b?(?![a-z0-9])", re.IGNORECASE)
+_NOISE = re.compile(r"nvidia|geforce|rtx|generation|edition|[^a-z0-9]")
+
+
+def _memory_and_key(name: str) -> tuple[int | None, str]:
+    found = _MEMORY.search(name)
+    return int(found[1]) if found else None, _key(name)
+
+
+def _key(name: str) -> str:
+    """The name without what people leave out: 'NVIDIA GeForce RTX 4090 24GB' is '4090'."""
+    return _NOISE.sub("", _MEMORY.sub(" ", name).lower())
+
+
+def _either(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _choices() -> dict[str, Choice]:
+    cards: dict[str, dict[GpuType, Pool]] = {}
+    for pool in POOLS:
+        for gpu_type in pool.gpu_types:
+            for name in (gpu_type.id, *gpu_type.aliases):
+                cards.setdefault(_key(name), {})[gpu_type] = pool
+    return {key: Choice(next(iter(found.values())), tuple(found)) for key, found in cards.items()}
+
+
+def _short_names() -> dict[str, str]:
+    """For each key the name to say to a person, most specific keys included: '4090' is 'RTX 4090'."""
+    return {
+        _key(name): re.sub(r"NVIDIA |GeForce | Generation| Edition|[ -]80GB", "", name)
+        for pool in POOLS
+        for gpu_type in pool.gpu_types
+        for name in (*gpu_type.aliases, gpu_type.id)
+    }
+
+
+_POOLS_BY_ID = {pool.id: pool for pool in POOLS}
+_CHOICES = _choices()
+_SHORT = _short_names()

@@ -1,0 +1,63 @@
+"""What is wrong in a spec, where, and how to put it right."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+WIDTH = 110  # of the offending line as shown; a longer one is cut around the caret
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in a file; line and column count from 1, the column in characters."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing that is wrong.  `source` is the line of the file as written, so never a value from the environment."""
+
+    path: Path
+    line: int
+    column: int
+    message: str
+    hint: str | None = None
+    source: str = ""
+
+    def __str__(self) -> str:
+        said = f"{self.path}:{self.line}:{self.column}: {self.message}"
+        if self.hint:
+            said += f"; {self.hint}"
+        if not self.source.strip():
+            return said
+        line, column = _cut(self.source, self.column - 1)
+        return f"{said}\n    {line}\n    {_padding(line[:column])}^"
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines as YAML counts them."""
+    return re.split("\r\n|[\r\n\x85\u2028\u2029]", text)
+
+
+def _cut(source: str, column: int) -> tuple[str, int]:
+    shown = "".join(character if character.isprintable() or character == "\t" else "�" for character in source)
+    if len(shown) <= WIDTH:
+        return shown.rstrip(), column
+    start = max(0, min(column - WIDTH // 2, len(shown) - WIDTH))
+    return shown[start : start + WIDTH].rstrip(), column - start
+
+
+def _padding(before: str) -> str:
+    """As much room as `before` takes in a terminal."""
+    return "".join("\t" if character == "\t" else " " * _cells(character) for character in before)
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

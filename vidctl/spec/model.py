@@ -1,0 +1,461 @@
+"""What a spec may say: the fields, their units and their rules.
+
+A field's name is Python's, its alias YAML's.  Validation takes the context `Context(path, folder)`; without one, paths
+stay as they are and no file is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    PrivateAttr,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from vidctl import gpus
+from vidctl.spec.document import Interpolated, Location
+
+DAY_S = 86_400
+POOLS_LIMIT = 3  # RunPod docs, serverless/endpoints/endpoint-configurations: GPUs in order of priority
+# Variables that a user may set for RunPod's SDK and platform; the other RUNPOD_* are RunPod's to set in a worker.
+OPEN_RUNPOD_VARIABLES = frozenset({"RUNPOD_DEBUG_LEVEL", "RUNPOD_INIT_TIMEOUT", "RUNPOD_LOG_LEVEL"})
+
+
+@dataclass(frozen=True)
+class Context:
+    """Whose spec it is: its file, and the project folder that its relative paths start from."""
+
+    path: Path
+    folder: Path
+
+
+def wrong(message: str, *, hint: str | None = None, rule: str | None = None, at: Location = ()) -> Exception:
+    """Make a validator's error.  `rule` replaces a message that quotes the value; `at` is where below the value."""
+    return PydanticCustomError("spec", "{message}", {"message": message, "hint": hint, "rule": rule, "at": at})
+
+
+# --- how a scalar is read ------------------------------------------------------------------------------------------
+
+
+def _read_number(value: Any) -> Any:
+    if isinstance(value, Interpolated) and re.fullmatch(r"-?[0-9]{1,15}", value):
+        return int(value)
+    return value
+
+
+def _read_flag(value: Any) -> Any:
+    if isinstance(value, Interpolated) and value in ("true", "false"):
+        return value == "true"
+    return value
+
+
+def _read_seconds(value: Any) -> int:
+    found = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
+    if not found:
+        raise wrong("this is not a duration", hint="write 5s, 2m or 1h30m")
+    days, hours, minutes, seconds = (int(digits or 0) for digits in found.groups())
+    return days * DAY_S + hours * 3600 + minutes * 60 + seconds
+
+
+def _read_delay(value: Any) -> int:
+    number = _read_number(value)
+    return number if isinstance(number, int) and not isinstance(number, bool) else _read_seconds(value)
+
+
+def _read_gigabytes(value: Any) -> int:
+    if isinstance(value, str) and (found := _DISK.fullmatch(value)):
+        return int(found[1])
+    if isinstance(value, str) and re.fullmatch(r"[0-9.]+ *[kKmMgGtT]i?[bB]?", value):
+        raise wrong("RunPod sizes disks in whole GB", hint="write 10GB")
+    raise wrong("this is not a size", hint="write 10GB")
+
+
+_DURATION = re.compile("(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
+_DURATION_PATTERN = "^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
+_DISK = re.compile("([0-9]{1,6}) ?GB?")
+_DISK_PATTERN = "^[0-9]+ ?GB?$"
+
+
+# --- the rules of values -------------------------------------------------------------------------------------------
+
+
+def _between(least: int, most: int, rule: str) -> AfterValidator:
+    def check(value: int) -> int:
+        if not least <= value <= most:
+            raise wrong(rule)
+        return value
+
+    return AfterValidator(check)
+
+
+def _matching(pattern: str, rule: str, hint: str | None = None) -> AfterValidator:
+    expression = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not expression.fullmatch(text):
+            raise wrong(rule, hint=hint)
+        return text
+
+    return AfterValidator(check)
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise wrong("this is in the list twice", hint="keep one of the two", at=(index,))
+    return values
+
+
+def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise wrong("this list is empty", hint="name at least one")
+    return values
+
+
+def _variable_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise wrong("this is not the name of an environment variable", hint="use letters, digits and _")
+    if name.startswith("RUNPOD_") and name not in OPEN_RUNPOD_VARIABLES:
+        allowed = ", ".join(sorted(OPEN_RUNPOD_VARIABLES))
+        raise wrong("RunPod itself sets the variables RUNPOD_… of a worker", hint=f"a spec may set only {allowed}")
+    return name
+
+
+def _gpu_name(name: str) -> str:
+    try:
+        gpus.resolve(name)
+    except gpus.UnknownGpu as error:
+        raise wrong(error.message, hint=error.hint, rule="RunPod Serverless has no such GPU") from error
+    return name
+
+
+# --- paths ---------------------------------------------------------------------------------------------------------
+
+
+def _read_path(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        raise wrong("this must name a file or folder")
+    return info.context.folder / value if isinstance(info.context, Context) else Path(value)
+
+
+def _worker_folder(folder: Path, info: ValidationInfo) -> Path:
+    if isinstance(info.context, Context):
+        if not _exists(folder, Path.is_dir):
+            raise wrong("there is no such folder", hint=f"paths start from {info.context.folder}")
+        if not _exists(folder / "handler.py", Path.is_file):
+            raise wrong("this folder has no handler.py", hint="a worker is a folder with a RunPod handler.py")
+    return folder
+
+
+def _job_file(path: Path, info: ValidationInfo) -> Path:
+    if isinstance(info.context, Context):
+        if not _exists(path, Path.is_file):
+            raise wrong("there is no such file", hint=f"paths start from {info.context.folder}")
+        if not _holds_a_job(path):
+            raise wrong("this file is not a job", hint='it must be JSON like {"input": {…}}')
+    return path
+
+
+def _exists(path: Path, is_kind: Callable[[Path], bool]) -> bool:
+    try:
+        return is_kind(path)
+    except (OSError, ValueError):  # a name too long, or one that no file can have
+        return False
+
+
+def _holds_a_job(path: Path) -> bool:
+    try:
+        job = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(job, dict) and isinstance(job.get("input"), dict) and bool(job["input"])
+
+
+# --- the kinds of values -------------------------------------------------------------------------------------------
+
+_COMPONENT = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_HOST = r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?/)?"
+_REPOSITORY = f"{_HOST}{_COMPONENT}(?:/{_COMPONENT})*"
+_TAG = "(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+
+Whole = Annotated[int, BeforeValidator(_read_number)]
+Flag = Annotated[bool, BeforeValidator(_read_flag)]
+Duration = Annotated[
+    int, BeforeValidator(_read_seconds), WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN})
+]
+Name = Annotated[
+    str,
+    _matching(r"[^\x00-\x1f\x7f]{3,191}", "a name has 3 to 191 characters, all on one line"),
+    _matching(r"\S(?:.*\S)?", "a name has no spaces at its ends"),
+    _matching("(?!.* -fb$).*", "a name must not end in -fb", "write flashboot: true"),
+]
+VariableName = Annotated[
+    str, AfterValidator(_variable_name), Field(json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
+]
+Environment = dict[VariableName, str]
+Repository = Annotated[
+    str,
+    _matching(_REPOSITORY, "this is not a repository", "write docker.io/you/name: lower case, and no tag"),
+]
+Reference = Annotated[
+    str, _matching(_REPOSITORY + _TAG, "this is not an image reference", "write docker.io/you/name:tag, in lower case")
+]
+Protocol = Annotated[str, _matching("[a-z0-9][a-z0-9._-]*", "this is not the name of a protocol")]
+WorkerFolder = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_worker_folder)]
+JobFile = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_job_file)]
+GpuName = Annotated[str, AfterValidator(_gpu_name)]
+GpuCount = Annotated[Whole, _between(1, 99, "a worker has 1 to 99 GPUs")]
+WorkerCount = Annotated[Whole, _between(0, 1000, "there are 0 to 1000 workers")]
+QueueDelay = Annotated[
+    int,
+    BeforeValidator(_read_delay),
+    _between(1, 3600, "the queue delay is 1s to 1h"),
+    WithJsonSchema({"type": ["integer", "string"], "minimum": 1, "pattern": _DURATION_PATTERN}),
+]
+RequestCount = Annotated[Whole, _between(1, 1_000_000, "the request count is at least 1")]
+IdleTime = Annotated[Duration, _between(1, 3600, "the idle timeout is 1s to 1h")]
+ExecutionTime = Annotated[Duration, _between(5, 7 * DAY_S, "the execution timeout is 5s to 7d")]
+DiskSize = Annotated[
+    int,
+    BeforeValidator(_read_gigabytes),
+    _between(1, 10_000, "a disk has 1GB to 10000GB"),
+    WithJsonSchema({"type": "string", "pattern": _DISK_PATTERN}),
+]
+DataCenter = Annotated[
+    str, _matching("[A-Z]{2,4}(-[A-Z]{2,4}-[0-9]+)?", "this is not a data center", "write EU-RO-1, or a country: CZ")
+]
+CudaVersion = Annotated[str, _matching(r"[0-9]+\.[0-9]+", "this is not a CUDA version", 'write it like "12.8"')]
+VolumeId = Annotated[str, _matching("[A-Za-z0-9_-]+", "this is not the id of a network volume")]
+LoginId = Annotated[str, _matching("[A-Za-z0-9_-]+", "this is not the id of a registry login")]
+
+
+# --- the parts of a spec -------------------------------------------------------------------------------------------
+
+
+class Part(BaseModel):
+    """What all parts of a spec share: frozen, strict, and nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Image(Part):
+    """The worker's image: built from a folder, or prebuilt.  A plain string is a prebuilt reference."""
+
+    build: WorkerFolder | None = None
+    """The worker's folder: its handler.py and its Dockerfile.  Relative to the project folder."""
+    repository: Repository | None = None
+    """Where the built image is pushed, without a tag."""
+    reference: Reference | None = None
+    """A prebuilt image, as `docker pull` takes it."""
+    protocol: Protocol | None = None
+    """What a prebuilt image's worker speaks, if not vidctl's own: `worker-vllm`, `worker-faster_whisper`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_reference(cls, value: Any) -> Any:
+        return {"reference": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Image:
+        if (self.build is None) == (self.reference is None):
+            raise wrong("an image is either built or prebuilt", hint="give one of build: and reference:")
+        if self.reference is not None and self.repository is not None:
+            raise wrong(
+                "repository: goes with build:", hint="give one of reference: and repository:", at=("repository",)
+            )
+        if self.build is not None and self.protocol is not None:
+            raise wrong("protocol: goes with reference:", hint="a built worker speaks vidctl's own", at=("protocol",))
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+class Gpu(Part):
+    """The GPUs, best first.  One name, or a list of names, stands for `names:` alone."""
+
+    names: Annotated[
+        tuple[GpuName, ...], Field(strict=False, json_schema_extra={"minItems": 1}), AfterValidator(_not_empty)
+    ]
+    """What people call them (RTX 4090, L4), RunPod's pool ids (ADA_24) or its GPU type ids; of at most 3 pools."""
+    count: GpuCount = 1
+    """GPUs per worker.  The default: 1."""
+    exact: Flag = False
+    """Only the cards named, not the others of their pools.  The default: false."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_names(cls, value: Any) -> Any:
+        if not isinstance(value, (str, list, dict)):
+            raise wrong("this must be the name of a GPU, or a list of names", hint="write it like RTX 4090")
+        mapping = value if isinstance(value, dict) else {"names": value}
+        names = mapping.get("names")
+        return {**mapping, "names": [names]} if isinstance(names, str) else mapping
+
+    @model_validator(mode="after")
+    def _are_a_choice(self) -> Gpu:
+        choices = [gpus.resolve(name) for name in self.names]
+        for index, choice in enumerate(choices):
+            if choice in choices[:index]:
+                raise wrong("this GPU is in the list twice", hint="keep one of the two", at=("names", index))
+            if len({earlier.pool for earlier in choices[: index + 1]}) > POOLS_LIMIT:
+                raise wrong(f"RunPod takes at most {POOLS_LIMIT} pools", hint="keep the best", at=("names", index))
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        mapping = handler(schema)
+        names = mapping["properties"]["names"]
+        forms = [{"type": "string"}, {key: names.pop(key) for key in ("type", "items", "minItems")}]
+        names["anyOf"] = forms
+        return {"anyOf": [*forms, mapping]}
+
+    @property
+    def ids(self) -> str:
+        """RunPod's `gpuIds`."""
+        return gpus.gpu_ids(self.names, exact=self.exact)
+
+
+class Workers(Part):
+    """How many workers there may be."""
+
+    min: WorkerCount = 0
+    """Workers that are always there, and always paid for.  The default: 0."""
+    max: WorkerCount = 3
+    """Workers at most; 0 stops the endpoint.  The default: 3."""
+
+    @model_validator(mode="after")
+    def _are_in_order(self) -> Workers:
+        if self.min > self.max:
+            raise wrong("min is more than max", at=("min",))
+        return self
+
+
+class Scaling(Part):
+    """When one more worker starts: by how long jobs wait, or by how many there are."""
+
+    queue_delay_s: QueueDelay | None = Field(default=None, alias="queue_delay")
+    """When a job has waited this long: `4s`, or a number of seconds.  The default rule: 4s."""
+    request_count: RequestCount | None = None
+    """One worker for each so many jobs, waiting and running together."""
+
+    @model_validator(mode="after")
+    def _is_one_rule(self) -> Scaling:
+        if (self.queue_delay_s is None) == (self.request_count is None):
+            raise wrong("scaling follows one rule", hint="give one of queue_delay: and request_count:")
+        return self
+
+
+class Timeouts(Part):
+    """How long a worker idles, and a job runs: `5s`, `2m`, `1h30m`."""
+
+    idle_s: IdleTime = Field(default=5, alias="idle")
+    """A worker without a job stops after this long, and is paid for until then.  1s to 1h; the default: 5s."""
+    execution_s: ExecutionTime = Field(default=600, alias="execution")
+    """A job that runs longer is stopped.  5s to 7d; the default: 10m."""
+
+
+class Smoke(Part):
+    """The job that shows that a deployment works."""
+
+    input: JobFile
+    """A JSON file `{"input": {…}}`.  Relative to the project folder."""
+    contains: JsonValue = None
+    """What the answer must contain."""
+
+
+class Local(Part):
+    """What is different on the local runtime.  `env` is laid over the endpoint's own; each other part replaces it."""
+
+    env: Environment = Field(default_factory=dict)
+    """Variables besides the endpoint's, or in place of them."""
+    workers: Workers | None = None
+    """How many workers there may be."""
+    scaling: Scaling | None = None
+    """When one more worker starts."""
+    timeouts: Timeouts | None = None
+    """How long a worker idles, and a job runs."""
+
+
+class EndpointSpec(Part):
+    """One endpoint: the worker, where it runs and how it scales."""
+
+    name: Name
+    """The endpoint's name at RunPod."""
+    task: Literal["detect", "transcribe", "describe"] | None = None
+    """What vidctl asks of it.  Without one it is a plain endpoint: any worker, raw jobs."""
+    image: Image
+    """The worker's image: `{build: folder, repository: name}`, or a prebuilt reference."""
+    gpu: Gpu
+    """The GPUs, best first: a name, a list of names, or `{names: […], count: 1, exact: true}`."""
+    workers: Workers = Workers()
+    """How many workers there may be."""
+    scaling: Scaling = Scaling(queue_delay=4)
+    """When one more worker starts."""
+    timeouts: Timeouts = Timeouts()
+    """How long a worker idles, and a job runs."""
+    disk_gb: DiskSize = Field(default=10, alias="disk")
+    """The container's disk: `10GB`, which is the default."""
+    env: Environment = Field(default_factory=dict)
+    """The worker's environment.  Values are text."""
+    secrets: Annotated[tuple[VariableName, ...], Field(strict=False), AfterValidator(_distinct)] = ()
+    """Variables whose values come from the environment or from .env when deploying, never from the spec."""
+    flashboot: Flag = True
+    """Let RunPod keep stopped workers warm: faster starts at no price.  The default: true."""
+    data_centers: Annotated[tuple[DataCenter, ...], Field(strict=False), AfterValidator(_distinct)] = ()
+    """Where workers may run: data centers (EU-RO-1) or countries (CZ).  The default: anywhere."""
+    network_volume: VolumeId | None = None
+    """The id of a network volume, mounted at /runpod-volume; it pins the workers to its data center."""
+    cuda: Annotated[tuple[CudaVersion, ...], Field(strict=False), AfterValidator(_distinct)] = ()
+    """The CUDA versions that a machine may have, quoted: the one needed and all newer.  The default: any."""
+    registry_auth: LoginId | None = None
+    """The id of RunPod's login for a private registry."""
+    smoke: Smoke | None = None
+    """The job that shows that a deployment works."""
+    local: Local | None = None
+    """What is different on the local runtime."""
+    schema_version: Annotated[Literal[1], BeforeValidator(_read_number)] = 1
+    """The version of this format."""
+
+    _path: Path = PrivateAttr(default=Path("spec.yaml"))
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Remember the file."""
+        if isinstance(context, Context):
+            self._path = context.path
+
+    @property
+    def path(self) -> Path:
+        """The file it was read from."""
+        return self._path
+
+    @property
+    def key(self) -> str:
+        """What the command line calls it: `yolo` for configs/yolo.yaml."""
+        return self._path.stem
+
+    def with_local(self) -> EndpointSpec:
+        """Give the spec as the local runtime gets it."""
+        if self.local is None:
+            return self
+        parts = {name: part for name in ("workers", "scaling", "timeouts") if (part := getattr(self.local, name))}
+        return self.model_copy(update={**parts, "env": {**self.env, **self.local.env}, "local": None})

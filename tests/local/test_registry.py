@@ -88,6 +88,9 @@ def test_records_are_listed_oldest_first(registry, template):
         {"network_volume_id": "vol1"},
         {"allowed_cuda_versions": "12.8"},
         {"flash_boot_type": "FLASHBOOT"},
+        {"instance_ids": ("cpu3g-4-16",)},
+        {"network_volume_ids": ("vol1", "vol2")},
+        {"model_references": ("https://huggingface.co/Qwen/Qwen3-VL-2B-Instruct:main",)},
     ],
 )
 def test_a_change_in_what_workers_are_made_of_is_a_new_version(registry, endpoint, changes, change):

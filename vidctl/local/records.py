@@ -1,4 +1,4 @@
-"""What the local runtime knows of a template and an endpoint: the rows that its control side writes and its workers read."""
+"""What the local runtime knows of a template and an endpoint: its control side writes it, its workers read it."""
 
 from __future__ import annotations
 
@@ -46,3 +46,8 @@ class EndpointRecord:
     type: str = "QB"
     version: int = 0
     created_at: str = ""
+    instance_ids: tuple[str, ...] = ()
+    network_volume_ids: tuple[str, ...] = ()
+    min_cuda_version: str = ""
+    model_references: tuple[str, ...] = ()
+    compliance: tuple[str, ...] = ()

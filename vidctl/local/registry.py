@@ -34,7 +34,12 @@ _WORKERS_ARE_MADE_OF = (
     "gpu_count",
     "locations",
     "network_volume_id",
+    "network_volume_ids",
+    "instance_ids",
     "allowed_cuda_versions",
+    "min_cuda_version",
+    "model_references",
+    "compliance",
     "flash_boot_type",
     "type",
 )
@@ -231,4 +236,7 @@ def _dump(record: TemplateRecord | EndpointRecord | RegistryAuthRecord) -> str:
 
 def _load(kind: type[_Record], document: str) -> _Record:
     values: dict[str, Any] = json.loads(document)
-    return kind(**{item.name: values[item.name] for item in fields(kind) if item.name in values})
+    known: dict[str, Any] = {item.name: values[item.name] for item in fields(kind) if item.name in values}
+    for name, value in known.items():
+        known[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**known)

@@ -1,0 +1,379 @@
+"""RunPod's control plane over the registry: GraphQL executed on the schema beside this file, with RunPod's quirks.
+
+Every answer but the one to a body that is not JSON has HTTP status 200; what went wrong is in `errors[]`, what is
+missing is null.  The rules are those of RunPod's docs (sdks/graphql/) and of what the authors of runpod/runpod-mcp and
+runpod/pulumi-runpod-native measured.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from functools import cache, partial
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from graphql import (
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    NoSchemaIntrospectionCustomRule,
+    build_schema,
+    execute_sync,
+    parse,
+    specified_rules,
+    validate,
+)
+
+from vidctl.local.catalog import DATA_CENTERS, POOLS
+from vidctl.local.records import EndpointRecord, TemplateRecord
+from vidctl.local.registry import RegistryAuthRecord, RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vidctl.local.registry import Registry
+
+_log = logging.getLogger(__name__)
+_Arguments: TypeAlias = dict[str, Any]
+
+_CATCH_ALL: Final = "Something went wrong. Please try again later or contact support."
+_MAX_TOKENS: Final = 20_000
+_RULES: Final = (*specified_rules, NoSchemaIntrospectionCustomRule)
+
+# `saveEndpoint` with an id resets these when they are not sent, and holds the others (measured: runpod/runpod-mcp
+# src/tools/endpoint-gpus.ts).
+_RESET: Final[dict[str, Any]] = {"workers_max": 3, "idle_timeout_s": 10, "scaler_value": 4}
+_ENDPOINT_FIELDS: Final = {
+    "name": "name",
+    "templateId": "template_id",
+    "gpuIds": "gpu_ids",
+    "gpuCount": "gpu_count",
+    "instanceIds": "instance_ids",
+    "workersMin": "workers_min",
+    "workersMax": "workers_max",
+    "idleTimeout": "idle_timeout_s",
+    "scalerType": "scaler_type",
+    "scalerValue": "scaler_value",
+    "executionTimeoutMs": "execution_timeout_ms",
+    "locations": "locations",
+    "networkVolumeId": "network_volume_id",
+    "allowedCudaVersions": "allowed_cuda_versions",
+    "minCudaVersion": "min_cuda_version",
+    "flashBootType": "flash_boot_type",
+    "modelReferences": "model_references",
+    "compliance": "compliance",
+    "type": "type",
+}
+_TEMPLATE_FIELDS: Final = {
+    "name": "name",
+    "imageName": "image_name",
+    "dockerArgs": "docker_args",
+    "containerDiskInGb": "container_disk_in_gb",
+    "containerRegistryAuthId": "container_registry_auth_id",
+    "volumeInGb": "volume_in_gb",
+    "volumeMountPath": "volume_mount_path",
+    "ports": "ports",
+    "isServerless": "is_serverless",
+    "readme": "readme",
+}
+
+
+def respond(registry: Registry, body: bytes) -> tuple[int, dict[str, Any]]:
+    """Execute a GraphQL request `{"query", "variables"?, "operationName"?}`; return HTTP status and JSON answer."""
+    try:
+        request = json.loads(body)
+        json.dumps(request, ensure_ascii=False).encode()  # what cannot be written as UTF-8 cannot be answered either
+    except (ValueError, RecursionError):
+        return 400, _failure("The request body is not valid JSON.")
+    try:
+        return 200, _execute(registry, request)
+    except RecursionError:
+        return 200, _failure("The query is nested too deeply.")
+
+
+def _execute(registry: Registry, request: Any) -> dict[str, Any]:
+    query, variables, operation = _parts(request)
+    if query is None:
+        return _failure('The request must be an object with "query", and optionally "variables" and "operationName".')
+    try:
+        document = parse(query, max_tokens=_MAX_TOKENS)
+    except GraphQLError as error:
+        return {"errors": [error.formatted]}
+    if errors := validate(_schema(), document, _RULES):
+        return {"errors": [error.formatted for error in errors]}
+    result = execute_sync(_schema(), document, _root(registry), variable_values=variables, operation_name=operation)
+    return _answer(result)
+
+
+def _parts(request: Any) -> tuple[str | None, dict[str, Any] | None, str | None]:
+    """The three parts of a request; without a query when one of them is not what it must be."""
+    if not isinstance(request, dict):
+        return None, None, None
+    query, variables, operation = (request.get(key) for key in ("query", "variables", "operationName"))
+    is_well_formed = isinstance(query, str) and isinstance(variables, dict | None) and isinstance(operation, str | None)
+    return (query, variables, operation) if is_well_formed else (None, None, None)
+
+
+@cache
+def _schema() -> GraphQLSchema:
+    return build_schema(resources.files("vidctl.local").joinpath("schema.graphql").read_text(encoding="utf-8"))
+
+
+def _answer(result: ExecutionResult) -> dict[str, Any]:
+    answer: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        answer["errors"] = [_formatted(error) for error in result.errors]
+    return answer
+
+
+def _formatted(error: GraphQLError) -> dict[str, Any]:
+    """What the caller may see: our own refusals in words, anything else as RunPod's catch-all."""
+    formatted: dict[str, Any] = dict(error.formatted)
+    if error.original_error is not None and not isinstance(error.original_error, RegistryError | GraphQLError):
+        _log.error("%s failed", error.path, exc_info=error.original_error)
+        formatted["message"] = _CATCH_ALL
+    return formatted
+
+
+def _failure(message: str) -> dict[str, Any]:
+    return {"errors": [{"message": message}]}
+
+
+def _root(registry: Registry) -> dict[str, Callable[..., Any]]:
+    """The resolvers of the schema's Query and Mutation, by field."""
+    resolvers = {
+        "myself": _myself,
+        "podTemplate": _pod_template,
+        "podTemplates": _pod_templates,
+        "gpuTypes": _gpu_types,
+        "serverlessGpuPools": _gpu_pools,
+        "dataCenters": _data_centers,
+        "saveEndpoint": _save_endpoint,
+        "deleteEndpoint": _delete_endpoint,
+        "updateEndpointTemplate": _update_endpoint_template,
+        "saveTemplate": _save_template,
+        "deleteTemplate": _delete_template,
+        "saveRegistryAuth": _save_registry_auth,
+        "updateRegistryAuth": _update_registry_auth,
+        "deleteRegistryAuth": _delete_registry_auth,
+    }
+    return {field: partial(_resolve, resolver, registry) for field, resolver in resolvers.items()}
+
+
+def _resolve(resolver: Callable[[Registry, _Arguments], Any], registry: Registry, _info: Any, **arguments: Any) -> Any:
+    return resolver(registry, arguments)
+
+
+def _myself(registry: Registry, _: _Arguments) -> dict[str, Any]:
+    """The one account of this machine: nothing here costs anything, and there is no balance to run out of."""
+    return {
+        "id": "local",
+        "currentSpendPerHr": 0.0,
+        "endpoints": [_endpoint_node(registry, endpoint) for endpoint in registry.endpoints()],
+        "endpoint": lambda _info, id: _endpoint_node(registry, registry.endpoint(id)),  # noqa: A006 - the schema's name
+        "podTemplates": [_template_node(template) for template in registry.templates()],
+        "networkVolumes": [],
+    }
+
+
+def _pod_template(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+    return _template_node(registry.template(arguments["id"]))
+
+
+def _pod_templates(registry: Registry, arguments: _Arguments) -> list[dict[str, Any] | None]:
+    wants_runpods = (arguments.get("input") or {}).get("isRunpod")
+    return [] if wants_runpods else [_template_node(template) for template in registry.templates()]
+
+
+def _save_endpoint(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+    sent = _sent(arguments["input"])
+    before = registry.endpoint(sent["id"]) if sent.get("id") else None
+    if sent.get("id") and before is None:
+        return None
+    base = replace(before, **_RESET) if before else EndpointRecord(id="", name="", template_id="")
+    record = replace(base, **_changes(sent, _ENDPOINT_FIELDS), **_volumes(sent))
+    if problem := _endpoint_problem(sent, record):
+        raise RegistryError(problem)
+    if "template" in sent:
+        record = replace(record, template_id=_bind_template(registry, sent["template"], record.template_id).id)
+    return _endpoint_node(registry, registry.save_endpoint(record))
+
+
+def _endpoint_problem(sent: _Arguments, record: EndpointRecord) -> str | None:
+    """Why RunPod, or this runtime, would not save this endpoint; None when it would."""
+    unknown_pools = [pool for pool in _positive(record.gpu_ids) if pool not in POOLS]
+    rules = (
+        (len(record.name) < 3, "Endpoint name must be at least 3 characters long."),
+        ("hubReleaseId" in sent, "The local runtime has no Hub: send templateId or template."),
+        (record.type != "QB", "The local runtime runs queue endpoints only: type must be QB."),
+        ("templateId" in sent and "template" in sent, "Send templateId or template, not both."),
+        (not record.template_id and "template" not in sent, "templateId or template is required."),
+        (not _positive(record.gpu_ids) and not record.instance_ids, "gpuIds is required."),
+        (bool(unknown_pools), f"gpuIds has unknown GPU pools: {', '.join(unknown_pools)}."),
+        (record.gpu_count < 1, "gpuCount must be at least 1."),
+        (not 0 <= record.workers_min <= record.workers_max, "workersMin must be between 0 and workersMax."),
+        (not 1 <= record.idle_timeout_s <= 3600, "idleTimeout must be between 1 and 3600 seconds."),
+        (
+            record.scaler_type not in ("QUEUE_DELAY", "REQUEST_COUNT"),
+            "scalerType must be QUEUE_DELAY or REQUEST_COUNT.",
+        ),
+        (record.scaler_value < 1, "scalerValue must be at least 1."),
+        (record.execution_timeout_ms < 0, "executionTimeoutMs must not be negative."),
+    )
+    return next((message for is_broken, message in rules if is_broken), None)
+
+
+def _positive(gpu_ids: str) -> list[str]:
+    """The pools of `POOL[,POOL…][,-<GPU type id>…]`, without what is excluded from them."""
+    choices = (choice.strip() for choice in gpu_ids.split(","))
+    return [choice for choice in choices if choice and not choice.startswith("-")]
+
+
+def _bind_template(registry: Registry, sent: _Arguments, template_id: str) -> TemplateRecord:
+    """Save the template that came within an endpoint: over the one that the endpoint has when that has the name."""
+    sent = _sent(sent)
+    bound = registry.template(template_id)
+    base = bound if bound and bound.name == sent["name"] else TemplateRecord(id="", name="", image_name="")
+    return registry.save_template(replace(base, **_changes(sent, _TEMPLATE_FIELDS), **_environment(sent)))
+
+
+def _delete_endpoint(registry: Registry, arguments: _Arguments) -> None:
+    endpoint = registry.endpoint(arguments["id"])
+    if endpoint is not None and (endpoint.workers_min, endpoint.workers_max) != (0, 0):
+        raise RegistryError("Set workersMin and workersMax to 0 before you delete the endpoint.")
+    registry.delete_endpoint(arguments["id"])
+
+
+def _update_endpoint_template(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+    sent = arguments.get("input") or {}
+    endpoint = registry.endpoint(sent.get("endpointId", ""))
+    if endpoint is None:
+        return None
+    return _endpoint_node(registry, registry.save_endpoint(replace(endpoint, template_id=sent["templateId"])))
+
+
+def _save_template(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+    sent = _sent(arguments.get("input") or {})
+    if not {"name", "dockerArgs", "env", "volumeInGb"} <= sent.keys():
+        raise RegistryError(_CATCH_ALL)  # what RunPod says of an input without them (runpod/pulumi-runpod-native#18)
+    if not sent["name"]:
+        raise RegistryError("Template name must not be empty.")
+    before = registry.template(sent["id"]) if sent.get("id") else None
+    if sent.get("id") and before is None:
+        return None
+    base = before or TemplateRecord(id="", name="", image_name="", is_serverless=False)
+    record = replace(base, **_changes(sent, _TEMPLATE_FIELDS), **_environment(sent))
+    return _template_node(registry.save_template(record))
+
+
+def _delete_template(registry: Registry, arguments: _Arguments) -> None:
+    registry.delete_template(arguments.get("templateName") or "")
+
+
+def _save_registry_auth(registry: Registry, arguments: _Arguments) -> dict[str, Any]:
+    return _registry_auth_node(registry.save_registry_auth(RegistryAuthRecord(id="", **arguments["input"])))
+
+
+def _update_registry_auth(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+    sent = arguments["input"]
+    before = registry.registry_auth(sent["id"])
+    if before is None:
+        return None
+    after = replace(before, username=sent["username"], password=sent["password"])
+    return _registry_auth_node(registry.save_registry_auth(after))
+
+
+def _delete_registry_auth(registry: Registry, arguments: _Arguments) -> None:
+    registry.delete_registry_auth(arguments["registryAuthId"])
+
+
+def _sent(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a caller sent; null is as good as not sent."""
+    return {field: value for field, value in values.items() if value is not None}
+
+
+def _changes(sent: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """What was sent, under our records' names."""
+    changes = {ours: sent[theirs] for theirs, ours in fields.items() if theirs in sent}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+
+
+def _environment(sent: Mapping[str, Any]) -> dict[str, Any]:
+    return {"env": {pair["key"]: pair["value"] for pair in sent["env"]}} if "env" in sent else {}
+
+
+def _volumes(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """One volume or many, kept as both: a caller may read either way."""
+    if "networkVolumeIds" in sent:
+        ids = tuple(volume["networkVolumeId"] for volume in sent["networkVolumeIds"])
+        return {"network_volume_id": ids[0] if ids else "", "network_volume_ids": ids}
+    if "networkVolumeId" in sent:
+        return {"network_volume_ids": (sent["networkVolumeId"],) if sent["networkVolumeId"] else ()}
+    return {}
+
+
+def _endpoint_node(registry: Registry, endpoint: EndpointRecord | None) -> dict[str, Any] | None:
+    if endpoint is None:
+        return None
+    template = registry.template(endpoint.template_id)
+    volume = endpoint.network_volume_id
+    return {
+        "id": endpoint.id,
+        **{theirs: getattr(endpoint, ours) for theirs, ours in _ENDPOINT_FIELDS.items()},
+        "networkVolumeIds": [{"networkVolumeId": volume_id} for volume_id in endpoint.network_volume_ids],
+        "networkVolume": {"id": volume} if volume else None,
+        "computeType": "CPU" if endpoint.instance_ids else "GPU",
+        "env": _pairs(template.env if template else {}),
+        "version": endpoint.version,
+        "createdAt": endpoint.created_at,
+        "userId": "local",
+    }
+
+
+def _template_node(template: TemplateRecord | None) -> dict[str, Any] | None:
+    if template is None:
+        return None
+    fields = {theirs: getattr(template, ours) for theirs, ours in _TEMPLATE_FIELDS.items()}
+    return {"id": template.id, **fields, "env": _pairs(template.env), "isPublic": False, "isRunpod": False}
+
+
+def _registry_auth_node(auth: RegistryAuthRecord) -> dict[str, str]:
+    return {"id": auth.id, "name": auth.name}
+
+
+def _pairs(env: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in env.items()]
+
+
+def _gpu_types(_: Registry, arguments: _Arguments) -> list[dict[str, Any]]:
+    """Every card of every pool, always in stock: this machine stands in for each of them."""
+    wanted = _sent(arguments.get("input") or {})
+    ids = {wanted["id"]} if "id" in wanted else set(wanted["ids"]) if "ids" in wanted else None
+    return [
+        {
+            "id": gpu.id,
+            "displayName": gpu.display_name,
+            "manufacturer": "Nvidia",
+            "memoryInGb": gpu.memory_gb,
+            "secureCloud": True,
+            "lowestPrice": {"stockStatus": "High"},
+        }
+        for gpus in POOLS.values()
+        for gpu in gpus
+        if ids is None or gpu.id in ids
+    ]
+
+
+def _gpu_pools(_: Registry, __: _Arguments) -> list[dict[str, Any]]:
+    return [{"id": pool, "gpuTypeIds": [gpu.id for gpu in gpus]} for pool, gpus in POOLS.items()]
+
+
+def _data_centers(_: Registry, __: _Arguments) -> list[dict[str, Any]]:
+    stock = [
+        {"gpuTypeId": gpu.id, "displayName": gpu.display_name, "stockStatus": "High"}
+        for gpus in POOLS.values()
+        for gpu in gpus
+    ]
+    return [{"id": place, "name": place, "gpuAvailability": stock} for place in DATA_CENTERS]

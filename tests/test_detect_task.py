@@ -20,7 +20,6 @@ from vidctl.tasks.detect import (
     decode,
     encode,
     parse_classes,
-    smoke_input,
 )
 
 HALVED = Prepared(b"jpeg", 1280, 720, 640, 360)
@@ -49,11 +48,6 @@ def test_several_pictures_travel_as_a_list_with_what_was_set():
     assert {
         "conf": 0.5, "iou": 0.7, "imgsz": 640, "classes": ["person", 2], "max_det": 10, "agnostic_nms": True,
     } == asked  # fmt: skip
-
-
-def test_the_smoke_test_sends_the_picture_alone():
-    """Whatever the worker's defaults are, they apply."""
-    assert {"image": "anBlZw=="} == smoke_input(b"jpeg")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from vidctl.progress import Notify, Progress, silent
 from vidctl.resources import Endpoint, Template
 from vidctl.runpod.jobs import Health, Job, Jobs
 from vidctl.spec import EndpointSpec
-from vidctl.tasks import detect
 
 
 class Control(Protocol):
@@ -131,7 +130,7 @@ def _smoke_test(spec: EndpointSpec, target: Target, endpoint_id: str, timeout_s:
     if spec.smoke is None or spec.workers.max == 0:
         notify(Progress("smoke", "no smoke test: the spec has none, or no worker may start"))
         return None
-    request = Request(smoke_input(spec.smoke.input), what=f"smoke test of {spec.key}", subject=None)
+    request = Request(_smoke_input(spec.smoke.input), what=f"smoke test of {spec.key}", subject=None)
     invoker = Invoker(target.jobs, endpoint_id, target=target.name, journal=target.journal)
     try:
         job = invoker.ask(request, timeout_s=timeout_s, waiting=_watch(notify))
@@ -186,22 +185,13 @@ def _state(health: Health | None) -> str:
     return f"waiting for a worker ({workers or 'none yet'})"
 
 
-def smoke_input(path: Path) -> dict[str, Any]:
-    """A job's input from a file: `{"input": …}` as RunPod's test_input.json has it, or a picture; raise UsageError."""
+def _smoke_input(path: Path) -> dict[str, Any]:
+    """The job in a file like RunPod's test_input.json; the spec was checked, but the file may have changed since."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="see smoke.input in the spec") from error
-    if path.suffix != ".json":
-        return detect.smoke_input(data)
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: is not JSON: {error}", hint="see smoke.input in the spec") from error
-    payload = document.get("input") if isinstance(document, dict) else None
-    if not isinstance(payload, dict) or not payload:
-        raise UsageError(f'{path}: has no {{"input": {{…}}}}', hint="write it like RunPod's test_input.json")
-    return payload
+        payload = json.loads(path.read_bytes())["input"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path}: is no longer a job", hint='it must be JSON like {"input": {…}}') from error
+    return dict(payload)
 
 
 def difference(wanted: Any, answer: Any, where: str = "output") -> str:

@@ -130,11 +130,14 @@ class Invoker:
         job_id = self._jobs.run(self.endpoint_id, request.payload)
         with self._lock:
             self._out.add(job_id)
-        self._journal.sent(job_id, endpoint_id=self.endpoint_id, target=self._target, what=request.what)
         try:
+            self._journal.sent(job_id, endpoint_id=self.endpoint_id, target=self._target, what=request.what)
             job = self._wait(job_id, timeout_s, waiting)
         except JobFailed:
             self._settled(job_id, "GONE")
+            raise
+        except VidctlError as error:
+            error.job_id = job_id  # it may still run: whoever catches this can cancel or follow it
             raise
         self._settled(job_id, job.status, job)
         if job.status != "COMPLETED":

@@ -78,6 +78,7 @@ def wanted_template(spec: EndpointSpec, *, image: str, secrets: Mapping[str, str
         image=image,
         env={**spec.env, **{name: secrets[name] for name in spec.secrets}},
         container_disk_gb=spec.disk_gb,
+        registry_auth_id=spec.registry_auth or "",
     )
 
 

@@ -126,11 +126,6 @@ def encode(pictures: Sequence[Prepared], options: DetectOptions) -> dict[str, An
 _DEFAULTS = {field.name: field.default for field in fields(DetectOptions)}
 
 
-def smoke_input(data: bytes) -> dict[str, Any]:
-    """The smallest request there is: one picture's bytes, everything else as the worker sees fit."""
-    return {"image": _base64(data)}
-
-
 def decode(output: object, pictures: Sequence[Prepared], sources: Sequence[str]) -> list[Detections | MediaError]:
     """Read the answer to `encode(pictures, …)`: one entry a picture, in their order, boxes in the originals' pixels.
 

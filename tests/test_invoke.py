@@ -1,0 +1,207 @@
+"""A window of jobs in flight: order, cancelling, and no job id lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from support.scripted import RESET, Reply, Request, ok, serving
+
+from vidctl.errors import JobFailed, NetworkError, TimedOut
+from vidctl.invoke import Invoker
+from vidctl.invoke import Request as Ask
+from vidctl.journal import Journal
+from vidctl.runpod.http import Http
+from vidctl.runpod.jobs import Jobs
+
+
+class Endpoint:
+    """A scripted endpoint: `finish(name)` decides the state of the job that was sent as {"name": name}."""
+
+    def __init__(self, state=lambda name: {"status": "COMPLETED", "output": name}) -> None:
+        self.state = state
+        self.names: dict[str, str] = {}
+        self.cancelled: list[str] = []
+        self.most_in_flight = 0
+        self._done: set[str] = set()
+
+    def __call__(self, request: Request) -> Reply:
+        route, _, job_id = request.path.removeprefix("/ep/").partition("/")
+        match route:
+            case "run":
+                name = json.loads(request.body)["input"]["name"]
+                job_id = f"job-{name}"
+                self.names[job_id] = name
+                self.most_in_flight = max(self.most_in_flight, len(self.names) - len(self._done))
+                return ok({"id": job_id, "status": "IN_QUEUE"})
+            case "status":
+                answer = self.state(self.names[job_id])
+                if isinstance(answer, Reply):
+                    return answer
+                if answer["status"] == "COMPLETED":
+                    self._done.add(job_id)
+                return ok({"id": job_id, **answer})
+            case "cancel":
+                self.cancelled.append(job_id)
+                return ok({"id": job_id, "status": "CANCELLED"})
+        return Reply(404)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return Journal(tmp_path / "journal.db")
+
+
+def invoker(server, journal):
+    return Invoker(Jobs(Http("k"), server.url), "ep", target="local", journal=journal)
+
+
+def asks(count):
+    return [Ask({"name": f"n{number}"}, what=f"n{number}", subject=number) for number in range(count)]
+
+
+def test_answers_come_in_the_order_of_the_questions(journal):
+    """The first job ends last, and is still the first answer."""
+    later = threading.Event()
+
+    def state(name):
+        if name == "n0" and not later.is_set():
+            return {"status": "IN_PROGRESS"}
+        if name == "n3":
+            later.set()
+        return {"status": "COMPLETED", "output": name}
+
+    with serving(Endpoint(state)) as server:
+        answers = list(invoker(server, journal).ask_many(asks(4), window=4, timeout_s=30))
+
+    assert [answer.job.output for answer in answers] == ["n0", "n1", "n2", "n3"]
+
+
+def test_no_more_jobs_are_out_than_the_window(journal):
+    endpoint = Endpoint()
+    with serving(endpoint) as server:
+        answers = list(invoker(server, journal).ask_many(asks(20), window=3, timeout_s=30))
+
+    assert len(answers) == 20
+    assert endpoint.most_in_flight <= 3
+
+
+def test_questions_are_read_only_as_fast_as_answers_are_taken(journal):
+    """A generator of a million pictures is not read into memory."""
+    read = []
+
+    def source():
+        for ask in asks(1000):
+            read.append(ask)
+            yield ask
+
+    with serving(Endpoint()) as server:
+        answers = invoker(server, journal).ask_many(source(), window=2, timeout_s=30)
+        next(answers)
+        answers.close()
+
+    assert len(read) <= 4 * 2 + 1
+
+
+def test_one_failed_job_does_not_stop_the_rest(journal):
+    def state(name):
+        if name == "n1":
+            return {"status": "FAILED", "error": "no such class"}
+        return {"status": "COMPLETED", "output": name}
+
+    with serving(Endpoint(state)) as server:
+        first, second, third = invoker(server, journal).ask_many(asks(3), window=2, timeout_s=30)
+
+    assert (first.job.output, third.job.output) == ("n0", "n2")
+    assert isinstance(second.error, JobFailed)
+    assert (second.error.message, second.error.job_id) == ("no such class", "job-n1")
+
+
+def test_closing_cancels_what_is_out(journal):
+    """Ctrl-C, or a caller that has seen enough: nothing goes on being paid."""
+    endpoint = Endpoint(lambda name: {"status": "COMPLETED", "output": 0} if name == "n0" else {"status": "IN_QUEUE"})
+    with serving(endpoint) as server:
+        asker = invoker(server, journal)
+        answers = asker.ask_many(asks(3), window=3, timeout_s=60)
+        next(answers)
+        answers.close()
+        said = asker.interrupt()
+
+    assert sorted(endpoint.cancelled) == ["job-n1", "job-n2"]
+    assert {entry.id: entry.status for entry in journal.jobs()} == {
+        "job-n0": "COMPLETED", "job-n1": "CANCELLED", "job-n2": "CANCELLED",
+    }  # fmt: skip
+    assert "cancelled 2 jobs (job-n1, job-n2)" in said.message
+    assert said.exit_status == 130
+
+
+def test_a_job_that_cannot_be_cancelled_is_said_to_run(journal):
+    """RunPod is not reachable any more: the journal keeps the id, and the message says so."""
+    endpoint = Endpoint(lambda name: {"status": "COMPLETED", "output": 0} if name == "n0" else {"status": "IN_QUEUE"})
+
+    def unreachable_cancel(request):
+        return RESET if "/cancel/" in request.path else endpoint(request)
+
+    with serving(unreachable_cancel) as server:
+        asker = invoker(server, journal)
+        answers = asker.ask_many(asks(2), window=2, timeout_s=60)
+        next(answers)
+        answers.close()
+        said = asker.interrupt()
+
+    assert "could not cancel 1 job (job-n1), which may still run" in said.message
+    assert journal.jobs()[0].status == "IN_QUEUE"
+
+
+def test_waiting_too_long_cancels_and_names_the_job(journal):
+    endpoint = Endpoint(lambda _: {"status": "IN_QUEUE"})
+    with serving(endpoint) as server, pytest.raises(TimedOut) as raised:
+        invoker(server, journal).ask(asks(1)[0], timeout_s=0.2)
+
+    assert (raised.value.job_id, raised.value.exit_status) == ("job-n0", 6)
+    assert endpoint.cancelled == ["job-n0"]
+    assert "it is cancelled" in raised.value.message
+
+
+def test_the_id_is_in_the_journal_before_anyone_waits(journal):
+    """Kill vidctl at any later moment: the id is on disk."""
+    seen = []
+
+    def state(name):
+        seen.append([entry.id for entry in journal.jobs()])
+        return {"status": "COMPLETED", "output": name}
+
+    with serving(Endpoint(state)) as server:
+        invoker(server, journal).ask(asks(1)[0], timeout_s=30)
+
+    assert seen[0] == ["job-n0"]
+
+
+def test_a_lost_answer_to_run_is_not_sent_again(journal):
+    """One POST, and an error that says why there is no second."""
+    with serving(lambda _: RESET) as server, pytest.raises(NetworkError) as raised:
+        invoker(server, journal).ask(asks(1)[0], timeout_s=30)
+
+    assert server.paths() == ["POST /ep/run"]
+    assert "not sent again" in raised.value.hint
+
+
+@pytest.mark.parametrize("status", ["FAILED", "CANCELLED", "TIMED_OUT"])
+def test_every_bad_end_is_a_failed_job(journal, status):
+    with serving(Endpoint(lambda _: {"status": status})) as server, pytest.raises(JobFailed) as raised:
+        invoker(server, journal).ask(asks(1)[0], timeout_s=30)
+
+    assert (raised.value.status, raised.value.exit_status) == (status, 3)
+    assert journal.jobs()[0].status == status
+
+
+def test_a_full_disk_does_not_lose_the_job_id(tmp_path):
+    """The journal cannot be written: the error still carries the id."""
+    blocker = tmp_path / "file"
+    blocker.write_text("not a folder")
+    asker_journal = Journal(blocker / "journal.db")
+    with serving(Endpoint()) as server, pytest.raises(Exception, match="journal cannot be used") as raised:
+        invoker(server, asker_journal).ask(asks(1)[0], timeout_s=30)
+
+    assert raised.value.job_id == "job-n0"

@@ -1,0 +1,111 @@
+"""Workers as the local runtime runs them: in their own environment, driven over a pipe."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from vidctl.errors import RuntimeUnavailable
+from vidctl.local import environments
+
+ROOT = Path(__file__).resolve().parents[2]
+DRIVER = ROOT / "tests/support/handler_driver.py"
+YOLO = ROOT / "workers/yolo"
+SHAPES = ROOT / "tests/data/shapes.pt"
+
+
+class Driven:
+    """One worker process; `ask` sends jobs that start together and gives their answers in the same order."""
+
+    def __init__(self, python: Path, folder: Path, env: Mapping[str, str]) -> None:
+        surroundings = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(environments.cache_home(folder)), **env}
+        self._process = subprocess.Popen(
+            [python, DRIVER, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder, env=surroundings
+        )
+        self._sent = 0
+        assert {"ready": True} == self._read()
+
+    def ask(self, *inputs: Any) -> list[Any]:
+        ids = self.send(*inputs)
+        answers = dict(self.receive() for _ in ids)
+        return [answers[one]["output"] for one in ids]
+
+    def send(self, *inputs: Any) -> list[str]:
+        first, self._sent = self._sent, self._sent + len(inputs)
+        jobs = [{"id": str(first + position), "input": job_input} for position, job_input in enumerate(inputs)]
+        self._write(jobs)
+        return [job["id"] for job in jobs]
+
+    def cancel(self, job_id: str) -> None:
+        self._write({"id": job_id, "cancel": True})
+
+    def receive(self) -> tuple[str, dict[str, Any]]:
+        answer = self._read()
+        return answer["id"], answer
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)
+
+    def _write(self, value: Any) -> None:
+        self._process.stdin.write(json.dumps(value).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def _read(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        assert line, f"the worker ended with status {self._process.wait(10)}"
+        return json.loads(line)
+
+
+@pytest.fixture(scope="session")
+def yolo_python(request: pytest.FixtureRequest) -> Path:
+    """The Python of the yolo worker's own environment, made when it is not in the cache."""
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    try:
+        return environments.interpreter(YOLO, {"MODEL": str(SHAPES)}, lambda line: terminal.write_line(f"  {line}"))
+    except RuntimeUnavailable as error:
+        pytest.skip(f"the yolo worker's environment cannot be made: {error}")
+
+
+@pytest.fixture(scope="session")
+def drive_yolo(yolo_python: Path) -> Iterator[Callable[..., Driven]]:
+    """Start a yolo worker on the shapes model, with more variables if need be; one process for each set of them."""
+    started: dict[tuple[tuple[str, str], ...], Driven] = {}
+
+    def drive(**env: str) -> Driven:
+        key = tuple(sorted(env.items()))
+        if key not in started:
+            started[key] = Driven(yolo_python, YOLO, {"MODEL": str(SHAPES), **env})
+        return started[key]
+
+    yield drive
+    for worker in started.values():
+        worker.close()
+
+
+@pytest.fixture(scope="session")
+def yolo(drive_yolo: Callable[..., Driven]) -> Driven:
+    """The yolo worker as a CPU has it: OpenVINO, all cores."""
+    return drive_yolo()
+
+
+@pytest.fixture(scope="session")
+def yolo_module() -> Callable[[str], ModuleType]:
+    """Import one of the yolo worker's light modules here, under a name of its own."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"yolo_worker_{name}", YOLO / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return load

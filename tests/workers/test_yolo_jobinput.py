@@ -1,0 +1,105 @@
+"""What a job may ask of the yolo worker; pure, so checked here without its environment."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+COCO = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "bus"}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = ("image", "images", "conf", "iou", "classes", "imgsz", "max_det", "agnostic_nms")
+
+
+@pytest.fixture(scope="module")
+def jobinput(yolo_module):
+    return yolo_module("jobinput")
+
+
+@pytest.fixture
+def parse(jobinput):
+    return lambda **fields: jobinput.parse(fields, names=COCO, imgsz=640)
+
+
+def test_a_request_of_the_guide_is_understood(parse, jobinput):
+    """image, conf, iou and classes as the guide writes them; an empty classes list means all."""
+    request = parse(image="aGk=", conf=0.25, iou=0.7, classes=[])
+
+    assert jobinput.Request(("aGk=",), False, jobinput.Options(conf=0.25, iou=0.7, classes=(), imgsz=640)) == request
+
+
+def test_defaults_hold_for_what_is_not_sent_or_null(parse):
+    """null is the same as nothing, for clients that send every field."""
+    assert parse(image="x") == parse(image="x", conf=None, iou=None, classes=None, imgsz=None, agnostic_nms=None)
+
+
+def test_classes_are_ids_or_names(parse):
+    """Names in any case, ids, both; each once."""
+    assert (0, 2, 5) == parse(image="x", classes=["Car", 0, "PERSON", " bus ", 2]).options.classes
+    assert (2,) == parse(image="x", classes="car").options.classes
+
+
+def test_imgsz_is_rounded_up_to_what_the_model_can_see(parse):
+    """Ultralytics' strides are 32."""
+    assert [32, 352, 640, 2048] == [parse(image="x", imgsz=size).options.imgsz for size in (32, 333, 640, 2048)]
+
+
+def test_fields_of_others_are_ignored(parse):
+    """A client may send what it needs to find its picture again."""
+    assert parse(image="x") == parse(image="x", frame=7, camera={"name": "door"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({}, "no image: input needs image (one picture) or images (a list of pictures)"),
+        ({"image": ""}, "no image: input needs image (one picture) or images (a list of pictures)"),
+        ({"image": "x", "images": ["x"]}, "input has both image and images; send one of them"),
+        ({"images": []}, "images is an empty list"),
+        ({"images": "x"}, "images must be a list, not a text"),
+        ({"images": ["x"] * 65}, "images has 65 pictures; a job may have 64"),
+        ({"image": "x", "conf": math.nan}, "conf must be from 0 to 1, not nan"),
+        ({"image": "x", "conf": -0.1}, "conf must be from 0 to 1, not -0.1"),
+        ({"image": "x", "iou": 7}, "iou must be from 0 to 1, not 7"),
+        ({"image": "x", "iou": "0.7"}, "iou must be a number from 0 to 1, not a text"),
+        ({"image": "x", "conf": True}, "conf must be a number from 0 to 1, not a boolean"),
+        ({"image": "x", "max_det": 0}, "max_det must be from 1 to 1000, not 0"),
+        ({"image": "x", "max_det": 1.5}, "max_det must be a whole number, not a number"),
+        ({"image": "x", "imgsz": 100_000}, "imgsz must be from 32 to 2048, not 100000"),
+        ({"image": "x", "agnostic_nms": "yes"}, "agnostic_nms must be true or false, not a text"),
+        ({"image": "x", "classes": ["bycicle"]}, "no class 'bycicle'; did you mean bicycle?"),
+        (
+            {"image": "x", "classes": ["zebra"]},
+            "no class 'zebra'; this model knows person, bicycle, car, motorcycle, bus",
+        ),
+        ({"image": "x", "classes": [99]}, "no class 99: this model knows 0 to 5"),
+        ({"image": "x", "classes": {"a": 1}}, "classes must be names or whole numbers, not an object"),
+    ],
+)
+def test_a_mistake_is_one_sentence(parse, jobinput, fields, sentence):
+    """Each names the field and the rule."""
+    with pytest.raises(jobinput.BadInput) as caught:
+        parse(**fields)
+
+    assert sentence == str(caught.value)
+
+
+@given(data=st.data())
+def test_no_json_breaks_the_parser(jobinput, data):
+    """Whatever a job holds, it is a request or a sentence."""
+    fields = data.draw(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, JSON)))
+    try:
+        request = jobinput.parse(fields, names=COCO, imgsz=640)
+    except jobinput.BadInput as error:
+        assert str(error)
+        assert "\n" not in str(error)
+    else:
+        assert 0 <= request.options.conf <= 1
+        assert 0 == request.options.imgsz % 32
+        assert set(request.options.classes) <= set(COCO)

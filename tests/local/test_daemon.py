@@ -1,0 +1,282 @@
+"""The runtime starts once, is found from anywhere, and is gone when it is told to go."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+import runpod
+import runpod.error
+from support.runtime import until
+
+from vidctl.errors import NotDeployed, RuntimeUnavailable, UsageError
+from vidctl.local import daemon, environments, processes
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch, port):
+    """The folder of our runtime; whatever a test started is stopped."""
+    monkeypatch.setenv("VIDCTL_STATE_DIR", str(tmp_path))
+    monkeypatch.delenv("VIDCTL_LOCAL_PORT", raising=False)
+    yield tmp_path / "local" / str(port)
+    daemon.down(port)
+
+
+@pytest.fixture
+def sdk(port, monkeypatch):
+    """The RunPod SDK, set up for our runtime as `vidctl local env` does."""
+    running = daemon.up(port)
+    monkeypatch.setenv("RUNPOD_API_BASE_URL", running.api_base_url)
+    runpod.api_key = running.api_key
+    runpod.endpoint_url_base = running.endpoint_base_url
+    return runpod
+
+
+@pytest.fixture
+def worker(tmp_path):
+    folder = tmp_path / "echo"
+    folder.mkdir()
+    (folder / "handler.py").write_text(
+        "import runpod\nprint('hello from the handler', flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    runpod.serverless.start({'handler': lambda job: job['input']})\n"
+    )
+    return folder
+
+
+def deploy(sdk, folder, name="echo", **settings):
+    template = sdk.create_template(name, environments.image_name(folder), is_serverless=True)
+    return sdk.create_endpoint(name, template["id"], "ADA_24", **settings)["id"]
+
+
+def test_up_is_done_once(port):
+    """The second time it is there, and nobody hears of it."""
+    heard = []
+    first = daemon.up(port, notify=heard.append)
+    second = daemon.up(port, notify=heard.append)
+
+    assert first == second == daemon.connection(port)
+    assert [f"starting the local runtime at http://127.0.0.1:{port}"] == heard
+
+
+def test_two_at_the_same_time_start_one(port):
+    started = []
+    threads = [threading.Thread(target=lambda: started.append(daemon.up(port))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [daemon.connection(port)] * 3 == started
+
+
+def test_down_ends_it_and_says_whether_it_ran(port, home):
+    running = daemon.up(port)
+
+    assert [True, False] == [daemon.down(port), daemon.down(port)]
+    assert (None, None) == (daemon.connection(port), processes.identity(running.pid))
+    assert not (home / "runtime.pid").exists()
+
+
+def test_down_of_what_never_was_makes_no_folder(port, home):
+    assert not daemon.down(port)
+    assert not home.exists()
+
+
+def test_only_the_user_can_read_the_key(port, home):
+    running = daemon.up(port)
+
+    assert (0o700, 0o600, 0o600) == tuple(
+        stat.S_IMODE(path.stat().st_mode) for path in (home, home / "credentials.json", home / "runtime.log")
+    )
+    assert running.api_key.startswith("local_")
+    assert running.api_key not in repr(running)
+
+
+def test_the_key_outlives_the_runtime(port):
+    """Clients that were set up once go on after a restart."""
+    before = daemon.up(port).api_key
+    daemon.down(port)
+
+    assert before == daemon.up(port).api_key
+
+
+def test_urls_are_what_runpods_clients_take():
+    running = daemon.Connection(port=8421, pid=1, version="0", api_key="k")
+
+    assert ("http://127.0.0.1:8421", "http://127.0.0.1:8421/v2") == (running.api_base_url, running.endpoint_base_url)
+
+
+def test_a_proxy_in_the_environment_does_not_matter(port, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+
+    assert daemon.up(port) == daemon.connection(port)
+
+
+def test_the_sdk_deploys_and_gets_an_answer(sdk, worker, port):
+    """The SDK's control client, the SDK's job client, and the SDK's worker loop between them."""
+    endpoint = deploy(sdk, worker)
+
+    assert [(endpoint, "echo")] == [(one["id"], one["name"]) for one in sdk.get_endpoints()]
+    assert {"text": "hi"} == sdk.Endpoint(endpoint).run_sync({"input": {"text": "hi"}}, timeout=120)
+    assert any(line.endswith(" | hello from the handler") for line in daemon.logs("echo", port=port))
+    (listed,) = daemon.endpoints(daemon.connection(port))
+    assert ("echo", endpoint, 1, 0) == (
+        listed["name"],
+        listed["id"],
+        listed["jobs"]["completed"],
+        listed["jobs"]["failed"],
+    )
+
+
+def test_down_leaves_no_worker_behind(sdk, worker, port, home):
+    deploy(sdk, worker, workers_min=1)
+    until(lambda: any("hello" in line for line in daemon.logs("echo", port=port)))
+    (record,) = (home / "workers").glob("*/process")
+    worker_pid = int(record.read_text().split()[0])
+    daemon.down(port)
+
+    assert processes.identity(worker_pid) is None
+
+
+def test_a_killed_runtime_comes_back_with_its_endpoints(sdk, worker, port):
+    """kill -9: nobody finds it, the next start does, and its workers of before are gone."""
+    endpoint = deploy(sdk, worker)
+    before = daemon.connection(port)
+    os.kill(before.pid, signal.SIGKILL)
+    until(lambda: daemon.connection(port) is None)
+    after = daemon.up(port)
+
+    assert before.pid != after.pid
+    assert [endpoint] == [one["id"] for one in daemon.endpoints(after)]
+
+
+def test_the_sdk_with_another_key_is_refused(sdk):
+    sdk.api_key = "wrong"
+
+    with pytest.raises(runpod.error.AuthenticationError):
+        sdk.get_endpoints()
+
+
+def test_a_port_that_another_program_has_is_said_to_be_taken(port):
+    with socket.create_server(("127.0.0.1", port)):
+        with pytest.raises(RuntimeUnavailable, match=f"port {port} cannot be used: Address already in use"):
+            daemon.up(port)
+        assert daemon.connection(port) is None
+
+
+def test_another_users_runtime_is_not_ours(port, tmp_path, monkeypatch):
+    """It answers at our port, and is left alone."""
+    theirs = daemon.up(port)
+    monkeypatch.setenv("VIDCTL_STATE_DIR", str(tmp_path / "other"))
+
+    assert (None, False) == (daemon.connection(port), daemon.down(port))
+    with pytest.raises(RuntimeUnavailable, match="cannot be used"):
+        daemon.up(port)
+    monkeypatch.setenv("VIDCTL_STATE_DIR", str(tmp_path))
+    assert theirs == daemon.connection(port)
+
+
+def test_a_runtime_that_ends_at_once_says_why(port, home):
+    (home / "runtime.db").mkdir(parents=True)
+
+    with pytest.raises(RuntimeUnavailable, match=r"ended at once, with status 1\n(.|\n)*unable to open database"):
+        daemon.up(port)
+    assert not (home / "runtime.pid").exists()
+
+
+def test_a_runtime_that_hangs_is_named_and_can_be_stopped(port, monkeypatch):
+    running = daemon.up(port)
+    os.kill(running.pid, signal.SIGSTOP)
+    monkeypatch.setattr(daemon, "_ANSWER_S", 0.2)
+    monkeypatch.setattr(daemon, "_STOP_S", 0.5)
+
+    with pytest.raises(RuntimeUnavailable, match=rf"process {running.pid}\) does not answer"):
+        daemon.up(port)
+    assert daemon.down(port)
+    assert processes.identity(running.pid) is None
+
+
+OLD_RUNTIME = """
+import http.server, json, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"service": "vidctl-local", "version": "0.0.1", "pid": os.getpid()}).encode())
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_a_runtime_of_another_version_is_replaced(port, home):
+    daemon.up(port)
+    daemon.down(port)
+    old = subprocess.Popen(
+        [sys.executable, "-c", OLD_RUNTIME, str(port)], start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    (home / "runtime.pid").write_text(f"{old.pid} {processes.identity(old.pid)}\n")
+    until(lambda: daemon.connection(port))
+    heard = []
+    new = daemon.up(port, notify=heard.append)
+
+    assert "replacing the local runtime of vidctl 0.0.1" == heard[0]
+    assert (None, new) == (processes.identity(old.pid), daemon.connection(port))
+    old.wait()
+
+
+def test_without_the_extra_it_says_what_to_install(port, monkeypatch):
+    monkeypatch.setitem(sys.modules, "starlette", None)  # as if it were not installed
+
+    with pytest.raises(RuntimeUnavailable, match="needs starlette") as caught:
+        daemon.up(port)
+    assert "pip install 'vidctl[local]'" == caught.value.hint
+
+
+def test_the_runtimes_own_log_is_read_without_it(port):
+    daemon.up(port)
+    daemon.down(port)
+
+    assert ["ready"] == daemon.logs(port=port, tail=1)
+
+
+def test_logs_of_an_endpoint_need_the_endpoint(port):
+    with pytest.raises(NotDeployed, match="not running"):
+        daemon.logs("echo", port=port)
+    daemon.up(port)
+    with pytest.raises(NotDeployed, match="no endpoint 'echo'"):
+        daemon.logs("echo", port=port)
+
+
+def test_the_port_comes_from_the_environment(port, monkeypatch):
+    monkeypatch.setenv("VIDCTL_LOCAL_PORT", str(port))
+
+    assert port == daemon.up().port
+
+
+@pytest.mark.parametrize("wrong", ["http", "0", "65536", "-1", "8421.5"])
+def test_a_port_is_a_number(monkeypatch, wrong):
+    monkeypatch.setenv("VIDCTL_LOCAL_PORT", wrong)
+
+    with pytest.raises(UsageError, match="is not a port"):
+        daemon.up()
+
+
+def test_the_command_line_may_import_it_cheaply():
+    """No web server, no GraphQL, no SDK is loaded by what the command line imports."""
+    heavy = ["starlette", "uvicorn", "graphql", "runpod", "requests", "asyncio"]
+    code = (
+        f"import sys, vidctl.local.daemon, vidctl.local.environments; print([m for m in {heavy} if m in sys.modules])"
+    )
+
+    assert "[]\n" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,293 @@
+"""The local runtime as a background process: one per user and port, started, found and stopped from anywhere.
+
+What it keeps is in one folder per port: the key that its callers need, its process id, its log, its database.  Cheap to
+import: the command line does so, and the runtime's libraries are for the other process.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import platformdirs
+from filelock import FileLock
+
+from vidctl import __version__
+from vidctl.errors import NotDeployed, RuntimeUnavailable, UsageError
+from vidctl.local import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULT_PORT: Final = 8421
+_SERVICE: Final = "vidctl-local"
+_START_S: Final = 60.0
+_STOP_S: Final = 20.0
+_POLL_S: Final = 0.05
+_ANSWER_S: Final = 5.0
+_LAST_LINES: Final = 20
+# Our own server on this machine is never behind a proxy, whatever the environment says.
+_http: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a runtime that runs."""
+
+    port: int
+    pid: int
+    version: str
+    api_key: str = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def api_base_url(self) -> str:
+        """What RunPod's clients take as `RUNPOD_API_BASE_URL`."""
+        return self.url
+
+    @property
+    def endpoint_base_url(self) -> str:
+        """What RunPod's clients take as `RUNPOD_ENDPOINT_BASE_URL`."""
+        return f"{self.url}/v2"
+
+
+def state_dir() -> Path:
+    """Where runtimes keep what must last: `$VIDCTL_STATE_DIR`, else the user's state folder."""
+    return Path(os.environ.get("VIDCTL_STATE_DIR") or platformdirs.user_state_dir("vidctl")).absolute()
+
+
+def up(port: int | None = None, *, notify: Callable[[str], None] = lambda _: None) -> Connection:
+    """Return the running runtime, started first where needed; one of another version is replaced.
+
+    Raise RuntimeUnavailable when the port is taken, the extra `local` is not installed, or the process ends at once.
+    """
+    port = _port(port)
+    running = connection(port)
+    if running is not None and running.version == __version__:
+        return running
+    _require_extra()
+    with _lock(port):
+        running = connection(port)
+        if running is not None and running.version == __version__:
+            return running
+        if running is not None:
+            notify(f"replacing the local runtime of vidctl {running.version}")
+            _stop(port)
+        notify(f"starting the local runtime at http://127.0.0.1:{port}")
+        return _start(port)
+
+
+def down(port: int | None = None) -> bool:
+    """Stop the runtime and its workers; whether there was one to stop."""
+    port = _port(port)
+    if not _home(port).is_dir():
+        return False
+    with _lock(port):
+        return _stop(port)
+
+
+def connection(port: int | None = None) -> Connection | None:
+    """The runtime of this user on that port, or None when it does not run."""
+    port = _port(port)
+    try:
+        api_key = str(json.loads((_home(port) / "credentials.json").read_text())["api_key"])
+        about = _get(f"http://127.0.0.1:{port}/")
+        found = Connection(port=port, pid=int(about["pid"]), version=str(about["version"]), api_key=api_key)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    # Another user's runtime, or another program, may answer there.
+    return found if about.get("service") == _SERVICE and found.pid == _recorded_pid(port) else None
+
+
+def endpoints(running: Connection) -> list[dict[str, Any]]:
+    """What the runtime serves: `{"id", "name", "workers": {state: count}, "jobs": {state: count}}` per endpoint.
+
+    Raise RuntimeUnavailable when it stops answering.
+    """
+    return [{**endpoint, **_ask(running, f"/v2/{endpoint['id']}/health")} for endpoint in _endpoint_names(running)]
+
+
+def logs(endpoint: str | None = None, *, port: int | None = None, tail: int = 100) -> list[str]:
+    """The last lines of the runtime's own log, or of the workers of one endpoint (its name or id), the newest last.
+
+    Raise NotDeployed when there is no such endpoint, or no runtime to ask for it.
+    """
+    port = _port(port)
+    if endpoint is None:
+        return processes.last_lines(_home(port) / "runtime.log", tail)
+    running = connection(port)
+    if running is None:
+        raise NotDeployed("the local runtime is not running", hint="vidctl local up")
+    matches = [one["id"] for one in _endpoint_names(running) if endpoint in (one["id"], one["name"])]
+    if not matches:
+        raise NotDeployed(f"the local runtime has no endpoint {endpoint!r}", hint="vidctl local status")
+    workers = [
+        log for match in matches for log in _ask(running, f"/local/v1/endpoints/{match}/logs?tail={tail}")["logs"]
+    ]
+    return [f"{worker['workerId']} | {line}" for worker in workers for line in worker["lines"]][-tail:]
+
+
+def _port(port: int | None) -> int:
+    given = port if port is not None else os.environ.get("VIDCTL_LOCAL_PORT") or DEFAULT_PORT
+    try:
+        number = int(given)
+    except ValueError:
+        number = 0
+    if not 0 < number < 65536:
+        raise UsageError(f"{given!r} is not a port", hint="--port or VIDCTL_LOCAL_PORT takes a number from 1 to 65535")
+    return number
+
+
+def _require_extra() -> None:
+    missing = [name for name in ("graphql", "starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RuntimeUnavailable(
+            f"the local runtime needs {', '.join(missing)}, not installed here", hint="pip install 'vidctl[local]'"
+        )
+
+
+def _home(port: int) -> Path:
+    return state_dir() / "local" / str(port)
+
+
+def _lock(port: int) -> FileLock:
+    """Held by whoever starts or stops the runtime of this port; the folder is made, for the user alone."""
+    home = _home(port)
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
+    return FileLock(home / "lock")
+
+
+def _start(port: int) -> Connection:
+    _require_free(port)
+    home = _home(port)
+    _ensure_credentials(home / "credentials.json")
+    process = _spawn(home, port)
+    pid_file = home / "runtime.pid"
+    pid_file.write_text(f"{process.pid} {processes.identity(process.pid) or ''}\n")
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if running := connection(port):
+            process.returncode = 0  # it outlives us: Popen has nothing to wait for, or to complain of
+            return running
+        time.sleep(_POLL_S)
+    ended = process.poll()
+    processes.signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+    pid_file.unlink()
+    what = "does not answer" if ended is None else f"ended at once, with status {ended}"
+    last = "\n".join(processes.last_lines(home / "runtime.log", _LAST_LINES))
+    raise RuntimeUnavailable(f"the local runtime {what}\n{last}", hint=f"its log is {home / 'runtime.log'}")
+
+
+def _require_free(port: int) -> None:
+    pid = _recorded_pid(port)
+    if pid is not None:
+        raise RuntimeUnavailable(f"the local runtime (process {pid}) does not answer", hint="vidctl local down")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise RuntimeUnavailable(
+                f"port {port} cannot be used: {error.strerror}",
+                hint="choose another one with --port or VIDCTL_LOCAL_PORT",
+            ) from error
+
+
+def _ensure_credentials(path: Path) -> None:
+    """Make a key once; later starts keep it, so that clients go on."""
+    if path.is_file():
+        return
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump({"api_key": f"local_{secrets.token_urlsafe(32)}"}, file)
+    new.replace(path)
+
+
+def _spawn(home: Path, port: int) -> subprocess.Popen[bytes]:
+    # The runtime has no business with the user's RunPod account.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RUNPOD_")}
+    log = home / "runtime.log"
+    if log.is_file() and log.stat().st_size > processes.LOG_BYTES:
+        log.replace(processes.older(log))
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vidctl.local", "--state-dir", str(home), "--port", str(port)],
+            cwd=home,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def _stop(port: int) -> bool:
+    pid = _recorded_pid(port)
+    if pid is not None:
+        _end(pid)
+    processes.kill_orphans(_home(port) / "workers")
+    (_home(port) / "runtime.pid").unlink(missing_ok=True)
+    return pid is not None
+
+
+def _end(pid: int) -> None:
+    """Ask the process to end, and after a while make it."""
+    for number, patience_s in ((signal.SIGTERM, _STOP_S), (signal.SIGKILL, _STOP_S)):
+        processes.signal_group(pid, number)
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            with suppress(ChildProcessError):  # when it is our child, only its parent can take its remains away
+                os.waitpid(pid, os.WNOHANG)
+            if processes.identity(pid) is None:
+                return
+            time.sleep(_POLL_S)
+
+
+def _recorded_pid(port: int) -> int | None:
+    """The process that was started for this port, if it lives: its number alone may be another's by now."""
+    try:
+        number, _, identity = (_home(port) / "runtime.pid").read_text().strip().partition(" ")
+    except OSError:
+        return None
+    return int(number) if number.isdigit() and identity and processes.identity(int(number)) == identity else None
+
+
+def _endpoint_names(running: Connection) -> list[dict[str, Any]]:
+    answer = _ask(running, "/graphql", {"query": "{ myself { endpoints { id name } } }"})
+    found: list[dict[str, Any]] = answer["data"]["myself"]["endpoints"]
+    return found
+
+
+def _ask(running: Connection, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    try:
+        return _get(f"{running.url}{path}", body, api_key=running.api_key)
+    except (OSError, ValueError) as error:
+        raise RuntimeUnavailable(f"the local runtime stopped answering: {error}", hint="vidctl local logs") from error
+
+
+def _get(url: str, body: dict[str, Any] | None = None, *, api_key: str = "") -> dict[str, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+    with _http.open(urllib.request.Request(url, data, headers), timeout=_ANSWER_S) as response:  # noqa: S310
+        answer = json.load(response)
+    if not isinstance(answer, dict):
+        raise ValueError(f"{url} answered something that is not an object")
+    return answer

@@ -143,8 +143,22 @@ def test_what_is_no_file_is_one_mistake(tmp_path):
         "x-a: &a\n  <<: *a\n",
         "- " * 100_000,
         "? " * 100_000,
+        MINIMAL + 'env: {A: "' + "${A:-" * 40_000 + '"}\n',
+        MINIMAL + "disk: " + "9" * 200_000 + "\n",
     ],
-    ids=["bomb", "merges", "tower", "merge-tower", "brackets", "braces", "merge-loop", "dashes", "questions"],
+    ids=[
+        "bomb",
+        "merges",
+        "tower",
+        "merge-tower",
+        "brackets",
+        "braces",
+        "merge-loop",
+        "dashes",
+        "questions",
+        "variables",
+        "digits",
+    ],
 )
 def test_aliases_and_nesting_cannot_run_away(write, text):
     """Depth and size are limited before they cost anything."""

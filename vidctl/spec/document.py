@@ -26,6 +26,8 @@ DEPTH_LIMIT = 40
 TOO_DEEP = f"this is nested more than {DEPTH_LIMIT} levels deep"
 VALUE_LIMIT = 20_000  # aliases included: it is what stops "a billion laughs"
 
+NUMBER_LIMIT = 64  # characters; longer plain scalars are text
+
 Location = tuple[str | int, ...]
 
 
@@ -296,7 +298,7 @@ class _Reader:
         return Interpolated(filled) if "${" in text.replace("$$", "") else filled
 
 
-_VARIABLE = re.compile(r"\$\$|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})?")
+_VARIABLE = re.compile(r"\$\$|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]{0,1000}))?\})?")
 
 _WORDS = {
     word: meaning
@@ -325,6 +327,8 @@ _WORD_TRAPS = (
 
 def _trap(text: str) -> tuple[str, str] | None:
     """Say why a plain scalar means different things to different readers, and what to write instead; None if not."""
+    if len(text) > NUMBER_LIMIT:
+        return None
     if meaning := _WORDS.get(text):
         return f"some YAML readers take {text} for {meaning}", f'write {meaning}, or "{text}" if it is text'
     for pattern, reason in _NUMBER_TRAPS:
@@ -337,6 +341,8 @@ def _trap(text: str) -> tuple[str, str] | None:
 
 
 def _plain(text: str) -> Any:
+    if len(text) > NUMBER_LIMIT:
+        return text
     if text in ("", "null"):
         return None
     if text in ("true", "false"):

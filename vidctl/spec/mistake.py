@@ -45,11 +45,11 @@ def lines_of(text: str) -> list[str]:
 
 
 def _cut(source: str, column: int) -> tuple[str, int]:
-    shown = "".join(character if character.isprintable() or character == "\t" else "�" for character in source)
-    if len(shown) <= WIDTH:
-        return shown.rstrip(), column
-    start = max(0, min(column - WIDTH // 2, len(shown) - WIDTH))
-    return shown[start : start + WIDTH].rstrip(), column - start
+    """The part of a line around a column, fit for a terminal, and where in it the column is."""
+    start = max(0, min(column - WIDTH // 2, len(source) - WIDTH))
+    part = source[start : start + WIDTH].rstrip()
+    shown = "".join(character if character.isprintable() or character == "\t" else "�" for character in part)
+    return shown, column - start
 
 
 def _padding(before: str) -> str:

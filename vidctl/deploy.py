@@ -57,10 +57,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A finished deploy.  `smoke` is the worker's answer, None when nothing had to be proved."""
+    """A finished deploy.  `smoke` is the worker's answer, None when there was nothing to prove."""
 
     endpoint_id: str
-    plan: Plan
     smoke: Job | None
 
 
@@ -79,19 +78,19 @@ def prepare(spec: EndpointSpec, target: Target, *, secrets: Mapping[str, str]) -
 def deploy(
     spec: EndpointSpec,
     target: Target,
+    todo: Plan,
     *,
     secrets: Mapping[str, str],
     timeout_s: float = 600,
     notify: Notify = silent,
 ) -> Deployed:
-    """Make the endpoint as the spec says, or find that it is; raise if it does not answer its smoke test.
+    """Carry out what `prepare` found; raise if the endpoint does not answer its smoke test.
 
     Nothing is written when nothing changed.  An endpoint whose smoke test never passed is tested again.
     """
-    todo = prepare(spec, target, secrets=secrets)
     fingerprint = _fingerprint(todo)
     if todo.is_empty and todo.endpoint.id and target.journal.is_proven(todo.endpoint.id, fingerprint):
-        return Deployed(todo.endpoint.id, todo, smoke=None)
+        return Deployed(todo.endpoint.id, smoke=None)
     target.images.provide(spec, notify)
     endpoint_id = _apply(spec, target, todo, secrets, notify)
     smoke = _smoke_test(spec, target, endpoint_id, timeout_s, notify)
@@ -102,7 +101,7 @@ def deploy(
         image=todo.template.image,
         fingerprint=fingerprint,
     )
-    return Deployed(endpoint_id, todo, smoke)
+    return Deployed(endpoint_id, smoke)
 
 
 def _apply(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str], notify: Notify) -> str:
@@ -156,9 +155,8 @@ def _smoke_test(spec: EndpointSpec, target: Target, endpoint_id: str, timeout_s:
             job_id=job.id,
             status=job.status,
         )
-    notify(
-        Progress("smoke", f"answered in {(job.delay_ms or 0) / 1000:.1f} s + {(job.execution_ms or 0) / 1000:.2f} s")
-    )
+    waited_s, ran_s = (job.delay_ms or 0) / 1000, (job.execution_ms or 0) / 1000
+    notify(Progress("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s"))
     return job
 
 

@@ -60,24 +60,23 @@ def _deploy_one(
 ) -> dict[str, object]:
     from vidctl import deploy, settings
 
+    todo = deploy.prepare(each, place, secrets=project.environ)
+    report.plan(todo)
     if dry_run:
-        todo = deploy.prepare(each, place, secrets=project.environ)
-        report.plan(todo)
         _say(report, f"{each.key}: {'up to date' if todo.is_empty else _summary(todo)}; nothing was changed")
         return {"spec": each.key, "target": place.name, "dry_run": True, **_document(todo)}
-    done = deploy.deploy(each, place, secrets=project.environ, timeout_s=timeout_s, notify=report.step)
+    done = deploy.deploy(each, place, todo, secrets=project.environ, timeout_s=timeout_s, notify=report.step)
     name = settings.endpoint_id_name(each.key, place.name)
     if settings.open_project(project.root, {}).environ.get(name) != done.endpoint_id:
         settings.remember(project.env_file, name, done.endpoint_id)
         report.detail(f"{name} is in {project.env_file}")
-    report.plan(done.plan)
-    if done.plan.is_empty and done.smoke is None:
+    if todo.is_empty and done.smoke is None:
         _say(report, f"{each.key}: up to date (endpoint {done.endpoint_id} on {place.name})")
     else:
         _say(report, f"{each.key}: endpoint {done.endpoint_id} on {place.name} is ready")
         if each.task == "detect":
             report.note("try: vidctl detect frame.jpg")
-    return {"spec": each.key, "target": place.name, "endpoint_id": done.endpoint_id, **_document(done.plan)}
+    return {"spec": each.key, "target": place.name, "endpoint_id": done.endpoint_id, **_document(todo)}
 
 
 def _say(report: Report, text: str) -> None:

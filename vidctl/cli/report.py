@@ -95,12 +95,12 @@ class Report:
             yield lambda: bar.advance(task)
 
     def plan(self, todo: Plan) -> None:
-        """What would change, on stderr: a mark, the field, the old and the new value."""
+        """What differs: a mark, the field, the old and the new value; of what is new, only what says something."""
         for change in todo.changes:
-            mark = "[green]+[/]" if change.old is None else "[yellow]~[/]"
-            old = "" if change.old is None else f"{change.old} → "
-            text = f"{change.resource} {change.field}: {old}{change.new}"
-            if not self.is_silent:
+            if not self.is_silent and (change.old is not None or change.new):
+                mark = "[green]+[/]" if change.old is None else "[yellow]~[/]"
+                old = "" if change.old is None else f"{change.old or '(empty)'} → "
+                text = f"{change.resource} {change.field}: {old}{change.new or '(empty)'}"
                 _stderr().print(f"  {mark} {escape(_printable(text))}", soft_wrap=True)
 
 

@@ -1,0 +1,219 @@
+"""The command line's manners: exit codes, one line and a hint, JSON errors, and a light start."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.command import vidctl
+from support.scripted import RESET, Reply, ok, script, serving
+from support.shapes import draw, encoded
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = {
+    "docker",
+    "requests",
+    "runpod",
+    "av",
+    "PIL",
+    "yaml",
+    "starlette",
+    "uvicorn",
+    "graphql",
+    "dotenv",
+    "platformdirs",
+}
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project with nothing in it but a picture."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "frame.jpg").write_bytes(encoded(draw(seed=1)[0]))
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [["--help"], ["detect", "--help"], ["deploy", "--help"], ["local", "--help"]])
+def test_help_imports_nothing_heavy(command):
+    """`--help` is instant because no library of the work is loaded for it."""
+    code = (
+        "import sys\nfrom vidctl.cli import run\n"
+        f"status = run({command!r})\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\nsys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert set() == HEAVY & set(done.stderr.split())
+
+
+def test_the_first_help_does_not_even_import_pydantic():
+    """Typer itself needs it to show a command's types; vidctl's models are loaded by none of them."""
+    code = "import sys\nfrom vidctl.cli import run\nrun(['--help'])\nsys.exit('pydantic' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_completion_imports_nothing_heavy_and_knows_the_specs(project):
+    (project / "configs" / "yolo.yaml").write_text("")
+    code = (
+        "import sys\nfrom vidctl.cli import run\n"
+        "try:\n    run([])\nfinally:\n    print(*sorted({n.partition('.')[0] for n in sys.modules}), file=sys.stderr)"
+    )
+    environ = {"_VIDCTL_COMPLETE": "complete_bash", "COMP_WORDS": "vidctl deploy ", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env={**os.environ, **environ}, capture_output=True, text=True
+    )
+
+    assert done.stdout.split() == ["yolo"]
+    assert set() == HEAVY & set(done.stderr.split())
+
+
+def test_version(project):
+    outcome = vidctl("--version", cwd=project)
+
+    assert (outcome.status, bool(re.fullmatch(r"vidctl \d+\.\d+\.\d+\n", outcome.stdout))) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        (["detect"], 2, "usage_error"),
+        (["detect", "frame.jpg", "--conf", "2"], 2, "usage_error"),
+        (["detect", "frame.jpg", "--nonsense"], 2, "usage_error"),
+        (["nonsense"], 2, "usage_error"),
+        (["deploy", "nothing"], 2, "spec_error"),
+        (["detect", "frame.jpg", "--target", "moon"], 2, "usage_error"),
+        (["detect", "frame.jpg", "--target", "runpod"], 4, "auth_error"),
+        (["local", "status"], 5, "not_deployed"),
+        (["local", "env"], 5, "not_deployed"),
+    ],
+)
+def test_exit_codes_without_a_network(project, arguments, status, code):
+    """Each mistake has its documented exit code, and with --json one object on stderr."""
+    outcome = vidctl(*arguments, "--json", cwd=project)
+
+    assert (outcome.status, outcome.stdout) == (status, "")
+    assert outcome.error["code"] == code
+    assert outcome.error["error"]
+
+
+def test_a_mistake_is_a_line_and_a_hint(project):
+    outcome = vidctl("detect", "frame.jpg", "--target", "runpod", cwd=project)
+
+    assert outcome.stderr.splitlines() == [
+        "error: RUNPOD_API_KEY is not set",
+        "hint: put it in the environment or in .env, or work without a key: --target local",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "code"),
+    [
+        (Reply(401), 4, "auth_error"),
+        (Reply(404), 5, "not_deployed"),
+        (Reply(500), 1, "api_error"),
+        (RESET, 1, "network_error"),
+        (Reply(200, b"<html>"), 1, "api_error"),
+        (Reply(200, b'{"id": 7}'), 1, "api_error"),
+    ],
+)
+def test_what_runpod_answers_becomes_an_exit_code(project, reply, status, code):
+    """A wrong key, a 500, a reset, nonsense: one clear object, no traceback, and /run is sent once."""
+    with serving(script(reply)) as server:
+        outcome = runpod(project, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--json")
+
+    assert (outcome.status, outcome.error["code"]) == (status, code)
+    assert server.paths() == ["POST /ep/run"]
+    assert "Traceback" not in outcome.stderr
+
+
+def runpod(project, server, *arguments, **environ):
+    """vidctl against a scripted RunPod."""
+    urls = {"RUNPOD_API_BASE_URL": server.url, "RUNPOD_ENDPOINT_BASE_URL": server.url}
+    return vidctl(*arguments, cwd=project, RUNPOD_API_KEY="rpa_TESTKEY", **urls, **environ)
+
+
+def test_a_failed_job_is_exit_code_3_and_keeps_its_id(project):
+    replies = [ok({"id": "job-7"}), ok({"id": "job-7", "status": "FAILED", "error": "no such class: zebra"})]
+    with serving(script(*replies)) as server:
+        outcome = runpod(project, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--json")
+
+    assert (outcome.status, outcome.error["code"], outcome.error["job_id"]) == (3, "job_failed", "job-7")
+    assert outcome.error["error"] == "no such class: zebra"
+
+
+def test_waiting_too_long_is_exit_code_6(project):
+    with serving(script(ok({"id": "job-7", "status": "IN_QUEUE"}))) as server:
+        outcome = runpod(project, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--timeout", "0.2", "--json")
+
+    assert (outcome.status, outcome.error["job_id"]) == (6, "job-7")
+    assert server.paths()[-1] == "POST /ep/cancel/job-7"
+
+
+def test_the_key_is_nowhere_even_with_debug(project):
+    """Not in stdout, stderr, a traceback, or any file that vidctl writes."""
+    with serving(script(Reply(500, b'{"error": "rpa"}'))) as server:
+        outcome = runpod(project, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--debug", "-v")
+
+    written = b"".join(path.read_bytes() for path in project.rglob("*") if path.is_file())
+    assert "Traceback" in outcome.stderr
+    assert "rpa_TESTKEY" not in outcome.stdout + outcome.stderr
+    assert b"rpa_TESTKEY" not in written
+
+
+def test_jobs_lists_what_was_sent(project):
+    """A job that vidctl gave up on is still known by its id."""
+    with serving(script(ok({"id": "job-7", "status": "IN_QUEUE"}))) as server:
+        runpod(project, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--timeout", "0.2")
+        listed = vidctl("jobs", "--json", cwd=project).document
+
+    assert [(entry["id"], entry["status"], entry["what"]) for entry in listed] == [
+        ("job-7", "CANCELLED", "detect frame.jpg")
+    ]
+
+
+def test_a_picture_that_is_none_needs_no_endpoint_job(project):
+    """A corrupt picture is refused here: nothing is sent, nothing is paid."""
+    (project / "bad.jpg").write_bytes(b"not a picture")
+    with serving(script(ok({}))) as server:
+        outcome = runpod(project, server, "detect", "bad.jpg", "--endpoint-id", "ep", "--json")
+
+    assert (outcome.status, outcome.error["code"], server.requests) == (1, "media_error", [])
+
+
+def test_every_failed_source_of_many_is_reported(project):
+    """All pictures bad: exit code 1 and both named; some good would be 9."""
+    (project / "bad.jpg").write_bytes(b"not a picture")
+    with serving(script(ok({}))) as server:
+        outcome = runpod(project, server, "detect", "bad.jpg", "missing.jpg", "--endpoint-id", "ep")
+
+    assert outcome.status == 1
+    assert "bad.jpg" in outcome.stderr
+    assert "missing.jpg" in outcome.stderr
+    assert "all 2 pictures failed" in outcome.stderr
+
+
+def test_schema_is_json(project):
+    assert vidctl("schema", cwd=project).document["properties"]["name"]["type"] == "string"
+
+
+def test_readme_documents_every_exit_code():
+    """The table in the README and the errors' exit statuses are the same."""
+    from vidctl import errors
+
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.VidctlError)]
+    table = {int(number) for number in re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)}
+
+    assert table == {0} | {kind.exit_status for kind in kinds}
+
+
+def test_errors_in_json_are_flat(project):
+    """Keys without a value are left out, and every value is a scalar."""
+    outcome = vidctl("local", "status", "--json", cwd=project)
+
+    assert {"error", "code", "hint"} == set(json.loads(outcome.stderr))

@@ -329,8 +329,11 @@ def test_an_index_that_cannot_be_reached_is_left_out(worker, heard, index):
     ("line", "step"),
     [
         ("  Downloading torch-2.13.0-cp311-cp311-linux_x86_64.whl (194 MB)", "downloading torch 2.13.0 (194 MB)"),
-        ("Collecting certifi>=2017.4.17 (from requests==2.32.3->-r r.txt (line 2))", "collecting certifi>=2017.4.17"),
-        ("Processing /wheels/six-1.17.0-py2.py3-none-any.whl (from -r r.txt (line 1))", "processing six 1.17.0"),
+        ("  Downloading https://host/opencv-5.0.tar.gz (1.2 GB)", "downloading opencv 5.0 (1.2 GB)"),
+        ("  Downloading six-1.17.0-py2.py3-none-any.whl (11 kB)", None),
+        ("  Downloading websockets-17.4-cp311-cp311-manylinux.whl (4.9 MB)", None),
+        ("Collecting certifi>=2017.4.17 (from requests==2.32.3->-r r.txt (line 2))", None),
+        ("  Installing build dependencies: started", None),
         ("Installing collected packages: six, idna, requests", "installing 3 packages"),
         ("Installing collected packages: six", "installing 1 package"),
         ("Downloading torch (858.0MiB)", "downloading torch (858.0MiB)"),

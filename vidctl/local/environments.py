@@ -37,7 +37,10 @@ _NOT_CONTENT = re.compile(r"__pycache__|\.git|\.venv|\.cache|\..*_cache")
 _INCLUDE = re.compile(r"\s*(?:-r|--requirement)[\s=]+(?P<path>\S+)")
 _CONSTRAINT = re.compile(r"\s*(?:-c|--constraint)[\s=]+(?P<path>\S+)")
 _EXTRA_INDEX = re.compile(r"\s*--extra-index-url[\s=]+(?P<url>\S+)")
-
+_SIZE = re.compile(r"\((\d+(?:\.\d+)?) ?([kKMG])i?B\)")
+_MEGABYTES = {"k": 1e-3, "K": 1e-3, "M": 1.0, "G": 1e3}
+_WORTH_TELLING_MB = 5.0
+_WHEEL = re.compile(r"^(?:\S*/)?([^-/\s]+)-([^-/\s]+)(?:-\S+\.whl|\.tar\.gz|\.zip)")
 _INDEX_PATIENCE_S = 3.0
 _LAST_LINES = 20
 
@@ -263,18 +266,20 @@ def _steps(notify: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _step(line: str) -> str | None:
-    """Say in a few words what this line of pip or uv reports, if it reports a step."""
+    """Say in a few words what this line of pip or uv reports, if it is worth a person's time."""
     verb, _, rest = line.strip().partition(" ")
-    if verb not in ("Collecting", "Processing", "Downloading", "Installing", "Resolved", "Prepared", "Installed"):
-        return None
-    if rest.startswith("collected packages:"):
+    if verb == "Installing" and rest.startswith("collected packages:"):
         count = rest.count(",") + 1
         return f"installing {count} package{'s' if count > 1 else ''}"
-    what = re.sub(r" \(from .*\)$", "", rest)
-    file = re.search(r"(?:^|/)([^-/\s]+)-([^-/\s]+)(?:-[^/\s]+\.whl|\.tar\.gz|\.zip)", what)
-    if file is not None:
-        what = f"{file[1]} {file[2]}{what[file.end() :]}"
-    return f"{verb.lower()} {what}"
+    if verb in ("Resolved", "Prepared", "Installed"):
+        return f"{verb.lower()} {rest}"
+    if (
+        verb == "Downloading"
+        and (size := _SIZE.search(rest))
+        and float(size[1]) * _MEGABYTES[size[2]] >= _WORTH_TELLING_MB
+    ):
+        return f"downloading {_WHEEL.sub(r'\1 \2', rest)}"
+    return None
 
 
 def _prepare(folder: Path, python: Path, env: Mapping[str, str], notify: Callable[[str], None]) -> None:

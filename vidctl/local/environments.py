@@ -278,7 +278,7 @@ def _step(line: str) -> str | None:
         and (size := _SIZE.search(rest))
         and float(size[1]) * _MEGABYTES[size[2]] >= _WORTH_TELLING_MB
     ):
-        return f"downloading {_WHEEL.sub(r'\1 \2', rest)}"
+        return "downloading " + _WHEEL.sub(r"\1 \2", rest)
     return None
 
 

@@ -183,7 +183,8 @@ def _requirements(path: Path) -> list[Requirement]:
 def _versions(path: Path, python: str) -> dict[str, Version]:
     """The pins that hold on Linux with this Python; two for one package would be a contradiction."""
     here = {
-        "python_version": python, "python_full_version": f"{python}.9", "sys_platform": "linux", "platform_system": "Linux",
+        "python_version": python, "python_full_version": f"{python}.9",
+        "sys_platform": "linux", "platform_system": "Linux",
         "platform_machine": "x86_64", "platform_python_implementation": "CPython", "implementation_name": "cpython",
         "os_name": "posix", "extra": "",
     }  # fmt: skip

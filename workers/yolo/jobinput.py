@@ -15,7 +15,7 @@ MAX_DETECTIONS = 1000
 IMGSZ_STEP, MIN_IMGSZ, MAX_IMGSZ = 32, 32, 2048
 
 
-class BadInput(ValueError):  # noqa: N818 - it is the caller's mistake, told as a sentence
+class BadInput(ValueError):
     """What is wrong with a job, as one sentence for its caller."""
 
 
@@ -92,7 +92,8 @@ def _whole(job_input: dict[str, Any], name: str, default: int, low: int, high: i
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadInput(f"{name} must be a whole number, not {_kind(value)}")
+        shown = _shown(value) if isinstance(value, float) else _kind(value)
+        raise BadInput(f"{name} must be a whole number, not {shown}")
     if not low <= value <= high:
         raise BadInput(f"{name} must be from {low} to {high}, not {_shown(value)}")
     return value

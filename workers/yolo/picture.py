@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from jobinput import BadInput
 from PIL import Image, ImageOps
+from PIL.Image import open as open_image  # bound before Ultralytics puts one in its place that would install packages
 from requests import RequestException
 from runpod.serverless.utils.rp_ssrf import SSRFError, iter_content_capped, safe_get
 
@@ -25,6 +26,8 @@ MAX_PIXELS = 100_000_000
 MAX_DOWNLOAD_BYTES = 50_000_000
 DOWNLOAD_TIMEOUT_S = 20
 PAGE_WHITE = (255, 255, 255, 255)
+
+Image.init()  # Pillow loads its formats at the first picture, which here comes on several threads at once
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,10 @@ def decode(data: bytes, imgsz: int) -> Picture:
 
 def _decode(data: bytes, imgsz: int) -> Picture:
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = open_image(io.BytesIO(data), formats=FORMATS)
     except Image.UnidentifiedImageError as error:
         raise BadInput(f"image is not a picture this worker reads ({', '.join(FORMATS)})") from error
     width, height = image.size
-    if width < 1 or height < 1:
-        raise BadInput("image has no pixels")
     if width * height > MAX_PIXELS:
         raise _too_large()
     shrink = min(1.0, imgsz / max(width, height))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from support.runtime import LocalRuntime
 
 HANDLERS = Path(__file__).parent / "handlers"
@@ -34,6 +33,7 @@ def own_runtime(tmp_path):
     runtime.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def handlers():
+    """The folder of the tests' own workers."""
     return HANDLERS

@@ -26,7 +26,7 @@ from vidctl.local.jobs import Desk
 from vidctl.local.registry import Registry
 from vidctl.local.state import JobStore, WrongState
 from vidctl.local.wire import BadRequest
-from vidctl.local.workers import Supervisor, Worker
+from vidctl.local.workers import Supervisor, Worker, jobs_to_give
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request, EndpointRecord], Awaitable[Response]]
 
 POLL_S = 20.0  # a worker's long poll; the SDK gives up after 90 s
+BRIM_S = 0.5
 DEFAULT_WAIT_MS = 90_000
 WAIT_MS = (1_000, 300_000)
 # RunPod documents 10 s, which is also when RunPod's own client gives up reading: a little less serves it too.
@@ -180,10 +181,15 @@ class Runtime:
         return _json(b"[" + b",".join(jobs) + b"]") if jobs else Response(status_code=204)
 
     async def _next_jobs(self, request: Request, endpoint: EndpointRecord, *, limit: int) -> list[bytes]:
-        """Jobs for a worker, as soon as there are any; none when the poll's time is over."""
+        """Jobs for a worker, as soon as there are any; none when the poll's time is over.
+
+        A worker that would be full waits for one of its jobs to end, or for half a second; see `jobs_to_give`.
+        """
         worker = self._worker(request, endpoint)
         self._supervisor.asked_for_job(endpoint.id, worker)
+        before = len(worker.jobs)
         poll = _Poll(request, self._desk.takers, endpoint.id, POLL_S)
+        brim = asyncio.get_running_loop().time() + BRIM_S
         try:
             async for _ in poll:
                 if not worker.takes_jobs:
@@ -191,7 +197,12 @@ class Runtime:
                     self._desk.takers.ring(endpoint.id)
                     await self._hold_until_stopped(request, worker)
                     return []
-                taken = self._desk.take(endpoint, worker.id, limit)
+                may_wait = asyncio.get_running_loop().time() < brim
+                busy = len(worker.jobs)
+                count = jobs_to_give(limit, busy=busy, ended=before - busy, may_wait=may_wait)
+                taken = self._desk.take(endpoint, worker.id, count) if count else []
+                if not count:
+                    poll.look_again_at(brim)
                 if taken:
                     self._supervisor.gave_jobs(worker, [job.id for job, _ in taken])
                     return [wire.for_worker(job, body) for job, body in taken]
@@ -211,7 +222,7 @@ class Runtime:
 
     async def _job_stop(self, request: Request, endpoint: EndpointRecord) -> Response:
         worker = self._worker(request, endpoint)
-        stops = self._supervisor.stop_signals(worker)
+        stops = self._supervisor.stop_signals(endpoint.id, worker)
         poll = _Poll(request, self._supervisor.stops, worker.id, POLL_S)
         try:
             async for _ in poll:
@@ -254,7 +265,7 @@ class Runtime:
                 error=wire.dumps(result["error"]) if result.get("error") else None,
             )
         if worker is not None:
-            self._supervisor.let_go(worker, job_id)
+            self._supervisor.let_go(endpoint.id, worker, job_id)
             if result.get("stopPod") is True:
                 self._supervisor.restart(worker)
 
@@ -442,6 +453,7 @@ class _Poll:
         self._deadline = 0.0
         self._future: asyncio.Future[None] | None = None
         self._hangup: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
 
     def __aiter__(self) -> _Poll:
         return self
@@ -472,7 +484,14 @@ class _Poll:
             self.close()
             self._bell.ring(self._name)
 
+    def look_again_at(self, loop_time: float) -> None:
+        """Look at that time even if nothing rings."""
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_at(loop_time, self._bell.ring_all, self._name)
+
     def close(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
         if self._future is not None:
             self._bell.leave(self._name, self._future)
         if self._hangup is not None:

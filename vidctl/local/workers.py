@@ -69,6 +69,19 @@ def workers_wanted(endpoint: EndpointRecord, demand: Demand, *, have: int, start
     return min(endpoint.workers_max, max(endpoint.workers_min, needed))
 
 
+def jobs_to_give(asked: int, *, busy: int, ended: int, may_wait: bool) -> int:
+    """How many of the jobs that a worker asks for it gets at once; 0 is: wait until one of its jobs ends.
+
+    `busy` is how many it runs, `ended` how many have ended since it asked.  The SDK's loop (rp_scale.py, get_jobs)
+    sleeps a whole second whenever it finds itself full, and counts a job that it has just got twice.  A worker that is
+    never quite full keeps asking, which makes short jobs many times faster.
+    """
+    if not may_wait:
+        return asked
+    unnoticed = (asked + ended - 1) // 2
+    return min(asked, unnoticed if busy else max(1, unnoticed))
+
+
 def backoff_s(crashes: int) -> float:
     """How long to wait before the next start after so many starts that came to nothing."""
     return 0.0 if crashes == 0 else min(MAX_BACKOFF_S, 2.0 ** (crashes - 1))
@@ -230,13 +243,13 @@ class Supervisor:
     def gave_jobs(self, worker: Worker, job_ids: list[str]) -> None:
         worker.jobs.update(job_ids)
 
-    def stop_signals(self, worker: Worker) -> list[str]:
+    def stop_signals(self, endpoint_id: str, worker: Worker) -> list[str]:
         """The jobs that a worker is to drop, as its new question is answered.
 
         That it asks again shows that its loop lives and has dealt with what it was told before.
         """
         for job_id in [job_id for job_id, stop in worker.stops.items() if stop.is_sent]:
-            self.let_go(worker, job_id)
+            self.let_go(endpoint_id, worker, job_id)
         return self.unsent_stops(worker)
 
     def unsent_stops(self, worker: Worker) -> list[str]:
@@ -245,11 +258,12 @@ class Supervisor:
             worker.stops[job_id].is_sent = True
         return unsent
 
-    def let_go(self, worker: Worker, job_id: str) -> None:
+    def let_go(self, endpoint_id: str, worker: Worker, job_id: str) -> None:
         """The worker has ended a job, whether or not anybody still wanted it."""
         worker.jobs.discard(job_id)
         worker.stops.pop(job_id, None)
         worker.idle_since_ms = self._desk.clock()
+        self._desk.takers.ring_all(endpoint_id)
         if worker.is_draining and not worker.is_busy:
             self._poke.set()
 
@@ -517,7 +531,7 @@ class Supervisor:
     def _released(self, job: Job) -> None:
         worker = self._holder(job)
         if worker is not None:
-            self.let_go(worker, job.id)
+            self.let_go(job.endpoint_id, worker, job.id)
 
     def _holder(self, job: Job) -> Worker | None:
         fleet = self._fleets.get(job.endpoint_id)

@@ -2,50 +2,81 @@
 
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import runpod
 
 
-def handler(job):
-    given = job["input"]
-    match given.get("do", "echo"):
-        case "echo":
-            return {"echo": given, "worker": os.environ["RUNPOD_POD_ID"]}
-        case "environment":
-            return {"environment": dict(os.environ), "cwd": os.getcwd()}
-        case "return":
-            return given["value"]
-        case "raise":
-            raise ValueError("no such luck")
-        case "not json":
-            return {"answer": object()}
-        case "nan":
-            return float("nan")
-        case "big":
-            return "x" * given["bytes"]
-        case "progress":
-            runpod.serverless.progress_update(job, {"percent": 50})
-            wait_for(given["until"])
-            return "done"
-        case "wait":
-            open(given["started"], "a").write(f"{os.getpid()}\n")
-            wait_for(given["until"])
-            return {"pid": os.getpid()}
-        case "die":
-            open(given["started"], "a").write(f"{os.getpid()}\n")
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "refresh":
-            return {"pid": os.getpid(), "refresh_worker": True}
-        case "print":
-            for _ in range(given["lines"]):
-                print("x" * 1023)
-            return "printed"
+def echo(job, given):
+    return {"echo": given, "worker": os.environ["RUNPOD_POD_ID"]}
+
+
+def environment(job, given):
+    return {"environment": dict(os.environ), "cwd": str(Path.cwd())}
+
+
+def give(job, given):
+    return given["value"]
+
+
+def fail(job, given):
+    raise ValueError("no such luck")
+
+
+def give_an_object(job, given):
+    return {"answer": object()}
+
+
+def give_nan(job, given):
+    return float("nan")
+
+
+def give_much(job, given):
+    return "x" * given["bytes"]
+
+
+def progress(job, given):
+    runpod.serverless.progress_update(job, {"percent": 50})
+    wait_for(given["until"])
+    return "done"
+
+
+def wait(job, given):
+    tell(given["started"])
+    wait_for(given["until"])
+    return {"pid": os.getpid()}
+
+
+def die(job, given):
+    tell(given["started"])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refresh(job, given):
+    return {"pid": os.getpid(), "refresh_worker": True}
+
+
+def print_much(job, given):
+    for _ in range(given["lines"]):
+        sys.stdout.write("x" * 1023 + "\n")
+    return "printed"
+
+
+def tell(path):
+    with Path(path).open("a") as file:
+        file.write(f"{os.getpid()}\n")
 
 
 def wait_for(path):
-    while not os.path.exists(path):
+    while not Path(path).exists():
         time.sleep(0.02)
+
+
+def handler(job):
+    given = job["input"]
+    return globals()[given.get("do", "echo")](job, given)
 
 
 if __name__ == "__main__":

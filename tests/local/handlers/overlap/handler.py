@@ -1,25 +1,36 @@
-"""Jobs that only end when as many as they say run at the same time."""
+"""Jobs that only end once as many as they say have run at the same time; says where they have begun and ended."""
 
 import asyncio
 import os
+from pathlib import Path
 
 import runpod
 
-running = 0
+running, most = set(), [0]
+changed = asyncio.Condition()
 
 
 async def handler(job):
-    global running
-    running += 1
+    given = job["input"]
     try:
-        if "started" in job["input"]:
-            open(job["input"]["started"], "a").write(f"{os.getpid()}\n")
-        while running < job["input"].get("together", 1):
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)
-        return {"together": running, "pid": os.getpid()}
+        async with changed:
+            running.add(job["id"])
+            most[0] = max(most[0], len(running))
+            changed.notify_all()
+            await asyncio.to_thread(tell, given, "started")
+            await changed.wait_for(lambda: most[0] >= given.get("together", 1))
+        return {"pid": os.getpid()}
+    except asyncio.CancelledError:
+        tell(given, "cancelled")
+        raise
     finally:
-        running -= 1
+        running.discard(job["id"])
+
+
+def tell(given, what):
+    if what in given:
+        with Path(given[what]).open("a") as file:
+            file.write(f"{os.getpid()}\n")
 
 
 if __name__ == "__main__":

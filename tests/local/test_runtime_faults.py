@@ -1,0 +1,198 @@
+"""What goes wrong with workers and with the runtime itself, and what callers see of it."""
+
+import json
+import os
+import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from support.runtime import until
+
+
+def lines(path):
+    return path.read_text().split() if path.exists() else []
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def basic(runtime, handlers, request):
+    """An endpoint with one worker of its own and the plain handler."""
+    return runtime.endpoint(handlers / "basic", name=request.node.name[:60], workers_max=1)
+
+
+def test_a_killed_workers_job_is_given_to_another(runtime, basic, tmp_path):
+    started, go = tmp_path / "started", tmp_path / "go"
+    job_id = runtime.run(basic, {"do": "wait", "started": str(started), "until": str(go)})
+    [pid] = until(lambda: lines(started))
+    os.kill(int(pid), signal.SIGKILL)
+    until(lambda: len(lines(started)) == 2)
+    go.touch()
+    job = runtime.ended(basic, job_id)
+
+    assert (job["status"], job["retries"], job["output"]) == ("COMPLETED", 1, {"pid": int(lines(started)[1])})
+    assert runtime.get(f"/v2/{basic}/health")["jobs"]["retried"] == 1
+
+
+def test_a_job_that_kills_two_workers_fails(runtime, basic, tmp_path):
+    started = tmp_path / "started"
+    job = runtime.ended(basic, runtime.run(basic, {"do": "die", "started": str(started)}))
+
+    assert (job["status"], job["error"], job["retries"]) == ("FAILED", "job timed out after 1 retries", 1)
+    assert len(lines(started)) == 2
+
+
+def test_a_hanging_handler_is_timed_out_killed_and_replaced(runtime, basic, tmp_path):
+    """A handler that blocks its loop cannot hear that its job is to stop."""
+    started = tmp_path / "started"
+    hanging = {"do": "wait", "started": str(started), "until": str(tmp_path / "never")}
+    job_id = runtime.run(basic, hanging, policy={"executionTimeout": 5_000})
+    job = runtime.ended(basic, job_id)
+    [pid] = lines(started)
+
+    assert (job["status"], job["executionTime"] >= 5_000) == ("TIMED_OUT", True)
+    assert runtime.runsync(basic, {"a": 1})["status"] == "COMPLETED"
+    assert not is_alive(pid)
+
+
+def test_a_result_that_json_cannot_hold_times_out(runtime, basic):
+    """The SDK logs it and posts nothing: the worker itself is well."""
+    job_id = runtime.run(basic, {"do": "give_an_object"}, policy={"executionTimeout": 5_000})
+
+    assert runtime.ended(basic, job_id)["status"] == "TIMED_OUT"
+    assert any("not JSON serializable" in line for line in runtime.workers(basic)[0]["lastLog"])
+
+
+def test_a_handler_that_exits_at_start_is_unhealthy_and_says_why(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "exits")
+    job_id = runtime.run(endpoint, {"a": 1})
+    until(lambda: runtime.get(f"/v2/{endpoint}/health")["workers"]["unhealthy"] == 1)
+    worker = until(lambda: next((w for w in runtime.workers(endpoint) if w["error"]), None))
+
+    assert (worker["status"], worker["error"]) == ("UNHEALTHY", "the worker exited with status 1")
+    assert "the model file is missing" in worker["lastLog"]
+    assert runtime.status(endpoint, job_id)["status"] == "IN_QUEUE"
+
+
+def test_a_worker_whose_folder_is_gone_is_unhealthy_and_says_so(runtime, tmp_path, handlers):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    (folder / "handler.py").write_text("")
+    endpoint = runtime.endpoint(folder)
+    (folder / "handler.py").unlink()
+    folder.rmdir()
+    runtime.run(endpoint, {"a": 1})
+    [worker] = until(lambda: [w for w in runtime.workers(endpoint) if w["status"] == "UNHEALTHY"])
+
+    assert "is gone" in worker["error"]
+
+
+def test_a_worker_that_prints_a_lot_fills_neither_disk_nor_memory(runtime, basic):
+    job = runtime.runsync(basic, {"do": "print_much", "lines": 40_000})
+    logs = runtime.state_dir / "workers" / job["workerId"]
+
+    assert (job["status"], job["output"]) == ("COMPLETED", "printed")
+    assert sum(path.stat().st_size for path in logs.glob("log*")) <= 10 << 20
+
+
+def test_no_process_of_a_worker_is_left_behind(own_runtime, handlers):
+    """The SDK's heartbeat is a process of its own, which outlives a killed parent."""
+    endpoint = own_runtime.endpoint(handlers / "basic")
+    own_runtime.runsync(endpoint, {"a": 1})
+    [worker] = own_runtime.workers(endpoint)
+    os.kill(worker["pid"], signal.SIGKILL)
+    until(lambda: own_runtime.workers(endpoint) == [])
+
+    assert members(worker["pid"]) == []
+
+
+def members(group):
+    """The living processes of a process group."""
+    stats = (path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat"))
+    return [stat for stat in stats if stat[2] == str(group) and stat[0] != "Z"]
+
+
+def test_a_killed_runtime_loses_no_job_and_no_result(own_runtime, handlers, tmp_path):
+    endpoint = own_runtime.endpoint(handlers / "overlap")
+    done = own_runtime.runsync(endpoint, {"together": 1})
+    [worker] = own_runtime.workers(endpoint)
+    started = tmp_path / "started"
+    running = own_runtime.run(endpoint, {"together": 2, "started": str(started)})
+    until(lambda: lines(started))
+    waiting = own_runtime.endpoint(handlers / "overlap", workers_max=0, name="waiting")
+    queued = [own_runtime.run(waiting, {"together": 1}) for _ in range(50)]
+    own_runtime.kill()
+    own_runtime.change(waiting, workers_max=1)
+    own_runtime.start()
+
+    assert until(lambda: members(worker["pid"]) == [])
+    assert own_runtime.status(endpoint, done["id"]) == done
+    assert {own_runtime.ended(waiting, job_id)["status"] for job_id in queued} == {"COMPLETED"}
+    own_runtime.run(endpoint, {"together": 2})
+    again = own_runtime.ended(endpoint, running)
+    assert (again["status"], "retries" in again) == ("COMPLETED", False)
+
+
+def test_a_stopped_runtime_puts_its_jobs_back_and_leaves_no_process(own_runtime, handlers, tmp_path):
+    endpoint = own_runtime.endpoint(handlers / "basic")
+    started, go = tmp_path / "started", tmp_path / "go"
+    job_id = own_runtime.run(endpoint, {"do": "wait", "started": str(started), "until": str(go)})
+    [pid] = until(lambda: lines(started))
+    own_runtime.stop()
+    left = members(pid)
+    go.touch()
+    own_runtime.start()
+
+    assert left == []
+    assert own_runtime.ended(endpoint, job_id)["status"] == "COMPLETED"
+    assert len(lines(started)) == 2
+
+
+def test_nothing_secret_is_in_the_runtimes_log(own_runtime, handlers):
+    endpoint = own_runtime.endpoint(handlers / "basic", env={"TOKEN": "hf_secret"})
+    own_runtime.runsync(endpoint, {"do": "fail"})
+    own_runtime.session.get(f"{own_runtime.url}/graphql?api_key={own_runtime.api_key}", timeout=10)
+    own_runtime.stop()
+
+    assert (own_runtime.api_key in own_runtime.log(), "hf_secret" in own_runtime.log()) == (False, False)
+
+
+@pytest.fixture
+def receiver():
+    """A webhook receiver: `answers` are the statuses it gives in turn, `posts` what it got."""
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            server.posts.append((dict(self.headers), json.loads(body)))
+            self.send_response(server.answers.pop(0) if server.answers else 200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    server.answers, server.posts = [], []
+    server.url = f"http://127.0.0.1:{server.server_port}/hook?x=1"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("do", "status"), [("echo", "COMPLETED"), ("fail", "FAILED")])
+def test_a_webhook_gets_the_whole_job_however_it_ends(runtime, basic, receiver, do, status):
+    job_id = runtime.run(basic, {"do": do}, webhook=receiver.url)
+    [(headers, posted)] = until(lambda: receiver.posts)
+
+    assert {**runtime.status(basic, job_id), "input": {"do": do}, "webhook": receiver.url} == posted
+    assert (posted["status"], headers["content-type"]) == (status, "application/json")

@@ -1,0 +1,216 @@
+"""The worker API with the real SDK loop on its other side, and the SDK's own client against the job API."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from support.runtime import until
+
+
+def lines(path):
+    return path.read_text().split() if path.exists() else []
+
+
+@pytest.fixture(scope="module")
+def overlap(shared_runtime, handlers):
+    """An endpoint whose worker takes up to 50 jobs at once."""
+    return shared_runtime.endpoint(handlers / "overlap", name="overlap", workers_max=1)
+
+
+@pytest.fixture(scope="module")
+def basic(shared_runtime, handlers):
+    """An endpoint with one worker and the plain handler."""
+    return shared_runtime.endpoint(handlers / "basic", name="workers", workers_max=1)
+
+
+def test_a_worker_runs_in_its_folder_with_a_scratch_home_and_no_key_of_ours(runtime, handlers, monkeypatch):
+    endpoint = runtime.endpoint(handlers / "basic", name="environment", env={"MODEL": "small"})
+    output = runtime.runsync(endpoint, {"do": "environment"})["output"]
+    env = output["environment"]
+
+    assert output["cwd"] == str(handlers / "basic")
+    assert (env["MODEL"], env["RUNPOD_ENDPOINT_ID"], env["RUNPOD_AI_API_KEY"]) == ("small", endpoint, runtime.api_key)
+    assert env["HOME"].startswith(str(runtime.state_dir))
+    assert "RUNPOD_API_KEY" not in env
+
+
+def test_chunks_of_a_generator_are_streamed_and_not_its_output(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "generator", name="generator")
+    job_id = runtime.run(endpoint, {"values": [1, "two", {"three": 3}]})
+    status = runtime.ended(endpoint, job_id)
+
+    assert (status["status"], "output" in status) == ("COMPLETED", False)
+    assert runtime.get(f"/v2/{endpoint}/stream/{job_id}") == {
+        "status": "COMPLETED",
+        "stream": [{"output": 1}, {"output": "two"}, {"output": {"three": 3}}],
+    }
+    assert runtime.get(f"/v2/{endpoint}/stream/{job_id}") == {"status": "COMPLETED", "stream": []}
+
+
+def test_an_aggregating_generator_gives_both(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "async_generator", name="aggregate")
+    job_id = runtime.run(endpoint, {"values": ["a", "b"]})
+
+    assert runtime.ended(endpoint, job_id)["output"] == ["a", "b"]
+    assert runtime.get(f"/v2/{endpoint}/stream/{job_id}")["stream"] == [{"output": "a"}, {"output": "b"}]
+
+
+def test_progress_is_the_output_until_there_is_one(runtime, basic, tmp_path):
+    job_id = runtime.run(basic, {"do": "progress", "until": str(tmp_path / "go")})
+    progress = until(lambda: runtime.status(basic, job_id).get("output"))
+    running = runtime.status(basic, job_id)
+    (tmp_path / "go").touch()
+
+    assert (progress, running["status"], list(running)) == (
+        {"percent": 50},
+        "IN_PROGRESS",
+        ["delayTime", "id", "output", "status", "workerId"],
+    )
+    assert runtime.ended(basic, job_id)["output"] == "done"
+
+
+def test_one_worker_runs_many_jobs_at_once(runtime, overlap):
+    """Each job ends only when all eight run together."""
+    job_ids = [runtime.run(overlap, {"together": 8}) for _ in range(8)]
+    ended = [runtime.ended(overlap, job_id) for job_id in job_ids]
+
+    assert [job["status"] for job in ended] == ["COMPLETED"] * 8
+    assert len({job["workerId"] for job in ended}) == 1
+
+
+def test_a_cancelled_job_is_stopped_in_its_worker_which_goes_on(runtime, overlap, tmp_path):
+    started, cancelled = tmp_path / "started", tmp_path / "cancelled"
+    job_id = runtime.run(overlap, {"together": 99, "started": str(started), "cancelled": str(cancelled)})
+    until(lambda: lines(started))
+    answer = runtime.post(f"/v2/{overlap}/cancel/{job_id}")
+    until(lambda: lines(cancelled))
+
+    assert answer == {"id": job_id, "status": "CANCELLED"}
+    assert runtime.status(overlap, job_id)["status"] == "CANCELLED"
+    assert runtime.runsync(overlap, {"together": 1})["output"]["pid"] == int(lines(started)[0])
+
+
+def test_refresh_worker_gives_the_next_job_a_fresh_process(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "basic", name="refresh", workers_max=1)
+    pids = [runtime.runsync(endpoint, {"do": "refresh"})["output"]["pid"] for _ in range(2)]
+
+    assert pids[0] != pids[1]
+
+
+def test_an_idle_worker_goes_after_the_idle_time_out(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "basic", name="idle-out", idle_timeout_s=1)
+    runtime.runsync(endpoint, {"a": 1})
+
+    assert until(lambda: runtime.workers(endpoint) == [])
+    assert runtime.runsync(endpoint, {"a": 1})["status"] == "COMPLETED"
+
+
+def test_min_workers_stay(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "basic", name="min", workers_min=1, idle_timeout_s=0)
+    runtime.get(f"/v2/{endpoint}/health")
+    [worker] = until(lambda: [w for w in runtime.workers(endpoint) if w["status"] == "IDLE"])
+    runtime.runsync(endpoint, {"a": 1})
+
+    assert [w["id"] for w in runtime.workers(endpoint)] == [worker["id"]]
+
+
+def test_request_count_starts_a_worker_for_every_so_many_jobs(runtime, handlers, tmp_path):
+    endpoint = runtime.endpoint(
+        handlers / "basic", name="count", scaler_type="REQUEST_COUNT", scaler_value=1, workers_max=2
+    )
+    started, go = tmp_path / "started", tmp_path / "go"
+    job_ids = [runtime.run(endpoint, {"do": "wait", "started": str(started), "until": str(go)}) for _ in range(3)]
+    until(lambda: len(lines(started)) == 2)
+    health = runtime.get(f"/v2/{endpoint}/health")
+    go.touch()
+
+    assert (health["workers"]["running"], health["jobs"]["inQueue"]) == (2, 1)
+    assert {runtime.ended(endpoint, job_id)["status"] for job_id in job_ids} == {"COMPLETED"}
+
+
+def test_a_job_for_a_worker_that_hung_up_goes_to_the_next(runtime, basic):
+    """A poll whose client is gone takes no job with it."""
+    worker = runtime.runsync(basic, {"a": 1})["workerId"]
+    poll = f"{runtime.url}/v2/{basic}/job-take/{worker}?gpu=x"
+    for _ in range(5):
+        subprocess.run(["curl", "-s", "-m", "0.2", "-H", f"Authorization: {runtime.api_key}", poll], check=False)
+
+    assert runtime.runsync(basic, {"a": 2})["output"]["echo"] == {"a": 2}
+
+
+def test_a_late_or_unknown_result_is_dropped(runtime, basic):
+    done = runtime.runsync(basic, {"a": 1})
+    answers = [
+        runtime.post(f"/v2/{basic}/job-done/{worker}/{job}", {"output": "late"})
+        for worker, job in ((done["workerId"], done["id"]), ("stranger", done["id"]), (done["workerId"], "unknown-u1"))
+    ]
+
+    assert answers == [{}, {}, {}]
+    assert runtime.status(basic, done["id"]) == done
+
+
+def test_a_ping_is_answered(runtime, basic):
+    assert runtime.get(f"/v2/{basic}/ping/anyone?job_id=a,b&runpod_version=1.12.0") == {}
+
+
+def test_the_workers_logs_can_be_read(runtime, basic):
+    runtime.runsync(basic, {"a": 1})
+    log = runtime.get(f"/local/v1/endpoints/{basic}/logs?tail=5")["logs"][-1]
+    [worker] = runtime.workers(basic)
+
+    assert (log["workerId"], len(log["lines"])) == (worker["id"], 5)
+    assert "Finished." in log["lines"][-1]
+
+
+CLIENT = """
+import json, runpod
+runpod.api_key = "{key}"
+endpoint = runpod.Endpoint("{endpoint}")
+job = endpoint.run({{"values": ["a", "b"]}})
+chunks = list(job.stream())
+print(json.dumps({{
+    "sync": endpoint.run_sync({{"values": [1]}}),
+    "stream": chunks,
+    "output": job.output(timeout=30),
+    "status": job.status(),
+    "health": sorted(endpoint.health()["workers"]),
+    "purged": endpoint.purge_queue(),
+    "cancelled": endpoint.run({{"values": []}}).cancel()["status"],
+}}))
+"""
+
+
+def test_runpods_own_client_works_against_it(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "async_generator", name="client")
+    script = CLIENT.format(key=runtime.api_key, endpoint=endpoint)
+    env = {**os.environ, "RUNPOD_ENDPOINT_BASE_URL": f"{runtime.url}/v2"}
+    client = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120)
+
+    assert client.returncode == 0, client.stderr
+    assert json.loads(client.stdout) == {
+        "sync": [1],
+        "stream": ["a", "b"],
+        "output": ["a", "b"],
+        "status": "COMPLETED",
+        "health": ["idle", "initializing", "ready", "running", "throttled", "unhealthy"],
+        "purged": {"removed": 0, "status": "completed"},
+        "cancelled": "CANCELLED",
+    }
+
+
+def test_many_callers_get_their_own_answers(runtime, overlap):
+    answers = {}
+
+    def ask(number):
+        answers[number] = runtime.runsync(overlap, {"together": 1, "n": number})["status"]
+
+    callers = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+
+    assert answers == dict.fromkeys(range(20), "COMPLETED")

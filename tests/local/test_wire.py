@@ -1,0 +1,140 @@
+"""Requests are read strictly and say what is wrong; answers look like RunPod's."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidctl.local import state, wire
+from vidctl.local.wire import BadRequest
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def read(request):
+    return wire.read_submission(json.dumps(request).encode(), max_bytes=wire.RUN_BYTES)
+
+
+@pytest.mark.parametrize("request_", [{}, {"input": {}}, {"input": None}, {"input": "text"}, {"input": [1]}, [], 3])
+def test_an_input_that_the_worker_would_never_see_is_refused_at_once(request_):
+    with pytest.raises(BadRequest):
+        read(request_)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b'{"input": {"a": NaN}}', b"\xff\xfe", b"[" * 100_000, b'{"input": Infinity}']
+)
+def test_what_is_not_json_is_refused(text):
+    with pytest.raises(BadRequest, match="json is invalid; max size is 10MiB"):
+        wire.read_submission(text, max_bytes=wire.RUN_BYTES)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"executionTimeout": 4_999},
+        {"ttl": 9_999},
+        {"ttl": 700_000_000},
+        {"ttl": True},
+        {"ttl": "1 h"},
+        {"ttl": 1e5},
+        [1],
+    ],
+)
+def test_a_policy_outside_runpods_limits_is_refused(policy):
+    with pytest.raises(BadRequest, match="policy"):
+        read({"input": {"a": 1}, "policy": policy})
+
+
+@pytest.mark.parametrize(
+    "webhook", ["file:///etc/passwd", "example.com", 7, "http://", "http://x:99999/", ["http://x"]]
+)
+def test_a_webhook_is_a_web_address(webhook):
+    with pytest.raises(BadRequest, match="webhook"):
+        read({"input": {"a": 1}, "webhook": webhook})
+
+
+def test_the_worker_gets_the_input_and_what_the_caller_sent_for_it_under_our_id():
+    request = {"input": {"a": 1}, "id": "mine", "webhook": "http://x/", "s3Config": {"k": 1}, "policy": {"ttl": 10_000}}
+    submission = read(request)
+    job = state.submitted("ours-u1", "ep", 0)
+
+    assert json.loads(wire.for_worker(job, submission.body)) == {
+        "id": "ours-u1",
+        "input": {"a": 1},
+        "webhook": "http://x/",
+        "s3Config": {"k": 1},
+    }
+
+
+@given(json_values)
+def test_every_value_gets_through_an_answer(value):
+    """What a handler returned is what the caller reads, surrogates and all."""
+    spliced = wire.Raw(wire.dumps(value))
+
+    assert json.loads(wire.answer({"output": spliced})) == {"output": value}
+
+
+@given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
+def test_no_request_breaks_the_reader(data):
+    """It takes a request with an input, or says that it is bad."""
+    try:
+        submission = wire.read_submission(data, max_bytes=wire.RUN_BYTES)
+    except BadRequest:
+        return
+    assert json.loads(submission.body)["input"]
+
+
+def test_a_completed_status_is_what_runpod_answers():
+    taken = state.taken(state.submitted("a-u1", "ep", 0), 3355, worker_id="w", execution_timeout_ms=0)
+    fields = wire.status_fields(state.finished(taken, 3395), b'{"n":1}', None)
+
+    assert wire.answer(fields).decode() == (
+        '{"delayTime":3355,"executionTime":40,"id":"a-u1","output":{"n":1},"status":"COMPLETED","workerId":"w"}'
+    )
+
+
+def test_a_waiting_job_says_nothing_but_that():
+    fields = wire.status_fields(state.submitted("a-u1", "ep", 0), None, None)
+
+    assert wire.answer(fields) == b'{"id":"a-u1","status":"IN_QUEUE"}'
+
+
+@given(st.text(min_size=1), st.integers(1, 3))
+def test_long_text_is_cut_into_chunks_that_give_it_back(text, times):
+    whole = text * (times * wire.CHUNK_BYTES // len(text))
+    chunks = wire.split_chunk(whole)
+
+    assert "".join(json.loads(chunk) for chunk in chunks) == whole
+    assert max(map(len, chunks)) <= wire.CHUNK_BYTES
+
+
+def test_a_chunk_that_cannot_be_cut_is_refused():
+    with pytest.raises(BadRequest, match="1 MiB"):
+        wire.split_chunk({"text": "x" * wire.CHUNK_BYTES})
+
+
+def test_an_openai_error_that_a_handler_returned_keeps_its_code():
+    failed = state.failed(state.taken(state.submitted("a", "ep", 0), 0, worker_id="w", execution_timeout_ms=0), 0)
+
+    assert wire.openai_answer(failed, None, b'{"message":"no","code":422}', []) == (
+        422,
+        b'{"error":{"message":"no","code":422}}',
+    )
+
+
+@pytest.mark.parametrize(
+    ("chunk", "event"),
+    [
+        (b'"data: {}\\n\\n"', b"data: {}\n\n"),
+        (b'"data: [DONE]"', b"data: [DONE]\n\n"),
+        (b'{"choices":[]}', b'data: {"choices":[]}\n\n'),
+    ],
+)
+def test_a_yielded_chunk_becomes_one_event(chunk, event):
+    assert wire.event(chunk) == event

@@ -1,12 +1,16 @@
-"""What every test gets: no skip goes unnoticed where nothing may be skipped, and no test touches the user's own state."""
+"""What every test gets: no unnoticed skip where nothing may be skipped, and no touch of the user's own state."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from support.project import Project
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # Set by CI: every tool is there, so a skipped test is a failed one.
 _FORBIDS_SKIPS = os.environ.get("VIDCTL_REQUIRE") == "all"
@@ -30,3 +34,24 @@ def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("RUNPOD_", "VIDCTL_")) and name not in ("VIDCTL_CACHE_DIR", "VIDCTL_REQUIRE"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("VIDCTL_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Generator[Project, None, None]:
+    """A project of the test's own; its runtime starts when it is needed and is stopped afterwards."""
+    project = Project(tmp_path / "project")
+    yield project
+    project.close()
+
+
+@pytest.fixture(scope="session")
+def yolo_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project, None, None]:
+    """The shipped YOLO spec and worker, deployed with the tests' own weights (circles, squares and triangles)."""
+    project = Project(tmp_path_factory.mktemp("yolo"))
+    project.environ["VIDCTL_YOLO_MODEL"] = str(ROOT / "tests" / "data" / "shapes.pt")
+    shutil.copy(ROOT / "configs" / "yolo.yaml", project.root / "configs")
+    (project.root / "workers").symlink_to(ROOT / "workers")
+    outcome = project.run("deploy", "yolo", timeout_s=1200)
+    assert outcome.status == 0, outcome.stderr
+    yield project
+    project.close()

@@ -31,7 +31,7 @@ HEAVY = {
 
 
 @pytest.fixture
-def project(tmp_path):
+def folder(tmp_path):
     """A project with nothing in it but a picture."""
     (tmp_path / "configs").mkdir()
     (tmp_path / "frame.jpg").write_bytes(encoded(draw(seed=1)[0]))
@@ -58,23 +58,23 @@ def test_the_first_help_does_not_even_import_pydantic():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def test_completion_imports_nothing_heavy_and_knows_the_specs(project):
-    (project / "configs" / "yolo.yaml").write_text("")
+def test_completion_imports_nothing_heavy_and_knows_the_specs(folder):
+    (folder / "configs" / "yolo.yaml").write_text("")
     code = (
         "import sys\nfrom vidctl.cli import run\n"
         "try:\n    run([])\nfinally:\n    print(*sorted({n.partition('.')[0] for n in sys.modules}), file=sys.stderr)"
     )
     environ = {"_VIDCTL_COMPLETE": "complete_bash", "COMP_WORDS": "vidctl deploy ", "COMP_CWORD": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, env={**os.environ, **environ}, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True
     )
 
     assert done.stdout.split() == ["yolo"]
     assert set() == HEAVY & set(done.stderr.split())
 
 
-def test_version(project):
-    outcome = vidctl("--version", cwd=project)
+def test_version(folder):
+    outcome = vidctl("--version", cwd=folder)
 
     assert (outcome.status, bool(re.fullmatch(r"vidctl \d+\.\d+\.\d+\n", outcome.stdout))) == (0, True)
 
@@ -93,17 +93,17 @@ def test_version(project):
         (["local", "env"], 5, "not_deployed"),
     ],
 )
-def test_exit_codes_without_a_network(project, arguments, status, code):
+def test_exit_codes_without_a_network(folder, arguments, status, code):
     """Each mistake has its documented exit code, and with --json one object on stderr."""
-    outcome = vidctl(*arguments, "--json", cwd=project)
+    outcome = vidctl(*arguments, "--json", cwd=folder)
 
     assert (outcome.status, outcome.stdout) == (status, "")
     assert outcome.error["code"] == code
     assert outcome.error["error"]
 
 
-def test_a_mistake_is_a_line_and_a_hint(project):
-    outcome = vidctl("detect", "frame.jpg", "--target", "runpod", cwd=project)
+def test_a_mistake_is_a_line_and_a_hint(folder):
+    outcome = vidctl("detect", "frame.jpg", "--target", "runpod", cwd=folder)
 
     assert outcome.stderr.splitlines() == [
         "error: RUNPOD_API_KEY is not set",
@@ -122,75 +122,75 @@ def test_a_mistake_is_a_line_and_a_hint(project):
         (Reply(200, b'{"id": 7}'), 1, "api_error"),
     ],
 )
-def test_what_runpod_answers_becomes_an_exit_code(project, reply, status, code):
+def test_what_runpod_answers_becomes_an_exit_code(folder, reply, status, code):
     """A wrong key, a 500, a reset, nonsense: one clear object, no traceback, and /run is sent once."""
     with serving(script(reply)) as server:
-        outcome = runpod(project, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--json")
+        outcome = runpod(folder, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--json")
 
     assert (outcome.status, outcome.error["code"]) == (status, code)
     assert server.paths() == ["POST /ep/run"]
     assert "Traceback" not in outcome.stderr
 
 
-def runpod(project, server, *arguments, **environ):
+def runpod(folder, server, *arguments, **environ):
     """vidctl against a scripted RunPod."""
     urls = {"RUNPOD_API_BASE_URL": server.url, "RUNPOD_ENDPOINT_BASE_URL": server.url}
-    return vidctl(*arguments, cwd=project, RUNPOD_API_KEY="rpa_TESTKEY", **urls, **environ)
+    return vidctl(*arguments, cwd=folder, RUNPOD_API_KEY="rpa_TESTKEY", **urls, **environ)
 
 
-def test_a_failed_job_is_exit_code_3_and_keeps_its_id(project):
+def test_a_failed_job_is_exit_code_3_and_keeps_its_id(folder):
     replies = [ok({"id": "job-7"}), ok({"id": "job-7", "status": "FAILED", "error": "no such class: zebra"})]
     with serving(script(*replies)) as server:
-        outcome = runpod(project, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--json")
+        outcome = runpod(folder, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--json")
 
     assert (outcome.status, outcome.error["code"], outcome.error["job_id"]) == (3, "job_failed", "job-7")
     assert outcome.error["error"] == "no such class: zebra"
 
 
-def test_waiting_too_long_is_exit_code_6(project):
+def test_waiting_too_long_is_exit_code_6(folder):
     with serving(script(ok({"id": "job-7", "status": "IN_QUEUE"}))) as server:
-        outcome = runpod(project, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--timeout", "0.2", "--json")
+        outcome = runpod(folder, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--timeout", "0.2", "--json")
 
     assert (outcome.status, outcome.error["job_id"]) == (6, "job-7")
     assert server.paths()[-1] == "POST /ep/cancel/job-7"
 
 
-def test_the_key_is_nowhere_even_with_debug(project):
+def test_the_key_is_nowhere_even_with_debug(folder):
     """Not in stdout, stderr, a traceback, or any file that vidctl writes."""
     with serving(script(Reply(500, b'{"error": "rpa"}'))) as server:
-        outcome = runpod(project, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--debug", "-v")
+        outcome = runpod(folder, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--debug", "-v")
 
-    written = b"".join(path.read_bytes() for path in project.rglob("*") if path.is_file())
+    written = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert "Traceback" in outcome.stderr
     assert "rpa_TESTKEY" not in outcome.stdout + outcome.stderr
     assert b"rpa_TESTKEY" not in written
 
 
-def test_jobs_lists_what_was_sent(project):
+def test_jobs_lists_what_was_sent(folder):
     """A job that vidctl gave up on is still known by its id."""
     with serving(script(ok({"id": "job-7", "status": "IN_QUEUE"}))) as server:
-        runpod(project, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--timeout", "0.2")
-        listed = vidctl("jobs", "--json", cwd=project).document
+        runpod(folder, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--timeout", "0.2")
+        listed = vidctl("jobs", "--json", cwd=folder).document
 
     assert [(entry["id"], entry["status"], entry["what"]) for entry in listed] == [
         ("job-7", "CANCELLED", "detect frame.jpg")
     ]
 
 
-def test_a_picture_that_is_none_needs_no_endpoint_job(project):
+def test_a_picture_that_is_none_needs_no_endpoint_job(folder):
     """A corrupt picture is refused here: nothing is sent, nothing is paid."""
-    (project / "bad.jpg").write_bytes(b"not a picture")
+    (folder / "bad.jpg").write_bytes(b"not a picture")
     with serving(script(ok({}))) as server:
-        outcome = runpod(project, server, "detect", "bad.jpg", "--endpoint-id", "ep", "--json")
+        outcome = runpod(folder, server, "detect", "bad.jpg", "--endpoint-id", "ep", "--json")
 
     assert (outcome.status, outcome.error["code"], server.requests) == (1, "media_error", [])
 
 
-def test_every_failed_source_of_many_is_reported(project):
+def test_every_failed_source_of_many_is_reported(folder):
     """All pictures bad: exit code 1 and both named; some good would be 9."""
-    (project / "bad.jpg").write_bytes(b"not a picture")
+    (folder / "bad.jpg").write_bytes(b"not a picture")
     with serving(script(ok({}))) as server:
-        outcome = runpod(project, server, "detect", "bad.jpg", "missing.jpg", "--endpoint-id", "ep")
+        outcome = runpod(folder, server, "detect", "bad.jpg", "missing.jpg", "--endpoint-id", "ep")
 
     assert outcome.status == 1
     assert "bad.jpg" in outcome.stderr
@@ -198,8 +198,8 @@ def test_every_failed_source_of_many_is_reported(project):
     assert "all 2 pictures failed" in outcome.stderr
 
 
-def test_schema_is_json(project):
-    assert vidctl("schema", cwd=project).document["properties"]["name"]["type"] == "string"
+def test_schema_is_json(folder):
+    assert vidctl("schema", cwd=folder).document["properties"]["name"]["type"] == "string"
 
 
 def test_readme_documents_every_exit_code():
@@ -212,8 +212,8 @@ def test_readme_documents_every_exit_code():
     assert table == {0} | {kind.exit_status for kind in kinds}
 
 
-def test_errors_in_json_are_flat(project):
+def test_errors_in_json_are_flat(folder):
     """Keys without a value are left out, and every value is a scalar."""
-    outcome = vidctl("local", "status", "--json", cwd=project)
+    outcome = vidctl("local", "status", "--json", cwd=folder)
 
     assert {"error", "code", "hint"} == set(json.loads(outcome.stderr))

@@ -114,7 +114,9 @@ def test_any_edit_of_a_live_endpoint_is_seen(yolo, edit):
     assert [change.field for change in todo.changes] == [name]
 
 
-@given(edit=st.sampled_from([("image", "x:1"), ("docker_args", "sh"), ("container_disk_gb", 5), ("registry_auth_id", "r")]))
+@given(
+    edit=st.sampled_from([("image", "x:1"), ("docker_args", "sh"), ("container_disk_gb", 5), ("registry_auth_id", "r")])
+)
 def test_any_edit_of_a_live_template_is_seen(yolo, edit):
     name, value = edit
     endpoint, template = live(yolo)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,11 +167,11 @@ class _WorkerFolders:
             )
         return environments.image_name(spec.image.build)
 
-    def provide(self, spec: EndpointSpec, notify: Notify) -> None:
+    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> None:
         from vidctl.local import environments
 
         if spec.image.build is not None:
-            environments.interpreter(spec.image.build, spec.env, notify=lambda line: notify(Progress("image", line)))
+            environments.interpreter(spec.image.build, env, notify=lambda line: notify(Progress("image", line)))
 
 
 class _Prebuilt:
@@ -185,7 +185,7 @@ class _Prebuilt:
             )
         return spec.image.reference
 
-    def provide(self, spec: EndpointSpec, notify: Notify) -> None:
+    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> None:
         """RunPod's hosts pull it."""
 
 

@@ -37,8 +37,8 @@ class Images(Protocol):
         """What the template will name; changes whenever the worker's files do."""
         ...
 
-    def provide(self, spec: EndpointSpec, notify: Notify) -> None:
-        """Make the image usable by the workers, if it is not yet."""
+    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> None:
+        """Make the image usable by workers with this environment, if it is not yet."""
         ...
 
 
@@ -91,7 +91,7 @@ def deploy(
     fingerprint = _fingerprint(todo)
     if todo.is_empty and todo.endpoint.id and target.journal.is_proven(todo.endpoint.id, fingerprint):
         return Deployed(todo.endpoint.id, smoke=None)
-    target.images.provide(spec, notify)
+    target.images.provide(spec, todo.template.env, notify)
     endpoint_id = _apply(spec, target, todo, secrets, notify)
     smoke = _smoke_test(spec, target, endpoint_id, timeout_s, notify)
     target.journal.deployed(

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any, Generic, TypeVar
 
-from vidctl.errors import Interrupted, JobFailed, TimedOut, VidctlError
+from vidctl.errors import Interrupted, JobFailed, NetworkError, TimedOut, VidctlError
 from vidctl.journal import Journal
-from vidctl.runpod.jobs import Health, Job, Jobs
+from vidctl.runpod.jobs import GONE, Health, Job, Jobs
 
 _FIRST_POLL_S = 0.03
 _SLOWEST_POLL_S = 1.0
+_PATIENCE_S = 60.0  # with a server that does not answer while a job is out
 
 T = TypeVar("T")
 
@@ -133,11 +134,10 @@ class Invoker:
         try:
             self._journal.sent(job_id, endpoint_id=self.endpoint_id, target=self._target, what=request.what)
             job = self._wait(job_id, timeout_s, waiting)
-        except JobFailed:
-            self._settled(job_id, "GONE")
-            raise
         except VidctlError as error:
             error.job_id = job_id  # it may still run: whoever catches this can cancel or follow it
+            if error.status == GONE:
+                self._settled(job_id, GONE)
             raise
         self._settled(job_id, job.status, job)
         if job.status != "COMPLETED":
@@ -145,11 +145,19 @@ class Invoker:
         return job
 
     def _wait(self, job_id: str, timeout_s: float, waiting: Callable[[Job, Health | None], None] | None) -> Job:
-        deadline, pause_s = time.monotonic() + timeout_s, _FIRST_POLL_S
+        now = time.monotonic()
+        deadline, seen_at, pause_s = now + timeout_s, now, _FIRST_POLL_S
+        job = Job(job_id, "IN_QUEUE")
         while True:
             if self._stop.wait(max(0.0, min(pause_s, deadline - time.monotonic()))):
                 raise Interrupted("interrupted", endpoint=self.endpoint_id, job_id=job_id)
-            job = self._jobs.status(self.endpoint_id, job_id)
+            try:
+                job = self._jobs.status(self.endpoint_id, job_id)
+                seen_at = time.monotonic()
+            except VidctlError as error:
+                # The job is out and paid: a server that restarts, or a network that is away, is waited for.
+                if not _may_pass(error) or time.monotonic() - seen_at > _PATIENCE_S:
+                    raise
             if job.is_final:
                 return job
             if time.monotonic() >= deadline:
@@ -189,6 +197,10 @@ class Invoker:
             delay_ms=job.delay_ms if job else None,
             execution_ms=job.execution_ms if job else None,
         )
+
+
+def _may_pass(error: VidctlError) -> bool:
+    return isinstance(error, NetworkError) or (isinstance(error.status, int) and error.status >= 500)
 
 
 def _has_room(pending: Collection[tuple[object, Future[Job]]], window: int) -> bool:

@@ -59,23 +59,16 @@ def detect(
     from vidctl.cli.report import Report
     from vidctl.client import Client
     from vidctl.media.sources import expand
-    from vidctl.tasks.detect import parse_classes
+    from vidctl.tasks.detect import DetectOptions, parse_classes
 
+    wanted = DetectOptions(conf, iou, imgsz, max_det, parse_classes(classes), agnostic_nms)
     chosen: Format = "json" if as_json else output_format
     report = Report(quiet=quiet, verbose=verbose, as_json=chosen in ("json", "jsonl"))
     pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer)
     client = Client(target=target, endpoint=endpoint, endpoint_id=endpoint_id, timeout_s=timeout)
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
-    found = client.detect_many(
-        pictures,
-        conf=conf,
-        iou=iou,
-        imgsz=imgsz,
-        max_det=max_det,
-        classes=parse_classes(classes),
-        agnostic_nms=agnostic_nms,
-    )
+    found = client.detect_many(pictures, **vars(wanted))
     delivery = _Delivery(chosen, output, [picture.name for picture in pictures], report, save, save_crop)
     try:
         with report.counting("detect", len(pictures), shown=not no_progress) as count:

@@ -14,6 +14,7 @@ from vidctl.runpod.http import Http, one_line
 _FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 _STATES = _FINAL | {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}  # RUNNING: documented, never captured
 
+GONE = "GONE"  # our word for a job that RunPod no longer has
 MAX_REQUEST_BYTES = 10 * 1024 * 1024  # of a /run body, RunPod docs, serverless/endpoints/send-requests
 
 
@@ -73,6 +74,7 @@ class Jobs:
                 f"job {job_id} is gone: results are kept for 30 minutes, and jobs for their time to live",
                 job_id=job_id,
                 endpoint=endpoint_id,
+                status=GONE,
             ) from error
         except VidctlError as error:
             error.job_id = job_id

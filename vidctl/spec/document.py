@@ -67,7 +67,7 @@ class Document:
     slips: list[Slip] = field(default_factory=list)
 
 
-class _Unreadable(Exception):  # noqa: N818  (it ends the reading; the document tells it as a slip)
+class _Unreadable(Exception):
     def __init__(self, slip: Slip) -> None:
         super().__init__(slip.message)
         self.slip = slip

@@ -1,0 +1,293 @@
+"""From a spec to an endpoint that has answered, on the local runtime: once, twice, and when something is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidctl import client, deploy, settings, spec
+from vidctl.deploy import difference
+from vidctl.errors import ApiError
+
+ENDPOINT_NAME = "VIDCTL_ECHO_ENDPOINT_ID_LOCAL"
+SMOKE = {"input": "workers/echo/test_input.json", "contains": {"echo": {"question": 1}}}
+
+
+@pytest.fixture
+def echo(project):
+    """A plain endpoint: no task, any folder with a handler."""
+    project.worker("echo")
+    project.spec("echo", worker="echo", smoke=SMOKE)
+    return project
+
+
+def test_a_deploy_ends_with_an_endpoint_that_answered(echo):
+    """The id is in .env, the journal knows the smoke job, and the runtime knows the endpoint."""
+    outcome = echo.run("deploy", "echo", "--json")
+
+    document = outcome.document
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert (document["template"], document["endpoint"]) == ("create", "create")
+    assert echo.dotenv() == {ENDPOINT_NAME: document["endpoint_id"]}
+    assert [(job["what"], job["status"]) for job in echo.jobs()] == [("smoke test of echo", "COMPLETED")]
+    assert [each["id"] for each in echo.run("local", "status", "--json").document["endpoints"]] == [
+        document["endpoint_id"]
+    ]
+
+
+def test_the_second_deploy_does_nothing(echo):
+    """Unchanged spec: no change, no smoke job, and it says so."""
+    first = echo.run("deploy", "echo", "--json").document
+    second = echo.run("deploy", "echo")
+
+    assert second.stdout == f"echo: up to date (endpoint {first['endpoint_id']} on local)\n"
+    assert len(echo.jobs()) == 1
+
+
+def test_without_a_key_the_target_is_local_and_one_line_says_so(echo):
+    outcome = echo.run("deploy", "echo", "--dry-run")
+
+    lines = outcome.stderr.splitlines()
+    assert lines[0] == "RUNPOD_API_KEY is not set: deploying to the local runtime (--target local)"
+    assert "RUNPOD_API_KEY" not in "".join(lines[1:])
+
+
+def test_a_dry_run_changes_nothing(echo):
+    outcome = echo.run("deploy", "echo", "--dry-run")
+
+    assert outcome.status == 0
+    assert "would create the template and create the endpoint" in outcome.stdout
+    assert "endpoint gpu_ids: AMPERE_24" in outcome.stderr
+    assert not (echo.root / ".env").exists()
+    assert echo.run("local", "status", "--json").document["endpoints"] == []
+
+
+def test_a_changed_field_is_the_only_change(echo):
+    """One field in the spec, one line in the plan, the same endpoint."""
+    first = echo.run("deploy", "echo", "--json").document
+    echo.spec("echo", worker="echo", smoke=SMOKE, workers={"min": 0, "max": 5})
+    second = echo.run("deploy", "echo", "--json").document
+
+    assert second["endpoint_id"] == first["endpoint_id"]
+    assert second["changes"] == [{"resource": "endpoint", "field": "workers_max", "old": "3", "new": "5"}]
+    assert (second["template"], second["endpoint"]) == ("keep", "update")
+
+
+def test_changed_code_is_a_new_image_and_new_workers(echo):
+    """The worker's files are the image: one byte replaces the workers, touching a file's time does not."""
+    echo.run("deploy", "echo")
+    handler = echo.root / "workers" / "echo" / "handler.py"
+    os.utime(handler, (1, 1))
+    touched = echo.run("deploy", "echo", "--json").document
+    handler.write_text(handler.read_text().replace("hello", "welcome"))
+    echo.spec("echo", worker="echo", smoke={**SMOKE, "contains": {"greeting": "welcome"}})
+    changed = echo.run("deploy", "echo", "--json").document
+
+    assert touched["up_to_date"]
+    assert [change["field"] for change in changed["changes"]] == ["image"]
+
+
+def test_an_edit_behind_our_back_is_put_right(echo):
+    """Somebody changed the live endpoint: the next deploy sees it and writes every field, zeros included."""
+    echo.spec("echo", worker="echo", smoke=SMOKE, workers={"min": 0, "max": 4}, flashboot=False)
+    echo.run("deploy", "echo")
+    target = deploy_target(echo)
+    live, _ = target.control.find("test-echo", "vidctl-test-echo")
+    target.control.save_endpoint(dataclasses.replace(live, workers_min=1, flashboot=True))
+    outcome = echo.run("deploy", "echo", "--json").document
+    live, _ = target.control.find("test-echo", "vidctl-test-echo")
+
+    assert [change["field"] for change in outcome["changes"]] == ["workers_min", "flashboot"]
+    assert (live.workers_min, live.workers_max, live.flashboot) == (0, 4, False)
+
+
+def test_a_wrong_answer_fails_the_deploy(echo):
+    """The smoke test's answer lacks what the spec says: exit code 3, the endpoint named, nothing in .env."""
+    echo.spec("echo", worker="echo", smoke={**SMOKE, "contains": {"greeting": "goodbye"}})
+    outcome = echo.run("deploy", "echo", "--json")
+
+    assert (outcome.status, outcome.error["code"]) == (3, "job_failed")
+    assert 'output.greeting is "hello", not "goodbye"' in outcome.error["error"]
+    assert outcome.error["endpoint"]
+    assert not (echo.root / ".env").exists()
+
+
+def test_what_was_not_proved_is_tried_again(echo):
+    """A deploy that failed its smoke test is not up to date, though every field is."""
+    echo.spec("echo", worker="echo", smoke={**SMOKE, "contains": {"greeting": "goodbye"}})
+    echo.run("deploy", "echo")
+    echo.spec("echo", worker="echo", smoke=SMOKE)
+    outcome = echo.run("deploy", "echo", "--json").document
+
+    assert outcome["up_to_date"]
+    assert len(echo.jobs()) == 2
+    assert ENDPOINT_NAME in echo.dotenv()
+
+
+def test_a_worker_that_cannot_start_shows_its_last_lines(project):
+    """A crash loop is not called a lack of capacity."""
+    project.worker("crashing")
+    project.spec("crashing", worker="crashing", smoke={"input": "workers/crashing/test_input.json"})
+    outcome = project.run("deploy", "crashing", "--json", "--timeout", "120")
+
+    assert (outcome.status, outcome.error["status"]) == (3, "UNHEALTHY")
+    assert "exits again and again" in outcome.error["error"]
+    assert "the weights are not where they should be" in outcome.error["error"]
+    assert [job["status"] for job in project.jobs()] == ["CANCELLED"]
+
+
+def test_a_secret_travels_and_is_shown_nowhere(echo):
+    """From .env to the worker, and into no output and no file of ours but .env."""
+    echo.spec("echo", worker="echo", smoke=SMOKE, secrets=["HF_TOKEN"])
+    (echo.root / ".env").write_text("HF_TOKEN=hf_verysecret\n")
+    outcome = echo.run("deploy", "echo", "-v")
+    again = echo.run("deploy", "echo", HF_TOKEN="hf_evenmoresecret")
+
+    assert (outcome.status, again.status) == (0, 0)
+    assert "template env.HF_TOKEN: (set) → (changed)" in again.stderr
+    shown = outcome.stdout + outcome.stderr + again.stdout + again.stderr
+    assert "verysecret" not in shown
+    assert "evenmoresecret" not in shown
+    ours = [path for path in (echo.root / ".vidctl").rglob("*") if path.is_file()]
+    assert not any(b"moresecret" in path.read_bytes() or b"verysecret" in path.read_bytes() for path in ours)
+
+
+def test_two_deploys_at_once_start_one_runtime(echo):
+    """`deploy` starts the runtime when needed, and twice at the same time is once."""
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: echo.run("local", "up", "--json"), range(2))
+
+    assert first.document["pid"] == second.document["pid"]
+
+
+def test_many_specs_in_one_command(echo):
+    echo.spec("other", worker="echo", smoke=SMOKE)
+    outcome = echo.run("deploy", "echo", "other", "--json")
+
+    assert [each["spec"] for each in outcome.document] == ["echo", "other"]
+    assert len(set(echo.dotenv().values())) == 2
+
+
+def test_a_spec_is_named_by_file_from_any_folder(echo):
+    """`echo` is configs/echo.yaml wherever in the project one stands."""
+    deep = echo.root / "workers" / "echo"
+    outcome = echo.run("deploy", "echo", "--dry-run", "--json")
+    from support.command import vidctl
+
+    below = vidctl("deploy", "echo", "--dry-run", "--json", cwd=deep, **echo.environ)
+    by_path = vidctl("deploy", "../../configs/echo.yaml", "--dry-run", "--json", cwd=deep, **echo.environ)
+
+    assert outcome.document == below.document == by_path.document
+
+
+def test_another_project_on_the_same_runtime_through_the_sdks_variables(echo):
+    """`vidctl local env` makes the local runtime an ordinary RunPod for any client: here vidctl's own runpod target."""
+    echo.run("local", "up")
+    environ = echo.run("local", "env", "--json").document
+    reference = "docker.io/you/echo:1"
+    (echo.root / "configs" / "cloud.yaml").write_text(
+        json.dumps({"name": "cloud", "image": reference, "gpu": "L4", "workers": {"min": 0, "max": 0}})
+    )
+    outcome = echo.run("deploy", "cloud", "--target", "runpod", "--json", **environ)
+
+    assert (outcome.status, outcome.document["target"]) == (0, "runpod")
+    assert echo.dotenv() == {"VIDCTL_CLOUD_ENDPOINT_ID": outcome.document["endpoint_id"]}
+
+
+def deploy_target(project):
+    """The collaborators of a deploy to the project's runtime."""
+    for name, value in project.environ.items():
+        os.environ[name] = value
+    return client.deploy_target(settings.open_project(project.root, os.environ), "local")
+
+
+class Counting:
+    """A control plane that counts writes, and can lose the answer to one."""
+
+    def __init__(self, control, *, forget=()):
+        self.control = control
+        self.writes = []
+        self.forget = forget
+
+    def find(self, endpoint_name, template_name):
+        return self.control.find(endpoint_name, template_name)
+
+    def save_template(self, template):
+        self.writes.append("template")
+        return self.control.save_template(template)
+
+    def save_endpoint(self, endpoint):
+        self.writes.append("endpoint")
+        kept = {name: getattr(type(endpoint)(name="", template_id="", gpu_ids=""), name) for name in self.forget}
+        return self.control.save_endpoint(dataclasses.replace(endpoint, **kept))
+
+
+def loaded(project):
+    return spec.load(spec.find("echo", root=project.root), environ={}).with_local()
+
+
+def test_the_second_deploy_sends_no_mutation(echo, monkeypatch):
+    """One template and one endpoint are written by the first; the second only reads."""
+    monkeypatch.setattr(os, "environ", {**os.environ, **echo.environ})
+    target = deploy_target(echo)
+    control = Counting(target.control)
+    target = dataclasses.replace(target, control=control)
+    writes = []
+    for _ in range(2):
+        todo = deploy.prepare(loaded(echo), target, secrets={})
+        deploy.deploy(loaded(echo), target, todo, secrets={})
+        writes.append(tuple(control.writes))
+        control.writes.clear()
+
+    assert writes == [("template", "endpoint"), ()]
+
+
+def test_success_is_read_back(echo, monkeypatch):
+    """A control plane that accepts a value and keeps another is not believed."""
+    monkeypatch.setattr(os, "environ", {**os.environ, **echo.environ})
+    echo.spec("echo", worker="echo", smoke=SMOKE, timeouts={"idle": "42s"})
+    target = deploy_target(echo)
+    forgetful = dataclasses.replace(target, control=Counting(target.control, forget=("idle_timeout_s",)))
+    todo = deploy.prepare(loaded(echo), forgetful, secrets={})
+
+    with pytest.raises(ApiError, match="reads back differently: endpoint idle_timeout_s"):
+        deploy.deploy(loaded(echo), forgetful, todo, secrets={})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answer", "expected"),
+    [
+        (None, 3, ""),
+        ({"a": 1}, {"a": 1, "b": 2}, ""),
+        ({"a": 1}, {"b": 2}, "output.a is missing"),
+        ({"a": {"b": 1}}, {"a": {"b": 2}}, "output.a.b is 2, not 1"),
+        ([1, 2], [1, 2.0001], ""),
+        ([1, 2], [1], "output is not a list of 2"),
+        ("ello", "hello", ""),
+        ("bye", "hello", 'output is "hello", not "bye"'),
+        (True, 1, "output is 1, not true"),
+        (1, True, "output is true, not 1"),
+        ({"a": 1}, [1], "output is not an object"),
+    ],
+)
+def test_what_an_answer_must_contain(wanted, answer, expected):
+    assert expected == difference(wanted, answer)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(answer=_json, wanted=_json)
+def test_comparing_never_fails_and_an_answer_contains_itself(answer, wanted):
+    assert difference(answer, answer) == ""
+    assert isinstance(difference(wanted, answer), str)

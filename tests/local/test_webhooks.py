@@ -1,0 +1,87 @@
+"""A webhook that is not taken is sent twice more, and the job stays what it is."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from vidctl.local import state, webhooks
+from vidctl.local.jobs import Desk
+from vidctl.local.state import JobStore
+
+NOW = 1_700_000_000_000
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = JobStore(tmp_path / "runtime.db")
+    yield store
+    store.close()
+
+
+def finished(webhook):
+    new = state.submitted("a-u1", "ep", NOW, webhook=webhook)
+    return state.finished(state.taken(new, NOW, worker_id="w", execution_timeout_ms=0), NOW)
+
+
+def test_a_delivery_that_fails_is_due_again_twice():
+    first = webhooks.next_try(finished("http://x"), NOW, delivered=False)
+    second = webhooks.next_try(first, NOW + 10_000, delivered=False)
+    third = webhooks.next_try(second, NOW + 20_000, delivered=False)
+
+    assert [job.webhook_due_at_ms for job in (first, second, third)] == [NOW + 10_000, NOW + 20_000, None]
+    assert third.status == "COMPLETED"
+
+
+def test_a_delivery_that_succeeds_is_the_last():
+    assert webhooks.next_try(finished("http://x"), NOW, delivered=True).webhook_due_at_ms is None
+
+
+async def serve_until(statuses, store):
+    """Deliver to a server that gives these statuses in turn; the bodies it got."""
+    bodies, done = [], asyncio.Event()
+
+    async def answer(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-l"))
+        bodies.append(await reader.readexactly(length))
+        writer.write(b"HTTP/1.1 %d X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % statuses[len(bodies) - 1])
+        await writer.drain()
+        writer.close()
+        if len(bodies) == len(statuses):
+            done.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        job = finished(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook")
+        store.add(job, b'{"input":{"n":1}}')
+        store.save(job, output=b"2")
+        clock = iter(range(NOW, NOW + 10**9, 5_000))
+        delivery = asyncio.create_task(webhooks.deliver(Desk(store, clock=lambda: next(clock)), spacing_s=0.01))
+        await asyncio.wait_for(done.wait(), 30)
+        while store.get(job.id, NOW).webhook_due_at_ms is not None:  # noqa: ASYNC110  (a database rings no bell)
+            await asyncio.sleep(0.01)
+        delivery.cancel()
+        await asyncio.gather(delivery, return_exceptions=True)
+    return bodies
+
+
+@pytest.mark.parametrize(("statuses", "tries"), [([200], 1), ([500, 204], 2), ([500, 404, 301], 3)])
+def test_a_webhook_is_posted_until_it_is_taken_but_three_times_at_most(store, statuses, tries):
+    bodies = asyncio.run(serve_until(statuses, store))
+    job = store.get("a-u1", NOW)
+
+    assert (len(bodies), len(set(bodies)), job.webhook_tries, job.status) == (tries, 1, tries, "COMPLETED")
+
+
+def test_what_was_due_before_a_restart_is_still_due_after_it(store, tmp_path):
+    job = replace(finished("http://127.0.0.1:1/"), webhook_tries=1, webhook_due_at_ms=NOW + 7)
+    store.add(job, b'{"input":{"n":1}}')
+    reopened = JobStore(tmp_path / "runtime.db")
+
+    assert (reopened.webhooks_due(NOW + 6, limit=9), reopened.webhooks_due(NOW + 7, limit=9)) == ([], [job])
+    reopened.close()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://nowhere.invalid/", "https://127.0.0.1:1/"])
+def test_a_receiver_that_is_not_there_has_not_taken_it(url):
+    assert webhooks.post(url, b"{}") is False

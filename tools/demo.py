@@ -39,7 +39,7 @@ def main() -> int:
     try:
         vidctl.run("deploy", "yolo", "--target", "local")
         photograph = find_photograph()
-        vidctl.run("detect", str(photograph), "--target", "local", "--save", str(OUTPUT))
+        vidctl.run("detect", str(photograph), "--target", "local", "--save", OUTPUT.name)
     finally:
         vidctl.run("local", "down")
     say(f"the annotated picture is {(OUTPUT / photograph.name).relative_to(ROOT)}")
@@ -119,7 +119,7 @@ def find_photograph() -> Path:
     photograph = OUTPUT / "photograph" / "bus.jpg"
     photograph.parent.mkdir(exist_ok=True)
     shutil.copyfile(newest, photograph)
-    return photograph
+    return photograph.relative_to(ROOT)
 
 
 def free_port() -> int:

@@ -298,7 +298,10 @@ def _prepare(folder: Path, python: Path, env: Mapping[str, str], notify: Callabl
         notify(f"preparing {folder.name}")
         log = home.with_suffix(".log")
         log.unlink(missing_ok=True)
-        surroundings = {**env, "XDG_CACHE_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+        # Libraries leave their settings in HOME; the user's own is none of a worker's business.
+        scratch = home / "home"
+        scratch.mkdir(exist_ok=True)
+        surroundings = {**env, "XDG_CACHE_HOME": str(home), "HOME": str(scratch), "PYTHONUNBUFFERED": "1"}
         _run(
             [str(python), "prepare.py"],
             what=f"prepare.py of {folder.name}",

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import os
-import resource
+import re
+import subprocess
+import sys
 
 import pytest
 from PIL import Image, ImageChops
@@ -258,21 +260,26 @@ def test_what_stands_in_the_way_is_said(tmp_path):
     assert ["folder", "taken"] == sorted(path.name for path in tmp_path.iterdir())
 
 
-@pytest.fixture
-def little_room():
-    """Files of this process can have no more than 1000 bytes for a while."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+# A process of its own: pytest's output is a file too.
+LITTLE_ROOM = """
+import resource, sys
+from pathlib import Path
+from vidctl.errors import VidctlError
+from vidctl.render.files import write
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write(Path(sys.argv[1]), b"n" * 5000)
+except VidctlError as error:
+    print(error.message)
+"""
 
 
-def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path, little_room):
+def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path):
     """Out of room in the middle: one sentence, the old file is whole, and no half file lies about."""
     path = write(tmp_path / "boxes.json", b"old")
+    done = subprocess.run([sys.executable, "-c", LITTLE_ROOM, str(path)], capture_output=True, text=True, check=True)
 
-    with pytest.raises(VidctlError, match=r"boxes\.json: cannot be written"):
-        write(path, b"n" * 5000)
+    assert re.match(r".*boxes\.json: cannot be written", done.stdout)
     assert [b"old"] == [file.read_bytes() for file in tmp_path.iterdir()]
 
 

@@ -118,6 +118,24 @@ def test_a_wrong_answer_fails_the_deploy(echo):
     assert not (echo.root / ".env").exists()
 
 
+def test_without_a_smoke_test_a_worker_that_is_kept_running_is_waited_for(echo):
+    """workers.min is 1: deployed means that one is ready."""
+    echo.spec("echo", worker="echo", workers={"min": 1, "max": 1})
+    outcome = echo.run("deploy", "echo", "--json")
+    (endpoint,) = echo.run("local", "status", "--json").document["endpoints"]
+
+    assert (outcome.status, endpoint["workers"]["ready"]) == (0, 1)
+
+
+def test_without_a_smoke_test_a_worker_that_cannot_start_is_seen(project):
+    project.worker("crashing")
+    project.spec("crashing", worker="crashing", workers={"min": 1, "max": 1})
+    outcome = project.run("deploy", "crashing", "--json")
+
+    assert (outcome.status, outcome.error["status"]) == (3, "UNHEALTHY")
+    assert "the weights are not where they should be" in outcome.error["error"]
+
+
 def test_what_was_not_proved_is_tried_again(echo):
     """A deploy that failed its smoke test is not up to date, though every field is."""
     echo.spec("echo", worker="echo", smoke={**SMOKE, "contains": {"greeting": "goodbye"}})

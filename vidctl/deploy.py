@@ -6,20 +6,23 @@ import dataclasses
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from vidctl import settings
-from vidctl.errors import ApiError, JobFailed, TimedOut, UsageError
+from vidctl.errors import ApiError, JobFailed, TimedOut, UsageError, VidctlError
 from vidctl.invoke import Invoker, Request
 from vidctl.journal import Journal
 from vidctl.plan import Plan, plan, template_name
 from vidctl.progress import Notify, Progress, silent
 from vidctl.resources import Endpoint, Template
 from vidctl.runpod.jobs import Health, Job, Jobs
-from vidctl.spec import EndpointSpec
+from vidctl.spec import EndpointSpec, Smoke
+
+_POLL_S = 0.5
 
 
 class Control(Protocol):
@@ -88,12 +91,12 @@ def deploy(
 
     Nothing is written when nothing changed.  An endpoint whose smoke test never passed is tested again.
     """
-    fingerprint = _fingerprint(todo)
+    fingerprint = _fingerprint(spec, todo)
     if todo.is_empty and todo.endpoint.id and target.journal.is_proven(todo.endpoint.id, fingerprint):
         return Deployed(todo.endpoint.id, smoke=None)
     target.images.provide(spec, todo.template.env, notify)
     endpoint_id = _apply(spec, target, todo, secrets, notify)
-    smoke = _smoke_test(spec, target, endpoint_id, timeout_s, notify)
+    smoke = _prove(spec, target, endpoint_id, timeout_s, notify)
     target.journal.deployed(
         spec=spec.key,
         target=target.name,
@@ -125,28 +128,45 @@ def _apply(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str,
     return left.endpoint.id
 
 
-def _smoke_test(spec: EndpointSpec, target: Target, endpoint_id: str, timeout_s: float, notify: Notify) -> Job | None:
-    if spec.smoke is None or spec.workers.max == 0:
-        notify(Progress("smoke", "no smoke test: the spec has none, or no worker may start"))
-        return None
-    request = Request(_smoke_input(spec.smoke.input), what=f"smoke test of {spec.key}", subject=None)
+def _prove(spec: EndpointSpec, target: Target, endpoint_id: str, timeout_s: float, notify: Notify) -> Job | None:
+    """See that it works, as far as the spec lets one: a job starts a worker where none is kept running."""
+    if spec.workers.max > 0 and spec.smoke is not None:
+        return _smoke_test(spec, spec.smoke, target, endpoint_id, timeout_s, notify)
+    if spec.workers.min > 0:
+        _wait_for_worker(spec, target, endpoint_id, timeout_s, notify)
+    else:
+        notify(Progress("smoke", "nothing was asked of it: the spec has no smoke test, or lets no worker start"))
+    return None
+
+
+def _wait_for_worker(spec: EndpointSpec, target: Target, endpoint_id: str, timeout_s: float, notify: Notify) -> None:
+    deadline, watch = time.monotonic() + timeout_s, _watch(notify)
+    waiting = Job("", "IN_QUEUE")
+    while not (health := target.jobs.health(endpoint_id)).ready:
+        try:
+            watch(waiting, health)
+        except JobFailed as error:
+            raise _unproven(spec, target, endpoint_id, error) from error
+        if time.monotonic() > deadline:
+            late = TimedOut(f"no worker was ready after {timeout_s:g} s")
+            raise _unproven(spec, target, endpoint_id, late) from None
+        time.sleep(_POLL_S)
+
+
+def _smoke_test(
+    spec: EndpointSpec, smoke: Smoke, target: Target, endpoint_id: str, timeout_s: float, notify: Notify
+) -> Job:
+    request = Request(_smoke_input(smoke.input), what=f"smoke test of {spec.key}", subject=None)
     invoker = Invoker(target.jobs, endpoint_id, target=target.name, journal=target.journal)
     try:
         job = invoker.ask(request, timeout_s=timeout_s, waiting=_watch(notify))
     except KeyboardInterrupt:
         raise invoker.interrupt() from None
     except (TimedOut, JobFailed) as error:
-        log = target.worker_log(endpoint_id)
-        raise type(error)(
-            f"the smoke test of {spec.key} failed: {error.message}" + "".join(f"\n  {line}" for line in log),
-            hint=f"endpoint {endpoint_id} exists; mend the worker and deploy again",
-            endpoint=endpoint_id,
-            job_id=error.job_id,
-            status=error.status,
-        ) from error
+        raise _unproven(spec, target, endpoint_id, error) from error
     finally:
         invoker.cancel_all()
-    missing = difference(spec.smoke.contains, job.output)
+    missing = difference(smoke.contains, job.output)
     if missing:
         raise JobFailed(
             f"the smoke test of {spec.key} answered, but not as the spec says: {missing}",
@@ -158,6 +178,18 @@ def _smoke_test(spec: EndpointSpec, target: Target, endpoint_id: str, timeout_s:
     waited_s, ran_s = (job.delay_ms or 0) / 1000, (job.execution_ms or 0) / 1000
     notify(Progress("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s"))
     return job
+
+
+def _unproven(spec: EndpointSpec, target: Target, endpoint_id: str, error: TimedOut | JobFailed) -> VidctlError:
+    """The same error with what the worker last said, and what is left behind."""
+    log = "".join(f"\n  {line}" for line in target.worker_log(endpoint_id))
+    return type(error)(
+        f"{spec.key} does not work: {error.message}{log}",
+        hint=f"endpoint {endpoint_id} exists; mend the worker and deploy again",
+        endpoint=endpoint_id,
+        job_id=error.job_id,
+        status=error.status,
+    )
 
 
 def _watch(notify: Notify) -> Callable[[Job, Health | None], None]:
@@ -231,9 +263,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def _fingerprint(todo: Plan) -> str:
+def _fingerprint(spec: EndpointSpec, todo: Plan) -> str:
     """What was proved: everything but ids and the values of variables, some of which are secret."""
     known = {
+        "smoke": spec.smoke.model_dump(mode="json") if spec.smoke else None,
         "template": {**dataclasses.asdict(todo.template), "id": None, "env": sorted(todo.template.env)},
         "endpoint": {**dataclasses.asdict(todo.endpoint), "id": None, "template_id": None},
     }

@@ -71,9 +71,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
-        return _report(VidctlError(f"{error.filename or 'the system'}: {error.strerror or error}"), arguments)
+        return _report(VidctlError(f"{error.filename or 'the system'}: {error.strerror or error}"), arguments, error)
     except Exception as error:  # noqa: BLE001  the last boundary: a user never sees a traceback unasked
-        return _report(VidctlError(f"vidctl failed: {type(error).__name__}: {error}", hint=_BUG), arguments)
+        return _report(VidctlError(f"vidctl failed: {type(error).__name__}: {error}", hint=_BUG), arguments, error)
 
 
 _BUG = "this is a defect of vidctl: please report it with what --debug prints"
@@ -85,11 +85,11 @@ def _terminate(number: int, _: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _report(error: VidctlError, arguments: list[str]) -> int:
+def _report(error: VidctlError, arguments: list[str], cause: BaseException | None = None) -> int:
     from vidctl.cli import report
 
     if "--debug" in arguments:
-        report.traceback(error)
+        report.traceback(cause or error)
     report.failure(error, as_json=_wants_json(arguments))
     return error.exit_status
 

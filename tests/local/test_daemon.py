@@ -274,7 +274,7 @@ def test_a_port_is_a_number(monkeypatch, wrong):
 
 def test_the_command_line_may_import_it_cheaply():
     """No web server, no GraphQL, no SDK is loaded by what the command line imports."""
-    heavy = ["starlette", "uvicorn", "graphql", "runpod", "requests", "asyncio"]
+    heavy = ["starlette", "uvicorn", "graphql", "runpod", "requests"]
     code = (
         f"import sys, vidctl.local.daemon, vidctl.local.environments; print([m for m in {heavy} if m in sys.modules])"
     )

@@ -1,9 +1,12 @@
 """A worker folder has a name that follows its content, and an environment that is made once."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -360,6 +363,83 @@ def test_uv_that_was_asked_for_must_be_there(worker, heard, monkeypatch, tmp_pat
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(RuntimeUnavailable, match="not on the PATH"):
+        make(worker, heard)
+
+
+# --- makers that are killed ------------------------------------------------------------------------------------------
+
+# Started by an installer, or as prepare.py: it takes until the file `go` is there, and notes its beginning and end.
+SLOW = """\
+import pathlib, time
+events, go = (pathlib.Path(__file__).parent.parent / name for name in ("events", "go"))
+with events.open("a") as file:
+    file.write("begun\\n")
+deadline = time.monotonic() + 120
+while not go.exists() and time.monotonic() < deadline:
+    time.sleep(0.02)
+with events.open("a") as file:
+    file.write("ended\\n")
+"""
+BACKEND = """\
+[build-system]
+requires = []
+build-backend = "slow"
+backend-path = ["."]
+"""
+MAKER = """\
+import pathlib, sys
+from vidctl.local import environments
+environments.interpreter(pathlib.Path(sys.argv[1]), {}, print)
+"""
+
+
+def slow_to_prepare(worker):
+    (worker / "prepare.py").write_text(SLOW)
+
+
+def slow_to_install(worker):
+    """A package that pip builds from its sources: it fails in the end, after several such steps."""
+    package = worker.parent / "package"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(BACKEND)
+    (package / "slow.py").write_text(SLOW)
+    (worker / "requirements.txt").write_text(f"slow @ {package.as_uri()}\n")
+
+
+def events_of(worker):
+    path = worker.parent / "events"
+    return path.read_text().split() if path.exists() else []
+
+
+def until(is_so):
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("slowly", [slow_to_prepare, slow_to_install])
+def test_what_outlives_a_killed_maker_is_waited_for(worker, heard, monkeypatch, slowly):
+    """pip and prepare.py live on when their maker is killed: nobody else works in their folder meanwhile."""
+    monkeypatch.setenv("VIDCTL_INSTALLER", "pip")
+    slowly(worker)
+    killed = subprocess.Popen([sys.executable, "-c", MAKER, worker], stdout=subprocess.DEVNULL)
+    until(lambda: events_of(worker))
+    killed.kill()
+    killed.wait()
+    second = threading.Thread(target=make_or_fail, args=(worker, heard))
+    second.start()
+    until(lambda: heard)
+    (worker.parent / "go").touch()
+    second.join(DEADLINE_S)
+
+    assert re.fullmatch("waiting for .*my worker.*: another process is at it", heard[0])
+    assert len(events_of(worker)) > 2
+    assert ["begun", "ended"] * (len(events_of(worker)) // 2) == events_of(worker)
+
+
+def make_or_fail(worker, heard):
+    with suppress(RuntimeUnavailable):
         make(worker, heard)
 
 

@@ -7,6 +7,7 @@ requirements and kept in the cache.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -26,7 +27,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import platformdirs
-from filelock import FileLock, Timeout
 
 from vidctl.errors import RuntimeUnavailable
 
@@ -142,9 +142,9 @@ def _environment(folder: Path, notify: Callable[[str], None]) -> Path:
     home = cache_dir() / "environments" / _environment_hash(folder, requirements)
     python = home / "bin" / "python"
     if not _is_complete(home):
-        with _locked(home.with_suffix(".lock"), f"the environment of {folder.name}", notify):
+        with _locked(home.with_suffix(".lock"), f"the environment of {folder.name}", notify) as lock:
             if not _is_complete(home):
-                _make(home, folder, requirements, notify)
+                _make(home, folder, requirements, lock, notify)
     return python
 
 
@@ -181,7 +181,7 @@ def _is_complete(home: Path) -> bool:
     return (home / "complete").is_file() and (home / "bin" / "python").exists()
 
 
-def _make(home: Path, folder: Path, requirements: _Requirements, notify: Callable[[str], None]) -> None:
+def _make(home: Path, folder: Path, requirements: _Requirements, lock: int, notify: Callable[[str], None]) -> None:
     """Make the environment in place, for its scripts hold its path; the stamp that completes it comes last."""
     shutil.rmtree(home, ignore_errors=True)
     uv = _uv()
@@ -193,7 +193,8 @@ def _make(home: Path, folder: Path, requirements: _Requirements, notify: Callabl
         _write(home / "requirements.txt", _reachable(requirements.wanted, notify))
         _write(home / "constraints.txt", requirements.constraints)
         for command in _commands(uv, home):
-            _run(command, what=f"the environment of {folder.name}", cwd=folder, env={}, log=log, notify=_steps(notify))
+            what = f"the environment of {folder.name}"
+            _run(command, what=what, cwd=folder, env=_surroundings(), log=log, lock=lock, notify=_steps(notify))
         (home / "complete").touch()
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
@@ -291,7 +292,7 @@ def _prepare(folder: Path, python: Path, env: Mapping[str, str], notify: Callabl
     stamp = home / f".prepared-{_prepared_hash(script, python, env)}"
     if stamp.is_file():
         return
-    with _locked(home.with_suffix(".lock"), f"{folder.name} to be prepared", notify):
+    with _locked(home.with_suffix(".lock"), f"{folder.name} to be prepared", notify) as lock:
         if stamp.is_file():
             return
         home.mkdir(parents=True, exist_ok=True)
@@ -301,13 +302,20 @@ def _prepare(folder: Path, python: Path, env: Mapping[str, str], notify: Callabl
         # Libraries leave their settings in HOME; the user's own is none of a worker's business.
         scratch = home / "home"
         scratch.mkdir(exist_ok=True)
-        surroundings = {**env, "XDG_CACHE_HOME": str(home), "HOME": str(scratch), "PYTHONUNBUFFERED": "1"}
+        surroundings = {
+            **_surroundings(),
+            **env,
+            "XDG_CACHE_HOME": str(home),
+            "HOME": str(scratch),
+            "PYTHONUNBUFFERED": "1",
+        }
         _run(
             [str(python), "prepare.py"],
             what=f"prepare.py of {folder.name}",
             cwd=folder,
             env=surroundings,
             log=log,
+            lock=lock,
             notify=notify,
         )
         stamp.touch()
@@ -319,19 +327,24 @@ def _prepared_hash(script: Path, python: Path, env: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _locked(path: Path, what: str, notify: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock between processes; say so before waiting for whoever has it."""
+def _locked(path: Path, what: str, notify: Callable[[str], None]) -> Iterator[int]:
+    """Hold a lock between processes; say so before waiting for whoever has it.
+
+    What it gives is the lock's descriptor: a child that inherits it holds the lock too, should we be killed meanwhile.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        notify(f"waiting for {what}: another process is at it")
-        lock.acquire()
-    try:
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            notify(f"waiting for {what}: another process is at it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
     finally:
-        lock.release()
+        # A process that prepare.py left behind may have the descriptor still: closing ours alone would not do.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)
 
 
 def _run(
@@ -341,11 +354,12 @@ def _run(
     cwd: Path,
     env: Mapping[str, str],
     log: Path,
+    lock: int,
     notify: Callable[[str], None],
 ) -> None:
     """Run it to its end, its output to the log and line by line to `notify`; raise RuntimeUnavailable on failure."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    with log.open("a", encoding="utf-8") as record, _child(command, cwd, {**_surroundings(), **env}) as process:
+    with log.open("a", encoding="utf-8") as record, _child(command, cwd, env, lock) as process:
         for line in process.stdout or ():
             record.write(line)
             if line.strip():
@@ -359,7 +373,7 @@ def _run(
 
 
 @contextmanager
-def _child(command: list[str], cwd: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+def _child(command: list[str], cwd: Path, env: Mapping[str, str], lock: int) -> Iterator[subprocess.Popen[str]]:
     """A process that is over when the block is: by itself, or killed when the block fails."""
     process = subprocess.Popen(
         command,
@@ -370,6 +384,7 @@ def _child(command: list[str], cwd: Path, env: Mapping[str, str]) -> Iterator[su
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
+        pass_fds=(lock,),
     )
     with process:
         try:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import subprocess
 import sys
 import threading
@@ -467,6 +468,29 @@ def test_prepare_runs_once_for_each_environment_of_an_endpoint(worker, heard, mo
 
     assert ["a.pt my worker None", "b.pt my worker None"] == runs(worker)
     assert ["preparing my worker", "fetching a.pt", "preparing my worker", "fetching b.pt"] == heard
+
+
+def test_prepare_learns_nothing_of_the_callers_secrets(worker, heard, monkeypatch):
+    """It is a worker's code, and knows what workers know."""
+    for name in ("AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "PIP_INDEX_URL"):
+        monkeypatch.setenv(name, "hush")
+    (worker / "prepare.py").write_text("import os\nprint('hush' in os.environ.values(), os.environ['PATH'])\n")
+    make(worker, heard)
+
+    assert f"False {os.environ['PATH']}" == heard[-1]
+
+
+def test_the_log_holds_what_was_told_and_is_the_users_alone(worker):
+    """A line is in it when it is told, so that a long preparation can be followed."""
+    (worker / "prepare.py").write_text("print('first')\nprint('second')\n")
+    log = environments.cache_home(worker).with_suffix(".log")
+    logged = {}
+    environments.interpreter(
+        worker, {}, lambda line: logged.update({line: log.read_text().split() if log.exists() else []})
+    )
+
+    assert {"preparing my worker": [], "first": ["first"], "second": ["first", "second"]} == logged
+    assert 0o600 == stat.S_IMODE(log.stat().st_mode)
 
 
 def test_a_changed_prepare_runs_again(worker, heard):

@@ -23,12 +23,13 @@ import urllib.request
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import platformdirs
 
 from vidctl.errors import RuntimeUnavailable
+from vidctl.local import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -302,18 +303,12 @@ def _prepare(folder: Path, python: Path, env: Mapping[str, str], notify: Callabl
         # Libraries leave their settings in HOME; the user's own is none of a worker's business.
         scratch = home / "home"
         scratch.mkdir(exist_ok=True)
-        surroundings = {
-            **_surroundings(),
-            **env,
-            "XDG_CACHE_HOME": str(home),
-            "HOME": str(scratch),
-            "PYTHONUNBUFFERED": "1",
-        }
+        own = {"XDG_CACHE_HOME": str(home), "HOME": str(scratch), "PYTHONUNBUFFERED": "1"}
         _run(
             [str(python), "prepare.py"],
             what=f"prepare.py of {folder.name}",
             cwd=folder,
-            env=surroundings,
+            env={**processes.inheritable(os.environ), **own, **env},
             log=log,
             lock=lock,
             notify=notify,
@@ -359,7 +354,7 @@ def _run(
 ) -> None:
     """Run it to its end, its output to the log and line by line to `notify`; raise RuntimeUnavailable on failure."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    with log.open("a", encoding="utf-8") as record, _child(command, cwd, env, lock) as process:
+    with _appended(log) as record, _child(command, cwd, env, lock) as process:
         for line in process.stdout or ():
             record.write(line)
             if line.strip():
@@ -370,6 +365,11 @@ def _run(
             f"{what} failed: {Path(command[0]).name} ended with status {process.returncode}\n" + "\n".join(last),
             hint=f"the whole output is in {log}",
         )
+
+
+def _appended(log: Path) -> TextIO:
+    """Open a log for lines that are there at once, for the user alone: indexes' passwords may be in it."""
+    return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", buffering=1, encoding="utf-8")
 
 
 @contextmanager
@@ -395,6 +395,6 @@ def _child(command: list[str], cwd: Path, env: Mapping[str, str], lock: int) -> 
 
 
 def _surroundings() -> dict[str, str]:
-    """Our environment without what would lead another Python, or another's code, to our packages and keys."""
+    """What an installer gets: all, for an index may want the user's keys, but what leads to our packages and RunPod."""
     ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RUNPOD_", "VIDCTL_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

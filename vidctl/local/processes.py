@@ -7,9 +7,24 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LOG_BYTES = 5 << 20
 _PROC = Path("/proc")
+# How to find programs, certificates and the network.
+_INHERITABLE = frozenset({
+    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+})  # fmt: skip
+
+
+def inheritable(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a worker's code may know of its caller's environment: nothing that is a secret, above all no keys."""
+    return {name: value for name, value in environ.items() if name in _INHERITABLE}
 
 
 class Log:

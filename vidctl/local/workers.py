@@ -42,14 +42,6 @@ STOP_GRACE_S = 5.0
 TICK_S = 0.25
 KEPT_LOGS = 5
 
-# What a worker inherits: how to find programs, certificates and the network.  Nothing else of the caller's environment,
-# above all no keys.
-_INHERITED = frozenset({
-    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-})  # fmt: skip
-
 
 def workers_wanted(endpoint: EndpointRecord, demand: Demand, *, have: int, starting: int) -> int:
     """How many workers an endpoint should have now, if that is more than it has.
@@ -104,7 +96,7 @@ def worker_environment(
     http_client.py.  HOME is a scratch folder because http_client prefers a key in ~/.runpod over the one given here.
     """
     base = f"{url}/v2/{endpoint.id}"
-    env = {name: value for name, value in inherited.items() if name in _INHERITED}
+    env = processes.inheritable(inherited)
     if "HTTP_PROXY" in env or "http_proxy" in env:
         env["NO_PROXY"] = env["no_proxy"] = ",".join(
             filter(None, (env.get("NO_PROXY") or env.get("no_proxy"), "127.0.0.1,localhost"))

@@ -151,7 +151,7 @@ def test_a_job_that_cannot_be_cancelled_is_said_to_run(journal):
         said = asker.interrupt()
 
     assert "could not cancel 1 job (job-n1), which may still run" in said.message
-    assert journal.jobs()[0].status == "IN_QUEUE"
+    assert {entry.id: entry.status for entry in journal.jobs()}["job-n1"] == "IN_QUEUE"
 
 
 def test_waiting_too_long_cancels_and_names_the_job(journal):

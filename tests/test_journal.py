@@ -26,7 +26,8 @@ def test_a_job_is_there_before_it_ends(journal):
     assert (oldest.id, oldest.status, oldest.delay_ms, oldest.execution_ms) == ("j1", "COMPLETED", 5, 7)
 
 
-def test_threads_may_write_at_once(journal):
+def test_threads_may_begin_at_once(journal):
+    """Also with the very first write, which makes the file."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: journal.sent(f"j{n}", endpoint_id="e", target="local", what=""), range(40)))
 

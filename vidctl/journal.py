@@ -93,13 +93,11 @@ class Journal:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._prepare_folder()
+            if not self._path.exists():
+                self._create()
             database = sqlite3.connect(self._path, timeout=30)
             try:
-                self._path.chmod(0o600)
-                database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = NORMAL")
-                database.executescript(_SCHEMA)
                 with database:
                     yield database
             finally:
@@ -110,7 +108,21 @@ class Journal:
                 hint="free some disk space; a broken journal can be deleted: it holds history only",
             ) from error
 
-    def _prepare_folder(self) -> None:
-        if not self._path.parent.exists():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            (self._path.parent / ".gitignore").write_text("*\n")
+    def _create(self) -> None:
+        """Make the file whole before it has its name: switching to WAL is one thing that SQLite does not wait for."""
+        from filelock import FileLock
+
+        folder = self._path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n")
+        with FileLock(folder / "journal.lock"):
+            if self._path.exists():
+                return
+            unfinished = folder / "journal.new"
+            unfinished.unlink(missing_ok=True)
+            unfinished.touch(mode=0o600)
+            database = sqlite3.connect(unfinished)
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript(_SCHEMA)
+            database.close()
+            unfinished.replace(self._path)

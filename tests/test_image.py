@@ -8,6 +8,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import PIL
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -42,7 +43,9 @@ def is_near(expected: tuple[int, ...], actual: tuple[int, ...], *, within: int =
     [
         ("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGB", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("RGB", "WEBP"),
         ("RGBA", "WEBP"), ("RGB", "BMP"), ("P", "BMP"), ("RGB", "TIFF"), ("CMYK", "TIFF"),
-        ("YCbCr", "TIFF"), ("P", "GIF"),
+        ("P", "GIF"),
+        # Pillow 12, the last for Python 3.10, cannot read what it writes here.
+        *([("YCbCr", "TIFF")] if int(PIL.__version__.partition(".")[0]) >= 13 else []),
     ],
 )  # fmt: skip
 def test_every_format_keeps_its_colours(mode, kind):

@@ -9,21 +9,23 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vidctl import __version__, deploy, settings
+from vidctl import __version__, settings
 from vidctl.errors import AuthError, JobFailed, MediaError, NotDeployed, UsageError, VidctlError
 from vidctl.invoke import Answer, Invoker, Request
 from vidctl.journal import Journal
 from vidctl.media.image import Prepared, prepare
 from vidctl.media.sources import Source, expand, read
 from vidctl.progress import Notify, Progress
-from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http, download
 from vidctl.runpod.jobs import MAX_REQUEST_BYTES, Jobs
 from vidctl.settings import Access, Project
-from vidctl.spec import EndpointSpec
 from vidctl.tasks.detect import Detections, DetectOptions, Failed, Result, decode, encode
+
+if TYPE_CHECKING:  # reading specs takes as long to load as all the rest, and pictures are waiting
+    from vidctl import deploy
+    from vidctl.spec import EndpointSpec
 
 # What RunPod's queue gives one worker is about a job a second, so a job carries many pictures.
 PICTURES_PER_JOB = 16
@@ -141,6 +143,9 @@ def connect(project: Project, target: str | None) -> Access:
 
 def deploy_target(project: Project, chosen: settings.Target) -> deploy.Target:
     """Everything that a deploy speaks to."""
+    from vidctl import deploy
+    from vidctl.runpod.graphql import GraphQL
+
     access = connect(project, chosen)
     http = Http(access.api_key)
     is_local = chosen == "local"

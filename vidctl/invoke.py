@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
-from threading import Event, Lock
+from threading import Condition
 from typing import Any, Generic, TypeVar
 
 from vidctl.errors import Interrupted, JobFailed, NetworkError, TimedOut, VidctlError
@@ -51,9 +51,9 @@ class Invoker:
         self._jobs = jobs
         self._target = target
         self._journal = journal
-        self._stop = Event()
-        self._lock = Lock()
-        self._out: set[str] = set()
+        self._changed = Condition()  # guards the next two, and tells of a job that ended and of the stop
+        self._is_stopped = False
+        self._out: dict[str, None] = {}  # the oldest first
         self._cancelled: list[str] = []
         self._left_running: list[str] = []
 
@@ -114,9 +114,10 @@ class Invoker:
 
     def cancel_all(self) -> None:
         """Cancel every job that is out, and let the threads that wait for them go."""
-        self._stop.set()
-        with self._lock:
-            out, self._out = sorted(self._out), set()
+        with self._changed:
+            self._is_stopped = True
+            out, self._out = sorted(self._out), {}
+            self._changed.notify_all()
         for job_id in out:
             (self._cancelled if self._cancel(job_id) else self._left_running).append(job_id)
 
@@ -126,11 +127,11 @@ class Invoker:
         timeout_s: float,
         waiting: Callable[[Job, Health | None], None] | None,
     ) -> Job:
-        if self._stop.is_set():
+        if self._is_stopped:
             raise Interrupted("interrupted before it was sent")
         job_id = self._jobs.run(self.endpoint_id, request.payload)
-        with self._lock:
-            self._out.add(job_id)
+        with self._changed:
+            self._out[job_id] = None
         try:
             self._journal.sent(job_id, endpoint_id=self.endpoint_id, target=self._target, what=request.what)
             job = self._wait(job_id, timeout_s, waiting)
@@ -147,10 +148,11 @@ class Invoker:
     def _wait(self, job_id: str, timeout_s: float, waiting: Callable[[Job, Health | None], None] | None) -> Job:
         now = time.monotonic()
         deadline, seen_at, pause_s = now + timeout_s, now, _FIRST_POLL_S
-        job = Job(job_id, "IN_QUEUE")
+        job, is_next = Job(job_id, "IN_QUEUE"), self._is_oldest(job_id)
         while True:
-            if self._stop.wait(max(0.0, min(pause_s, deadline - time.monotonic()))):
-                raise Interrupted("interrupted", endpoint=self.endpoint_id, job_id=job_id)
+            was_next, is_next = is_next, self._pause(job_id, min(pause_s, deadline - time.monotonic()), is_next)
+            if is_next and not was_next:
+                pause_s = _FIRST_POLL_S
             try:
                 job = self._jobs.status(self.endpoint_id, job_id)
                 seen_at = time.monotonic()
@@ -166,10 +168,26 @@ class Invoker:
                 waiting(job, self._jobs.health(self.endpoint_id) if job.status == "IN_QUEUE" else None)
             pause_s = min(pause_s * 1.5, _SLOWEST_POLL_S)
 
+    def _pause(self, job_id: str, pause_s: float, is_next: bool) -> bool:
+        """Wait, but not after the job has become the oldest that is out and so likely the next to end; whether it is.
+
+        Raises Interrupted when all are to stop.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._is_stopped or (self._is_oldest(job_id) and not is_next), max(0.0, pause_s)
+            )
+            if self._is_stopped:
+                raise Interrupted("interrupted", endpoint=self.endpoint_id, job_id=job_id)
+            return self._is_oldest(job_id)
+
+    def _is_oldest(self, job_id: str) -> bool:
+        with self._changed:
+            return next(iter(self._out), None) == job_id
+
     def _too_late(self, job: Job, timeout_s: float) -> TimedOut:
         is_cancelled = self._cancel(job.id)
-        with self._lock:
-            self._out.discard(job.id)
+        self._forget(job.id)
         return TimedOut(
             f"job {job.id} was not done after {timeout_s:g} s (it was {job.status}); "
             + ("it is cancelled" if is_cancelled else "it could not be cancelled and may still run"),
@@ -189,14 +207,18 @@ class Invoker:
         return True
 
     def _settled(self, job_id: str, status: str, job: Job | None = None) -> None:
-        with self._lock:
-            self._out.discard(job_id)
+        self._forget(job_id)
         self._journal.ended(
             job_id,
             status=status,
             delay_ms=job.delay_ms if job else None,
             execution_ms=job.execution_ms if job else None,
         )
+
+    def _forget(self, job_id: str) -> None:
+        with self._changed:
+            self._out.pop(job_id, None)
+            self._changed.notify_all()
 
 
 def _may_pass(error: VidctlError) -> bool:

@@ -135,7 +135,11 @@ def test_a_folder_without_handler_is_no_worker(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["runpod/worker-v1-vllm:v2.9.5", "", "file:///tmp/x", "file://host/tmp/x?sha256=ab", "http://x/y?sha256=ab"]
+    "name",
+    [
+        *("runpod/worker-v1-vllm:v2.9.5", "", "file:///tmp/x", "file://host/tmp/x?sha256=ab", "http://x/y?sha256=ab"),
+        *("file://[?sha256=ab", f"file:///{'x' * 300}?sha256=ab"),
+    ],
 )
 def test_another_image_is_refused_by_name(name):
     with pytest.raises(RuntimeUnavailable, match="cannot run the image") as caught:
@@ -494,6 +498,8 @@ def test_the_log_holds_what_was_told_and_is_the_users_alone(worker):
 
 
 def test_a_changed_prepare_runs_again(worker, heard):
+    """And it alone: what was installed stays."""
+    (worker / "requirements.txt").write_text("# nothing\n")
     (worker / "prepare.py").write_text(PREPARE)
     make(worker, heard, {"MODEL": "a.pt"})
     (worker / "prepare.py").write_text(PREPARE + "print('more')\n")
@@ -501,6 +507,7 @@ def test_a_changed_prepare_runs_again(worker, heard):
 
     assert len(runs(worker)) == 2
     assert "more" == heard[-1]
+    assert 1 == heard.count("made the environment of my worker")
 
 
 def test_a_failed_prepare_says_why_and_is_tried_again(worker, heard):

@@ -109,14 +109,19 @@ def folder(image_name: str) -> Path:
 
     Raise RuntimeUnavailable when the name is not one of a worker folder, or the folder is gone.
     """
-    parts = urlsplit(image_name)
-    if parts.scheme != "file" or parts.netloc or not parse_qs(parts.query).get("sha256"):
+    try:
+        parts = urlsplit(image_name)
+        is_one = parts.scheme == "file" and not parts.netloc and bool(parse_qs(parts.query).get("sha256"))
+        path = Path(unquote(parts.path))
+        is_there = is_one and (path / "handler.py").is_file()
+    except (OSError, ValueError):  # brackets that are no address, a path that no file can have
+        is_one = False
+    if not is_one:
         raise RuntimeUnavailable(
             f"the local runtime cannot run the image {image_name}: it runs worker folders",
             hint="deploy a spec with `image: {build: <folder with a handler.py>}`",
         )
-    path = Path(unquote(parts.path))
-    if not (path / "handler.py").is_file():
+    if not is_there:
         raise RuntimeUnavailable(f"the worker folder {path} is gone", hint="deploy it again from where it is now")
     return path
 
@@ -140,7 +145,7 @@ def _environment(folder: Path, notify: Callable[[str], None]) -> Path:
     if path is None:
         return Path(sys.executable)
     requirements = _read(path)
-    home = cache_dir() / "environments" / _environment_hash(folder, requirements)
+    home = cache_dir() / "environments" / _environment_hash(requirements)
     python = home / "bin" / "python"
     if not _is_complete(home):
         with _locked(home.with_suffix(".lock"), f"the environment of {folder.name}", notify) as lock:
@@ -169,12 +174,10 @@ def _read(path: Path) -> _Requirements:
     return _Requirements(tuple(wanted), tuple(constraints))
 
 
-def _environment_hash(folder: Path, requirements: _Requirements) -> str:
-    """Hash what decides what is installed: the requirements, prepare.py, this Python, this platform."""
-    script = folder / "prepare.py"
-    prepare = hashlib.sha256(script.read_bytes()).hexdigest() if script.is_file() else None
+def _environment_hash(requirements: _Requirements) -> str:
+    """Hash what decides what is installed: the requirements, this Python, this platform."""
     python = (platform.python_implementation(), platform.python_version(), sysconfig.get_platform())
-    return hashlib.sha256(json.dumps([requirements, prepare, python]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([requirements, python]).encode()).hexdigest()[:16]
 
 
 def _is_complete(home: Path) -> bool:

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.runtime import until
 
 from vidctl.errors import RuntimeUnavailable
 from vidctl.local import environments
@@ -371,6 +372,33 @@ def test_uv_that_was_asked_for_must_be_there(worker, heard, monkeypatch, tmp_pat
         make(worker, heard)
 
 
+# --- environments that are no longer used ----------------------------------------------------------------------------
+
+
+def age(home, days):
+    past = time.time() - days * 86_400
+    os.utime(home / "complete", (past, past))
+
+
+def test_a_new_environment_takes_the_place_of_those_unused_for_a_month(worker, heard):
+    """Those that were used since stay, and so does one that a worker still runs in, however old."""
+    homes = {}
+    for name in ("old", "recent", "running", "used"):
+        (worker / "requirements.txt").write_text(f"# {name}\n")
+        homes[name] = make(worker, heard).parent.parent
+    running = subprocess.Popen([homes["running"] / "bin" / "python", "-c", "input()"], stdin=subprocess.PIPE)
+    age(homes["recent"], 29)
+    for name in ("old", "running", "used"):
+        age(homes[name], 31)
+    make(worker, heard)  # used again
+    (worker / "requirements.txt").write_text("# new\n")
+    homes["new"] = make(worker, heard).parent.parent
+    running.communicate(b"\n")
+
+    assert ["recent", "running", "used", "new"] == [name for name, home in homes.items() if home.exists()]
+    assert 1 == heard.count(f"removed the environment {homes['old'].name}, not used for 30 days")
+
+
 # --- makers that are killed ------------------------------------------------------------------------------------------
 
 # Started by an installer, or as prepare.py: it takes until the file `go` is there, and notes its beginning and end.
@@ -414,13 +442,6 @@ def slow_to_install(worker):
 def events_of(worker):
     path = worker.parent / "events"
     return path.read_text().split() if path.exists() else []
-
-
-def until(is_so):
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("slowly", [slow_to_prepare, slow_to_install])

@@ -18,6 +18,7 @@ import ssl
 import subprocess
 import sys
 import sysconfig
+import time
 import urllib.error
 import urllib.request
 from collections import deque
@@ -44,6 +45,7 @@ _WORTH_TELLING_MB = 5.0
 _WHEEL = re.compile(r"^(?:\S*/)?([^-/\s]+)-([^-/\s]+)(?:-\S+\.whl|\.tar\.gz|\.zip)")
 _INDEX_PATIENCE_S = 3.0
 _LAST_LINES = 20
+_UNUSED_S = 30 * 86_400
 
 
 class _Requirements(NamedTuple):
@@ -147,10 +149,15 @@ def _environment(folder: Path, notify: Callable[[str], None]) -> Path:
     requirements = _read(path)
     home = cache_dir() / "environments" / _environment_hash(requirements)
     python = home / "bin" / "python"
-    if not _is_complete(home):
-        with _locked(home.with_suffix(".lock"), f"the environment of {folder.name}", notify) as lock:
-            if not _is_complete(home):
-                _make(home, folder, requirements, lock, notify)
+    stamp = home / "complete"  # its time is when the environment was last used
+    if _is_complete(home) and not _is_unused(stamp):
+        os.utime(stamp)
+        return python
+    with _locked(home.with_suffix(".lock"), f"the environment of {folder.name}", notify) as lock:
+        if not _is_complete(home):
+            _make(home, folder, requirements, lock, notify)
+        os.utime(stamp)
+    _prune(home.parent, notify)
     return python
 
 
@@ -204,6 +211,24 @@ def _make(home: Path, folder: Path, requirements: _Requirements, lock: int, noti
         shutil.rmtree(home, ignore_errors=True)
         raise
     notify(f"made the environment of {folder.name}")
+
+
+def _prune(environments: Path, notify: Callable[[str], None]) -> None:
+    """Remove environments that no worker was started in for a month, nor runs in: each may take gigabytes."""
+    unused = [stamp for stamp in environments.glob("*/complete") if _is_unused(stamp)]
+    running = processes.commands() if unused else ""
+    for stamp in unused:
+        home = stamp.parent
+        with _locked(home.with_suffix(".lock"), f"the unused environment {home.name}", notify):
+            if str(home) not in running and _is_unused(stamp):
+                stamp.unlink()
+                shutil.rmtree(home, ignore_errors=True)
+                home.with_suffix(".log").unlink(missing_ok=True)
+                notify(f"removed the environment {home.name}, not used for {_UNUSED_S // 86_400} days")
+
+
+def _is_unused(stamp: Path) -> bool:
+    return stamp.is_file() and time.time() - stamp.stat().st_mtime > _UNUSED_S
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

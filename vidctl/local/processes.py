@@ -103,6 +103,19 @@ def _ps_started(pid: int) -> str | None:
     return answer.stdout.strip() or None
 
 
+def commands() -> str:
+    """The command lines of all processes that we may see."""
+    if not _PROC.joinpath("self").exists():
+        return subprocess.run(["ps", "-axww", "-o", "command="], capture_output=True, text=True, check=True).stdout
+    return "\n".join(_command(entry) for entry in _PROC.glob("[0-9]*"))
+
+
+def _command(entry: Path) -> str:
+    with suppress(OSError):
+        return os.fsdecode(entry.joinpath("cmdline").read_bytes())
+    return ""
+
+
 def remember(folder: Path, pid: int) -> None:
     """Write down which process group works for the worker that owns `folder`."""
     folder.joinpath("process").write_text(f"{pid} {identity(pid) or ''}\n")

@@ -164,6 +164,20 @@ def test_nothing_secret_is_in_the_runtimes_log(own_runtime, handlers):
     assert (own_runtime.api_key in own_runtime.log(), "hf_secret" in own_runtime.log()) == (False, False)
 
 
+def test_an_endpoint_that_cannot_be_looked_after_is_no_end_of_the_others(own_runtime, handlers):
+    """A row that another version wrote, say."""
+    broken = own_runtime.endpoint(handlers / "basic", name="broken", scaler_type="REQUEST_COUNT")
+    well = own_runtime.endpoint(handlers / "basic", name="well")
+    own_runtime.stop()
+    own_runtime.change(broken, scaler_value="four")
+    own_runtime.start()
+    own_runtime.run(broken, {"a": 1})
+    until(lambda: f"looking after endpoint {broken} failed" in own_runtime.log())
+
+    assert own_runtime.runsync(well, {"a": 1})["status"] == "COMPLETED"
+    assert own_runtime.log().count("Traceback") == 1
+
+
 @pytest.fixture
 def receiver():
     """A webhook receiver: `answers` are the statuses it gives in turn, `posts` what it got."""

@@ -6,7 +6,7 @@ import pytest
 
 from vidctl.local.records import EndpointRecord
 from vidctl.local.state import Demand
-from vidctl.local.workers import backoff_s, jobs_to_give, worker_environment, workers_wanted
+from vidctl.local.workers import backoff_s, init_timeout_s, jobs_to_give, worker_environment, workers_wanted
 
 
 def endpoint(scaler="QUEUE_DELAY", value=4, least=0, most=3):
@@ -57,6 +57,13 @@ def test_a_worker_is_not_filled_to_the_brim_while_it_may_wait(asked, busy, ended
 
 def test_a_start_that_fails_is_tried_again_ever_more_slowly():
     assert [backoff_s(crashes) for crashes in (0, 1, 2, 3, 9)] == [0, 1, 2, 4, 60]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [(None, 420), ("", 420), ("5", 5), ("²", 420), ("-1", 420), ("soon", 420), ("9" * 5000, 420)]
+)
+def test_a_worker_has_the_time_to_start_that_its_template_gives(text, seconds):
+    assert init_timeout_s({} if text is None else {"RUNPOD_INIT_TIMEOUT": text}) == seconds
 
 
 def environment(**inherited):

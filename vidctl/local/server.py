@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 import vidctl
+from vidctl.errors import RuntimeUnavailable
 from vidctl.local import state, webhooks, wire
 from vidctl.local.jobs import Desk
 from vidctl.local.registry import Registry
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from vidctl.local.state import Job
 
     Endpoint = Callable[[Request, EndpointRecord], Awaitable[Response]]
+
+_log = logging.getLogger(__name__)
 
 POLL_S = 20.0  # a worker's long poll; the SDK gives up after 90 s
 BRIM_S = 0.5
@@ -60,7 +64,8 @@ class Gone(ClientDisconnect):
 def serve(state_dir: Path, *, port: int, api_key: str, on_ready: Callable[[], None]) -> None:
     """Serve on 127.0.0.1 until SIGTERM or SIGINT; `on_ready` is called once requests are answered.
 
-    Jobs in progress at the end go back to the queue, which is in `state_dir`/runtime.db.
+    Jobs in progress at the end go back to the queue, which is in `state_dir`/runtime.db.  Raise RuntimeUnavailable when
+    what must go on in the background has ended: nothing would start a worker or time out a job any more.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     runtime = Runtime(state_dir, port=port, api_key=api_key)
@@ -76,6 +81,8 @@ def serve(state_dir: Path, *, port: int, api_key: str, on_ready: Callable[[], No
     )
     with suppress(KeyboardInterrupt):
         _Server(config, runtime, on_ready).run()
+    if runtime.failure is not None:
+        raise RuntimeUnavailable("the local runtime's housekeeping failed") from runtime.failure
 
 
 class _Server(uvicorn.Server):
@@ -89,13 +96,16 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
-            self._runtime.start()
+            self._runtime.start(on_failure=self._give_up)
             self._on_ready()
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
         await self._runtime.stop()
         await super().shutdown(sockets)
         self._runtime.close()
+
+    def _give_up(self) -> None:
+        self.should_exit = True
 
 
 class Runtime:
@@ -116,14 +126,25 @@ class Runtime:
         )
         self._closing = asyncio.Event()
         self._housekeeping: list[asyncio.Task[None]] = []
+        self.failure: BaseException | None = None
         self.app = _Guarded(Starlette(routes=self._routes(), exception_handlers=_ERRORS), api_key)
 
-    def start(self) -> None:
+    def start(self, *, on_failure: Callable[[], None]) -> None:
+        """Begin to look after workers, jobs and webhooks; `on_failure` is called if that ends by itself."""
         self._supervisor.start()
         self._housekeeping = [
             asyncio.ensure_future(self._supervisor.run()),
             asyncio.ensure_future(webhooks.deliver(self._desk)),
         ]
+
+        def note(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                self.failure = task.exception()
+                _log.error("the housekeeping ended", exc_info=self.failure)
+                on_failure()
+
+        for task in self._housekeeping:
+            task.add_done_callback(note)
 
     async def stop(self) -> None:
         self._closing.set()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidctl.errors import RuntimeUnavailable
 from vidctl.local import environments, processes
+from vidctl.local.faults import Faults
 from vidctl.local.jobs import Bell
 from vidctl.local.threads import in_thread
 
@@ -38,6 +39,7 @@ WorkerStatus = Literal["RUNNING", "IDLE", "INITIALIZING", "UNHEALTHY"]
 CRASHES_UNTIL_UNHEALTHY = 3
 MAX_BACKOFF_S = 60
 DEFAULT_INIT_TIMEOUT_S = 420  # RunPod docs, serverless/development/optimization: RUNPOD_INIT_TIMEOUT, 7 minutes
+MAX_INIT_TIMEOUT_DIGITS = 9
 STOP_GRACE_S = 5.0
 TICK_S = 0.25
 KEPT_LOGS = 5
@@ -77,6 +79,12 @@ def jobs_to_give(asked: int, *, busy: int, ended: int, may_wait: bool) -> int:
 def backoff_s(crashes: int) -> float:
     """How long to wait before the next start after so many starts that came to nothing."""
     return 0.0 if crashes == 0 else min(MAX_BACKOFF_S, 2.0 ** (crashes - 1))
+
+
+def init_timeout_s(template_env: Mapping[str, str]) -> int:
+    """How long a worker may take to ask for its first job: RUNPOD_INIT_TIMEOUT where that is a number of seconds."""
+    text = template_env.get("RUNPOD_INIT_TIMEOUT", "")
+    return int(text) if text.isdecimal() and len(text) <= MAX_INIT_TIMEOUT_DIGITS else DEFAULT_INIT_TIMEOUT_S
 
 
 def worker_environment(
@@ -205,6 +213,7 @@ class Supervisor:
         self._fleets: dict[str, Fleet] = {}
         self._lives: set[asyncio.Task[None]] = set()
         self._poke = asyncio.Event()
+        self._faults = Faults()
         self._is_stopping = False
         self.stops = Bell()
         registry.on_change = self.changed
@@ -300,9 +309,11 @@ class Supervisor:
     async def run(self) -> None:
         """Keep house until cancelled."""
         while True:
-            self._desk.expire_overdue()
-            for fleet in list(self._fleets.values()):
-                self._reconcile(fleet)
+            with self._faults.survived("expiring jobs"):
+                self._desk.expire_overdue()
+            for endpoint_id, fleet in list(self._fleets.items()):
+                with self._faults.survived(f"looking after endpoint {endpoint_id}"):
+                    self._reconcile(fleet)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._poke.wait(), TICK_S)
             self._poke.clear()
@@ -396,9 +407,7 @@ class Supervisor:
         if worker.spawned_at_ms is None:
             return False
         template = self._registry.template(fleet.endpoint.template_id)
-        text = template.env.get("RUNPOD_INIT_TIMEOUT", "") if template else ""
-        limit_s = int(text) if text.isdigit() else DEFAULT_INIT_TIMEOUT_S
-        return now - worker.spawned_at_ms > limit_s * 1000
+        return now - worker.spawned_at_ms > init_timeout_s(template.env if template else {}) * 1000
 
     # One worker's life
 

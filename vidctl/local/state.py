@@ -28,6 +28,7 @@ SYNC_RETENTION_MS = 60_000
 SYNC_RETENTION_MAX_MS = 5 * 60_000
 DEFAULT_TTL_MS = 24 * 3_600_000
 MAX_DISPATCHES = 2
+ALWAYS = 0  # a time at which no job has expired yet
 
 
 class WrongState(RuntimeUnavailable):
@@ -367,8 +368,8 @@ class JobStore:
         return self._list("status = 'IN_PROGRESS' AND deadline_at_ms <= ?", now_ms)
 
     def expired(self, now_ms: int, *, limit: int = 500) -> list[Job]:
-        """Jobs past their TTL or retention that still take space."""
-        return self._list("expires_at_ms <= ? LIMIT ?", now_ms, limit)
+        """Jobs past their TTL or retention that still take space; one whose webhook is due is needed for it."""
+        return self._list("expires_at_ms <= ? AND webhook_due_at_ms IS NULL LIMIT ?", now_ms, limit)
 
     def webhooks_due(self, now_ms: int, *, limit: int) -> list[Job]:
         return self._list("webhook_due_at_ms <= ? ORDER BY webhook_due_at_ms LIMIT ?", now_ms, limit)

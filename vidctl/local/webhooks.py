@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import http.client
 import secrets
+import socket
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vidctl.local import wire
+from vidctl.local.faults import Faults
+from vidctl.local.state import ALWAYS
 from vidctl.local.threads import in_thread
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from vidctl.local.jobs import Desk
     from vidctl.local.state import Job
 
@@ -21,7 +26,7 @@ TRIES = 3
 TIMEOUT_S = 10.0
 # RunPod's docs say 10 s; 5 s and 15 s have been seen.  What is due is in the database, so a restart delivers it.
 SPACING_S = 10.0
-_AT_ONCE = 4
+_AT_ONCE = 32
 
 
 def next_try(job: Job, now_ms: int, *, delivered: bool, spacing_s: float = SPACING_S) -> Job:
@@ -32,21 +37,34 @@ def next_try(job: Job, now_ms: int, *, delivered: bool, spacing_s: float = SPACI
 
 
 async def deliver(desk: Desk, *, spacing_s: float = SPACING_S) -> None:
-    """Deliver what is due, as it comes, until cancelled."""
-    while True:
-        due = desk.store.webhooks_due(desk.clock(), limit=_AT_ONCE)
-        if due:
-            await asyncio.gather(*(_attempt(desk, job, spacing_s) for job in due))
-            continue
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(desk.webhooks.wait(), min(1.0, spacing_s))
-        desk.webhooks.clear()
+    """Deliver what is due, as it comes, until cancelled.  A receiver that takes its time holds up nobody else's."""
+    out: dict[str, asyncio.Task[None]] = {}
+    faults = Faults()
+
+    async def attempt(job: Job) -> None:
+        with faults.survived(f"the webhook of job {job.id}"):
+            await _attempt(desk, job, spacing_s)
+            desk.webhooks.set()
+        del out[job.id]
+
+    try:
+        while True:
+            with faults.survived("looking for webhooks"):
+                # Those that are out are among the ones that are due, and the first of them.
+                for job in desk.store.webhooks_due(desk.clock(), limit=_AT_ONCE):
+                    if job.id not in out:
+                        out[job.id] = asyncio.ensure_future(attempt(job))
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(desk.webhooks.wait(), min(1.0, spacing_s))
+            desk.webhooks.clear()
+    finally:
+        for task in list(out.values()):
+            task.cancel()
 
 
 async def _attempt(desk: Desk, job: Job, spacing_s: float) -> None:
-    url, body = job.webhook or "", _body(desk, job)
-    delivered = await in_thread(lambda: post(url, body))
-    current = desk.store.get(job.id, desk.clock())
+    delivered = await post(job.webhook or "", _body(desk, job))
+    current = desk.store.get(job.id, ALWAYS)
     # The caller may have had it retried meanwhile: its next end has its own webhook.
     if current is not None and current.webhook_due_at_ms == job.webhook_due_at_ms:
         desk.store.note_webhook(next_try(current, desk.clock(), delivered=delivered, spacing_s=spacing_s))
@@ -59,11 +77,29 @@ def _body(desk: Desk, job: Job) -> bytes:
     return wire.answer({**wire.status_fields(job, output, error), "input": handed_in["input"], "webhook": job.webhook})
 
 
-def post(url: str, body: bytes) -> bool:
-    """Whether the receiver took it with a 2xx.  Redirects are not followed, as a POST would become a GET."""
+async def post(url: str, body: bytes, *, timeout_s: float = TIMEOUT_S) -> bool:
+    """Whether the receiver took it with a 2xx, in time.  Redirects are not followed, as a POST would become a GET."""
     parts = urlsplit(url)
-    connection_type = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = connection_type(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+    try:
+        connection = await in_thread(lambda: _connection(parts, timeout_s))
+    except (http.client.HTTPException, ValueError):
+        return False
+    try:
+        return await asyncio.wait_for(in_thread(lambda: _is_taken(connection, parts, body)), timeout_s)
+    except asyncio.TimeoutError:
+        # The connection's own time-out begins anew with every byte; without its socket the thread ends.
+        if connection.sock is not None:
+            with suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+        return False
+
+
+def _connection(parts: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=timeout_s)
+
+
+def _is_taken(connection: http.client.HTTPConnection, parts: SplitResult, body: bytes) -> bool:
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {
         "content-type": "application/json",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import struct
 import subprocess
 import threading
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -347,6 +348,48 @@ def test_a_server_that_is_gone_is_an_error(drive_yolo):
     (answer,) = worker.ask({"image": f"{base}/a.jpg"})
 
     assert {"error": "the image's URL cannot be fetched"} == answer
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
+def test_a_server_that_drips_is_given_up(yolo_python, head):
+    """A byte now and then keeps a download alive for its time only, not for ever."""
+    code = (
+        "import sys, picture\ntry: picture.download(sys.argv[1], 0.5)\nexcept picture.BadInput as error: print(error)"
+    )
+    env = {**os.environ, "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true"}
+    with dripping(head) as url:
+        said = subprocess.run(
+            [yolo_python, "-c", code, url], cwd=YOLO, env=env, capture_output=True, text=True, check=True, timeout=60
+        )
+
+    assert "the image's URL took longer than 0.5 s\n" == said.stdout
+
+
+@contextmanager
+def dripping(head):
+    """A server that sends `head` and then a byte now and then, as long as the block lasts."""
+    is_over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.wfile.write(head)
+            with suppress(OSError):
+                while not is_over.wait(0.02):
+                    self.wfile.write(b"x")
+
+        def log_message(self, *args):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/a.jpg"
+    finally:
+        is_over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @contextmanager

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("yolo")
 
+DOWNLOADS = 32  # at once
+
 
 class Worker:
     """Answers jobs.  Pictures are decoded side by side; jobs in flight at the same time share the model's batches."""
@@ -28,6 +30,8 @@ class Worker:
     def __init__(self, detector: Detector, settings: Settings) -> None:
         self._detector = detector
         self._concurrency = settings.max_concurrency
+        # A slow server must keep neither the decoders nor the SDK, which uses the loop's threads, from other jobs.
+        self._downloads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="download")
         self._decoders = ThreadPoolExecutor(settings.threads, thread_name_prefix="decode")
         self._batches = Batcher(detector.detect, detector.max_batch)
 
@@ -69,9 +73,9 @@ class Worker:
 
     async def _load(self, image: Any, options: Options) -> picture.Picture | BadInput:
         try:
-            # A slow server must not keep the decoders from other jobs, so downloads have the loop's own threads.
-            data = await asyncio.to_thread(picture.download, image) if picture.is_url(image) else image
             loop = asyncio.get_running_loop()
+            is_url = picture.is_url(image)
+            data = await loop.run_in_executor(self._downloads, picture.download, image) if is_url else image
             return await loop.run_in_executor(self._decoders, _decode, data, options.imgsz)
         except BadInput as error:
             return error

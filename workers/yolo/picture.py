@@ -6,7 +6,10 @@ import base64
 import binascii
 import io
 import os
+import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -18,13 +21,16 @@ from requests import RequestException
 from runpod.serverless.utils.rp_ssrf import SSRFError, iter_content_capped, safe_get
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 # The formats the worker says it reads.  Pillow knows forty more, among them ones that start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000
 MAX_DOWNLOAD_BYTES = 50_000_000
-DOWNLOAD_TIMEOUT_S = 20
+DOWNLOAD_TIMEOUT_S = 20  # for all of it
+SILENCE_S = 10  # until a server's next byte
 PAGE_WHITE = (255, 255, 255, 255)
 
 Image.init()  # Pillow loads its formats at the first picture, which here comes on several threads at once
@@ -42,9 +48,10 @@ def is_url(image: Any) -> bool:
     return isinstance(image, str) and image[:8].lower().startswith(("http://", "https://"))
 
 
-def download(url: str) -> bytes:
+def download(url: str, timeout_s: float = DOWNLOAD_TIMEOUT_S) -> bytes:
     """Fetch a picture by RunPod's guarded download, which refuses addresses inside the worker's own network.
 
+    It ends after `timeout_s`, at most SILENCE_S later, however slowly the server goes on.
     Plain http is for RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS only, the SDK's switch for a worker among its own servers.
     Source: runpod-python 1.12 serverless/utils/rp_ssrf.py.
     """
@@ -52,10 +59,12 @@ def download(url: str) -> bytes:
     if url[:5].lower() != "https" and not allows_http:
         raise BadInput("the image's URL must be https://")
     try:
-        with safe_get(url, timeout=DOWNLOAD_TIMEOUT_S, max_bytes=MAX_DOWNLOAD_BYTES) as response:
+        with _within(timeout_s), safe_get(url, timeout=SILENCE_S, max_bytes=MAX_DOWNLOAD_BYTES) as response:
             if response.status_code != 200:
                 raise BadInput(f"the image's URL answered {response.status_code}")
             return b"".join(iter_content_capped(response, 1 << 16, MAX_DOWNLOAD_BYTES))
+    except _TooSlow as error:
+        raise BadInput(f"the image's URL took longer than {timeout_s} s") from error
     except SSRFError as error:
         too_large = "size cap" in str(error)
         limit = f"is over {MAX_DOWNLOAD_BYTES // 1_000_000} MB" if too_large else "is not on the public internet"
@@ -64,6 +73,31 @@ def download(url: str) -> bytes:
         if isinstance(error, BadInput):
             raise
         raise BadInput("the image's URL cannot be fetched") from error
+
+
+class _TooSlow(BaseException):
+    """Not an Exception: requests and the SDK would take it for a broken connection and try the next address."""
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raise _TooSlow from whatever this thread is in when the time is up.
+
+    Python's sockets time out between two bytes only, so a server that drips holds on for as long as it likes.  A trace
+    sees each call of a Python function in this thread, and every read of a socket is one.
+    """
+    deadline = monotonic() + seconds
+
+    def check(*_: Any) -> None:
+        if monotonic() > deadline:
+            raise _TooSlow
+
+    before = sys.gettrace()
+    sys.settrace(check)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def from_text(image: Any) -> bytes:

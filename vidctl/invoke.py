@@ -18,7 +18,9 @@ from vidctl.errors import Interrupted, JobFailed, NetworkError, TimedOut, Vidctl
 from vidctl.journal import Journal
 from vidctl.runpod.jobs import GONE, Health, Job, Jobs
 
+# Jobs end about in the order they were sent, so the oldest that is out is asked for first and most often.
 _FIRST_POLL_S = 0.03
+_FIRST_POLL_OF_OTHERS_S = 0.3
 _SLOWEST_POLL_S = 1.0
 _PATIENCE_S = 60.0  # with a server that does not answer while a job is out
 
@@ -129,6 +131,7 @@ class Invoker:
     ) -> Job:
         if self._is_stopped:
             raise Interrupted("interrupted before it was sent")
+        self._journal.check()  # an id that cannot be written down is better not asked for
         job_id = self._jobs.run(self.endpoint_id, request.payload)
         with self._changed:
             self._out[job_id] = None
@@ -147,8 +150,8 @@ class Invoker:
 
     def _wait(self, job_id: str, timeout_s: float, waiting: Callable[[Job, Health | None], None] | None) -> Job:
         now = time.monotonic()
-        deadline, seen_at, pause_s = now + timeout_s, now, _FIRST_POLL_S
-        job, is_next = Job(job_id, "IN_QUEUE"), self._is_oldest(job_id)
+        deadline, seen_at, is_next = now + timeout_s, now, self._is_oldest(job_id)
+        job, pause_s = Job(job_id, "IN_QUEUE"), _FIRST_POLL_S if is_next else _FIRST_POLL_OF_OTHERS_S
         while True:
             was_next, is_next = is_next, self._pause(job_id, min(pause_s, deadline - time.monotonic()), is_next)
             if is_next and not was_next:
@@ -166,7 +169,7 @@ class Invoker:
                 raise self._too_late(job, timeout_s)
             if waiting is not None:
                 waiting(job, self._jobs.health(self.endpoint_id) if job.status == "IN_QUEUE" else None)
-            pause_s = min(pause_s * 1.5, _SLOWEST_POLL_S)
+            pause_s = min(pause_s * 1.4, _SLOWEST_POLL_S)
 
     def _pause(self, job_id: str, pause_s: float, is_next: bool) -> bool:
         """Wait, but not after the job has become the oldest that is out and so likely the next to end; whether it is.

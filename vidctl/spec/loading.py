@@ -146,7 +146,8 @@ def _secrets_in_env(document: Document, fields: Mapping[str, Any]) -> Iterator[S
 def _slip(error: ErrorDetails, document: Document, spoilt: Collection[Location]) -> Slip | None:
     """Say what pydantic found, where the file has it; None if the value's own mistake has been told."""
     context = error.get("ctx", {})
-    location, place = _place((*error["loc"], *context.get("at", ())), document)
+    beside = context.get("beside")
+    location, place = _place(error["loc"] if beside is None else (*error["loc"][:-1], *beside), document)
     if location in spoilt or (place.is_empty and not _is_free(location)):
         return None
     if error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",):

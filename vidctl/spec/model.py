@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,11 +22,15 @@ from pydantic import (
     GetJsonSchemaHandler,
     JsonValue,
     PrivateAttr,
+    ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
+    field_validator,
     model_validator,
 )
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from vidctl import gpus
 from vidctl.spec.document import Interpolated, Location
@@ -45,9 +49,15 @@ class Context:
     folder: Path
 
 
-def wrong(message: str, *, hint: str | None = None, rule: str | None = None, at: Location = ()) -> Exception:
-    """Make a validator's error.  `rule` replaces a message that quotes the value; `at` is where below the value."""
-    return PydanticCustomError("spec", "{message}", {"message": message, "hint": hint, "rule": rule, "at": at})
+def wrong(
+    message: str, *, hint: str | None = None, rule: str | None = None, beside: Location | None = None
+) -> PydanticCustomError:
+    """Make a validator's error.
+
+    `rule` replaces a message that quotes the value; `beside` is the place, from the part that the value is a field of,
+    when it is not the value's own.
+    """
+    return PydanticCustomError("spec", "{message}", {"message": message, "hint": hint, "rule": rule, "beside": beside})
 
 
 # --- how a scalar is read ------------------------------------------------------------------------------------------
@@ -115,11 +125,56 @@ def _matching(pattern: str, rule: str, hint: str | None = None) -> AfterValidato
     return AfterValidator(check)
 
 
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise wrong("this is in the list twice", hint="keep one of the two", at=(index,))
-    return values
+_Items = Iterable[tuple[int, str]]
+_Findings = Iterator[tuple[int, PydanticCustomError]]
+
+
+def _whose_items(rule: Callable[[_Items], _Findings]) -> WrapValidator:
+    """Hold a list to a rule between its items: those that are right by themselves, whatever is wrong with others."""
+
+    def check(values: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        checked, errors = None, []
+        try:
+            checked = handler(values)
+        except ValidationError as error:
+            errors = [_again(details) for details in error.errors(include_url=False)]
+        wrong_ones = {index for error in errors for index in error["loc"][:1]}
+        if isinstance(values, (list, tuple)):
+            right_ones = [(index, value) for index, value in enumerate(values) if index not in wrong_ones]
+            errors += [InitErrorDetails(type=kind, loc=(at,), input=values[at]) for at, kind in rule(right_ones)]
+        if errors:
+            raise ValidationError.from_exception_data("list", errors)
+        return checked
+
+    return WrapValidator(check)
+
+
+def _again(error: ErrorDetails) -> InitErrorDetails:
+    """A finding of pydantic's, to be raised once more."""
+    context = error.get("ctx", {})
+    kind = PydanticCustomError("spec", "{message}", context) if error["type"] == "spec" else error["type"]
+    return InitErrorDetails(type=kind, loc=error["loc"], input=error["input"], ctx=context)
+
+
+def _are_distinct(texts: _Items) -> _Findings:
+    known = set()
+    for index, text in texts:
+        if text in known:
+            yield index, wrong("this is in the list twice", hint="keep one of the two")
+        known.add(text)
+
+
+def _are_a_choice(names: _Items) -> _Findings:
+    known: list[gpus.Choice] = []
+    for index, name in names:
+        choice = gpus.resolve(name)
+        pools = {one.pool for one in known}
+        if choice in known:
+            yield index, wrong("this GPU is in the list twice", hint="keep one of the two")
+        elif choice.pool not in pools and len(pools) == POOLS_LIMIT:
+            yield index, wrong(f"RunPod takes at most {POOLS_LIMIT} pools", hint="keep the best")
+        else:
+            known.append(choice)
 
 
 def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -263,7 +318,7 @@ class Image(Part):
     """The worker's folder: its handler.py and its Dockerfile.  Relative to the project folder."""
     repository: Repository | None = None
     """Where the built image is pushed, without a tag."""
-    reference: Reference | None = None
+    reference: Reference | None = Field(default=None, validate_default=True)
     """A prebuilt image, as `docker pull` takes it."""
     protocol: Protocol | None = None
     """What a prebuilt image's worker speaks, if not vidctl's own: `worker-vllm`, `worker-faster_whisper`."""
@@ -273,17 +328,22 @@ class Image(Part):
     def _from_reference(cls, value: Any) -> Any:
         return {"reference": value} if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _is_of_one_kind(self) -> Image:
-        if (self.build is None) == (self.reference is None):
-            raise wrong("an image is either built or prebuilt", hint="give one of build: and reference:")
-        if self.reference is not None and self.repository is not None:
-            raise wrong(
-                "repository: goes with build:", hint="give one of reference: and repository:", at=("repository",)
-            )
-        if self.build is not None and self.protocol is not None:
-            raise wrong("protocol: goes with reference:", hint="a built worker speaks vidctl's own", at=("protocol",))
-        return self
+    @field_validator("reference")
+    @classmethod
+    def _is_of_one_kind(cls, reference: str | None, info: ValidationInfo) -> str | None:
+        if "build" in info.data and (info.data["build"] is None) == (reference is None):
+            raise wrong("an image is either built or prebuilt", hint="give one of build: and reference:", beside=())
+        if reference is not None and info.data.get("repository") is not None:
+            hint = "give one of reference: and repository:"
+            raise wrong("repository: goes with build:", hint=hint, beside=("repository",))
+        return reference
+
+    @field_validator("protocol")
+    @classmethod
+    def _is_of_a_prebuilt_one(cls, protocol: str | None, info: ValidationInfo) -> str | None:
+        if protocol is not None and info.data.get("build") is not None:
+            raise wrong("protocol: goes with reference:", hint="a built worker speaks vidctl's own")
+        return protocol
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -294,7 +354,10 @@ class Gpu(Part):
     """The GPUs, best first.  One name, or a list of names, stands for `names:` alone."""
 
     names: Annotated[
-        tuple[GpuName, ...], Field(strict=False, json_schema_extra={"minItems": 1}), AfterValidator(_not_empty)
+        tuple[GpuName, ...],
+        Field(strict=False, json_schema_extra={"minItems": 1}),
+        AfterValidator(_not_empty),
+        _whose_items(_are_a_choice),
     ]
     """What people call them (RTX 4090, L4), RunPod's pool ids (ADA_24) or its GPU type ids; of at most 3 pools."""
     count: GpuCount = 1
@@ -310,16 +373,6 @@ class Gpu(Part):
         mapping = value if isinstance(value, dict) else {"names": value}
         names = mapping.get("names")
         return {**mapping, "names": [names]} if isinstance(names, str) else mapping
-
-    @model_validator(mode="after")
-    def _are_a_choice(self) -> Gpu:
-        choices = [gpus.resolve(name) for name in self.names]
-        for index, choice in enumerate(choices):
-            if choice in choices[:index]:
-                raise wrong("this GPU is in the list twice", hint="keep one of the two", at=("names", index))
-            if len({earlier.pool for earlier in choices[: index + 1]}) > POOLS_LIMIT:
-                raise wrong(f"RunPod takes at most {POOLS_LIMIT} pools", hint="keep the best", at=("names", index))
-        return self
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -340,14 +393,15 @@ class Workers(Part):
 
     min: WorkerCount = 0
     """Workers that are always there, and always paid for.  The default: 0."""
-    max: WorkerCount = 3
+    max: WorkerCount = Field(default=3, validate_default=True)
     """Workers at most; 0 stops the endpoint.  The default: 3."""
 
-    @model_validator(mode="after")
-    def _are_in_order(self) -> Workers:
-        if self.min > self.max:
-            raise wrong("min is more than max", at=("min",))
-        return self
+    @field_validator("max")
+    @classmethod
+    def _is_not_under_min(cls, most: int, info: ValidationInfo) -> int:
+        if info.data.get("min", 0) > most:
+            raise wrong("min is more than max", beside=("min",))
+        return most
 
 
 class Scaling(Part):
@@ -355,14 +409,15 @@ class Scaling(Part):
 
     queue_delay_s: QueueDelay | None = Field(default=None, alias="queue_delay")
     """When a job has waited this long: `4s`, or a number of seconds.  The default rule: 4s."""
-    request_count: RequestCount | None = None
+    request_count: RequestCount | None = Field(default=None, validate_default=True)
     """One worker for each so many jobs, waiting and running together."""
 
-    @model_validator(mode="after")
-    def _is_one_rule(self) -> Scaling:
-        if (self.queue_delay_s is None) == (self.request_count is None):
-            raise wrong("scaling follows one rule", hint="give one of queue_delay: and request_count:")
-        return self
+    @field_validator("request_count")
+    @classmethod
+    def _is_one_rule(cls, count: int | None, info: ValidationInfo) -> int | None:
+        if "queue_delay_s" in info.data and (info.data["queue_delay_s"] is None) == (count is None):
+            raise wrong("scaling follows one rule", hint="give one of queue_delay: and request_count:", beside=())
+        return count
 
 
 class Timeouts(Part):
@@ -417,15 +472,15 @@ class EndpointSpec(Part):
     """The container's disk: `10GB`, which is the default."""
     env: Environment = Field(default_factory=dict)
     """The worker's environment.  Values are text."""
-    secrets: Annotated[tuple[VariableName, ...], Field(strict=False), AfterValidator(_distinct)] = ()
+    secrets: Annotated[tuple[VariableName, ...], Field(strict=False), _whose_items(_are_distinct)] = ()
     """Variables whose values come from the environment or from .env when deploying, never from the spec."""
     flashboot: Flag = True
     """Let RunPod keep stopped workers warm: faster starts at no price.  The default: true."""
-    data_centers: Annotated[tuple[DataCenter, ...], Field(strict=False), AfterValidator(_distinct)] = ()
+    data_centers: Annotated[tuple[DataCenter, ...], Field(strict=False), _whose_items(_are_distinct)] = ()
     """Where workers may run: data centers (EU-RO-1) or countries (CZ).  The default: anywhere."""
     network_volume: VolumeId | None = None
     """The id of a network volume, mounted at /runpod-volume; it pins the workers to its data center."""
-    cuda: Annotated[tuple[CudaVersion, ...], Field(strict=False), AfterValidator(_distinct)] = ()
+    cuda: Annotated[tuple[CudaVersion, ...], Field(strict=False), _whose_items(_are_distinct)] = ()
     """The CUDA versions that a machine may have, quoted: the one needed and all newer.  The default: any."""
     registry_auth: LoginId | None = None
     """The id of RunPod's login for a private registry."""

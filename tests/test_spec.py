@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.command import vidctl
 
 from vidctl import spec
 from vidctl.errors import SpecError
@@ -421,6 +422,30 @@ def test_an_unknown_name_is_answered_with_those_there_are(write, tmp_path, name,
     assert hint == caught.value.hint
 
 
+@pytest.mark.parametrize("command", ["validate", "deploy"])
+def test_the_command_line_says_which_specs_there_are(write, tmp_path, command):
+    """An unknown name is no mistake within a spec, and the schema would not help."""
+    write(MINIMAL, "configs/yolo.yaml")
+    write(MINIMAL, "configs/whisper.yaml")
+
+    outcome = vidctl(command, "banana", cwd=tmp_path)
+
+    assert (2, "") == (outcome.status, outcome.stdout)
+    assert "there is no spec 'banana'" in outcome.stderr
+    assert "there are: whisper, yolo" in outcome.stderr
+    assert "vidctl schema" not in outcome.stderr
+
+
+def test_validate_hints_at_the_schema_where_a_spec_is_wrong(write, tmp_path):
+    """Beside it each unknown name keeps its own hint."""
+    write("name: echo\n", "configs/yolo.yaml")
+
+    lines = vidctl("validate", "yolo", "yollo", cwd=tmp_path).stderr.splitlines()
+
+    assert "there is no spec 'yollo'; did you mean yolo?" in lines
+    assert "hint: vidctl schema prints what a spec may say" == lines[-1]
+
+
 def test_a_project_without_specs_says_where_they_go(tmp_path):
     """An empty project is told what to write."""
     with pytest.raises(SpecError, match="there is no spec 'yolo'") as caught:
@@ -461,8 +486,11 @@ def test_the_shipped_spec_documents_every_field():
 
 
 def test_the_checked_in_schema_is_current():
-    """docs/spec.schema.json is what `vidctl schema` prints."""
-    assert spec.json_schema() == json.loads((ROOT / "docs" / "spec.schema.json").read_text())
+    """docs/spec.schema.json is what `vidctl schema` prints, to the letter."""
+    printed = vidctl("schema", cwd=ROOT).stdout
+
+    assert (ROOT / "docs" / "spec.schema.json").read_text(encoding="utf-8") == printed
+    assert spec.json_schema() == json.loads(printed)
 
 
 @pytest.mark.parametrize("path", [SHIPPED, *GOOD], ids=lambda path: path.stem)

@@ -11,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from vidctl import spec
+
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = sorted(path.parent for path in (ROOT / "workers").glob("*/handler.py"))
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
@@ -152,6 +154,17 @@ def test_the_hub_file_says_what_the_hub_asks_for(folder):
     assert all(re.fullmatch(r"\d+\.\d+", cuda) for cuda in config["allowedCudaVersions"])
     assert {key for preset in config["presets"] for key in preset["defaults"]} <= keys
     assert [] == [one["key"] for one in config["env"] if "value" not in one and one["input"]["type"] not in ENV_TYPES]
+
+
+def test_machines_have_the_cuda_that_the_image_needs(folder):
+    """The Hub's files and the shipped spec ask for no older driver than the image's libraries want."""
+    (toolkit,) = (one for one in _requirements(folder / "requirements.txt") if one.name == "cuda-toolkit")
+    needed = re.match(r"==(\d+\.\d+)", str(toolkit.specifier))[1]
+    hub, tests = (json.loads((folder / f".runpod/{name}.json").read_text())["config"] for name in ("hub", "tests"))
+    shipped = spec.load(ROOT / f"configs/{folder.name}.yaml", environ={})
+
+    for allowed in (hub["allowedCudaVersions"], tests["allowedCudaVersions"], shipped.cuda):
+        assert needed == min(allowed, key=Version)
 
 
 def test_the_hub_tests_are_jobs(folder):

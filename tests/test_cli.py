@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.command import vidctl
+from PIL import Image
+from support.command import VIDCTL, vidctl
 from support.scripted import RESET, Reply, ok, script, serving
 from support.shapes import draw, encoded
 
@@ -196,6 +198,96 @@ def test_every_failed_source_of_many_is_reported(folder):
     assert "bad.jpg" in outcome.stderr
     assert "missing.jpg" in outcome.stderr
     assert "all 2 pictures failed" in outcome.stderr
+
+
+def test_nothing_typed_is_help(folder):
+    for command in ([], ["local"]):
+        outcome = vidctl(*command, cwd=folder)
+
+        assert (outcome.status, outcome.stderr) == (0, "")
+        assert outcome.stdout.startswith("Usage: vidctl")
+
+
+@pytest.mark.parametrize("flags", [["--json"], ["-f", "json"], ["-fjson"], ["--format=jsonl"], ["--format", "json"]])
+def test_every_spelling_of_json_gives_json_errors(folder, flags):
+    assert vidctl("detect", "frame.jpg", *flags, "--target", "runpod", cwd=folder).error["code"] == "auth_error"
+
+
+def test_whoever_stops_reading_is_no_failure(folder):
+    """`vidctl schema | true`, and a closed stdout."""
+    command = shlex.join(VIDCTL)
+    piped = subprocess.run(["bash", "-c", f"{command} schema | true; echo ${{PIPESTATUS[0]}}"], capture_output=True)
+    closed = subprocess.run(["bash", "-c", f"{command} schema >&-"], capture_output=True)
+
+    assert (piped.stdout.split()[-1:], piped.stderr) == ([b"0"], b"")
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
+def test_a_large_picture_warns_nobody(folder):
+    """Pillow has a warning for pictures of 90 megapixels and more: it is no business of stderr's."""
+    Image.new("1", (10_000, 10_000)).save(folder / "large.png")
+    with serving(script(ok({"id": "j", "status": "FAILED", "error": "no"}))) as server:
+        outcome = runpod(folder, server, "detect", "large.png", "--endpoint-id", "ep", "--json")
+
+    assert (outcome.status, outcome.error["error"]) == (3, "no")
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(folder):
+    os.mkfifo(folder / "pipe.jpg")
+    with serving(script(ok({}))) as server:
+        outcome = runpod(folder, server, "detect", "pipe.jpg", "--endpoint-id", "ep", "--json", timeout_s=30)
+
+    assert (outcome.status, outcome.error["code"]) == (1, "media_error")
+
+
+def test_a_journal_that_cannot_be_written_stops_before_anything_is_sent(folder):
+    """An id that cannot be written down is better not asked for."""
+    (folder / ".vidctl").write_text("a file in the way")
+    with serving(script(ok({"id": "j"}))) as server:
+        outcome = runpod(folder, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--json")
+
+    assert (outcome.status, server.requests) == (1, [])
+    assert "the journal cannot be used" in outcome.error["error"]
+
+
+def test_people_see_the_job_id_too(folder):
+    """Whatever goes wrong after a job was sent, its id is on the screen."""
+    with serving(script(ok({"id": "job-7"}), ok({"id": "job-7", "status": "FAILED", "error": "no"}))) as server:
+        outcome = runpod(folder, server, "detect", "frame.jpg", "--endpoint-id", "ep")
+
+    assert outcome.stderr.splitlines() == ["error: no", "job: job-7"]
+
+
+def test_a_request_that_never_left_was_not_accepted(folder):
+    """No connection: the hint does not say that a job may be out."""
+    url = "http://127.0.0.1:9"
+    outcome = vidctl(
+        "detect", "frame.jpg", "--endpoint-id", "ep", "--json",
+        cwd=folder, RUNPOD_API_KEY="k", RUNPOD_ENDPOINT_BASE_URL=url,
+    )  # fmt: skip
+
+    assert (outcome.status, outcome.error["hint"]) == (1, "check the network and the base URLs")
+
+
+def test_the_local_port_may_stand_in_dotenv(folder):
+    (folder / ".env").write_text("VIDCTL_LOCAL_PORT=nonsense\n")
+    outcome = vidctl("local", "status", "--json", cwd=folder)
+
+    assert (outcome.status, outcome.error["error"]) == (2, "VIDCTL_LOCAL_PORT is not a port: 'nonsense'")
+
+
+def test_an_endpoint_is_named_once(folder):
+    outcome = vidctl("detect", "frame.jpg", "--endpoint", "yolo", "--endpoint-id", "x", "--json", cwd=folder)
+
+    assert (outcome.status, outcome.error["code"]) == (2, "usage_error")
+
+
+def test_detect_without_a_deploy_starts_nothing(folder):
+    """Exit code 5, and no runtime was started to find out."""
+    outcome = vidctl("detect", "frame.jpg", "--json", cwd=folder)
+
+    assert (outcome.status, outcome.error["code"]) == (5, "not_deployed")
+    assert vidctl("local", "status", cwd=folder).status == 5
 
 
 def test_schema_is_json(folder):

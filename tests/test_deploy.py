@@ -192,6 +192,23 @@ def test_many_specs_in_one_command(echo):
     assert len(set(echo.dotenv().values())) == 2
 
 
+def test_what_was_deployed_before_one_failed_is_told(echo):
+    """`deploy A B --json`, B fails: A's document is on stdout, B's error on stderr."""
+    echo.spec("wrong", worker="echo", smoke={**SMOKE, "contains": {"greeting": "goodbye"}})
+    outcome = echo.run("deploy", "echo", "wrong", "--json")
+
+    assert (outcome.status, [each["spec"] for each in outcome.document]) == (3, ["echo"])
+    assert outcome.error["code"] == "job_failed"
+
+
+def test_the_shell_of_local_env_is_local(echo):
+    """After eval "$(vidctl local env)", vidctl itself still means the local runtime."""
+    echo.run("deploy", "echo")
+    environ = echo.run("local", "env", "--json").document
+
+    assert "up to date" in echo.run("deploy", "echo", **environ).stdout
+
+
 def test_a_spec_is_named_by_file_from_any_folder(echo):
     """`echo` is configs/echo.yaml wherever in the project one stands."""
     deep = echo.root / "workers" / "echo"
@@ -212,7 +229,8 @@ def test_another_project_on_the_same_runtime_through_the_sdks_variables(echo):
     (echo.root / "configs" / "cloud.yaml").write_text(
         json.dumps({"name": "cloud", "image": reference, "gpu": "L4", "workers": {"min": 0, "max": 0}})
     )
-    outcome = echo.run("deploy", "cloud", "--target", "runpod", "--json", **environ)
+    environ |= {"VIDCTL_TARGET": "runpod"}
+    outcome = echo.run("deploy", "cloud", "--json", **environ)
 
     assert (outcome.status, outcome.document["target"]) == (0, "runpod")
     assert echo.dotenv() == {"VIDCTL_CLOUD_ENDPOINT_ID": outcome.document["endpoint_id"]}

@@ -140,14 +140,36 @@ def test_results_go_into_a_file_whole(yolo_project, shapes, tmp_path):
     assert len(json.loads((tmp_path / "boxes.json").read_text())["images"]) == 6
 
 
-def test_a_file_that_cannot_be_written_is_one_line(yolo_project, shapes, tmp_path):
-    outcome = detect(yolo_project, "frames/frame0.jpg", "-o", tmp_path / "no" / "such" / "dir" / "f.json", "-q")
-    blocked = detect(yolo_project, "frames/frame0.jpg", "-o", "/proc/boxes.json", "-q")
+def test_a_file_that_cannot_be_written_is_one_line(yolo_project, shapes):
+    outcome = detect(yolo_project, "frames/frame0.jpg", "-o", "/proc/boxes.json")
 
-    assert outcome.status == 0 or len(outcome.stderr.splitlines()) <= 2
-    assert blocked.status == 1
-    assert blocked.stderr.startswith("error: ")
-    assert "Traceback" not in blocked.stderr
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert re.match(r"error: .*/proc/boxes\.json: cannot be written", outcome.stderr)
+    assert "Traceback" not in outcome.stderr
+
+
+def test_the_ending_of_the_file_is_the_format(yolo_project, shapes, tmp_path):
+    detect(yolo_project, "frames/frame0.jpg", "-o", tmp_path / "boxes.csv")
+
+    assert (tmp_path / "boxes.csv").read_text().startswith("x_min,y_min,")
+
+
+def test_txt_into_a_folder_is_a_file_a_picture(yolo_project, shapes, tmp_path):
+    """As YOLO's labels lie; the folder is named by its slash."""
+    outcome = detect(yolo_project, "frames", "--format", "txt", "-o", f"{tmp_path}/labels/")
+
+    assert outcome.stdout == ""
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [f"frame{n}.txt" for n in range(6)]
+
+
+def test_pictures_that_cannot_be_saved_are_still_results(yolo_project, shapes, tmp_path):
+    """What was paid for is delivered; that it was not saved is said."""
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    outcome = detect(yolo_project, "frames", "--save", tmp_path / "taken", "--json")
+
+    assert outcome.status == 9
+    assert all(result["count"] for result in outcome.document["results"])
+    assert outcome.error["error"] == "6 of 6 pictures could not be saved"
 
 
 def test_pictures_are_saved_with_boxes_and_objects_cut_out(yolo_project, shapes, tmp_path):
@@ -250,6 +272,7 @@ def test_from_python(yolo_project, shapes, monkeypatch):
         client.detect("nowhere.jpg")
     with pytest.raises(JobFailed, match="zebra"):
         client.detect(frames / "frame1.jpg", imgsz=320, classes=("zebra",))
+    assert client.detect((frames / "frame1.jpg").read_bytes(), imgsz=320, conf=0.4).detections == result.detections
     with pytest.raises(NotDeployed, match="other"):
         Client(project=yolo_project.root, endpoint="other").detect(frames / "frame1.jpg")
 

@@ -59,6 +59,19 @@ def test_ctrl_c_with_json_is_one_object(waiting):
     assert json.loads(stderr)["job_id"] == waiting.jobs()[0]["id"]
 
 
+def test_ctrl_c_while_nothing_is_out_is_said_too(project):
+    """In the middle of a deploy's preparations."""
+    folder = project.worker("echo")
+    (folder / "prepare.py").write_text("import time, pathlib\npathlib.Path('../../began').touch()\ntime.sleep(600)\n")
+    (folder / "requirements.txt").write_text("six==1.17.0\n")
+    project.spec("echo", worker="echo")
+    process = project.start("deploy", "echo", "--json", VIDCTL_CACHE_DIR=str(project.root / "cache"))
+    until((project.root / "began").exists)
+    status, stdout, stderr = ended(process, signal.SIGINT)
+
+    assert (status, stdout, json.loads(stderr)["code"]) == (130, "", "interrupted")
+
+
 def test_sigterm_cancels_too(waiting):
     """What a batch system sends: the same, with its own exit status."""
     status, _, stderr = ended(running(waiting), signal.SIGTERM)

@@ -8,7 +8,7 @@ import threading
 import pytest
 from support.scripted import RESET, Reply, Request, ok, serving
 
-from vidctl.errors import JobFailed, NetworkError, TimedOut
+from vidctl.errors import JobFailed, NetworkError, TimedOut, VidctlError
 from vidctl.invoke import Invoker
 from vidctl.invoke import Request as Ask
 from vidctl.journal import Journal
@@ -196,12 +196,12 @@ def test_every_bad_end_is_a_failed_job(journal, status):
     assert journal.jobs()[0].status == status
 
 
-def test_a_full_disk_does_not_lose_the_job_id(tmp_path):
-    """The journal cannot be written: the error still carries the id."""
+def test_nothing_is_sent_whose_id_could_not_be_written_down(tmp_path):
+    """The journal cannot be written: no job is asked for."""
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")
     asker_journal = Journal(blocker / "journal.db")
-    with serving(Endpoint()) as server, pytest.raises(Exception, match="journal cannot be used") as raised:
+    with serving(Endpoint()) as server, pytest.raises(VidctlError, match="journal cannot be used"):
         invoker(server, asker_journal).ask(asks(1)[0], timeout_s=30)
 
-    assert raised.value.job_id == "job-n0"
+    assert server.requests == []

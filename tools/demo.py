@@ -36,12 +36,18 @@ def main() -> int:
     started = time.monotonic()
     weights = find_weights()
     vidctl = Vidctl(weights)
+    env_file = ROOT / ".env"
+    env_before = env_file.read_bytes() if env_file.exists() else None
     try:
         vidctl.run("deploy", "yolo", "--target", "local")
         photograph = find_photograph()
         vidctl.run("detect", str(photograph), "--target", "local", "--save", OUTPUT.name)
     finally:
         vidctl.run("local", "down")
+        if env_before is None:
+            env_file.unlink(missing_ok=True)
+        else:
+            env_file.write_bytes(env_before)
     say(f"the annotated picture is {(OUTPUT / photograph.name).relative_to(ROOT)}")
     say(f"done in {time.monotonic() - started:.0f} s; nothing is left running")
     return 0

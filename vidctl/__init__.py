@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vidctl.client import Client, Found
+    from vidctl.client import Client
+    from vidctl.detection import Found
     from vidctl.errors import VidctlError
     from vidctl.tasks.detect import Detection, Detections, DetectOptions, Failed
 
@@ -24,13 +25,17 @@ __all__ = ["Client", "DetectOptions", "Detection", "Detections", "Failed", "Foun
 
 _HOMES = {
     "Client": "vidctl.client",
-    "Found": "vidctl.client",
+    "Found": "vidctl.detection",
     "Detection": "vidctl.tasks.detect",
     "Detections": "vidctl.tasks.detect",
     "DetectOptions": "vidctl.tasks.detect",
     "Failed": "vidctl.tasks.detect",
     "VidctlError": "vidctl.errors",
 }
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> object:

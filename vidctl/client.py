@@ -2,54 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidctl import __version__, settings
-from vidctl.errors import AuthError, JobFailed, MediaError, NotDeployed, UsageError, VidctlError
-from vidctl.invoke import Answer, Invoker, Request
+from vidctl import __version__, detection, settings
+from vidctl.detection import Found
+from vidctl.errors import NotDeployed, UsageError, VidctlError
+from vidctl.invoke import Invoker
 from vidctl.journal import Journal
-from vidctl.media.image import Prepared, prepare
-from vidctl.media.sources import Source, expand, read
+from vidctl.media.sources import Source, expand
 from vidctl.progress import Notify, Progress
 from vidctl.runpod.http import Http, download
-from vidctl.runpod.jobs import MAX_REQUEST_BYTES, Jobs
+from vidctl.runpod.jobs import Jobs
 from vidctl.settings import Access, Project
-from vidctl.tasks.detect import Detections, DetectOptions, Failed, Result, decode, encode
+from vidctl.tasks.detect import Detections, DetectOptions, Failed
 
 if TYPE_CHECKING:  # reading specs takes as long to load as all the rest, and pictures are waiting
     from vidctl import deploy
     from vidctl.spec import EndpointSpec
-
-# What RunPod's queue gives one worker is about a job a second, so a job carries many pictures.
-PICTURES_PER_JOB = 16
-JOBS_IN_FLIGHT = 6
-_JOB_BYTES = MAX_REQUEST_BYTES - 64 * 1024  # of base64; the rest is for the options
-
-
-@dataclass(frozen=True)
-class Found:
-    """What became of one source: `result` is its Detections, or Failed with the error."""
-
-    source: Source
-    result: Result
-
-
-@dataclass(frozen=True)
-class _Picture:
-    index: int
-    source: Source
-    prepared: Prepared
-
-    @property
-    def encoded_bytes(self) -> int:
-        return len(self.prepared.jpeg) * 4 // 3 + 8
 
 
 class Client:
@@ -69,24 +41,25 @@ class Client:
         project: Path | str = ".",
         timeout_s: float = 600,
     ) -> None:
+        if endpoint and endpoint_id:
+            raise UsageError("both an endpoint's name and an id are given", hint="give one of the two")
         self.project = settings.open_project(Path(project), os.environ)
-        self.is_target_by_default = settings.choose_target(self.project, target)[1]
-        self.access = connect(self.project, target)
+        self.target, self.is_target_by_default = settings.choose_target(self.project, target)
         self._endpoint = endpoint
         self._endpoint_id = endpoint_id
         self._timeout_s = timeout_s
-        self._jobs = Jobs(Http(self.access.api_key), self.access.endpoint_base_url)
-        self._journal = Journal(self.project.journal_file)
         self._invoker: Invoker | None = None
 
-    def detect(self, source: str | os.PathLike[str], **options: Any) -> Detections:
-        """Find objects in one picture: a path or an https:// URL; `options` are those of `DetectOptions`.
+    def detect(self, source: str | os.PathLike[str] | bytes, **options: Any) -> Detections:
+        """Find objects in one picture: a path, an https:// URL, or a picture file's bytes.
 
-        Boxes are in the picture's own pixels, as displayed.  Raises MediaError, JobFailed, TimedOut, ….
+        `options` are those of `DetectOptions`.  Boxes are in the picture's own pixels, as displayed.  Raises
+        MediaError, JobFailed, TimedOut, ….
         """
-        found = list(self.detect_many([os.fspath(source)], **options))
+        picture = Source("picture", data=source) if isinstance(source, bytes) else source
+        found = list(self.detect_many([picture], **options))
         if len(found) != 1:
-            raise UsageError(f"{source} means {len(found)} pictures", hint="use detect_many")
+            raise UsageError(f"{picture} means {len(found)} pictures", hint="use detect_many")
         result = found[0].result
         if isinstance(result, Failed):
             raise result.error
@@ -104,10 +77,17 @@ class Client:
         pictures: list[Source] = []
         for source in sources:
             pictures += [source] if isinstance(source, Source) else expand([os.fspath(source)], recursive=recursive)
+        if self.target == "runpod":
+            settings.runpod_access(self.project)  # a missing key is the first thing to say
+        endpoint_id = self.endpoint_id("detect")  # before anything is started for an endpoint that is not there
+        access = connect(self.project, self.target)
         self._invoker = Invoker(
-            self._jobs, self.endpoint_id("detect"), target=self.access.target, journal=self._journal
+            Jobs(Http(access.api_key), access.endpoint_base_url),
+            endpoint_id,
+            target=self.target,
+            journal=Journal(self.project.journal_file),
         )
-        return _detect(pictures, chosen, self._invoker, self._timeout_s)
+        return detection.detect(pictures, chosen, self._invoker, fetch=download, timeout_s=self._timeout_s)
 
     def interrupt(self) -> VidctlError:
         """Cancel what is out; return the error that says what was cancelled."""
@@ -121,23 +101,22 @@ class Client:
             return self._endpoint_id
         keys = [self._endpoint] if self._endpoint else _keys_of(task, self.project)
         for key in keys:
-            name = settings.endpoint_id_name(Path(key).stem, self.access.target)
+            name = settings.endpoint_id_name(Path(key).stem, self.target)
             if endpoint_id := self.project.environ.get(name):
                 return endpoint_id
         raise NotDeployed(
-            f"{' or '.join(keys) or f'a spec for {task}'} is not deployed to {self.access.target}",
-            hint=f"vidctl deploy {keys[0] if keys else 'NAME'} --target {self.access.target}",
+            f"{' or '.join(keys) or f'a spec for {task}'} is not deployed to {self.target}",
+            hint=f"vidctl deploy {keys[0] if keys else 'NAME'} --target {self.target}",
         )
 
 
-def connect(project: Project, target: str | None) -> Access:
+def connect(project: Project, target: settings.Target) -> Access:
     """The way to the target; the local runtime is started when it does not run."""
-    chosen, _ = settings.choose_target(project, target)
-    if chosen == "runpod":
+    if target == "runpod":
         return settings.runpod_access(project)
     from vidctl.local import daemon
 
-    running = daemon.up()
+    running = daemon.up(settings.local_port(project))
     return Access("local", running.api_base_url, running.endpoint_base_url, running.api_key)
 
 
@@ -215,110 +194,3 @@ def _keys_of(task: str, project: Project) -> list[str]:
             return False
 
     return [key for key in spec.names(project.root) if is_for_task(key)]
-
-
-def _detect(
-    sources: Sequence[Source], options: DetectOptions, invoker: Invoker, timeout_s: float
-) -> Generator[Found, None, None]:
-    """Read ahead, pack, send, and put failures back in their places."""
-    unread: dict[int, Found] = {}
-    with ThreadPoolExecutor(2, thread_name_prefix="vidctl-picture") as readers:
-        requests = _requests(_read_ahead(sources, options, readers, unread), options)
-        answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s)
-        next_index = 0
-        try:
-            for answer in answers:
-                for picture, found in zip(answer.request.subject, _found(answer), strict=True):
-                    while next_index < picture.index:
-                        yield unread.pop(next_index)
-                        next_index += 1
-                    yield found
-                    next_index += 1
-            while next_index < len(sources):
-                yield unread.pop(next_index)
-                next_index += 1
-        finally:
-            answers.close()  # cancels what is out
-            readers.shutdown(wait=False, cancel_futures=True)
-
-
-def _read_ahead(
-    sources: Sequence[Source], options: DetectOptions, readers: ThreadPoolExecutor, unread: dict[int, Found]
-) -> Iterator[_Picture]:
-    """Pictures ready to be sent, in order, a job's worth ahead; those that cannot be read go into `unread`."""
-    waiting: deque[tuple[int, Source, Future[tuple[Source, Prepared]]]] = deque()
-    source_numbers = enumerate(sources)
-    while True:
-        while len(waiting) < PICTURES_PER_JOB and (following := next(source_numbers, None)) is not None:
-            index, source = following
-            waiting.append((index, source, readers.submit(_prepare, source, options.imgsz)))
-        if not waiting:
-            return
-        index, source, future = waiting.popleft()
-        try:
-            kept, prepared = future.result()
-        except VidctlError as error:
-            unread[index] = _failed(source, error)
-        else:
-            yield _Picture(index, kept, prepared)
-
-
-def _prepare(source: Source, imgsz: int) -> tuple[Source, Prepared]:
-    data = read(source, fetch=download)
-    prepared = prepare(data, imgsz=imgsz, name=source.name)
-    if len(prepared.jpeg) * 4 // 3 > _JOB_BYTES:
-        raise MediaError(
-            f"{source.name}: {len(prepared.jpeg) / 1e6:.1f} MB to send, over RunPod's 10 MB for a request",
-            hint="a smaller --imgsz sends less",
-        )
-    # A file is read again by whoever wants to draw on it; what came over the network is not fetched twice.
-    return (dataclasses.replace(source, data=data) if source.url else source), prepared
-
-
-def _requests(pictures: Iterable[_Picture], options: DetectOptions) -> Iterator[Request[list[_Picture]]]:
-    for job in _packed(pictures):
-        first = job[0].source.name
-        yield Request(
-            encode([picture.prepared for picture in job], options),
-            what=f"detect {first}" + (f" and {len(job) - 1} more" if len(job) > 1 else ""),
-            subject=job,
-        )
-
-
-def _packed(pictures: Iterable[_Picture]) -> Iterator[list[_Picture]]:
-    """As many pictures to a job as RunPod takes in a request."""
-    job: list[_Picture] = []
-    for picture in pictures:
-        is_full = len(job) == PICTURES_PER_JOB or sum(p.encoded_bytes for p in job) + picture.encoded_bytes > _JOB_BYTES
-        if job and is_full:
-            yield job
-            job = []
-        job.append(picture)
-    if job:
-        yield job
-
-
-def _found(answer: Answer[list[_Picture]]) -> list[Found]:
-    pictures = answer.request.subject
-    if isinstance(answer.error, (AuthError, NotDeployed)):
-        raise answer.error  # it will be the same for every other job
-    if answer.job is None:
-        reason = answer.error or JobFailed("the job ended without an answer")
-        return [_failed(picture.source, reason) for picture in pictures]
-    try:
-        results = decode(
-            answer.job.output,
-            [picture.prepared for picture in pictures],
-            [picture.source.name for picture in pictures],
-        )
-    except VidctlError as error:
-        error.job_id = answer.job.id
-        return [_failed(picture.source, error) for picture in pictures]
-    return [
-        _failed(picture.source, result) if isinstance(result, VidctlError) else Found(picture.source, result)
-        for picture, result in zip(pictures, results, strict=True)
-    ]
-
-
-def _failed(source: Source, error: VidctlError) -> Found:
-    return Found(source, Failed(source.name, error))

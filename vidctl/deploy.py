@@ -91,8 +91,7 @@ def deploy(
 
     Nothing is written when nothing changed.  An endpoint whose smoke test never passed is tested again.
     """
-    fingerprint = _fingerprint(spec, todo)
-    if todo.is_empty and todo.endpoint.id and target.journal.is_proven(todo.endpoint.id, fingerprint):
+    if todo.endpoint.id and is_proven(spec, target, todo):
         return Deployed(todo.endpoint.id, smoke=None)
     target.images.provide(spec, todo.template.env, notify)
     endpoint_id = _apply(spec, target, todo, secrets, notify)
@@ -102,9 +101,15 @@ def deploy(
         target=target.name,
         endpoint_id=endpoint_id,
         image=todo.template.image,
-        fingerprint=fingerprint,
+        fingerprint=_fingerprint(spec, todo),
     )
     return Deployed(endpoint_id, smoke)
+
+
+def is_proven(spec: EndpointSpec, target: Target, todo: Plan) -> bool:
+    """Whether nothing is to be done, and just this has answered before."""
+    endpoint_id = todo.endpoint.id
+    return todo.is_empty and bool(endpoint_id and target.journal.is_proven(endpoint_id, _fingerprint(spec, todo)))
 
 
 def _apply(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str], notify: Notify) -> str:

@@ -76,6 +76,10 @@ class NetworkError(VidctlError):
     code = "network_error"
 
 
+class Unanswered(NetworkError):
+    """The request was sent and no answer came: it may have been accepted."""
+
+
 class AuthError(VidctlError):
     """The key is missing, wrong, or may not do this."""
 

@@ -60,6 +60,12 @@ class Journal:
             ).fetchone()
         return row is not None and row[0] == fingerprint
 
+    def check(self) -> None:
+        """Raise now if the journal cannot be written."""
+        with self._open() as database:
+            database.execute("INSERT INTO jobs VALUES ('', '', '', '', 0, '', NULL, NULL)")
+            database.execute("DELETE FROM jobs WHERE id = ''")
+
     def sent(self, job_id: str, *, endpoint_id: str, target: str, what: str) -> None:
         """Record a job the moment its id is known, before anyone waits for it."""
         row = (job_id, endpoint_id, target, what, time.time())
@@ -105,7 +111,7 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             raise VidctlError(
                 f"{self._path}: the journal cannot be used: {error}",
-                hint="free some disk space; a broken journal can be deleted: it holds history only",
+                hint="check room and permissions; a broken journal may be deleted: it holds history only",
             ) from error
 
     def _create(self) -> None:

@@ -81,6 +81,16 @@ def runpod_access(project: Project) -> Access:
     )
 
 
+def local_port(project: Project) -> int | None:
+    """VIDCTL_LOCAL_PORT, None when it is not set."""
+    word = project.environ.get("VIDCTL_LOCAL_PORT", "").strip()
+    if not word:
+        return None
+    if not (word.isascii() and word.isdigit() and 0 < int(word) < 65536):
+        raise UsageError(f"VIDCTL_LOCAL_PORT is not a port: {word!r}", hint="it takes a number from 1 to 65535")
+    return int(word)
+
+
 def endpoint_id_name(spec_key: str, target: Target) -> str:
     """`VIDCTL_YOLO_ENDPOINT_ID`, or `…_LOCAL`: under which name a spec's endpoint id stands in `.env`."""
     word = re.sub(r"[^A-Z0-9]+", "_", spec_key.upper()).strip("_")
@@ -126,7 +136,9 @@ def _dotenv(env_file: Path) -> dict[str, str]:
 
     try:
         return {name: value for name, value in dotenv.dotenv_values(env_file).items() if value is not None}
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UsageError(f"{env_file}: cannot be read: {error.strerror}", hint="check its permissions") from error
+    except ValueError as error:
         raise UsageError(f"{env_file}: cannot be read: {error}", hint="it must be UTF-8 lines of NAME=value") from error
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+import warnings
 from types import FrameType
 from typing import Annotated
 
@@ -18,7 +20,6 @@ app = typer.Typer(
     name="vidctl",
     help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from a picture to boxes.",
     epilog="Start with: vidctl deploy yolo; vidctl detect frame.jpg",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -37,17 +38,22 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        print(context.get_help())  # noqa: T201  the answer itself
 
 
 def main() -> None:
     """The `vidctl` command."""
+    _open_closed_streams()
+    if "--debug" not in sys.argv:
+        warnings.simplefilter("ignore")  # libraries' own, such as Pillow's of a large picture
     signal.signal(signal.SIGTERM, _terminate)
     status = run(sys.argv[1:])
     try:
@@ -55,25 +61,34 @@ def main() -> None:
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(143 if _terminated else status)
+    if status == Interrupted.exit_status:
+        # Threads may still hang in a read or a connection, and Python would wait for them.
+        sys.stderr.flush()
+        os._exit(143 if _terminated else status)
+    sys.exit(status)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit status; nothing but SystemExit ever leaves."""
     try:
-        return int(app(args=arguments, prog_name="vidctl", standalone_mode=False) or 0)
+        status = int(app(args=arguments, prog_name="vidctl", standalone_mode=False) or 0)
     except VidctlError as error:
         return _report(error, arguments)
     except typer.TyperException as error:
         return _report(UsageError(error.format_message(), hint=_help_hint(arguments)), arguments)
     except (typer.Abort, KeyboardInterrupt):
-        return _report(Interrupted("interrupted"), arguments)
+        status = Interrupted.exit_status
     except BrokenPipeError:
+        return 0
+    except SystemExit:  # Typer's way to end when whoever read our output has gone
         return 0
     except OSError as error:
         return _report(VidctlError(f"{error.filename or 'the system'}: {error.strerror or error}"), arguments, error)
     except Exception as error:  # noqa: BLE001  the last boundary: a user never sees a traceback unasked
         return _report(VidctlError(f"vidctl failed: {type(error).__name__}: {error}", hint=_BUG), arguments, error)
+    if status == Interrupted.exit_status:  # also what Typer makes of Ctrl-C
+        return _report(Interrupted("interrupted; no job was out"), arguments)
+    return status
 
 
 _BUG = "this is a defect of vidctl: please report it with what --debug prints"
@@ -94,12 +109,17 @@ def _report(error: VidctlError, arguments: list[str], cause: BaseException | Non
     return error.exit_status
 
 
+def _open_closed_streams() -> None:
+    """`vidctl … >&-` leaves Python without a stream; a null one spares every writer the question."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
 def _wants_json(arguments: list[str]) -> bool:
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    return any(
-        word in ("--json", "--format=json", "--format=jsonl") or (word == "--format" and following in ("json", "jsonl"))
-        for word, following in pairs
-    )
+    """Whether errors are to be JSON; asked of the words themselves, for they may be what is wrong."""
+    line = f" {' '.join(arguments)} "
+    return re.search(r" (--json|(--format[ =]|-f[ =]?)jsonl?) ", line) is not None
 
 
 def _help_hint(arguments: list[str]) -> str:

@@ -29,7 +29,7 @@ def deploy(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
-    debug: options.Debug = False,  # noqa: ARG001  read at the boundary
+    debug: options.Debug = False,
 ) -> None:
     """Make endpoints as their specs say, and prove that they answer.
 
@@ -50,9 +50,15 @@ def deploy(
     if chosen == "local":
         specs = [each.with_local() for each in specs]
     place = client.deploy_target(project, chosen)
-    documents = [_deploy_one(each, place, project, report, dry_run=dry_run, timeout_s=timeout) for each in specs]
-    if as_json:
-        print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2))  # noqa: T201
+    documents: list[dict[str, object]] = []
+    try:
+        for each in specs:
+            documents.append(  # noqa: PERF401  one by one: the next may raise
+                _deploy_one(each, place, project, report, dry_run=dry_run, timeout_s=timeout)
+            )
+    finally:  # what was deployed before one failed is deployed
+        if as_json and documents:
+            print(json.dumps(documents[0] if len(specs) == 1 else documents, indent=2))  # noqa: T201
 
 
 def _deploy_one(
@@ -63,7 +69,10 @@ def _deploy_one(
     todo = deploy.prepare(each, place, secrets=project.environ)
     report.plan(todo)
     if dry_run:
-        _say(report, f"{each.key}: {'up to date' if todo.is_empty else _summary(todo)}; nothing was changed")
+        state = _summary(todo) if not todo.is_empty else "up to date"
+        if todo.is_empty and not deploy.is_proven(each, place, todo):
+            state += ", but it has not passed its smoke test: a deploy would ask it again"
+        _say(report, f"{each.key}: {state}; nothing was changed")
         return {"spec": each.key, "target": place.name, "dry_run": True, **_document(todo)}
     done = deploy.deploy(each, place, todo, secrets=project.environ, timeout_s=timeout_s, notify=report.step)
     name = settings.endpoint_id_name(each.key, place.name)
@@ -102,7 +111,7 @@ def _document(todo: Plan) -> dict[str, object]:
 def jobs(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest.")] = 20,
     as_json: options.Json = False,
-    debug: options.Debug = False,  # noqa: ARG001  read at the boundary
+    debug: options.Debug = False,
 ) -> None:
     """List the jobs that vidctl sent from this project, newest first, as it last saw them.
 

@@ -12,9 +12,9 @@ from vidctl.cli import options
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
-    from vidctl.client import Found
+    from vidctl.detection import Found
     from vidctl.errors import VidctlError
-    from vidctl.tasks.detect import Failed, Result
+    from vidctl.tasks.detect import Detections, Result
 
 Format = Literal["table", "json", "jsonl", "csv", "coco", "txt"]
 
@@ -30,10 +30,14 @@ def detect(
     classes: Annotated[str, typer.Option(metavar="person,car", help="Only these: names or ids.")] = "",
     agnostic_nms: Annotated[bool, typer.Option("--agnostic-nms", help="Let classes suppress each other.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders.")] = False,
-    output_format: Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")] = "table",
+    output_format: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="How to print the result [default: by FILE's ending, else table]."),
+    ] = None,
     as_json: options.Json = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the result to FILE (txt: or DIR).")
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the result to FILE; txt: or one file each to DIR/."),
     ] = None,
     save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the pictures with their boxes drawn.")] = None,
     save_crop: Annotated[Path | None, typer.Option(metavar="DIR", help="Save each object, cut out.")] = None,
@@ -49,7 +53,7 @@ def detect(
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
-    debug: options.Debug = False,  # noqa: ARG001  read at the boundary
+    debug: options.Debug = False,
 ) -> None:
     """Find objects in pictures.
 
@@ -62,7 +66,7 @@ def detect(
     from vidctl.tasks.detect import DetectOptions, parse_classes
 
     wanted = DetectOptions(conf, iou, imgsz, max_det, parse_classes(classes), agnostic_nms)
-    chosen: Format = "json" if as_json else output_format
+    chosen = "json" if as_json else output_format or _form_of(output)
     report = Report(quiet=quiet, verbose=verbose, as_json=chosen in ("json", "jsonl"))
     pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer)
     client = Client(target=target, endpoint=endpoint, endpoint_id=endpoint_id, timeout_s=timeout)
@@ -83,13 +87,18 @@ def detect(
     delivery.settle()
 
 
+def _form_of(output: str | None) -> Format:
+    endings: dict[str, Format] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".txt": "txt"}
+    return endings.get(Path(output).suffix.lower(), "table") if output else "table"
+
+
 class _Delivery:
     """Takes results as they come: prints or collects them, saves pictures, and remembers what failed."""
 
     def __init__(
         self,
         form: Format,
-        output: Path | None,
+        output: str | None,
         names: list[str],
         report: Report,
         save: Path | None,
@@ -98,35 +107,33 @@ class _Delivery:
         from vidctl.render import files
 
         self._form = form
-        self._output = output
+        self._output = Path(output) if output else None
         self._names = files.stems(names)
         self._report = report
         self._save = save
         self._save_crop = save_crop
-        self._is_folder = form == "txt" and output is not None and (output.is_dir() or str(output).endswith("/"))
+        self._is_folder = form == "txt" and output is not None and (output.endswith("/") or Path(output).is_dir())
         # One document cannot be begun before all is known, and a file is written whole or not at all.
         self._is_whole = form in ("json", "coco") or (output is not None and not self._is_folder)
         self._kept: list[Result] = []
         self._failures: list[VidctlError] = []
+        self._unsaved: list[VidctlError] = []
         self._taken = 0
 
     def add(self, found: Found) -> None:
-        from vidctl.errors import VidctlError
         from vidctl.tasks.detect import Failed
 
-        result = found.result
-        if not isinstance(result, Failed) and (self._save or self._save_crop or self._is_folder):
-            try:
-                self._save_all(found)
-            except VidctlError as error:
-                result = Failed(found.source.name, error)
+        stem = self._names[self._taken]
         self._taken += 1
-        if isinstance(result, Failed):
-            self._failed(result)
+        if isinstance(found.result, Failed):
+            self._failures.append(found.result.error)
+            if len(self._names) > 1:
+                self._report.failed(found.result)
         if self._is_whole:
-            self._kept.append(result)
+            self._kept.append(found.result)
         elif not self._is_folder:
-            self._print(result)
+            self._print(found.result)
+        self._save_all(found, stem)
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
@@ -145,20 +152,17 @@ class _Delivery:
         """Raise if anything failed: the one error, or what became of all."""
         from vidctl.errors import PartialFailure, VidctlError
 
-        failures = self._failures
-        if not failures:
+        if not self._failures and self._unsaved:
+            raise PartialFailure(f"{len(self._unsaved)} of {self._taken} pictures could not be saved")
+        if not self._failures:
             return
         if self._taken == 1:
-            raise failures[0]
-        if len(failures) < self._taken:
-            raise PartialFailure(f"{len(failures)} of {self._taken} pictures failed")
-        kind = type(failures[0]) if len({type(error) for error in failures}) == 1 else VidctlError
-        raise kind(f"all {len(failures)} pictures failed", hint=failures[0].hint, job_id=failures[0].job_id)
-
-    def _failed(self, result: Failed) -> None:
-        self._failures.append(result.error)
-        if len(self._names) > 1:
-            self._report.failed(result)
+            raise self._failures[0]
+        if len(self._failures) < self._taken:
+            raise PartialFailure(f"{len(self._failures)} of {self._taken} pictures failed")
+        first = self._failures[0]
+        kind = type(first) if len({type(error) for error in self._failures}) == 1 else VidctlError
+        raise kind(f"all {self._taken} pictures failed", hint=first.hint, job_id=first.job_id)
 
     def _print(self, result: Result) -> None:
         from vidctl.cli import report
@@ -173,24 +177,34 @@ class _Delivery:
             report.detections(result)
         sys.stdout.flush()
 
-    def _save_all(self, found: Found) -> None:
+    def _save_all(self, found: Found, stem: str) -> None:
+        """Save what was asked for; what cannot be saved is said, and its result is delivered all the same."""
+        from vidctl.errors import VidctlError
+        from vidctl.tasks.detect import Failed
+
+        result = found.result
+        if isinstance(result, Failed):
+            return
+        try:
+            self._save_one(found, result, stem)
+        except VidctlError as error:
+            self._unsaved.append(error)
+            self._report.failed(Failed(found.source.name, error))
+
+    def _save_one(self, found: Found, result: Detections, stem: str) -> None:
         from vidctl.media.sources import read
         from vidctl.render import annotate, files
         from vidctl.runpod.http import download
-        from vidctl.tasks.detect import Failed
 
-        stem = self._names[self._taken]
-        if isinstance(found.result, Failed):
-            return
         if self._output is not None and self._is_folder:
-            files.save_txt(found.result, self._output, stem=stem)
+            files.save_txt(result, self._output, stem=stem)
         if self._save is None and self._save_crop is None:
             return
         data = read(found.source, fetch=download)
         if self._save is not None:
-            self._report.detail(f"saved {annotate.save_annotated(found.result, data, self._save, stem=stem)}")
+            self._report.detail(f"saved {annotate.save_annotated(result, data, self._save, stem=stem)}")
         if self._save_crop is not None:
-            annotate.save_crops(found.result, data, self._save_crop, stem=stem)
+            annotate.save_crops(result, data, self._save_crop, stem=stem)
 
 
 def _lines(results: list[Result]) -> str:

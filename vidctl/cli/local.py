@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,43 +14,57 @@ from vidctl.cli import options
 
 app = typer.Typer(
     help="The RunPod-compatible runtime on this machine: no key, no GPU, no bill.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Its port [default: $VIDCTL_LOCAL_PORT, else 8421].")]
 
 
+@app.callback(invoke_without_command=True)
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())  # noqa: T201  the answer itself
+
+
+def _port(given: int | None) -> int | None:
+    """The option, else what the environment or `.env` says; None means the default."""
+    from vidctl import settings
+
+    return given if given is not None else settings.local_port(settings.open_project(Path.cwd(), os.environ))
+
+
 @app.command()
-def up(port: Port = None, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+def up(
+    port: Port = None, as_json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False
+) -> None:
     """Start it in the background; do nothing when it runs."""
     from vidctl.cli.report import Report
     from vidctl.local import daemon
 
     report = Report(quiet=quiet, as_json=as_json)
-    running = daemon.up(port, notify=report.note)
+    running = daemon.up(_port(port), notify=report.note)
     document = {"url": running.url, "port": running.port, "pid": running.pid}
     print(json.dumps(document) if as_json else f"the local runtime answers at {running.url}")  # noqa: T201
 
 
 @app.command()
-def down(port: Port = None, as_json: options.Json = False) -> None:
+def down(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
     """Stop it and its workers; jobs that wait are kept for the next start."""
     from vidctl.local import daemon
 
-    stopped = daemon.down(port)
+    stopped = daemon.down(_port(port))
     said = "the local runtime is stopped" if stopped else "the local runtime was not running"
     print(json.dumps({"stopped": stopped}) if as_json else said)  # noqa: T201
 
 
 @app.command()
-def status(port: Port = None, as_json: options.Json = False) -> None:
+def status(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
     """Show whether it runs, and its endpoints and workers (exit code 5 when it does not run)."""
     from vidctl.cli import report
     from vidctl.errors import NotDeployed
     from vidctl.local import daemon
 
-    running = daemon.connection(port)
+    running = daemon.connection(_port(port))
     if running is None:
         raise NotDeployed("the local runtime is not running", hint="vidctl local up")
     endpoints = daemon.endpoints(running)
@@ -69,28 +85,32 @@ def logs(
     ] = None,
     tail: Annotated[int, typer.Option(min=1, help="How many of the last lines.")] = 100,
     port: Port = None,
+    debug: options.Debug = False,
 ) -> None:
     """Print the last lines that an endpoint's workers, or the runtime, wrote."""
     from vidctl.cli import report
     from vidctl.local import daemon
 
-    for line in daemon.logs(endpoint, port=port, tail=tail):
+    for line in daemon.logs(endpoint, port=_port(port), tail=tail):
         report.log_line(line)
 
 
 @app.command()
-def env(port: Port = None, as_json: options.Json = False) -> None:
+def env(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
     """Print what lets any RunPod client work against it: eval "$(vidctl local env)"."""
     from vidctl.errors import NotDeployed
     from vidctl.local import daemon
 
-    running = daemon.connection(port)
+    running = daemon.connection(_port(port))
     if running is None:
         raise NotDeployed("the local runtime is not running", hint="vidctl local up")
     variables = {
         "RUNPOD_API_KEY": running.api_key,
         "RUNPOD_API_BASE_URL": running.api_base_url,
         "RUNPOD_ENDPOINT_BASE_URL": running.endpoint_base_url,
+        # For vidctl itself, which would take a key for RunPod's.
+        "VIDCTL_TARGET": "local",
+        "VIDCTL_LOCAL_PORT": str(running.port),
     }
     words = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
     print(json.dumps(variables) if as_json else f"export {words}")  # noqa: T201

@@ -31,6 +31,8 @@ def failure(error: VidctlError, *, as_json: bool) -> None:
         return
     console = _stderr()
     console.print(f"[bold red]error:[/] {escape(_printable(error.message))}", soft_wrap=True)
+    if error.job_id and error.job_id not in error.message:
+        console.print(f"[dim]job:[/] {escape(error.job_id)}", soft_wrap=True)
     if error.hint:
         console.print(f"[dim]hint:[/] {escape(_printable(error.hint))}", soft_wrap=True)
 
@@ -130,10 +132,13 @@ def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...]) -> None:
         for row in rows:
             print("\t".join(_printable(cell) for cell in row))  # noqa: T201
         return
-    grid = Table(*header, box=None, pad_edge=False, header_style="dim")
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for title in header:
+        grid.add_column(title, no_wrap=True)
     for row in rows:
         grid.add_row(*(escape(_printable(cell)) for cell in row))
-    console.print(grid)
+    # Ids are there to be copied: a line longer than the terminal is better than half an id.
+    console.print(grid, crop=False, width=max(console.width, 400), soft_wrap=True)
 
 
 def lines(result: Detections) -> list[str]:

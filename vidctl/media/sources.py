@@ -81,6 +81,8 @@ def _lines(list_file: str) -> Iterator[str]:
         text = Path(list_file).read_text(encoding="utf-8-sig", errors="surrogateescape")
     except (OSError, ValueError) as error:
         raise MediaError(f"@{_shown(list_file)}: cannot be read ({_reason(error)})") from error
+    if "\0" in text:
+        raise MediaError(f"@{_shown(list_file)}: not a list, which is text with one source a line")
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
@@ -91,7 +93,7 @@ def _lines(list_file: str) -> Iterator[str]:
 def _expand(source: str, recursive: bool) -> list[Source]:
     if not source:
         raise UsageError("an empty source", hint="name a file, a folder, a glob or an https:// address")
-    if source.lower().startswith(("https://", "http://")):
+    if re.match(r"[a-z][a-z0-9+.-]*://", source, re.IGNORECASE):
         return [Source(_shown(source), url=source)]
     path = Path(source)
     if _is(path, Path.is_dir):
@@ -172,6 +174,9 @@ def _is_loopback(host: str) -> bool:
 
 def _read_file(path: Path, name: str) -> bytes:
     try:
+        # Nobody may ever write into a named pipe; one of the shell's own, as in <(curl …), is fine.
+        if path.is_fifo() and not str(path).startswith(("/dev/fd/", "/proc/")):
+            raise MediaError(f"{name}: a named pipe, not a file", hint="read it with - < PIPE")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:

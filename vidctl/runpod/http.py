@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.retry import Retry
 
 from vidctl import __version__
-from vidctl.errors import ApiError, AuthError, MediaError, NetworkError, NotDeployed, VidctlError
+from vidctl.errors import ApiError, AuthError, MediaError, NetworkError, NotDeployed, Unanswered, VidctlError
 
 _TIMEOUT_S = (10, 60)  # to connect, between two bytes
 _MAX_PICTURE_BYTES = 200 * 1024 * 1024
@@ -66,18 +67,18 @@ def download(url: str) -> bytes:
     try:
         with requests.get(url, timeout=_TIMEOUT_S, stream=True, headers={"User-Agent": _user_agent()}) as response:
             if not response.ok:
-                raise MediaError(f"{url}: the server answered {response.status_code}")
-            return _bounded(response, url)
+                raise MediaError(f"the server answered {response.status_code}")
+            return _bounded(response)
     except (requests.RequestException, UnicodeError, ValueError) as error:
-        raise MediaError(f"{url}: cannot be downloaded: {_cause(error)}") from error
+        raise MediaError(f"cannot be downloaded: {_cause(error)}") from error
 
 
-def _bounded(response: requests.Response, url: str) -> bytes:
+def _bounded(response: requests.Response) -> bytes:
     data = bytearray()
     for chunk in response.iter_content(1 << 16):
         data += chunk
         if len(data) > _MAX_PICTURE_BYTES:
-            raise MediaError(f"{url}: is over {_MAX_PICTURE_BYTES >> 20} MB")
+            raise MediaError(f"over {_MAX_PICTURE_BYTES >> 20} MB")
     return bytes(data)
 
 
@@ -163,7 +164,14 @@ def one_line(text: str, limit: int = 300) -> str:
 
 
 def _unreachable(url: str, error: Exception) -> NetworkError:
-    return NetworkError(f"{_host(url)}: {_cause(error)}", hint="check the network and the base URLs")
+    kind = NetworkError if _never_left(error) else Unanswered
+    return kind(f"{_host(url)}: {_cause(error)}", hint="check the network and the base URLs")
+
+
+def _never_left(error: Exception) -> bool:
+    """No connection was made, so nothing was sent."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, requests.ConnectTimeout) or isinstance(reason, (NewConnectionError, ConnectTimeoutError))
 
 
 def _cause(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from vidctl.errors import ApiError, JobFailed, NetworkError, NotDeployed, VidctlError
+from vidctl.errors import ApiError, JobFailed, NotDeployed, Unanswered, VidctlError
 from vidctl.runpod.http import Http, one_line
 
 _FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
@@ -55,10 +55,10 @@ class Jobs:
         self._base_url = base_url
 
     def run(self, endpoint_id: str, payload: Mapping[str, Any]) -> str:
-        """Queue one job and return its id; raise NetworkError if the answer was lost, for then it may be queued."""
+        """Queue one job and return its id; raise Unanswered if the answer was lost, for then it may be queued."""
         try:
             answer = self._http.write("POST", self._url(endpoint_id, "run"), body={"input": payload})
-        except NetworkError as error:
+        except Unanswered as error:
             error.hint = "the job may have been accepted, so it was not sent again; " + (error.hint or "")
             raise
         except NotDeployed as error:

@@ -290,6 +290,25 @@ def test_detect_without_a_deploy_starts_nothing(folder):
     assert vidctl("local", "status", cwd=folder).status == 5
 
 
+def test_validate_tells_every_mistake_of_every_spec(folder):
+    """For people with a caret, for machines as a list; the good ones are told too."""
+    (folder / "configs" / "good.yaml").write_text("name: good\nimage: a/b:1\ngpu: L4\n")
+    (folder / "configs" / "one.yaml").write_text("name: one\nimage: a/b:1\ngpu: RTX 4099\n")
+    (folder / "configs" / "two.yaml").write_text("name: two\nimage: a/b:1\ngpu: L4\nworker: 1\ndisk: big\n")
+    outcome = vidctl("validate", "--json", cwd=folder)
+    people = vidctl("validate", cwd=folder)
+
+    document = outcome.document
+    assert (outcome.status, outcome.error["code"], [each["spec"] for each in document["valid"]]) == (
+        2, "spec_error", ["good"],
+    )  # fmt: skip
+    places = [(Path(each["file"]).name, each["line"], each["column"]) for each in document["mistakes"]]
+    assert places == [("one.yaml", 3, 6), ("two.yaml", 4, 1), ("two.yaml", 5, 7)]
+    assert "good: valid" in people.stdout
+    assert people.stderr.count("^") == 3
+    assert "did you mean" in people.stderr
+
+
 def test_schema_is_json(folder):
     assert vidctl("schema", cwd=folder).document["properties"]["name"]["type"] == "string"
 

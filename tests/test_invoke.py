@@ -196,6 +196,20 @@ def test_every_bad_end_is_a_failed_job(journal, status):
     assert journal.jobs()[0].status == status
 
 
+def test_an_answer_is_not_lost_with_the_journal(tmp_path):
+    """The journal breaks while the job is out: the paid answer comes all the same."""
+    path = tmp_path / "journal.db"
+
+    def state(name):
+        path.write_bytes(b"broken by now " * 1000)
+        return {"status": "COMPLETED", "output": name}
+
+    with serving(Endpoint(state)) as server:
+        job = invoker(server, Journal(path)).ask(asks(1)[0], timeout_s=30)
+
+    assert job.output == "n0"
+
+
 def test_nothing_is_sent_whose_id_could_not_be_written_down(tmp_path):
     """The journal cannot be written: no job is asked for."""
     blocker = tmp_path / "file"

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Condition
 from typing import Any, Generic, TypeVar
@@ -206,17 +207,22 @@ class Invoker:
             self._jobs.cancel(self.endpoint_id, job_id)
         except VidctlError:
             return False
-        self._journal.ended(job_id, status="CANCELLED")
+        self._record(job_id, "CANCELLED")
         return True
 
     def _settled(self, job_id: str, status: str, job: Job | None = None) -> None:
         self._forget(job_id)
-        self._journal.ended(
-            job_id,
-            status=status,
-            delay_ms=job.delay_ms if job else None,
-            execution_ms=job.execution_ms if job else None,
-        )
+        self._record(job_id, status, job)
+
+    def _record(self, job_id: str, status: str, job: Job | None = None) -> None:
+        """Write down how a job ended.  A disk that is full by now must not cost the answer, or the other jobs' end."""
+        with suppress(VidctlError):
+            self._journal.ended(
+                job_id,
+                status=status,
+                delay_ms=job.delay_ms if job else None,
+                execution_ms=job.execution_ms if job else None,
+            )
 
     def _forget(self, job_id: str) -> None:
         with self._changed:

@@ -118,9 +118,18 @@ def test_one_failed_job_does_not_stop_the_rest(journal):
     assert (second.error.message, second.error.job_id) == ("no such class", "job-n1")
 
 
+def only_the_first_ends(*, of):
+    """An endpoint that answers n0 once all jobs are out, and the others never."""
+    endpoint = Endpoint()
+    endpoint.state = lambda name: (
+        {"status": "COMPLETED", "output": 0} if name == "n0" and len(endpoint.names) == of else {"status": "IN_QUEUE"}
+    )
+    return endpoint
+
+
 def test_closing_cancels_what_is_out(journal):
     """Ctrl-C, or a caller that has seen enough: nothing goes on being paid."""
-    endpoint = Endpoint(lambda name: {"status": "COMPLETED", "output": 0} if name == "n0" else {"status": "IN_QUEUE"})
+    endpoint = only_the_first_ends(of=3)
     with serving(endpoint) as server:
         asker = invoker(server, journal)
         answers = asker.ask_many(asks(3), window=3, timeout_s=60)
@@ -138,7 +147,7 @@ def test_closing_cancels_what_is_out(journal):
 
 def test_a_job_that_cannot_be_cancelled_is_said_to_run(journal):
     """RunPod is not reachable any more: the journal keeps the id, and the message says so."""
-    endpoint = Endpoint(lambda name: {"status": "COMPLETED", "output": 0} if name == "n0" else {"status": "IN_QUEUE"})
+    endpoint = only_the_first_ends(of=2)
 
     def unreachable_cancel(request):
         return RESET if "/cancel/" in request.path else endpoint(request)

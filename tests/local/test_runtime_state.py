@@ -171,6 +171,74 @@ def test_a_job_that_ends_without_output_does_not_show_its_last_progress(store):
     assert store.result("a") == (None, None)
 
 
+@pytest.mark.parametrize("end", [state.finished, state.failed, state.timed_out, state.cancelled])
+def test_no_end_shows_the_last_progress(store, end):
+    add(store, "a")
+    [(taken, _)] = take(store)
+    store.save(taken, output=b"50")
+    store.save(end(taken, NOW))
+
+    assert store.result("a") == (None, None)
+
+
+def test_a_restart_of_the_runtime_counts_no_retry(store):
+    """Also of a job that was retried before."""
+    add(store, "a")
+    [(first, _)] = take(store)
+    store.save(state.lost(first, NOW), is_retry=True)
+    [(second, _)] = take(store)
+    store.save(state.requeued(second, NOW))
+
+    assert store.tally("ep").retried == 1
+
+
+def inputs(store):
+    return [job_id for (job_id,) in store._db.execute("SELECT job_id FROM job_inputs ORDER BY job_id")]
+
+
+@pytest.mark.parametrize(
+    ("end", "kept"),
+    [(state.finished, []), (state.cancelled, []), (state.failed, ["a"]), (state.timed_out, ["a"])],
+)
+def test_what_was_handed_in_is_kept_while_it_may_be_needed(store, end, kept):
+    add(store, "a")
+    [(taken, _)] = take(store)
+    store.save(end(taken, NOW))
+
+    assert inputs(store) == kept
+
+
+def test_what_was_handed_in_is_kept_for_the_webhook(store):
+    add(store, "a", webhook="http://here")
+    [(taken, _)] = take(store)
+    done = state.finished(taken, NOW)
+    store.save(done)
+    before = inputs(store)
+    store.note_webhook(replace(done, webhook_tries=1, webhook_due_at_ms=None))
+
+    assert (before, inputs(store)) == (["a"], [])
+
+
+def test_a_batch_is_no_larger_than_a_request_may_be(store):
+    """What a worker asks for would otherwise be in memory all at once."""
+    for job_id in "abc":
+        store.add(state.submitted(job_id, "ep", NOW), b"x" * (9 << 20))
+
+    assert [[job.id for job, _ in take(store, 9)] for _ in range(3)] == [["a", "b"], ["c"], []]
+
+
+def test_a_job_larger_than_a_batch_still_gets_through(store):
+    store.add(state.submitted("a", "ep", NOW), b"x" * (state.BATCH_BYTES + 1))
+
+    assert len(take(store, 9)) == 1
+
+
+def test_an_expired_job_does_not_wait(store):
+    add(store, "a", expires_at_ms=NOW + 10)
+
+    assert (store.demand("ep", NOW).queued, store.demand("ep", NOW + 10)) == (1, state.Demand())
+
+
 def test_a_job_back_in_the_queue_has_nothing_of_its_last_attempt(store):
     add(store, "a")
     [(taken, _)] = take(store)

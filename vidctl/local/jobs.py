@@ -107,7 +107,6 @@ class Desk:
         """COMPLETED, or FAILED when there is an error."""
         change = state.finished if error is None else state.failed
         self._end(change(job, self.clock()), output=output, error=error)
-        self.on_released(job)
 
     def stream(self, job: Job, chunks: list[bytes]) -> None:
         self.store.append(job.id, chunks)
@@ -144,7 +143,7 @@ class Desk:
         if after.is_final:
             self._end(after, error=LOST_ERROR)
             return
-        self.store.save(after)
+        self.store.save(after, is_retry=is_counted)
         self._announce(after.endpoint_id)
 
     def expire_overdue(self) -> None:
@@ -168,12 +167,10 @@ class Desk:
         for job in (*running, *waiting):
             self.watchers.ring_all(job.id)
 
-    def recover(self) -> int:
-        """Queue again what the previous life of the runtime left running; how many jobs that were."""
-        left = self.store.running()
-        for job in left:
+    def recover(self) -> None:
+        """Queue again what the previous life of the runtime left running."""
+        for job in self.store.running():
             self.store.save(state.requeued(job, self.clock()))
-        return len(left)
 
     def _end(self, job: Job, *, output: bytes | None = None, error: bytes | None = None) -> None:
         self.store.save(job, output=output, error=error)

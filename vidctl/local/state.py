@@ -28,6 +28,7 @@ SYNC_RETENTION_MS = 60_000
 SYNC_RETENTION_MAX_MS = 5 * 60_000
 DEFAULT_TTL_MS = 24 * 3_600_000
 MAX_DISPATCHES = 2
+BATCH_BYTES = 20 << 20
 ALWAYS = 0  # a time at which no job has expired yet
 
 
@@ -65,6 +66,11 @@ class Job:
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether a worker, a retry or the webhook will yet ask for what was handed in."""
+        return not self.is_final or self.status in RETRYABLE or self.webhook_due_at_ms is not None
 
     @property
     def is_sync(self) -> bool:
@@ -244,7 +250,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     webhook_tries INTEGER NOT NULL,
     webhook_due_at_ms INTEGER
 );
-CREATE INDEX IF NOT EXISTS jobs_queue ON jobs (endpoint_id, low_priority, seq) WHERE status = 'IN_QUEUE';
+CREATE INDEX IF NOT EXISTS jobs_queue ON jobs (endpoint_id, low_priority, seq, expires_at_ms)
+    WHERE status = 'IN_QUEUE';
 CREATE INDEX IF NOT EXISTS jobs_running ON jobs (endpoint_id, worker_id) WHERE status = 'IN_PROGRESS';
 CREATE INDEX IF NOT EXISTS jobs_deadline ON jobs (deadline_at_ms) WHERE deadline_at_ms IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_expiry ON jobs (expires_at_ms);
@@ -307,7 +314,10 @@ class JobStore:
     def take(
         self, endpoint_id: str, now_ms: int, *, worker_id: str, limit: int, execution_timeout_ms: int
     ) -> list[tuple[Job, bytes]]:
-        """Give up to `limit` queued jobs to a worker, the oldest first, low priority last."""
+        """Give up to `limit` queued jobs to a worker, the oldest first, low priority last.
+
+        Their bodies together have at most BATCH_BYTES, but for a first one that is larger.
+        """
         query = (
             f"{_SELECT} WHERE endpoint_id = ? AND status = 'IN_QUEUE' AND expires_at_ms > ? "
             "ORDER BY low_priority, seq LIMIT ?"
@@ -315,13 +325,26 @@ class JobStore:
         jobs = [_job(row) for row in self._db.execute(query, (endpoint_id, now_ms, limit)).fetchall()]
         if not jobs:
             return []
-        given = [taken(job, now_ms, worker_id=worker_id, execution_timeout_ms=execution_timeout_ms) for job in jobs]
+        given: list[tuple[Job, bytes]] = []
+        size = 0
         with self._transaction():
-            self._db.executemany(_UPDATE, [_update(job) for job in given])
-            return [(job, self.body(job.id)) for job in given]
+            for job in jobs:
+                body = self.body(job.id)
+                size += len(body)
+                if given and size > BATCH_BYTES:
+                    break
+                after = taken(job, now_ms, worker_id=worker_id, execution_timeout_ms=execution_timeout_ms)
+                given.append((after, body))
+            self._db.executemany(_UPDATE, [_update(job) for job, _ in given])
+        return given
 
-    def save(self, job: Job, *, output: bytes | None = None, error: bytes | None = None) -> None:
-        """Write a job that a transition changed, with its result; one that goes back to the queue loses its traces."""
+    def save(
+        self, job: Job, *, output: bytes | None = None, error: bytes | None = None, is_retry: bool = False
+    ) -> None:
+        """Write a job that a transition changed, with its result; one that goes back to the queue loses its traces.
+
+        `is_retry`: it goes back because its worker was lost, which /health counts.
+        """
         with self._transaction():
             self._db.execute(_UPDATE, _update(job))
             if job.status == "IN_QUEUE":
@@ -329,9 +352,12 @@ class JobStore:
                 self._db.execute("DELETE FROM job_chunks WHERE job_id = ?", (job.id,))
             elif output is not None or error is not None:
                 self._db.execute("INSERT OR REPLACE INTO job_outputs VALUES (?, ?, ?)", (job.id, output, error))
-            elif job.status == "COMPLETED":
+            elif job.is_final:
+                # What is there is the last progress update.
                 self._db.execute("DELETE FROM job_outputs WHERE job_id = ?", (job.id,))
-            self._count(job)
+            if not job.needs_input:
+                self._db.execute("DELETE FROM job_inputs WHERE job_id = ?", (job.id,))
+            self._count(job, is_retry=is_retry)
 
     def append(self, job_id: str, chunks: Sequence[bytes]) -> None:
         """Keep what a generator handler yielded until somebody drains it."""
@@ -376,10 +402,13 @@ class JobStore:
 
     def note_webhook(self, job: Job) -> None:
         """Write down how far the delivery of a job's webhook has come."""
-        self._db.execute(
-            "UPDATE jobs SET webhook_tries = ?, webhook_due_at_ms = ? WHERE id = ?",
-            (job.webhook_tries, job.webhook_due_at_ms, job.id),
-        )
+        with self._transaction():
+            self._db.execute(
+                "UPDATE jobs SET webhook_tries = ?, webhook_due_at_ms = ? WHERE id = ?",
+                (job.webhook_tries, job.webhook_due_at_ms, job.id),
+            )
+            if not job.needs_input:
+                self._db.execute("DELETE FROM job_inputs WHERE job_id = ?", (job.id,))
 
     def delete(self, job_ids: Sequence[str]) -> None:
         ids = [(job_id,) for job_id in job_ids]
@@ -399,16 +428,17 @@ class JobStore:
         return self._list("endpoint_id = ? AND status = 'IN_QUEUE' ORDER BY low_priority, seq", endpoint_id)
 
     def demand(self, endpoint_id: str, now_ms: int) -> Demand:
-        queue = "FROM jobs WHERE endpoint_id = ? AND status = 'IN_QUEUE'"
-        (queued,) = self._db.execute(f"SELECT COUNT(*) {queue}", (endpoint_id,)).fetchone()
+        queue = "FROM jobs WHERE endpoint_id = ? AND status = 'IN_QUEUE' AND expires_at_ms > ?"
+        (queued,) = self._db.execute(f"SELECT COUNT(*) {queue}", (endpoint_id, now_ms)).fetchone()
         (in_progress,) = self._db.execute(
             "SELECT COUNT(*) FROM jobs WHERE endpoint_id = ? AND status = 'IN_PROGRESS'", (endpoint_id,)
         ).fetchone()
         if not queued:
             return Demand(0, in_progress)
-        (urgent,) = self._db.execute(f"SELECT COUNT(*) {queue} AND low_priority = 0", (endpoint_id,)).fetchone()
+        urgent_queue = f"{queue} AND low_priority = 0"
+        (urgent,) = self._db.execute(f"SELECT COUNT(*) {urgent_queue}", (endpoint_id, now_ms)).fetchone()
         first = self._db.execute(
-            f"SELECT queued_at_ms {queue} AND low_priority = 0 ORDER BY seq LIMIT 1", (endpoint_id,)
+            f"SELECT queued_at_ms {urgent_queue} ORDER BY seq LIMIT 1", (endpoint_id, now_ms)
         ).fetchone()
         return Demand(queued, in_progress, urgent, max(0, now_ms - first[0]) if first else 0)
 
@@ -417,10 +447,9 @@ class JobStore:
         row = self._db.execute(query, (endpoint_id,)).fetchone()
         return Tally(*row) if row else Tally()
 
-    def _count(self, job: Job) -> None:
-        column = {"COMPLETED": "completed", "FAILED": "failed", "TIMED_OUT": "failed"}.get(job.status)
-        if job.status == "IN_QUEUE" and job.retries:
-            column = "retried"
+    def _count(self, job: Job, *, is_retry: bool) -> None:
+        counted = {"COMPLETED": "completed", "FAILED": "failed", "TIMED_OUT": "failed"}
+        column = "retried" if is_retry else counted.get(job.status)
         if column:
             self._db.execute(
                 f"INSERT INTO job_tallies (endpoint_id, {column}) VALUES (?, 1) "  # noqa: S608

@@ -92,12 +92,15 @@ def refusal(answer):
 
 
 @pytest.fixture
-def sdk(registry, monkeypatch):
+def sdk(registry, tmp_path, monkeypatch):
     """The RunPod SDK, talking over HTTP to `respond`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            status, answer = control.respond(registry, self.rfile.read(int(self.headers["Content-Length"])))
+            # The registry is its thread's own; this one is the server's, on the same file.
+            served = Registry(tmp_path / "runtime.db")
+            status, answer = control.respond(served, self.rfile.read(int(self.headers["Content-Length"])))
+            served.close()
             body = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))

@@ -1,7 +1,6 @@
 """The registry keeps what was saved and says who must hear of a change."""
 
 import sqlite3
-import threading
 from dataclasses import replace
 
 import pytest
@@ -203,22 +202,3 @@ def test_no_secret_is_in_a_repr():
     login = RegistryAuthRecord(id="1", name="ghcr", username="me", password="hush")
 
     assert "hush" not in repr(login)
-
-
-def test_two_threads_cannot_take_the_same_name(registry):
-    """Of eight savers at once, one gets the name."""
-    refused = []
-
-    def save(number):
-        try:
-            registry.save_template(TemplateRecord(id="", name="yolo", image_name=str(number)))
-        except RegistryError:
-            refused.append(number)
-
-    threads = [threading.Thread(target=save, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert (7, 1) == (len(refused), len(registry.templates()))

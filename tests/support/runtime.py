@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from vidctl.local.environments import image_name
-from vidctl.local.records import EndpointRecord, TemplateRecord
 from vidctl.local.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,6 +22,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 API_KEY = "test-key"
+_FIELDS = {
+    "workers_min": "workersMin",
+    "workers_max": "workersMax",
+    "idle_timeout_s": "idleTimeout",
+    "execution_timeout_ms": "executionTimeoutMs",
+    "scaler_type": "scalerType",
+    "scaler_value": "scalerValue",
+}
 
 
 def until(condition: Callable[[], Any], *, timeout_s: float = 60) -> Any:
@@ -50,7 +57,6 @@ class LocalRuntime:
         state_dir.mkdir(parents=True, exist_ok=True)
         credentials = {"api_key": API_KEY, "port": self.port, "url": self.url}
         (state_dir / "credentials.json").write_text(json.dumps(credentials))
-        self._registry = Registry(state_dir / "runtime.db")
 
     @property
     def pid(self) -> int:
@@ -77,24 +83,42 @@ class LocalRuntime:
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.stop()
-        self._registry.close()
         self.session.close()
 
     def log(self) -> str:
         return (self.state_dir / "runtime.log").read_text()
 
     def endpoint(self, folder: Path, *, env: dict[str, str] | None = None, **settings: Any) -> str:
-        """Register a worker folder; `settings` are fields of EndpointRecord.  Give the endpoint's id."""
+        """Save a worker folder as a template and an endpoint; `settings` are fields of EndpointRecord.  Its id."""
         name = settings.pop("name", folder.name)
-        template = self._registry.save_template(
-            TemplateRecord(id="", name=f"{name}-{time.monotonic_ns()}", image_name=image_name(folder), env=env or {})
-        )
-        record = EndpointRecord(id="", name=name, template_id=template.id, **{"idle_timeout_s": 60, **settings})
-        return self._registry.save_endpoint(record).id
+        template = {
+            "name": f"{name}-{time.monotonic_ns()}",
+            "imageName": image_name(folder),
+            "containerDiskInGb": 10,
+            "volumeInGb": 0,
+            "dockerArgs": "",
+            "env": [{"key": key, "value": value} for key, value in (env or {}).items()],
+            "isServerless": True,
+        }
+        endpoint = {
+            "name": name,
+            "templateId": self._save("saveTemplate", "SaveTemplateInput", template),
+            "gpuIds": "ADA_24",
+            **{_FIELDS[key]: value for key, value in {"idle_timeout_s": 60, **settings}.items()},
+        }
+        return self._save("saveEndpoint", "EndpointInput", endpoint)
 
     def change(self, endpoint_id: str, **settings: Any) -> None:
         """Change an endpoint's record behind a stopped runtime's back."""
-        self._registry.save_endpoint(replace(self._registry.endpoint(endpoint_id), **settings))
+        registry = Registry(self.state_dir / "runtime.db")
+        registry.save_endpoint(replace(registry.endpoint(endpoint_id), **settings))
+        registry.close()
+
+    def _save(self, mutation: str, kind: str, given: dict[str, Any]) -> str:
+        query = f"mutation Save($input: {kind}!) {{ {mutation}(input: $input) {{ id }} }}"
+        answer = self.post("/graphql", {"query": query, "variables": {"input": given}})
+        assert "errors" not in answer, answer
+        return answer["data"][mutation]["id"]
 
     def get(self, path: str, **options: Any) -> Any:
         return self._json(self.session.get(f"{self.url}{path}", timeout=60, **options))

@@ -1,7 +1,7 @@
 """What was saved through the control plane: templates, endpoints and registry logins, kept in SQLite.
 
 The rows are JSON documents, so that a newer vidctl reads what an older one wrote: a field it does not find has its
-default.  Every method may be called from any thread.
+default.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import secrets
 import sqlite3
 import string
-import threading
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
@@ -64,21 +63,19 @@ class RegistryAuthRecord:
 class Registry:
     """The templates, endpoints and registry logins of one runtime.
 
-    `on_change` is called with an endpoint's id, in the thread of the caller, after the endpoint or its template
+    `on_change` is called with an endpoint's id after the endpoint or its template
     changed or the endpoint was deleted.  Saving what is already there changes nothing and calls nobody.
     """
 
     def __init__(self, database: Path) -> None:
         self.on_change: Callable[[str], None] = lambda _endpoint_id: None
-        self._lock = threading.RLock()
-        self._connection = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(database, timeout=30, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        self._connection.close()
 
     def endpoint(self, endpoint_id: str) -> EndpointRecord | None:
         return self._one(EndpointRecord, "SELECT record FROM endpoints WHERE id = ?", endpoint_id)
@@ -191,21 +188,19 @@ class Registry:
         return next(iter(self._many(kind, query, *values)), None)
 
     def _many(self, kind: type[_Record], query: str, *values: str) -> tuple[_Record, ...]:
-        with self._lock:
-            rows = self._connection.execute(query, values).fetchall()
+        rows = self._connection.execute(query, values).fetchall()
         return tuple(_load(kind, row[0]) for row in rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         # IMMEDIATE takes the write lock before the first read: nobody changes what a decision was based on.
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
 
     def _tell(self, endpoint_ids: Iterable[str]) -> None:
         for endpoint_id in endpoint_ids:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ def main() -> int:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
+    # Jobs, results, what workers print: none of it is for other users of this machine.
+    os.umask(0o077)
     try:
         server.serve(options.state_dir, port=options.port, api_key=_api_key(options.state_dir), on_ready=_ready)
     except RuntimeUnavailable as error:

@@ -62,12 +62,88 @@ def test_a_hanging_handler_is_timed_out_killed_and_replaced(runtime, basic, tmp_
     assert not is_alive(pid)
 
 
-def test_a_result_that_json_cannot_hold_times_out(runtime, basic):
-    """The SDK logs it and posts nothing: the worker itself is well."""
-    job_id = runtime.run(basic, {"do": "give_an_object"}, policy={"executionTimeout": 5_000})
+def test_a_bystander_of_a_hanging_job_is_not_held_to_account(runtime, handlers, tmp_path):
+    """Its worker was killed by us: the next one gets it, and it can still be lost once."""
+    endpoint = runtime.endpoint(handlers / "overlap", name="bystander", workers_max=1)
+    started = tmp_path / "started"
+    bystander = runtime.run(endpoint, {"together": 2, "started": str(started)})
+    until(lambda: lines(started))
+    hanging = runtime.run(endpoint, {"block": 600}, policy={"executionTimeout": 5_000})
+    until(lambda: len(lines(started)) == 2)
+    runtime.run(endpoint, {"together": 2})
+    job = runtime.ended(endpoint, bystander)
 
-    assert runtime.ended(basic, job_id)["status"] == "TIMED_OUT"
+    assert runtime.status(endpoint, hanging)["status"] == "TIMED_OUT"
+    assert (job["status"], "retries" in job) == ("COMPLETED", False)
+    assert runtime.get(f"/v2/{endpoint}/health")["workers"]["unhealthy"] == 0
+
+
+def test_a_result_that_is_never_posted_is_noticed_when_the_worker_asks_again(runtime, basic):
+    """The SDK logs that it is no JSON and posts nothing; nobody should wait for the execution time-out."""
+    job = runtime.ended(basic, runtime.run(basic, {"do": "give_an_object"}))
+
+    assert (job["status"], job["error"], job["retries"]) == ("FAILED", "job timed out after 1 retries", 1)
     assert any("not JSON serializable" in line for line in runtime.workers(basic)[0]["lastLog"])
+
+
+def test_workers_that_die_again_and_again_are_unhealthy_until_one_ends_a_job(runtime, basic, tmp_path):
+    """Also when each of them asks for a job first."""
+    deadly = {"do": "die", "started": str(tmp_path / "started")}
+    job_ids = [runtime.run(basic, deadly) for _ in range(2)]
+    until(lambda: runtime.get(f"/v2/{basic}/health")["workers"]["unhealthy"] == 1)
+    runtime.post(f"/v2/{basic}/cancel/{job_ids[1]}")
+
+    assert runtime.runsync(basic, {"a": 1})["status"] == "COMPLETED"
+    assert runtime.get(f"/v2/{basic}/health")["workers"]["unhealthy"] == 0
+
+
+@pytest.mark.parametrize("env", [{"A": "x\0y"}, {"A=B": "x"}], ids=["value", "name"])
+def test_an_environment_that_no_process_can_have_is_said(runtime, handlers, env, request):
+    endpoint = runtime.endpoint(handlers / "basic", name=request.node.name, env=env)
+    runtime.run(endpoint, {"a": 1})
+    [worker] = until(lambda: [w for w in runtime.workers(endpoint) if w["status"] == "UNHEALTHY"])
+
+    assert worker["error"].startswith("no process can have the environment variable 'A")
+
+
+def test_a_worker_that_never_asks_for_a_job_is_unhealthy_and_says_why(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "silent", name="init", env={"RUNPOD_INIT_TIMEOUT": "1"})
+    job_id = runtime.run(endpoint, {"a": 1})
+    until(lambda: runtime.get(f"/v2/{endpoint}/health")["workers"]["unhealthy"] == 1)
+    errors = [worker["error"] for worker in runtime.workers(endpoint) if worker["error"]]
+    runtime.post(f"/v2/{endpoint}/cancel/{job_id}")
+
+    assert "RUNPOD_INIT_TIMEOUT" in errors[0]
+
+
+def test_a_progress_update_that_cannot_be_read_costs_the_job_nothing(runtime, basic, tmp_path):
+    go = tmp_path / "go"
+    job_id = runtime.run(basic, {"do": "progress_nan", "until": str(go)})
+    until(lambda: runtime.workers(basic) and any("400" in line for line in runtime.workers(basic)[0]["lastLog"]))
+    go.touch()
+    job = runtime.ended(basic, job_id)
+
+    assert (job["status"], job["output"]) == ("COMPLETED", "done")
+
+
+def test_a_chunk_that_cannot_be_passed_on_fails_the_job(runtime, handlers):
+    """The caller would otherwise take what is left for the whole."""
+    endpoint = runtime.endpoint(handlers / "generator", name="large-chunk", workers_max=1)
+    job = runtime.ended(endpoint, runtime.run(endpoint, {"values": [1, ["x" * 100] * 20_000, 2]}))
+    stream = runtime.get(f"/v2/{endpoint}/stream/{job['id']}")["stream"]
+
+    assert (job["status"], "RunPod's limit is 1 MiB" in job["error"], stream) == ("FAILED", True, [{"output": 1}])
+    assert runtime.runsync(endpoint, {"values": [1]})["status"] == "COMPLETED"
+
+
+def test_what_the_runtime_keeps_is_its_users_alone(own_runtime, handlers):
+    endpoint = own_runtime.endpoint(handlers / "basic")
+    worker = own_runtime.runsync(endpoint, {"a": 1})["workerId"]
+    kept = [*own_runtime.state_dir.glob("runtime.db-*"), own_runtime.state_dir / "workers" / worker / "log"]
+
+    assert {path.name: oct(path.stat().st_mode & 0o077) for path in kept} == dict.fromkeys(
+        ("runtime.db-wal", "runtime.db-shm", "log"), "0o0"
+    )
 
 
 def test_a_handler_that_exits_at_start_is_unhealthy_and_says_why(runtime, handlers):
@@ -117,6 +193,35 @@ def members(group):
     """The living processes of a process group."""
     stats = (path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat"))
     return [stat for stat in stats if stat[2] == str(group) and stat[0] != "Z"]
+
+
+def batch_taken(runtime, handlers):
+    """An endpoint, its worker, and three jobs that the worker has just got in one answer."""
+    endpoint = runtime.endpoint(handlers / "silent", name=f"batch-{os.urandom(4).hex()}", workers_min=1, workers_max=1)
+    [worker] = until(lambda: [worker for worker in runtime.workers(endpoint) if worker["pid"]])
+    job_ids = [runtime.run(endpoint, {"n": number}) for number in range(3)]
+    batch = runtime.get(f"/v2/{endpoint}/job-take-batch/{worker['id']}?gpu=x&batch_size=9&job_in_progress=0")
+    assert [job["id"] for job in batch] == job_ids
+    return endpoint, worker, job_ids
+
+
+def test_a_worker_that_dies_with_a_batch_loses_none_of_it(runtime, handlers):
+    endpoint, worker, job_ids = batch_taken(runtime, handlers)
+    os.kill(worker["pid"], signal.SIGKILL)
+    until(lambda: runtime.get(f"/v2/{endpoint}/health")["jobs"]["inQueue"] == 3)
+
+    assert [runtime.status(endpoint, job_id)["retries"] for job_id in job_ids] == [1, 1, 1]
+    runtime.post(f"/v2/{endpoint}/purge-queue")
+
+
+def test_a_runtime_that_dies_with_a_batch_out_loses_none_of_it(own_runtime, handlers):
+    endpoint, _, job_ids = batch_taken(own_runtime, handlers)
+    own_runtime.kill()
+    own_runtime.start()
+
+    assert [own_runtime.status(endpoint, job_id) for job_id in job_ids] == [
+        {"id": job_id, "status": "IN_QUEUE"} for job_id in job_ids
+    ]
 
 
 def test_a_killed_runtime_loses_no_job_and_no_result(own_runtime, handlers, tmp_path):

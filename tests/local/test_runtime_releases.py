@@ -6,6 +6,7 @@ import pytest
 from support.runtime import until
 
 from vidctl.local.environments import image_name
+from vidctl.local.processes import identity
 
 SAVE_TEMPLATE = """
 mutation Save($input: SaveTemplateInput!) { saveTemplate(input: $input) { id } }
@@ -100,7 +101,19 @@ def test_a_deleted_endpoint_is_gone_with_its_workers_and_jobs(runtime, handlers)
 def test_the_workers_of_a_deleted_endpoint_end(runtime, deployment):
     runtime.runsync(deployment.id, {"a": 1})
     [worker] = runtime.workers(deployment.id)
-    log = runtime.state_dir / "workers" / worker["id"]
+    folder = runtime.state_dir / "workers" / worker["id"]
     deployment.delete()
 
-    assert until(lambda: log.exists() and not (log / "process").exists())
+    assert until(lambda: not folder.exists())
+    assert identity(worker["pid"]) is None
+
+
+def test_nothing_is_left_of_the_past_workers_of_a_deleted_endpoint(runtime, deployment):
+    for _ in range(2):
+        runtime.runsync(deployment.id, {"do": "refresh"})
+    logs = runtime.get(f"/local/v1/endpoints/{deployment.id}/logs")["logs"]
+    folders = [runtime.state_dir / "workers" / log["workerId"] for log in logs]
+    deployment.delete()
+
+    assert len(folders) > 1
+    assert until(lambda: not any(folder.exists() for folder in folders))

@@ -109,8 +109,7 @@ def test_an_idle_worker_goes_after_the_idle_time_out(runtime, handlers):
 
 
 def test_min_workers_stay(runtime, handlers):
-    endpoint = runtime.endpoint(handlers / "basic", name="min", workers_min=1, idle_timeout_s=0)
-    runtime.get(f"/v2/{endpoint}/health")
+    endpoint = runtime.endpoint(handlers / "basic", name="min", workers_min=1, idle_timeout_s=1)
     [worker] = until(lambda: [w for w in runtime.workers(endpoint) if w["status"] == "IDLE"])
     runtime.runsync(endpoint, {"a": 1})
 
@@ -199,6 +198,36 @@ def test_runpods_own_client_works_against_it(runtime, handlers):
         "purged": {"removed": 0, "status": "completed"},
         "cancelled": "CANCELLED",
     }
+
+
+ASYNC_CLIENT = """
+import asyncio, json, runpod
+from runpod.http_client import AsyncClientSession
+runpod.api_key = "{key}"
+
+async def main():
+    async with AsyncClientSession() as session:
+        endpoint = runpod.AsyncioEndpoint("{endpoint}", session)
+        job = await endpoint.run({{"values": ["a", "b"]}})
+        output = await job.output(timeout=30)
+        cancelled = await (await endpoint.run({{"values": [1]}})).cancel()
+        health = await endpoint.health()
+        print(json.dumps([output, await job.status(), cancelled["status"], sorted(health)]))
+
+asyncio.run(main())
+"""
+
+
+def test_runpods_asyncio_client_works_against_it(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "async_generator", name="asyncio-client")
+    script = ASYNC_CLIENT.format(key=runtime.api_key, endpoint=endpoint)
+    env = {**os.environ, "RUNPOD_ENDPOINT_BASE_URL": f"{runtime.url}/v2"}
+    client = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120)
+
+    assert client.returncode == 0, client.stderr
+    output, status, cancelled, health = json.loads(client.stdout)
+    assert (output, status, health) == (["a", "b"], "COMPLETED", ["jobs", "workers"])
+    assert cancelled in ("CANCELLED", "COMPLETED")
 
 
 def test_many_callers_get_their_own_answers(runtime, overlap):

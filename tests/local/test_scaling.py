@@ -96,3 +96,8 @@ def test_a_worker_behind_a_proxy_still_reaches_the_runtime():
     env = environment(HTTPS_PROXY="http://proxy", HTTP_PROXY="http://proxy", NO_PROXY="internal")
 
     assert env["NO_PROXY"] == env["no_proxy"] == "internal,127.0.0.1,localhost"
+
+
+def test_a_worker_may_reach_what_is_not_public_only_if_its_template_says_so():
+    """The SDK's guarded download guards here as it does at RunPod."""
+    assert "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS" not in environment()

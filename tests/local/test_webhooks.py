@@ -1,6 +1,7 @@
 """A webhook that is not taken is sent twice more, and the job stays what it is."""
 
 import asyncio
+import re
 import socket
 import threading
 from contextlib import contextmanager, suppress
@@ -122,6 +123,24 @@ def test_a_receiver_that_drips_is_given_up(store):
         is_taken = asyncio.run(webhooks.post(url, b"{}", timeout_s=0.5))
 
     assert (is_taken, gone.wait(30)) == (False, True)
+
+
+def test_a_webhook_looks_like_runpods():
+    """Its headers are those that were captured."""
+    heads = []
+
+    def note(connection):
+        heads.append(connection.recv(1 << 16).decode().lower())
+        connection.close()
+
+    with receiver(note) as url:
+        asyncio.run(webhooks.post(url, b"{}"))
+    first, *lines = heads[0].split("\r\n\r\n")[0].split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+
+    assert (first, headers["content-type"]) == ("post /hook http/1.1", "application/json")
+    assert headers["user-agent"] == "go-http-client/2.0"
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", headers["traceparent"])
 
 
 async def deliver_until(condition, store, **options):

@@ -138,3 +138,17 @@ def test_an_openai_error_that_a_handler_returned_keeps_its_code():
 )
 def test_a_yielded_chunk_becomes_one_event(chunk, event):
     assert wire.event(chunk) == event
+
+
+@pytest.mark.parametrize(
+    ("result", "is_progress"),
+    [
+        (b'{"status": "IN_PROGRESS", "output": NaN}', True),
+        (b'{"status":"IN_PROGRESS"', True),
+        (b'{"output": {"status": "IN_PROGRESS"}}', False),
+        (b'{"output": NaN}', False),
+        (b"", False),
+    ],
+)
+def test_a_progress_update_is_known_by_its_beginning(result, is_progress):
+    assert wire.is_progress(result) is is_progress

@@ -51,6 +51,7 @@ WAIT_MS = (1_000, 300_000)
 # RunPod documents 10 s, which is also when RunPod's own client gives up reading: a little less serves it too.
 DEFAULT_STREAM_WAIT_MS = 9_000
 DRAIN_BYTES = 20 << 20
+BEGINNING_BYTES = 100
 
 
 class NotFound(BadRequest):
@@ -208,6 +209,8 @@ class Runtime:
         """
         worker = self._worker(request, endpoint)
         self._supervisor.asked_for_job(endpoint.id, worker)
+        if request.query_params.get("job_in_progress") == "0":
+            self._supervisor.holds_nothing(endpoint.id, worker)
         before = len(worker.jobs)
         poll = _Poll(request, self._desk.takers, endpoint.id, POLL_S)
         brim = asyncio.get_running_loop().time() + BRIM_S
@@ -222,11 +225,13 @@ class Runtime:
                 busy = len(worker.jobs)
                 count = jobs_to_give(limit, busy=busy, ended=before - busy, may_wait=may_wait)
                 taken = self._desk.take(endpoint, worker.id, count) if count else []
-                if not count:
-                    poll.look_again_at(brim)
                 if taken:
                     self._supervisor.gave_jobs(worker, [job.id for job, _ in taken])
                     return [wire.for_worker(job, body) for job, body in taken]
+                # While it waits for its own jobs to end, a new job is for another worker.
+                poll.listen_to(endpoint.id if count else worker.id)
+                if not count:
+                    poll.look_again_at(brim)
         finally:
             poll.close()
         return []
@@ -243,7 +248,7 @@ class Runtime:
 
     async def _job_stop(self, request: Request, endpoint: EndpointRecord) -> Response:
         worker = self._worker(request, endpoint)
-        stops = self._supervisor.stop_signals(endpoint.id, worker)
+        stops = self._supervisor.stop_signals(worker)
         poll = _Poll(request, self._supervisor.stops, worker.id, POLL_S)
         try:
             async for _ in poll:
@@ -257,13 +262,14 @@ class Runtime:
     async def _done(self, request: Request, endpoint: EndpointRecord) -> Response:
         worker_id, job_id = request.path_params["worker_id"], request.path_params["job_id"]
         max_bytes = wire.SYNC_BYTES if job_id.startswith("sync-") else wire.RUN_BYTES
+        body, size = await _read(request, max_bytes)
         try:
-            result = wire.loads(await _body(request, max_bytes), max_bytes=max_bytes)
-            if not isinstance(result, dict):
-                raise BadRequest("a result must be a JSON object")
+            result = _object(_within(body, size, max_bytes), max_bytes=max_bytes, what="a result")
         except BadRequest as error:
-            # RunPod answers 400 too, and leaves the caller with a job that never ends or has no output.
-            self._finish(endpoint, worker_id, job_id, {"error": f"the worker's result was refused: {error}"})
+            # RunPod answers 400 too, and leaves the caller with a job that never ends or has no output.  A progress
+            # update can be done without.
+            if not wire.is_progress(body):
+                self._finish(endpoint, worker_id, job_id, {"error": f"the worker's result was refused: {error}"})
             raise
         self._finish(endpoint, worker_id, job_id, result, is_stream=request.query_params.get("isStream") == "true")
         return _json(b"{}")
@@ -286,17 +292,24 @@ class Runtime:
                 error=wire.dumps(result["error"]) if result.get("error") else None,
             )
         if worker is not None:
-            self._supervisor.let_go(endpoint.id, worker, job_id)
+            self._supervisor.answered(endpoint.id, worker, job_id)
             if result.get("stopPod") is True:
                 self._supervisor.restart(worker)
 
     async def _chunk(self, request: Request, endpoint: EndpointRecord) -> Response:
         job = self._running(endpoint, request.path_params["worker_id"], request.path_params["job_id"])
-        chunk = wire.loads(await _body(request, wire.RUN_BYTES), max_bytes=wire.RUN_BYTES)
-        if not isinstance(chunk, dict) or "output" not in chunk:
-            raise BadRequest("a stream chunk must be a JSON object with an output")
+        try:
+            chunk = _object(await _body(request, wire.RUN_BYTES), max_bytes=wire.RUN_BYTES, what="a stream chunk")
+            if "output" not in chunk:
+                raise BadRequest("a stream chunk must have an output")
+            pieces = wire.split_chunk(chunk["output"])
+        except BadRequest as error:
+            # The SDK goes on after a chunk that was refused, and the caller would not miss it.
+            if job is not None:
+                self._desk.finish(job, error=wire.dumps(f"the worker's stream was refused: {error}"))
+            raise
         if job is not None:
-            self._desk.stream(job, wire.split_chunk(chunk["output"]))
+            self._desk.stream(job, pieces)
         return _json(b"{}")
 
     async def _ping(self, _request: Request, _endpoint: EndpointRecord) -> Response:
@@ -481,14 +494,18 @@ class _Poll:
 
     async def __anext__(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._hangup is None and self._future is None:
+        if self._hangup is None or self._future is None:
+            self._hangup = loop.create_task(_until_hangup(self._receive))
             self._deadline = loop.time() + self._timeout_s
             self._future = self._bell.wait(self._name)
+            await asyncio.sleep(0)
+            if self._hangup.done():
+                self._pass_on()
+                raise Gone
             return
-        self._hangup = self._hangup or loop.create_task(_until_hangup(self._receive))
         left = self._deadline - loop.time()
         future = self._future
-        if future is None or left <= 0:
+        if left <= 0:
             raise StopAsyncIteration
         await asyncio.wait({future, self._hangup}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if self._hangup.done():
@@ -504,6 +521,15 @@ class _Poll:
         if self._future is not None and self._future.done():
             self.close()
             self._bell.ring(self._name)
+
+    def listen_to(self, name: str) -> None:
+        """Be woken by this name from now on."""
+        if name != self._name and self._future is not None:
+            self._bell.leave(self._name, self._future)
+            if self._future.done():
+                self._bell.ring(self._name)
+            self._name = name
+            self._future = self._bell.wait(name)
 
     def look_again_at(self, loop_time: float) -> None:
         """Look at that time even if nothing rings."""
@@ -556,17 +582,32 @@ async def _about(_: Request) -> Response:
 
 async def _body(request: Request, max_bytes: int) -> bytes:
     """The body; raise BadRequest when it is over the limit, once it is read: a client must be able to hear it."""
+    return _within(*await _read(request, max_bytes), max_bytes)
+
+
+async def _read(request: Request, max_bytes: int) -> tuple[bytes, int]:
+    """The body, or no more than its beginning when it is over the limit, and its size."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
+        chunks.append(chunk)
         if size > max_bytes:
-            chunks.clear()
-        else:
-            chunks.append(chunk)
+            chunks = [chunks[0][:BEGINNING_BYTES]]
+    return b"".join(chunks), size
+
+
+def _within(body: bytes, size: int, max_bytes: int) -> bytes:
     if size > max_bytes:
         raise BadRequest(f"json is invalid; max size is {max_bytes >> 20}MiB (this one has {size / (1 << 20):.1f} MiB)")
-    return b"".join(chunks)
+    return body
+
+
+def _object(body: bytes, *, max_bytes: int, what: str) -> dict[str, Any]:
+    value = wire.loads(body, max_bytes=max_bytes)
+    if not isinstance(value, dict):
+        raise BadRequest(f"{what} must be a JSON object")
+    return value
 
 
 def _integer(request: Request, name: str, default: int, limits: tuple[int, int]) -> int:

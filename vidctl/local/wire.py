@@ -7,6 +7,7 @@ outputs are spliced in as the JSON text they are, never parsed.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,6 +27,7 @@ CHUNK_BYTES = 1 << 20
 MIN_EXECUTION_TIMEOUT_MS = 5_000
 MIN_TTL_MS = 10_000
 MAX_POLICY_MS = 7 * 24 * 3_600_000
+_PROGRESS = re.compile(rb'\s*\{\s*"status"\s*:\s*"IN_PROGRESS"')
 
 
 class BadRequest(RuntimeUnavailable):
@@ -91,6 +93,11 @@ def read_submission(data: bytes, *, max_bytes: int) -> Submission:
         ttl_ms=_policy(policy, "ttl", MIN_TTL_MS),
         low_priority=policy.get("lowPriority") is True,
     )
+
+
+def is_progress(result: bytes) -> bool:
+    """Whether a result that cannot be read was to be a progress update, as the SDK writes it (rp_progress.py)."""
+    return _PROGRESS.match(result) is not None
 
 
 def new_job_id(*, is_sync: bool) -> str:

@@ -26,7 +26,7 @@ from vidctl.local.jobs import Bell
 from vidctl.local.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
 
     from vidctl.local.jobs import Desk
@@ -38,6 +38,7 @@ WorkerStatus = Literal["RUNNING", "IDLE", "INITIALIZING", "UNHEALTHY"]
 
 CRASHES_UNTIL_UNHEALTHY = 3
 MAX_BACKOFF_S = 60
+STABLE_AFTER_S = 60  # a worker that has lived so long is no crash loop
 DEFAULT_INIT_TIMEOUT_S = 420  # RunPod docs, serverless/development/optimization: RUNPOD_INIT_TIMEOUT, 7 minutes
 MAX_INIT_TIMEOUT_DIGITS = 9
 STOP_GRACE_S = 5.0
@@ -77,7 +78,7 @@ def jobs_to_give(asked: int, *, busy: int, ended: int, may_wait: bool) -> int:
 
 
 def backoff_s(crashes: int) -> float:
-    """How long to wait before the next start after so many starts that came to nothing."""
+    """How long to wait before the next start after so many workers that came to nothing."""
     return 0.0 if crashes == 0 else min(MAX_BACKOFF_S, 2.0 ** (crashes - 1))
 
 
@@ -113,7 +114,6 @@ def worker_environment(
         **env,
         "HOME": str(home),
         "XDG_CACHE_HOME": str(cache_home),
-        "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true",
         "RUNPOD_LOG_LEVEL": "INFO",
         **template_env,
         "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=local",
@@ -143,6 +143,7 @@ class Worker:
     is_ready: bool = False
     is_stopping: bool = False
     is_draining: bool = False
+    was_killed: bool = False
     idle_since_ms: int = 0
     error: str | None = None
     jobs: set[str] = field(default_factory=set)
@@ -151,6 +152,14 @@ class Worker:
     @property
     def takes_jobs(self) -> bool:
         return not self.is_stopping and not self.is_draining
+
+    @property
+    def has_crashed(self) -> bool:
+        """Whether it has ended by its own fault: before it asked for a job, or when nobody wanted it to end."""
+        if not self.is_ready:
+            return not self.is_stopping
+        is_wanted = self.takes_jobs and not self.was_killed
+        return is_wanted and self.process is not None and self.process.returncode != 0
 
     @property
     def is_busy(self) -> bool:
@@ -184,7 +193,7 @@ class Fleet:
 
     @property
     def is_unhealthy(self) -> bool:
-        """Whether its workers cannot be started: no environment, or they exit before they ask for a job."""
+        """Whether its workers do not come up: no environment, or they exit again and again and end no job."""
         return self.is_broken or self.crashes >= CRASHES_UNTIL_UNHEALTHY
 
     def current(self) -> list[Worker]:
@@ -224,11 +233,11 @@ class Supervisor:
     # What the server asks
 
     def endpoint(self, endpoint_id: str) -> EndpointRecord | None:
-        fleet = self._fleet(endpoint_id)
+        fleet = self._fleets.get(endpoint_id)
         return None if fleet is None else fleet.endpoint
 
     def worker(self, endpoint_id: str, worker_id: str) -> Worker | None:
-        fleet = self._fleet(endpoint_id)
+        fleet = self._fleets.get(endpoint_id)
         return None if fleet is None else fleet.workers.get(worker_id)
 
     def asked_for_job(self, endpoint_id: str, worker: Worker) -> None:
@@ -237,20 +246,30 @@ class Supervisor:
             return
         worker.is_ready = True
         worker.idle_since_ms = self._desk.clock()
-        fleet = self._fleets[endpoint_id]
-        fleet.crashes, fleet.is_broken, fleet.start_after_ms = 0, False, 0
+        self._fleets[endpoint_id].is_broken = False
         self._poke.set()
+
+    def holds_nothing(self, endpoint_id: str, worker: Worker) -> None:
+        """The worker says that it has no job: what it was given and has not answered, or its result, was lost.
+
+        The SDK counts a job from when it has it until its result is posted or given up (rp_job.py, job_in_progress).
+        """
+        for job_id in worker.jobs | worker.stops.keys():
+            job = self._desk.find(endpoint_id, job_id)
+            if job is not None and job.status == "IN_PROGRESS" and job.worker_id == worker.id:
+                self._desk.lose(job, is_counted=True)
+            self.let_go(worker, job_id)
 
     def gave_jobs(self, worker: Worker, job_ids: list[str]) -> None:
         worker.jobs.update(job_ids)
 
-    def stop_signals(self, endpoint_id: str, worker: Worker) -> list[str]:
+    def stop_signals(self, worker: Worker) -> list[str]:
         """The jobs that a worker is to drop, as its new question is answered.
 
         That it asks again shows that its loop lives and has dealt with what it was told before.
         """
         for job_id in [job_id for job_id, stop in worker.stops.items() if stop.is_sent]:
-            self.let_go(endpoint_id, worker, job_id)
+            self.let_go(worker, job_id)
         return self.unsent_stops(worker)
 
     def unsent_stops(self, worker: Worker) -> list[str]:
@@ -259,12 +278,17 @@ class Supervisor:
             worker.stops[job_id].is_sent = True
         return unsent
 
-    def let_go(self, endpoint_id: str, worker: Worker, job_id: str) -> None:
+    def answered(self, endpoint_id: str, worker: Worker, job_id: str) -> None:
+        """The worker has posted a job's result, so it works."""
+        self._fleets[endpoint_id].crashes = 0
+        self.let_go(worker, job_id)
+
+    def let_go(self, worker: Worker, job_id: str) -> None:
         """The worker has ended a job, whether or not anybody still wanted it."""
         worker.jobs.discard(job_id)
         worker.stops.pop(job_id, None)
         worker.idle_since_ms = self._desk.clock()
-        self._desk.takers.ring_all(endpoint_id)
+        self._desk.takers.ring_all(worker.id)
         if worker.is_draining and not worker.is_busy:
             self._poke.set()
 
@@ -349,6 +373,8 @@ class Supervisor:
                 del self._fleets[endpoint_id]
                 for worker in fleet.workers.values():
                     self._stop_worker(worker)
+                for worker in fleet.past:
+                    self._remove(worker)
         elif fleet is None:
             self._fleets[endpoint_id] = Fleet(endpoint)
         else:
@@ -359,13 +385,6 @@ class Supervisor:
             for worker in fleet.workers.values():
                 worker.is_draining = worker.is_draining or worker.version != endpoint.version
         self._poke.set()
-
-    def _fleet(self, endpoint_id: str) -> Fleet | None:
-        fleet = self._fleets.get(endpoint_id)
-        if fleet is None and self._registry.endpoint(endpoint_id) is not None:
-            self.changed(endpoint_id)
-            fleet = self._fleets.get(endpoint_id)
-        return fleet
 
     def _reconcile(self, fleet: Fleet) -> None:
         now = self._desk.clock()
@@ -388,6 +407,8 @@ class Supervisor:
     def _look_at(self, fleet: Fleet, worker: Worker, now: int) -> None:
         if worker.is_stopping:
             return
+        if worker.is_ready and worker.spawned_at_ms is not None and now - worker.spawned_at_ms >= STABLE_AFTER_S * 1000:
+            fleet.crashes = 0
         if any(now >= stop.kill_at_ms for stop in worker.stops.values()):
             worker.log.note("killed: it did not let go of a job that was stopped")
             self._kill(worker)
@@ -420,9 +441,7 @@ class Supervisor:
             started_at_ms=self._desk.clock(),
         )
         fleet.workers[worker_id] = worker
-        life = asyncio.get_running_loop().create_task(self._live(fleet, worker))
-        self._lives.add(life)
-        life.add_done_callback(self._lives.discard)
+        self._keep(self._live(fleet, worker))
 
     async def _live(self, fleet: Fleet, worker: Worker) -> None:
         try:
@@ -430,9 +449,10 @@ class Supervisor:
             if worker.is_stopping:
                 return
             await self._spawn(worker, python, env, cwd)
-        except (RuntimeUnavailable, OSError) as error:
-            worker.error = str(error)
-            worker.log.note(str(error))
+        except (RuntimeUnavailable, OSError, ValueError) as error:
+            # ValueError: an image name or a command that the standard library cannot make sense of.
+            worker.error = f"it cannot be started: {error}" if isinstance(error, ValueError) else str(error)
+            worker.log.note(worker.error)
             fleet.is_broken = True
         finally:
             self._bury(fleet, worker)
@@ -441,6 +461,7 @@ class Supervisor:
         template = self._registry.template(fleet.endpoint.template_id)
         if template is None:
             raise RuntimeUnavailable(f"endpoint {fleet.endpoint.id} has no template")
+        _require_possible(template.env)
         folder = environments.folder(template.image_name)
         loop = asyncio.get_running_loop()
 
@@ -491,15 +512,29 @@ class Supervisor:
     def _bury(self, fleet: Fleet, worker: Worker) -> None:
         fleet.workers.pop(worker.id, None)
         for job in self._desk.store.running(worker_id=worker.id, endpoint_id=fleet.endpoint.id):
-            self._desk.lose(job, is_counted=not worker.is_stopping)
+            # We may have killed it for the sake of another job.
+            self._desk.lose(job, is_counted=not (worker.is_stopping or worker.was_killed))
         worker.log.close()
-        if len(fleet.past) == fleet.past.maxlen:
-            shutil.rmtree(fleet.past[0].log.path.parent, ignore_errors=True)
+        if self._fleets.get(fleet.endpoint.id) is not fleet:
+            self._remove(worker)
+        elif len(fleet.past) == fleet.past.maxlen:
+            self._remove(fleet.past[0])
         fleet.past.append(worker)
-        if not worker.is_ready and not worker.is_stopping:
+        if worker.has_crashed:
             fleet.crashes += 1
             fleet.start_after_ms = self._desk.clock() + int(backoff_s(fleet.crashes) * 1000)
         self._poke.set()
+
+    def _remove(self, worker: Worker) -> None:
+        """Delete what a worker that is gone left in its folder, which may be much."""
+        folder = worker.log.path.parent
+        self._keep(in_thread(lambda: shutil.rmtree(folder, ignore_errors=True)))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it, and remember it meanwhile."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._lives.add(task)
+        task.add_done_callback(self._lives.discard)
 
     def _stop_worker(self, worker: Worker) -> None:
         """Ask it to end; kill it when it has not after the grace period."""
@@ -514,6 +549,7 @@ class Supervisor:
 
     def _kill(self, worker: Worker) -> None:
         if worker.process is not None and worker.process.returncode is None:
+            worker.was_killed = True
             processes.signal_group(worker.process.pid, signal.SIGKILL)
 
     # What the desk tells
@@ -532,11 +568,20 @@ class Supervisor:
     def _released(self, job: Job) -> None:
         worker = self._holder(job)
         if worker is not None:
-            self.let_go(job.endpoint_id, worker, job.id)
+            self.let_go(worker, job.id)
 
     def _holder(self, job: Job) -> Worker | None:
         fleet = self._fleets.get(job.endpoint_id)
         return fleet.workers.get(job.worker_id) if fleet is not None and job.worker_id is not None else None
+
+
+def _require_possible(env: Mapping[str, str]) -> None:
+    """Raise RuntimeUnavailable for a variable that no process can have: some event loops pass on half of it."""
+    wrong = [name for name, value in env.items() if not name or "=" in name or "\0" in name + value]
+    if wrong:
+        raise RuntimeUnavailable(
+            f"no process can have the environment variable {wrong[0]!r}: a NUL, or a = in its name"
+        )
 
 
 async def _copy(process: asyncio.subprocess.Process, log: processes.Log) -> None:

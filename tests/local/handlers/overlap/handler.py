@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import runpod
@@ -12,6 +13,8 @@ changed = asyncio.Condition()
 
 async def handler(job):
     given = job["input"]
+    if "block" in given:
+        time.sleep(given["block"])  # noqa: ASYNC251  (a handler that blocks its loop)
     try:
         async with changed:
             running.add(job["id"])

@@ -1,0 +1,211 @@
+"""The worker's side spoken by hand: long polls, batches, stops, and what is lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.asgi import Request, turn
+
+from vidctl.local import server
+from vidctl.local.processes import Log
+from vidctl.local.records import EndpointRecord
+from vidctl.local.server import Runtime
+from vidctl.local.workers import Fleet, Worker
+
+
+class Bench:
+    """A runtime without sockets or processes, its endpoint `ep` and workers by name."""
+
+    def __init__(self, folder, *names):
+        self.runtime = Runtime(folder, port=1, api_key="key")
+        fleet = Fleet(EndpointRecord(id="ep", name="ep", template_id="t"))
+        self.runtime._supervisor._fleets["ep"] = fleet
+        for name in names:
+            log = Log(folder / "workers" / name / "log")
+            fleet.workers[name] = Worker(id=name, version=0, log=log, started_at_ms=0)
+        self.workers = fleet.workers
+
+    def ask(self, method, path, body=None):
+        return Request(self.runtime.app, method, f"/v2/ep/{path}", key="key", body=body)
+
+    def take(self, worker, *, has_job=False):
+        return self.ask("GET", f"job-take/{worker}?gpu=x&job_in_progress={int(has_job)}")
+
+    async def run(self, **request):
+        """Queue a job; its id."""
+        _, answer = await self.ask("POST", "run", {"input": {"a": 1}, **request})
+        return answer["id"]
+
+    async def done(self, worker, job_id, result):
+        return (await self.ask("POST", f"job-done/{worker}/{job_id}?gpu=x&isStream=false", result))[0]
+
+    async def status(self, job_id):
+        return (await self.ask("GET", f"status/{job_id}"))[1]
+
+
+@pytest.fixture
+def play(tmp_path):
+    """Play a scene: an async function of a bench with the workers `a` and `b`."""
+
+    def play(scene):
+        async def main():
+            bench = Bench(tmp_path, "a", "b")
+            await asyncio.wait_for(scene(bench), 30)
+            bench.runtime.close()
+
+        asyncio.run(main())
+
+    return play
+
+
+def test_a_poll_gets_the_job_that_comes_meanwhile(play):
+    async def scene(bench):
+        poll = bench.take("a")
+        await turn()
+        waited = not poll.is_answered
+        job_id = await bench.run()
+
+        assert (waited, await poll) == (True, (200, {"id": job_id, "input": {"a": 1}}))
+
+    play(scene)
+
+
+def test_a_poll_ends_with_204_when_its_time_is_over(play, monkeypatch):
+    monkeypatch.setattr(server, "POLL_S", 0.01)
+
+    async def scene(bench):
+        assert [await bench.take("a"), await bench.ask("GET", "job-stop/a?gpu=x")] == [(204, None), (204, None)]
+
+    play(scene)
+
+
+def test_a_batch_has_as_many_jobs_as_were_asked_for(play, monkeypatch):
+    """Once the worker no longer waits to be less than full."""
+    monkeypatch.setattr(server, "BRIM_S", 0)
+
+    async def scene(bench):
+        job_ids = [await bench.run() for _ in range(3)]
+        batch = await bench.ask("GET", "job-take-batch/a?gpu=x&batch_size=2&job_in_progress=0")
+
+        assert batch == (200, [{"id": job_id, "input": {"a": 1}} for job_id in job_ids[:2]])
+        assert (await bench.status(job_ids[2]))["status"] == "IN_QUEUE"
+
+    play(scene)
+
+
+def test_a_client_that_has_hung_up_gets_no_job(play):
+    async def scene(bench):
+        job_id = await bench.run()
+        poll = bench.take("a")
+        poll.hang_up()
+        await poll
+
+        assert (await bench.status(job_id))["status"] == "IN_QUEUE"
+
+    play(scene)
+
+
+def test_a_job_that_was_taken_and_did_not_arrive_is_given_again(play):
+    """The connection broke as the answer was under way; the worker's next poll says that it has nothing."""
+
+    async def scene(bench):
+        job_id = await bench.run()
+        await bench.take("a")
+        _, given = await bench.take("a", has_job=False)
+
+        assert (given["id"], (await bench.status(job_id))["retries"]) == (job_id, 1)
+
+    play(scene)
+
+
+def test_a_worker_that_has_its_job_keeps_it(play):
+    async def scene(bench):
+        job_id = await bench.run()
+        await bench.take("a")
+        poll = bench.take("a", has_job=True)
+        await turn()
+
+        assert (await bench.status(job_id))["workerId"] == "a"
+        poll.hang_up()
+        await poll
+
+    play(scene)
+
+
+def test_a_stopped_job_that_the_worker_has_no_more_does_not_get_it_killed(play):
+    async def scene(bench):
+        job_id = await bench.run()
+        await bench.take("a")
+        await bench.ask("POST", f"cancel/{job_id}")
+        stops = await bench.ask("GET", "job-stop/a?gpu=x")
+        poll = bench.take("a", has_job=False)
+        await turn()
+
+        assert (stops, bench.workers["a"].is_busy) == ((200, {"jobsToStop": [job_id]}), False)
+        poll.hang_up()
+        await poll
+
+    play(scene)
+
+
+def test_a_worker_that_is_all_but_full_does_not_stand_in_an_idle_ones_way(play, monkeypatch):
+    """It asked first, but waits for a job of its own to end."""
+    monkeypatch.setattr(server, "BRIM_S", 60)
+
+    async def scene(bench):
+        first = await bench.run()
+        await bench.take("a")
+        full, idle = bench.take("a", has_job=True), bench.take("b")
+        await turn()
+        second = await bench.run()
+        given = await idle
+        await bench.done("a", first, {"output": 1})
+        third = await bench.run()
+
+        assert (given[1]["id"], (await full)[1]["id"]) == (second, third)
+
+    play(scene)
+
+
+def test_progress_after_the_end_changes_nothing(play):
+    """The SDK posts it from a thread of its own: it may come late."""
+
+    async def scene(bench):
+        job_id = await bench.run()
+        await bench.take("a")
+        await bench.done("a", job_id, {"output": "result"})
+        before = await bench.status(job_id)
+        late = await bench.done("a", job_id, {"status": "IN_PROGRESS", "output": "late"})
+
+        assert (late, await bench.status(job_id)) == (200, before)
+        assert before["output"] == "result"
+
+    play(scene)
+
+
+def test_an_oversized_progress_update_costs_the_job_nothing(play):
+    async def scene(bench):
+        job_id = await bench.run()
+        await bench.take("a")
+        refused = await bench.done("a", job_id, {"status": "IN_PROGRESS", "output": "x" * (11 << 20)})
+        await bench.done("a", job_id, {"output": "result"})
+
+        assert (refused, (await bench.status(job_id))["output"]) == (400, "result")
+
+    play(scene)
+
+
+def test_a_running_job_is_forgotten_and_stopped_when_its_ttl_is_over(play):
+    async def scene(bench):
+        job_id = await bench.run(policy={"ttl": 10_000})
+        await bench.take("a")
+        desk = bench.runtime._desk
+        later = desk.clock() + 10_000
+        desk.clock = lambda: later
+        desk.expire_overdue()
+
+        assert await bench.ask("GET", "job-stop/a?gpu=x") == (200, {"jobsToStop": [job_id]})
+        assert (await bench.ask("GET", f"status/{job_id}"))[0] == 404
+
+    play(scene)

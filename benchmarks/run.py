@@ -44,6 +44,7 @@ def main() -> int:
         parser.error(f"no such part: {', '.join(unknown)}")
     wanted = options.parts or PARTS
     print(f"{processor()}, {os.cpu_count()} processors, {memory_gb():.0f} GB, Python {platform.python_version()}")
+    print(f"load before: {os.getloadavg()[0]:.1f} (the promises are about an idle machine)")
     with tempfile.TemporaryDirectory() as scratch:
         promises = measure(wanted, Path(scratch), options.rounds)
     print_table("Promises", ("what", "promise", "measured", ""), [promise.row for promise in promises])

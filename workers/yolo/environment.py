@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMATS = ("auto", "pytorch", "openvino")
+
+# glibc's mallopt (malloc.h): one heap for all threads, which keeps arrays up to 32 MB and what is free at its end.  By
+# default a thread's large arrays go back to the system after each layer and come anew, a sixth of a batch on a CPU.
+_MALLOC = {-8: 1, -3: 32 << 20, -1: (1 << 31) - 1}  # M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
 
 class StartError(Exception):
@@ -66,6 +72,10 @@ class Settings:
             "YOLO_VERBOSE": "false",
         }.items():
             os.environ.setdefault(name, value)
+        with suppress(AttributeError, OSError, TypeError):  # another C library has no such function
+            mallopt = ctypes.CDLL(None).mallopt
+            for option, number in _MALLOC.items():
+                mallopt(option, number)
         try:
             Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -15,7 +15,7 @@ import pytest
 from support.runtime import until
 
 from vidctl.errors import RuntimeUnavailable
-from vidctl.local import environments
+from vidctl.local import environments, processes
 
 SIX = "six==1.17.0\n"
 DEADLINE_S = 120
@@ -387,6 +387,7 @@ def test_a_new_environment_takes_the_place_of_those_unused_for_a_month(worker, h
         (worker / "requirements.txt").write_text(f"# {name}\n")
         homes[name] = make(worker, heard).parent.parent
     running = subprocess.Popen([homes["running"] / "bin" / "python", "-c", "input()"], stdin=subprocess.PIPE)
+    until(lambda: str(homes["running"]) in processes.commands())  # its name comes a moment after it is begun
     age(homes["recent"], 29)
     for name in ("old", "running", "used"):
         age(homes[name], 31)
@@ -421,7 +422,7 @@ backend-path = ["."]
 """
 MAKER = """\
 import pathlib, sys
-from vidctl.local import environments
+from vidctl.local import environments, processes
 environments.interpreter(pathlib.Path(sys.argv[1]), {}, print)
 """
 

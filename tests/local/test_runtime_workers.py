@@ -157,11 +157,13 @@ def test_a_ping_is_answered(runtime, basic):
 
 def test_the_workers_logs_can_be_read(runtime, basic):
     runtime.runsync(basic, {"a": 1})
-    log = runtime.get(f"/local/v1/endpoints/{basic}/logs?tail=5")["logs"][-1]
     [worker] = runtime.workers(basic)
 
-    assert (log["workerId"], len(log["lines"])) == (worker["id"], 5)
-    assert "Finished." in log["lines"][-1]
+    def logged():
+        return runtime.get(f"/local/v1/endpoints/{basic}/logs?tail=5")["logs"][-1]
+
+    until(lambda: "Finished." in logged()["lines"][-1])  # which the SDK writes after it has given the answer
+    assert (logged()["workerId"], len(logged()["lines"])) == (worker["id"], 5)
 
 
 CLIENT = """

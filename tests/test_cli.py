@@ -282,6 +282,26 @@ def test_an_endpoint_is_named_once(folder):
     assert (outcome.status, outcome.error["code"]) == (2, "usage_error")
 
 
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("name: abc\ntask: detect  # boxes\nimage: a/b:1\ngpu: L4\n", True),
+        ('{"name": "abc", "task": "detect", "image": "a/b:1", "gpu": "L4"}', True),
+        ("name: abc\ntask: transcribe\nimage: a/b:1\ngpu: L4\n", False),
+        ("name: abc\nimage: a/b:1\ngpu: L4\nenv:\n  X: |\n    task: detect\n", False),
+        ("task: [", False),
+        ("\0", False),
+    ],
+)
+def test_the_endpoint_for_detect_is_that_of_a_spec_for_detect(folder, text, is_found):
+    """However the spec is written; one that cannot be read is none."""
+    (folder / "configs" / "eyes.yaml").write_text(text)
+    with serving(script(ok({"id": "j", "status": "FAILED", "error": "no"}))) as server:
+        outcome = runpod(folder, server, "detect", "frame.jpg", "--json", VIDCTL_EYES_ENDPOINT_ID="ep")
+
+    assert outcome.status == (3 if is_found else 5)
+
+
 def test_detect_without_a_deploy_starts_nothing(folder):
     """Exit code 5, and no runtime was started to find out."""
     outcome = vidctl("detect", "frame.jpg", "--json", cwd=folder)

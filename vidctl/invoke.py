@@ -170,7 +170,7 @@ class Invoker:
                 raise self._too_late(job, timeout_s)
             if waiting is not None:
                 waiting(job, self._jobs.health(self.endpoint_id) if job.status == "IN_QUEUE" else None)
-            pause_s = min(pause_s * 1.4, _SLOWEST_POLL_S)
+            pause_s = min(pause_s * 1.15, _SLOWEST_POLL_S)
 
     def _pause(self, job_id: str, pause_s: float, is_next: bool) -> bool:
         """Wait, but not after the job has become the oldest that is out and so likely the next to end; whether it is.

@@ -7,10 +7,15 @@ import shutil
 from collections.abc import Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from support.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# How long an example takes says nothing of the code on a busy machine.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 # Set by CI: every tool is there, so a skipped test is a failed one.
 _FORBIDS_SKIPS = os.environ.get("VIDCTL_REQUIRE") == "all"

@@ -70,6 +70,18 @@ class ApiError(VidctlError):
     code = "api_error"
 
 
+class Refused(ApiError):
+    """RunPod does not take a value; `field` is the one in `vidctl.resources` (`workers_max`), None if RunPod named none."""
+
+    def __init__(self, message: str, *, field: str | None, hint: str | None = None, status: int | None = None) -> None:
+        super().__init__(message, hint=hint, status=status)
+        self.field = field
+
+
+class Retired(ApiError):
+    """RunPod has switched this generation of its API off (HTTP 410)."""
+
+
 class NetworkError(VidctlError):
     """RunPod could not be reached, or the connection broke."""
 
@@ -106,6 +118,31 @@ class TimedOut(VidctlError):
 
     code = "timed_out"
     exit_status = 6
+
+
+class RolledBack(VidctlError):
+    """The new version did not pass its smoke test, and the last good one was put back."""
+
+    code = "rolled_back"
+    exit_status = 7
+
+
+class ImageError(VidctlError):
+    """An image cannot be built, pushed or found, or the Docker engine cannot be used."""
+
+    code = "image_error"
+
+
+class NotOwned(UsageError):
+    """Something of that name is there that vidctl did not make."""
+
+    code = "not_owned"
+
+
+class Busy(VidctlError):
+    """Another vidctl is at work on the same endpoint."""
+
+    code = "busy"
 
 
 class PartialFailure(VidctlError):

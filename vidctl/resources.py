@@ -1,4 +1,4 @@
-"""A template and an endpoint as RunPod holds them, free of any control plane's spelling."""
+"""What an account at RunPod holds, free of any control plane's spelling."""
 
 from __future__ import annotations
 
@@ -6,31 +6,36 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 ScalerType = Literal["QUEUE_DELAY", "REQUEST_COUNT"]
+Stock = Literal["NONE", "LOW", "MEDIUM", "HIGH"]
 
 
 @dataclass(frozen=True)
 class Template:
-    """What a container is made of.  `env` is complete, secrets' values included, hence not in the repr."""
+    """What a container is made of.  `env` is complete, secrets' values included, hence not in the repr.
 
-    name: str
+    GraphQL keeps it apart from the endpoint, under a `name` and an `id`; REST v2 keeps it in the endpoint, where it has
+    neither.
+    """
+
     image: str
     env: dict[str, str] = field(default_factory=dict, repr=False)
     docker_args: str = ""
     container_disk_gb: int = 10
     registry_auth_id: str = ""
+    name: str = ""
     id: str | None = None
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How many workers of a template run, on which GPUs, and when they start and stop.
+    """What its workers are made of, how many run on which GPUs, and when they start and stop.
 
     `gpu_ids` is RunPod's string `POOL[,POOL…][,-<GPU type id>…]` in order of priority; `execution_timeout_ms` 0 means
-    no limit; `locations`, `cuda_versions` and `network_volume_ids` empty mean any, any and none.
+    no limit; `locations`, `cuda_versions` and `network_volume_id` empty mean any, any and none.
     """
 
     name: str
-    template_id: str
+    template: Template
     gpu_ids: str
     gpu_count: int = 1
     workers_min: int = 0
@@ -44,3 +49,46 @@ class Endpoint:
     cuda_versions: tuple[str, ...] = ()
     flashboot: bool = True
     id: str | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """What one look at an account shows.  `worker_quota`: workers over all endpoints at most, None if it does not say."""
+
+    endpoints: tuple[Endpoint, ...]
+    worker_quota: int | None = None
+
+
+@dataclass(frozen=True)
+class RegistryLogin:
+    """A login to a private container registry that RunPod keeps; nobody can read its password back."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class NetworkVolume:
+    """A network volume; names are not unique."""
+
+    id: str
+    name: str
+    data_center: str
+    size_gb: int
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A pool of GPUs: US dollars an hour of one GPU of a flex worker, and stock; None where it is not known."""
+
+    pool: str
+    price_per_hour: float | None
+    stock: Stock | None = None
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What GPUs cost.  `as_of` is `live`, or the date of the table that vidctl ships."""
+
+    offers: tuple[Offer, ...]
+    as_of: str

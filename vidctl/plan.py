@@ -1,84 +1,186 @@
-"""Decide what must change so that RunPod matches a spec.  Pure: no network."""
+"""Decide what must change so that RunPod matches a spec: the spec, what was last applied, what is live.  Pure."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from vidctl import gpus
 from vidctl.errors import UsageError
-from vidctl.resources import Endpoint, Template
+from vidctl.resources import Catalogue, Endpoint, Image, Template
 from vidctl.spec import EndpointSpec
 
 Action = Literal["create", "update", "keep"]
+Plane = Literal["graphql", "rest"]
+Document = Mapping[str, str | None]
+"""An endpoint as flat text, `template.image` to `endpoint.flashboot`; None stands for a value that is not to be told."""
+
+STAMP = "VIDCTL_SPEC"
+"""The variable that says of an endpoint which spec made it, on either control plane."""
+
+# Where a spec says what a field of the resources gets.
+SOURCES: Mapping[str, tuple[str, ...]] = {
+    "name": ("name",),
+    "image": ("image",),
+    "env": ("env",),
+    "container_disk_gb": ("disk",),
+    "registry_auth_id": ("registry_auth",),
+    "gpu_ids": ("gpu",),
+    "gpu_count": ("gpu", "count"),
+    "workers_min": ("workers", "min"),
+    "workers_max": ("workers", "max"),
+    "idle_timeout_s": ("timeouts", "idle"),
+    "execution_timeout_ms": ("timeouts", "execution"),
+    "scaler_type": ("scaling",),
+    "scaler_value": ("scaling",),
+    "locations": ("data_centers",),
+    "network_volume_id": ("network_volume",),
+    "cuda_versions": ("cuda",),
+    "flashboot": ("flashboot",),
+}
+
+# RunPod docs, serverless/workers/rolling-releases: these replace workers; the other fields say how many there are and
+# for how long.
+_WORKERS_ARE_MADE_OF = frozenset({
+    "image", "docker_args", "container_disk_gb", "registry_auth_id",
+    "gpu_ids", "gpu_count", "locations", "network_volume_id", "cuda_versions", "flashboot",
+})  # fmt: skip
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW(OR)?D|CREDENTIAL|(^|_)KEY(_|$)|APIKEY", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One field that differs.  A secret's value is never in it: `old` and `new` are shown to people."""
+    """One field that differs.  A secret's value is never in it: `old` and `new` are shown to people.
+
+    `is_drift` says that the live value is not what vidctl last applied: somebody changed it elsewhere.
+    """
 
     resource: Literal["template", "endpoint"]
     field: str
     old: str | None
     new: str
+    is_drift: bool = False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """US dollars an hour: `worker` of one that runs, in the cheapest and in the dearest pool; None if not published."""
+
+    worker: tuple[float, float] | None
+    workers_min: int
+    workers_max: int
+
+    @property
+    def idle(self) -> float | None:
+        """Without a single job, at most: the workers that are always there."""
+        return 0.0 if not self.workers_min else None if self.worker is None else self.workers_min * self.worker[1]
+
+    @property
+    def most(self) -> float | None:
+        """With every worker running."""
+        return 0.0 if not self.workers_max else None if self.worker is None else self.workers_max * self.worker[1]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to save, in this order: the template, then the endpoint.  With no `changes` there is nothing to do."""
+    """What to save.  With no `changes` there is nothing to do; `endpoint` has the ids of what is there."""
 
-    template: Template
+    key: str
     endpoint: Endpoint
-    template_action: Action
-    endpoint_action: Action
+    before: Endpoint | None
+    image: Image
     changes: tuple[Change, ...]
+    hidden: frozenset[str]
+    """The variables whose values are not shown or kept."""
+
+    @property
+    def action(self) -> Action:
+        if self.before is None:
+            return "create"
+        return "update" if self.changes else "keep"
 
     @property
     def is_empty(self) -> bool:
         return not self.changes
 
+    @property
+    def replaces_workers(self) -> bool:
+        return self.before is not None and any(
+            change.field in _WORKERS_ARE_MADE_OF or change.field.startswith("env.") for change in self.changes
+        )
+
+    def document(self) -> Document:
+        """The wanted endpoint, for the journal."""
+        return document(self.endpoint, self.hidden)
+
+    def fingerprint(self) -> str:
+        """What this plan goes from and to; the same before and after the image is pushed."""
+        image = dataclasses.replace(self.endpoint.template, image=self.image.tag)
+        wanted = document(dataclasses.replace(self.endpoint, template=image), self.hidden)
+        live = self.before and {**document(self.before, self.hidden), "id": self.before.id}
+        return hashlib.sha256(json.dumps([wanted, live], sort_keys=True).encode()).hexdigest()
+
 
 def plan(
     spec: EndpointSpec,
     *,
-    image: str,
+    image: Image,
     secrets: Mapping[str, str],
-    live_endpoint: Endpoint | None,
-    live_template: Template | None,
+    registry_auth_id: str = "",
+    network_volume_id: str = "",
+    live: Endpoint | None,
+    applied: Document | None = None,
+    plane: Plane = "graphql",
 ) -> Plan:
-    """Compare what the spec asks for with what there is."""
-    template = dataclasses.replace(
-        wanted_template(spec, image=image, secrets=secrets), id=live_template.id if live_template else None
+    """Compare what the spec asks for with what there is, and that with what was last applied.
+
+    Raise UsageError for a secret that is not set.
+    """
+    wanted = wanted_endpoint(
+        spec,
+        template=wanted_template(spec, image=image, secrets=secrets, registry_auth_id=registry_auth_id),
+        network_volume_id=network_volume_id,
     )
-    endpoint = dataclasses.replace(
-        wanted_endpoint(spec, template_id=template.id or ""), id=live_endpoint.id if live_endpoint else None
-    )
-    template_changes = _template_changes(template, live_template, frozenset(spec.secrets))
-    endpoint_changes = _endpoint_changes(endpoint, live_endpoint)
+    hidden = frozenset(spec.secrets) | _secret_names(wanted) | (_secret_names(live) if live else frozenset())
+    if live is not None:
+        template = dataclasses.replace(wanted.template, id=live.template.id)
+        wanted = dataclasses.replace(wanted, id=live.id, template=template)
+    differing = _differences(wanted, live, plane=plane)
     return Plan(
-        template=template,
-        endpoint=endpoint,
-        template_action=_action(live_template, template_changes),
-        endpoint_action=_action(live_endpoint, endpoint_changes),
-        changes=(*template_changes, *endpoint_changes),
+        key=spec.key,
+        endpoint=wanted,
+        before=live,
+        image=image,
+        changes=tuple(_change(*each, live=live, applied=applied, hidden=hidden) for each in differing),
+        hidden=hidden,
     )
 
 
-def wanted_template(spec: EndpointSpec, *, image: str, secrets: Mapping[str, str]) -> Template:
+def missing_secrets(spec: EndpointSpec, secrets: Mapping[str, str]) -> list[str]:
+    """The spec's secrets that are not set, or empty."""
+    return [name for name in spec.secrets if not secrets.get(name)]
+
+
+def wanted_template(
+    spec: EndpointSpec, *, image: Image, secrets: Mapping[str, str], registry_auth_id: str = ""
+) -> Template:
     """The spec's container; raise UsageError for a secret that is not set."""
-    missing = [name for name in spec.secrets if not secrets.get(name)]
-    if missing:
+    if missing := missing_secrets(spec, secrets):
         raise UsageError(
             f"{', '.join(missing)}: not set, but named under secrets in {spec.key}",
             hint="set it in the environment or in .env",
         )
     return Template(
         name=template_name(spec),
-        image=image,
-        env={**spec.env, **{name: secrets[name] for name in spec.secrets}},
+        image=image.digest or image.tag,
+        env={**spec.env, **{name: secrets[name] for name in spec.secrets}, STAMP: spec.key},
         container_disk_gb=spec.disk_gb,
-        registry_auth_id=spec.registry_auth or "",
+        registry_auth_id=registry_auth_id,
     )
 
 
@@ -87,12 +189,12 @@ def template_name(spec: EndpointSpec) -> str:
     return f"vidctl-{spec.name}"
 
 
-def wanted_endpoint(spec: EndpointSpec, *, template_id: str) -> Endpoint:
+def wanted_endpoint(spec: EndpointSpec, *, template: Template, network_volume_id: str = "") -> Endpoint:
     """The spec's scaling and placement."""
     count = spec.scaling.request_count
     return Endpoint(
         name=spec.name,
-        template_id=template_id,
+        template=template,
         gpu_ids=spec.gpu.ids,
         gpu_count=spec.gpu.count,
         workers_min=spec.workers.min,
@@ -102,60 +204,121 @@ def wanted_endpoint(spec: EndpointSpec, *, template_id: str) -> Endpoint:
         scaler_type="QUEUE_DELAY" if count is None else "REQUEST_COUNT",
         scaler_value=max(1, round(spec.scaling.queue_delay_s or 4)) if count is None else count,
         locations=tuple(spec.data_centers),
-        network_volume_id=spec.network_volume or "",
+        network_volume_id=network_volume_id,
         cuda_versions=tuple(spec.cuda),
         flashboot=spec.flashboot,
     )
 
 
-def _template_changes(wanted: Template, live: Template | None, secrets: frozenset[str]) -> tuple[Change, ...]:
-    changes = [
-        Change("template", name, None if old is None else str(old), str(new))
-        for name, old, new in _differences(wanted, live, leave_out={"id", "env"})
-    ]
-    old_env = live.env if live else {}
-    changes += [
-        _env_change(name, old_env.get(name), wanted.env.get(name), hide=name in secrets)
-        for name in sorted({*old_env, *wanted.env})
-        if old_env.get(name) != wanted.env.get(name)
-    ]
-    return tuple(changes)
+def owner(endpoint: Endpoint) -> str | None:
+    """The key of the spec that made it, None when vidctl did not."""
+    return endpoint.template.env.get(STAMP)
 
 
-def _env_change(name: str, old: str | None, new: str | None, *, hide: bool) -> Change:
-    # A variable that is about to go may have been a secret of an earlier spec, so its value is not shown either.
-    shown_old = None if old is None else ("(set)" if hide or new is None else old)
-    shown_new = "(removed)" if new is None else ("(set)" if old is None else "(changed)") if hide else new
-    return Change("template", f"env.{name}", shown_old, shown_new)
+def cost(endpoint: Endpoint, catalogue: Catalogue | None = None) -> Cost:
+    """What it costs, by RunPod's own prices or by the table that vidctl ships."""
+    shipped = {pool.id: pool.price_per_s * 3600 for pool in gpus.POOLS if pool.price_per_s is not None}
+    live = {each.pool: each.price_per_hour for each in catalogue.offers} if catalogue else {}
+    pools = [pool for pool in endpoint.gpu_ids.split(",") if pool and not pool.startswith("-")]
+    prices = [live.get(pool) or shipped.get(pool) for pool in pools]
+    known = [price * endpoint.gpu_count for price in prices if price is not None]
+    worker = (min(known), max(known)) if known and len(known) == len(pools) else None
+    return Cost(worker, endpoint.workers_min, endpoint.workers_max)
 
 
-def _endpoint_changes(wanted: Endpoint, live: Endpoint | None) -> tuple[Change, ...]:
-    return tuple(
-        Change("endpoint", name, None if old is None else _shown(old), _shown(new))
-        for name, old, new in _differences(wanted, live, leave_out={"id"})
-        # A template that is yet to be made has no id to compare.
-        if name != "template_id" or new
-    )
+def document(endpoint: Endpoint, hidden: frozenset[str] = frozenset()) -> dict[str, str | None]:
+    """An endpoint as flat text without ids; the values of `hidden` variables are None."""
+    return {
+        f"{resource}.{field}": None if field.removeprefix("env.") in hidden else _text(value)
+        for resource, field, value in _fields(endpoint)
+    }
 
 
-def _differences(wanted: object, live: object | None, *, leave_out: set[str]) -> list[tuple[str, object, object]]:
-    names = [field.name for field in dataclasses.fields(wanted) if field.name not in leave_out]  # type: ignore[arg-type]  # both are dataclasses
-    if live is None:
-        return [(name, None, getattr(wanted, name)) for name in names]
-    pairs = ((name, getattr(live, name), getattr(wanted, name)) for name in names)
-    return [(name, old, new) for name, old, new in pairs if _canonical(name, old) != _canonical(name, new)]
+def _secret_names(endpoint: Endpoint) -> frozenset[str]:
+    """Variables that look as if they hold a secret, whether or not the spec calls them one."""
+    return frozenset(name for name in endpoint.template.env if _SECRET_NAME.search(name))
 
 
-def _canonical(name: str, value: object) -> object:
-    """The order of data centers and CUDA versions means nothing; that of GPU pools is their priority."""
-    return frozenset(value) if name in ("locations", "cuda_versions") and isinstance(value, tuple) else value
+_Resource = Literal["template", "endpoint"]
+_Difference = tuple[_Resource, str, object, object]
 
 
-def _shown(value: object) -> str:
-    return ", ".join(map(str, value)) or "any" if isinstance(value, tuple) else str(value)
+def _fields(endpoint: Endpoint) -> Iterator[tuple[_Resource, str, object]]:
+    for field in dataclasses.fields(Template):
+        if field.name not in ("id", "env"):
+            yield "template", field.name, getattr(endpoint.template, field.name)
+    for name in sorted(endpoint.template.env):
+        yield "template", f"env.{name}", endpoint.template.env[name]
+    for field in dataclasses.fields(Endpoint):
+        if field.name not in ("id", "template"):
+            yield "endpoint", field.name, getattr(endpoint, field.name)
 
 
-def _action(live: object | None, changes: tuple[Change, ...]) -> Action:
-    if live is None:
-        return "create"
-    return "update" if changes else "keep"
+def _differences(wanted: Endpoint, live: Endpoint | None, *, plane: Plane) -> Iterator[_Difference]:
+    """What is wanted and what there is, field by field; None stands for what is not there."""
+    there = {(resource, field): value for resource, field, value in _fields(live)} if live else {}
+    for resource, field, value in _fields(wanted):
+        old = there.pop((resource, field), None)
+        if live is None or (
+            not _cannot_be_compared(resource, field, live, plane)
+            and _canonical(field, old, plane) != _canonical(field, value, plane)
+        ):
+            yield resource, field, old, value
+    for (resource, field), old in there.items():  # variables that nobody asked for
+        yield resource, field, old, None
+
+
+def _cannot_be_compared(resource: str, field: str, live: Endpoint, plane: Plane) -> bool:
+    """What REST v2 does not keep: a template's name, and the idle timeout of an endpoint that scales on requests."""
+    if plane == "graphql":
+        return False
+    if resource == "template":
+        return field == "name" and not live.template.name
+    return field == "idle_timeout_s" and live.scaler_type == "REQUEST_COUNT"
+
+
+def _canonical(field: str, value: object, plane: Plane) -> object:
+    """The order of data centers, CUDA versions and exclusions means nothing; that of GPU pools is their priority.
+
+    REST v2 does not promise to give pools back in order ("whichever listed pool has capacity").
+    """
+    if field in ("locations", "cuda_versions") and isinstance(value, tuple):
+        return frozenset(value)
+    if field == "gpu_ids" and isinstance(value, str):
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        pools = tuple(dict.fromkeys(part for part in parts if not part.startswith("-")))
+        return (pools if plane == "graphql" else frozenset(pools)), frozenset(parts) - frozenset(pools)
+    return value
+
+
+def _change(
+    resource: _Resource,
+    field: str,
+    old: object,
+    new: object,
+    *,
+    live: Endpoint | None,
+    applied: Document | None,
+    hidden: frozenset[str],
+) -> Change:
+    is_drift = live is not None and applied is not None and _has_drifted(f"{resource}.{field}", old, applied)
+    if field.startswith("env.") and (new is None or field.removeprefix("env.") in hidden):
+        # A variable that is about to go may have been a secret of an earlier spec, so its value is not shown either.
+        shown_old = None if old is None else "(set)"
+        shown_new = "(removed)" if new is None else "(set)" if old is None else "(changed)"
+        return Change(resource, field, shown_old, shown_new, is_drift)
+    return Change(resource, field, None if old is None else _text(old), _text(new), is_drift)
+
+
+def _has_drifted(path: str, old: object, applied: Document) -> bool:
+    """Whether the live value is another than the one applied; of a value that was not to be told nobody knows."""
+    if path not in applied:
+        return old is not None
+    before = applied[path]
+    return before is not None and (old is None or before != _text(old))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(sorted(map(str, value))) or "any"
+    return str(value)

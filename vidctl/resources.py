@@ -10,6 +10,14 @@ Stock = Literal["NONE", "LOW", "MEDIUM", "HIGH"]
 
 
 @dataclass(frozen=True)
+class Image:
+    """A worker's image: `tag` names its content, `digest` is the reference that a template gets once it can be pulled."""
+
+    tag: str
+    digest: str | None
+
+
+@dataclass(frozen=True)
 class Template:
     """What a container is made of.  `env` is complete, secrets' values included, hence not in the repr.
 

@@ -100,3 +100,41 @@ class Catalogue:
 
     offers: tuple[Offer, ...]
     as_of: str
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One worker as RunPod lists it; `status` is a word such as INITIALIZING; None is not known, or not placed yet.
+
+    `is_stale`: it runs an older version of the endpoint, and will be replaced.
+    """
+
+    id: str
+    status: str
+    is_stale: bool = False
+    gpu_type_id: str | None = None
+    data_center: str | None = None
+    image: str | None = None
+    uptime_s: int | None = None
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The workers of an endpoint that are there now."""
+
+    workers: tuple[Worker, ...]
+    endpoint_version: int | None = None
+
+    @property
+    def fresh(self) -> tuple[Worker, ...]:
+        """Those of the newest version."""
+        return tuple(worker for worker in self.workers if not worker.is_stale)
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """What a worker's container wrote, or what its host (`system`) tells of the container; `at` is RFC 3339."""
+
+    at: str
+    source: Literal["container", "system"]
+    text: str

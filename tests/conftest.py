@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Generator
 from pathlib import Path
 
+import docker
 import hypothesis
 import pytest
+from support import engine as engines
 from support.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,3 +62,52 @@ def yolo_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project,
     assert outcome.status == 0, outcome.stderr
     yield project
     project.close()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Generator[docker.APIClient, None, None]:
+    """A client of the Docker engine of this machine."""
+    client = engines.connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def base_busybox(engine: docker.APIClient) -> str:
+    """The name of an image of two megabytes that has a shell."""
+    return engines.given("TEST_BASE_BUSYBOX")
+
+
+@pytest.fixture(scope="session")
+def base_python(engine: docker.APIClient) -> str:
+    """The name of an image that has Python, pip and a shell."""
+    return engines.given("TEST_BASE_PYTHON")
+
+
+@pytest.fixture(scope="session")
+def registry() -> str:
+    """`host:port` of a registry that lets everybody push."""
+    return engines.given("TEST_REGISTRY")
+
+
+@pytest.fixture(scope="session")
+def locked_registry() -> engines.Locked:
+    return engines.Locked(
+        engines.given("TEST_REGISTRY_AUTH"), engines.given("TEST_REGISTRY_USER"), engines.given("TEST_REGISTRY_PASS")
+    )
+
+
+@pytest.fixture
+def repository(engine: docker.APIClient, registry: str) -> Generator[str, None, None]:
+    """A repository of the test's own in the open registry."""
+    with engines.repository_of(engine, registry) as name:
+        yield name
+
+
+@pytest.fixture
+def docker_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of Docker's configuration, the test's own: it knows no credentials."""
+    folder = tmp_path / "docker"
+    folder.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    return folder

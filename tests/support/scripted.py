@@ -14,12 +14,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer; `reset` breaks the connection instead, after the request was read."""
+    """One answer; `reset` breaks the connection instead, after the request was read.
+
+    One that `never_ends` keeps the connection open after its body, as a stream of events does.
+    """
 
     status: int = 200
     body: bytes = b"{}"
     headers: tuple[tuple[str, str], ...] = ()
     reset: bool = False
+    never_ends: bool = False
 
 
 def ok(document: object) -> Reply:
@@ -51,7 +55,7 @@ class Server:
 @contextmanager
 def serving(answer: Callable[[Request], Reply]) -> Iterator[Server]:
     """Serve `answer` on a free loopback port until the block ends."""
-    lock = threading.Lock()
+    lock, over = threading.Lock(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -71,9 +75,13 @@ def serving(answer: Callable[[Request], Reply]) -> Iterator[Server]:
             self.send_response(reply.status)
             for name, value in reply.headers:
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(reply.body)))
+            if not reply.never_ends and "Content-Length" not in dict(reply.headers):
+                self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
             self.wfile.write(reply.body)
+            if reply.never_ends:
+                over.wait()
+                self.close_connection = True
 
         do_GET = do_POST = handle_any  # noqa: N815  the names are http.server's
 
@@ -93,6 +101,7 @@ def serving(answer: Callable[[Request], Reply]) -> Iterator[Server]:
     try:
         yield server
     finally:
+        over.set()
         http.shutdown()
         http.server_close()
         thread.join()

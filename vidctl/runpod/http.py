@@ -7,13 +7,14 @@ twice.  So a write is sent again only when it cannot have been accepted: no conn
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from urllib3.util.retry import Retry
 
 from vidctl import __version__
@@ -41,6 +42,7 @@ class Http:
     def __init__(self, api_key: str) -> None:
         self._reads = _session(_READS, api_key)
         self._writes = _session(_WRITES, api_key)
+        self._streams = _session(Retry(0, raise_on_status=False), api_key)
 
     def read(self, method: str, url: str, *, body: Any = None) -> Any:
         """Ask for something; sent again on 429, 5xx and a broken connection."""
@@ -49,6 +51,29 @@ class Http:
     def write(self, method: str, url: str, *, body: Any = None) -> Any:
         """Change something; raise NetworkError, and do not try again, when the answer was lost."""
         return self._exchange(self._writes, method, url, body)
+
+    def lines(self, url: str, *, params: Mapping[str, str], max_s: float, max_bytes: int) -> tuple[str, ...]:
+        """The lines of an answer that may never end: those of `max_s` seconds (twice, if they drip), or `max_bytes`.
+
+        A connection that breaks in the middle has given what it has given; the last line may be cut.
+        """
+        deadline = time.monotonic() + max_s
+        try:
+            with self._streams.get(
+                url,
+                params=params,
+                headers={"Accept": "text/event-stream"},
+                timeout=(_TIMEOUT_S[0], max_s),
+                allow_redirects=False,
+                proxies=_proxies(url),
+                stream=True,
+            ) as response:
+                if not response.ok or response.is_redirect:
+                    raise _refusal(response)
+                data = _until(deadline, response, max_bytes)
+        except (requests.RequestException, UnicodeError, ValueError) as error:
+            raise _unreachable(url, error) from error
+        return tuple(line.removesuffix("\r") for line in data.decode(errors="replace").split("\n"))
 
     def _exchange(self, session: requests.Session, method: str, url: str, body: Any) -> Any:
         try:
@@ -60,6 +85,20 @@ class Http:
         if not response.ok or response.is_redirect:
             raise _refusal(response)
         return _json(response)
+
+
+def _until(deadline: float, response: requests.Response, max_bytes: int) -> bytes:
+    """What comes before the deadline, before a silence as long as the read timeout, or before the connection ends."""
+    data = bytearray()
+    while len(data) < max_bytes and time.monotonic() < deadline:
+        try:
+            chunk = response.raw.read1(max_bytes - len(data), decode_content=True)
+        except (HTTPError, OSError):
+            break
+        if not chunk:
+            break
+        data += chunk
+    return bytes(data)
 
 
 def download(url: str) -> bytes:

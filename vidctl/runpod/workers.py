@@ -1,0 +1,98 @@
+"""What only REST v2 shows of an endpoint: its workers one by one, and what each of them says.
+
+Source: RunPod's OpenAPI document of REST v2, `/serverless/{id}/workers` and `/serverless/{id}/workers/{workerId}/logs`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+from urllib.parse import quote
+
+from vidctl.errors import ApiError
+from vidctl.resources import Fleet, LogLine, Worker
+from vidctl.runpod.http import Http, one_line
+
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+class Workers:
+    """The workers of one account's endpoints, at REST v2's base URL, e.g. `https://api.runpod.io/v2`.
+
+    Where that API is not to be had its errors are raised as they come; whoever only wants to explain goes on without.
+    """
+
+    def __init__(self, http: Http, api_base_url: str) -> None:
+        self._http = http
+        self._base_url = api_base_url.rstrip("/")
+
+    def workers(self, endpoint_id: str) -> Fleet:
+        """The endpoint's workers that are there now; those that were scaled down are not listed."""
+        answer = self._http.read("GET", self._url(endpoint_id))
+        if not isinstance(answer, dict) or not isinstance(answer.get("workers"), list):
+            raise ApiError("/workers answered without a list of workers")
+        return Fleet(
+            workers=tuple(filter(None, map(_worker, answer["workers"]))),
+            endpoint_version=_whole(answer.get("endpointVersion")),
+        )
+
+    def logs(
+        self,
+        endpoint_id: str,
+        worker_id: str,
+        *,
+        source: Literal["container", "system"] | None = None,
+        tail: int = 100,
+        max_s: float = 5,
+        max_bytes: int = 256 * 1024,
+    ) -> tuple[LogLine, ...]:
+        """The newest lines of one worker, from both sources if none is named.
+
+        The stream never ends and is silent when nothing happens, so this takes `max_s` seconds as a rule.
+        """
+        url = self._url(endpoint_id, worker_id, "logs")
+        params = {"tail": str(tail), **({"source": source} if source else {})}
+        return tuple(_log_lines(self._http.lines(url, params=params, max_s=max_s, max_bytes=max_bytes)))
+
+    def _url(self, endpoint_id: str, *parts: str) -> str:
+        path = (endpoint_id, "workers", *parts)
+        return "/".join((self._base_url, "serverless", *(quote(part, safe="") for part in path)))
+
+
+def _worker(entry: Any) -> Worker | None:
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
+        return None
+    return Worker(
+        id=entry["id"],
+        status=one_line(str(entry.get("status"))),
+        is_stale=entry.get("isStale") is True,
+        gpu_type_id=_word(entry.get("gpuTypeId")),
+        data_center=_word(entry.get("dataCenterId")),
+        image=_word(entry.get("image")),
+        uptime_s=_whole(entry.get("uptimeSeconds")),
+    )
+
+
+def _log_lines(lines: tuple[str, ...]) -> Iterator[LogLine]:
+    """The events among the lines of a stream; one that was cut, or is something else, is left out."""
+    for line in lines:
+        if not line.startswith("data:"):
+            continue
+        try:
+            event = json.loads(line.removeprefix("data:"))
+        except (ValueError, RecursionError):
+            continue
+        match event:
+            case {"source": "container" | "system" as source, "line": str(text)}:
+                # Loggers colour their lines, of which a terminal-safe line would keep the digits.
+                yield LogLine(str(event.get("ts", "")), source, one_line(_COLOUR.sub("", text)))
+
+
+def _word(value: Any) -> str | None:
+    return one_line(value) if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None

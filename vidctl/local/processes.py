@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
+from bisect import bisect_right
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOG_BYTES = 5 << 20
+NOTE = "vidctl-local: "  # how a line of ours begins
+_KEPT_TIMES = 20_000
 _PROC = Path("/proc")
 # How to find programs, certificates and the network.
 _INHERITABLE = frozenset({
@@ -28,11 +33,16 @@ def inheritable(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class Log:
-    """An append-only log that keeps its last 5 to 10 MB: `path`, and `path` with `.1` behind it."""
+    """An append-only log that keeps its last 5 to 10 MB: `path`, and `path` with `.1` behind it.
+
+    `written` is how many bytes were ever written, those that are gone included.
+    """
 
     def __init__(self, path: Path, *, max_bytes: int = LOG_BYTES) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self.written = 0
+        self._times: deque[tuple[int, int]] = deque(maxlen=_KEPT_TIMES)
         self._max_bytes = max_bytes
         self._file = path.open("ab", buffering=0)
 
@@ -44,10 +54,19 @@ class Log:
             self.path.replace(older(self.path))
             self._file = self.path.open("ab", buffering=0)
         self._file.write(data)
+        at_ms = time.time_ns() // 1_000_000
+        if not self._times or self._times[-1][1] != at_ms:
+            self._times.append((self.written, at_ms))
+        self.written += len(data)
 
     def note(self, message: str) -> None:
         """A line of ours between the worker's."""
-        self.write(f"vidctl-local: {message}\n".encode())
+        self.write(f"{NOTE}{message}\n".encode())
+
+    def at_ms(self, position: int) -> int:
+        """When the byte at `position` was written; of one from long ago, a time after that."""
+        index = bisect_right(self._times, position, key=lambda time: time[0])
+        return self._times[max(0, index - 1)][1]
 
     def close(self) -> None:
         self._file.close()

@@ -138,6 +138,7 @@ class Worker:
     version: int
     log: processes.Log
     started_at_ms: int
+    image: str | None = None
     process: asyncio.subprocess.Process | None = None
     spawned_at_ms: int | None = None
     is_ready: bool = False
@@ -315,6 +316,16 @@ class Supervisor:
         """Each worker with its state and last log lines."""
         return [_describe(worker, status) for worker, status in self._fleets[endpoint_id].shown()]
 
+    def shown(self, endpoint_id: str) -> list[tuple[Worker, WorkerStatus]]:
+        """The workers that the endpoint has, with their states."""
+        return self._fleets[endpoint_id].shown()
+
+    def log(self, endpoint_id: str, worker_id: str) -> processes.Log | None:
+        """The log of a worker, of one of the last few that have gone too."""
+        fleet = self._fleets[endpoint_id]
+        known = [*fleet.past, *fleet.workers.values()]
+        return next((worker.log for worker in known if worker.id == worker_id), None)
+
     def logs(self, endpoint_id: str, tail: int) -> list[dict[str, Any]]:
         """The last lines of each worker's log, those of the last few that have gone included, the newest last."""
         fleet = self._fleets[endpoint_id]
@@ -461,6 +472,8 @@ class Supervisor:
         template = self._registry.template(fleet.endpoint.template_id)
         if template is None:
             raise RuntimeUnavailable(f"endpoint {fleet.endpoint.id} has no template")
+        worker.image = template.image_name
+        worker.log.note(f"create container {worker.image}")
         _require_possible(template.env)
         folder = environments.folder(template.image_name)
         loop = asyncio.get_running_loop()
@@ -495,6 +508,7 @@ class Supervisor:
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         worker.spawned_at_ms = self._desk.clock()
+        worker.log.note(f"start container for {worker.image}: begin")
         processes.remember(worker.log.path.parent, process.pid)
         reading = asyncio.ensure_future(_copy(process, worker.log))
         if worker.is_stopping:
@@ -514,6 +528,7 @@ class Supervisor:
         for job in self._desk.store.running(worker_id=worker.id, endpoint_id=fleet.endpoint.id):
             # We may have killed it for the sake of another job.
             self._desk.lose(job, is_counted=not (worker.is_stopping or worker.was_killed))
+        worker.log.note(f"remove container {worker.id}")
         worker.log.close()
         if self._fleets.get(fleet.endpoint.id) is not fleet:
             self._remove(worker)
@@ -542,6 +557,7 @@ class Supervisor:
             return
         worker.is_stopping = True
         if worker.process is not None and worker.process.returncode is None:
+            worker.log.note(f"stop container {worker.id}")
             processes.signal_group(worker.process.pid, signal.SIGTERM)
             asyncio.get_running_loop().call_later(STOP_GRACE_S, self._kill, worker)
         self.stops.ring_all(worker.id)

@@ -196,9 +196,11 @@ def test_every_field_is_read():
     assert "AMPERE_24,ADA_24,-NVIDIA RTX A5000,-NVIDIA GeForce RTX 3090" == endpoint.gpu.ids
     assert (1, 4) == (endpoint.workers.min, endpoint.workers.max)
     assert (3600, 93_784) == (endpoint.timeouts.idle_s, endpoint.timeouts.execution_s)
-    assert 20 == endpoint.disk_gb
+    assert (20, 24) == (endpoint.disk_gb, endpoint.gpu.memory_gb)
     assert {"QUOTED": "010", "DOLLAR": "a$b default", "EMPTY": ""}.items() <= endpoint.env.items()
     assert ("12.8", "12.10") == endpoint.cuda
+    assert "my models" == endpoint.network_volume
+    assert spec.RegistryAuth(name="hub", username="you", password="HUB_TOKEN") == endpoint.registry_auth
     assert endpoint.smoke is not None
     assert {"echo": {"say": "hello"}, "list": [1, 2.5, True, None]} == endpoint.smoke.contains
 
@@ -214,6 +216,51 @@ def test_local_is_laid_over():
     assert (2, None) == (local.scaling.queue_delay_s, local.scaling.request_count)
     assert (120, 600) == (local.timeouts.idle_s, local.timeouts.execution_s)
     assert (endpoint.path, endpoint.gpu, None) == (local.path, local.gpu, local.local)
+    assert ("container", "container") == (endpoint.isolation, local.isolation)
+
+
+def test_what_an_image_is_built_with(write):
+    """The Dockerfile's place in the folder, and its arguments; those of the local runtime are laid over."""
+    write("", "worker/handler.py")
+    write("", "worker/docker/gpu.Dockerfile")
+    image = "image: {build: worker, dockerfile: docker/gpu.Dockerfile, build_args: {BASE: 'a:1', TORCH: '2'}}"
+    local = "local: {build_args: {BASE: 'b:1', CPU: '1'}}"
+
+    endpoint = spec.load(write(f"name: echo\n{image}\ngpu: L4\n{local}\n"), environ={})
+
+    assert (Path("docker/gpu.Dockerfile"), {"BASE": "a:1", "TORCH": "2"}) == (
+        endpoint.image.dockerfile,
+        endpoint.image.build_args,
+    )
+    assert {"BASE": "b:1", "TORCH": "2", "CPU": "1"} == endpoint.with_local().image.build_args
+    assert (None, None) == (endpoint.isolation, endpoint.with_local().isolation)
+
+
+@pytest.mark.parametrize("login", ["hub", "clzdaifot0001l90809257ynb", "you@example.com (read only)"])
+def test_a_login_by_its_name_or_id_alone(write, login):
+    """What RunPod keeps already needs neither a username nor a password."""
+    endpoint = spec.load(write(MINIMAL + f"registry_auth: {login}\n"), environ={})
+
+    assert spec.RegistryAuth(name=login) == endpoint.registry_auth
+
+
+@pytest.mark.parametrize(
+    ("gpu", "is_told"),
+    [
+        ("{names: RTX A4500, memory: 16GB}", False),
+        ("{names: RTX A4500, memory: 17GB}", True),
+        ("{names: RTX A4500, memory: 20GB, exact: true}", False),
+        ("{names: [RTX A4500, RTX A4000], memory: 20GB, exact: true}", True),
+        ("{names: AMPERE_16, memory: 16GB}", False),
+        ("{names: AMPERE_16, memory: 20GB, exact: true}", True),
+        ("{names: [H200, L4], memory: 24GB}", False),
+    ],
+)
+def test_the_smallest_card_that_runpod_may_give_counts(write, gpu, is_told):
+    """RunPod rents pools; `exact` keeps to the cards named, each of which must have the memory."""
+    mistakes = spec.check(write(f"name: echo\nimage: you/echo:1.0\ngpu: {gpu}\n"), environ={})
+
+    assert is_told == bool(mistakes)
 
 
 def test_relative_paths_start_from_the_project(write):

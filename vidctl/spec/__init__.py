@@ -2,7 +2,7 @@
 
 from vidctl.spec.loading import check, find, load, names
 from vidctl.spec.mistake import Mistake
-from vidctl.spec.model import EndpointSpec, Gpu, Image, Local, Scaling, Smoke, Timeouts, Workers
+from vidctl.spec.model import EndpointSpec, Gpu, Image, Local, RegistryAuth, Scaling, Smoke, Timeouts, Workers
 from vidctl.spec.schema import json_schema
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Image",
     "Local",
     "Mistake",
+    "RegistryAuth",
     "Scaling",
     "Smoke",
     "Timeouts",

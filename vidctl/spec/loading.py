@@ -105,7 +105,7 @@ def _validate(document: Document, path: Path) -> tuple[EndpointSpec | None, list
         message = "a spec is a mapping: name: …, image: …"
         return None, [*document.slips, Slip(document.places[()].value, message)]
     fields = {key: part for key, part in value.items() if not key.startswith("x-")}
-    slips = [*document.slips, *_empty(document), *_secrets_in_env(document, fields)]
+    slips = [*document.slips, *_empty(document), *_secrets_elsewhere(document, fields)]
     resolved = path.resolve()
     folder = resolved.parent.parent if resolved.parent.name == "configs" else resolved.parent
     try:
@@ -134,13 +134,28 @@ def _spoilt(document: Document) -> set[Location]:
     return {location[:length] for location in broken for length in range(1, len(location) + 1)}
 
 
-def _secrets_in_env(document: Document, fields: Mapping[str, Any]) -> Iterator[Slip]:
-    """A secret that is also in env would be written in the spec after all."""
+def _secrets_elsewhere(document: Document, fields: Mapping[str, Any]) -> Iterator[Slip]:
+    """A secret that is also in env would be written in the spec after all; and an image shows its build arguments."""
     secrets = fields.get("secrets")
-    for location, place in document.places.items():
-        in_env = location[:-1] in (("env",), ("local", "env"))
-        if in_env and isinstance(secrets, list) and location[-1] in secrets:
-            yield Slip(place.key or place.value, "this is one of the secrets", "keep it in one of env: and secrets:")
+    for part, hint in _SHOWN.items():
+        for location in ((*part, name) for name in _mapping(fields, part)):
+            if isinstance(secrets, list) and location[-1] in secrets:
+                place = document.places[location]
+                yield Slip(place.key or place.value, "this is one of the secrets", hint)
+
+
+_SHOWN: dict[Location, str] = {
+    ("env",): "keep it in one of env: and secrets:",
+    ("local", "env"): "keep it in one of env: and secrets:",
+    ("image", "build_args"): "whoever has the image can read its build arguments",
+    ("local", "build_args"): "whoever has the image can read its build arguments",
+}
+
+
+def _mapping(fields: Any, location: Location) -> dict[str, Any]:
+    for step in location:
+        fields = fields.get(step) if isinstance(fields, dict) else None
+    return fields if isinstance(fields, dict) else {}
 
 
 def _slip(error: ErrorDetails, document: Document, spoilt: Collection[Location]) -> Slip | None:

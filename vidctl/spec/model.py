@@ -39,6 +39,9 @@ DAY_S = 86_400
 POOLS_LIMIT = 3  # RunPod docs, serverless/endpoints/endpoint-configurations: GPUs in order of priority
 # Variables that a user may set for RunPod's SDK and platform; the other RUNPOD_* are RunPod's to set in a worker.
 OPEN_RUNPOD_VARIABLES = frozenset({"RUNPOD_DEBUG_LEVEL", "RUNPOD_INIT_TIMEOUT", "RUNPOD_LOG_LEVEL"})
+OWNERSHIP_VARIABLE = "VIDCTL_SPEC"  # what vidctl makes carries the spec's key in it
+
+Isolation = Literal["process", "container"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def _read_gigabytes(value: Any) -> int:
     if isinstance(value, str) and (found := _DISK.fullmatch(value)):
         return int(found[1])
     if isinstance(value, str) and re.fullmatch(r"[0-9.]+ *[kKmMgGtT]i?[bB]?", value):
-        raise wrong("RunPod sizes disks in whole GB", hint="write 10GB")
+        raise wrong("RunPod sizes disks and memory in whole GB", hint="write 10GB")
     raise wrong("this is not a size", hint="write 10GB")
 
 
@@ -186,10 +189,26 @@ def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
 def _variable_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise wrong("this is not the name of an environment variable", hint="use letters, digits and _")
+    if name == OWNERSHIP_VARIABLE:
+        raise wrong(f"vidctl itself sets {name}: it marks what vidctl made", hint="remove it")
     if name.startswith("RUNPOD_") and name not in OPEN_RUNPOD_VARIABLES:
         allowed = ", ".join(sorted(OPEN_RUNPOD_VARIABLES))
         raise wrong("RunPod itself sets the variables RUNPOD_… of a worker", hint=f"a spec may set only {allowed}")
     return name
+
+
+def _build_argument(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise wrong("this is not the name of a build argument", hint="use letters, digits and _, as in ARG NAME")
+    return name
+
+
+def _password_variable(value: Any) -> Any:
+    # Lower case is refused because registries' tokens (ghp_…, dckr_pat_…) would pass for names with it.
+    if isinstance(value, Interpolated) or (isinstance(value, str) and not re.fullmatch("[A-Z_][A-Z0-9_]*", value)):
+        hint = "keep it in .env (REGISTRY_PASSWORD=…) and write password: REGISTRY_PASSWORD"
+        raise wrong("this must be the name of a variable, never the password itself", hint=hint)
+    return value
 
 
 def _gpu_name(name: str) -> str:
@@ -211,6 +230,13 @@ def _read_path(value: Any, info: ValidationInfo) -> Any:
     return info.context.folder / value if isinstance(info.context, Context) else Path(value)
 
 
+def _read_relative_path(value: Any) -> Any:
+    """A path that does not start from the project folder."""
+    if isinstance(value, str) and not value.strip():
+        raise wrong("this must name a file or folder")
+    return Path(value) if isinstance(value, str) else value
+
+
 def _worker_folder(folder: Path, info: ValidationInfo) -> Path:
     if isinstance(info.context, Context):
         if not _exists(folder, Path.is_dir):
@@ -218,6 +244,18 @@ def _worker_folder(folder: Path, info: ValidationInfo) -> Path:
         if not _exists(folder / "handler.py", Path.is_file):
             raise wrong("this folder has no handler.py", hint="a worker is a folder with a RunPod handler.py")
     return folder
+
+
+def _dockerfile(path: Path, info: ValidationInfo) -> Path:
+    folder = info.data.get("build")
+    if "build" in info.data and folder is None:
+        raise wrong("dockerfile: goes with build:", hint="give image a build: folder")
+    if isinstance(info.context, Context) and folder is not None:
+        if not _exists(folder / path, Path.is_file):
+            raise wrong("there is no such file", hint=f"the path starts from {folder}")
+        if not (folder / path).resolve().is_relative_to(folder.resolve()):
+            raise wrong("this file is outside of the build folder", hint="a build sees nothing else")
+    return path
 
 
 def _job_file(path: Path, info: ValidationInfo) -> Path:
@@ -244,8 +282,46 @@ def _holds_a_job(path: Path) -> bool:
     return isinstance(job, dict) and isinstance(job.get("input"), dict) and bool(job["input"])
 
 
+# --- the memory of GPUs --------------------------------------------------------------------------------------------
+
+
+def _have_memory(memory_gb: int, info: ValidationInfo) -> int:
+    """Hold each GPU named to the memory asked for: a worker may get the smallest card that RunPod may give for it."""
+    if memory_gb > (most := max(pool.memory_gb for pool in gpus.POOLS)):
+        raise wrong(f"no GPU of RunPod Serverless has so much: the largest has {most} GB")
+    if "names" in info.data and "exact" in info.data:
+        findings = [
+            InitErrorDetails(type=wrong(**finding, beside=("names", index)), input=memory_gb)
+            for index, name in enumerate(info.data["names"])
+            if (finding := _too_small(name, memory_gb, exact=info.data["exact"]))
+        ]
+        if findings:
+            raise ValidationError.from_exception_data("memory", findings)
+    return memory_gb
+
+
+def _too_small(name: str, memory_gb: int, *, exact: bool) -> dict[str, str] | None:
+    choice = gpus.resolve(name)
+    named, given = (min(cards, key=_memory) for cards in (choice.gpu_types, choice.pool.gpu_types))
+    if memory_gb <= _memory(named if exact else given):
+        return None
+    rule = "this GPU has less memory than gpu.memory asks for"
+    if memory_gb <= _memory(named):
+        message = f"for {name} RunPod may give an {given.id} with {_memory(given)} GB, and gpu.memory asks for"
+        return {"message": f"{message} {memory_gb} GB", "hint": "`exact: true` keeps to what you named", "rule": rule}
+    fitting = next(pool for pool in sorted(gpus.POOLS, key=_memory) if _memory(pool) >= memory_gb)
+    message = f"{name} has {_memory(named)} GB, and gpu.memory asks for {memory_gb} GB"
+    return {"message": message, "hint": f"{fitting.id} has {fitting.memory_gb} GB", "rule": rule}
+
+
+def _memory(card: gpus.GpuType | gpus.Pool) -> int:
+    return card.memory_gb
+
+
 # --- the kinds of values -------------------------------------------------------------------------------------------
 
+# RunPod takes any name for a volume or a login (REST v2: minLength 1); a line's worth of text can be shown.
+_LABEL = r"(?=.{1,191}\Z)[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?"
 _COMPONENT = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?/)?"
 _REPOSITORY = f"{_HOST}{_COMPONENT}(?:/{_COMPONENT})*"
@@ -266,6 +342,13 @@ VariableName = Annotated[
     str, AfterValidator(_variable_name), Field(json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
 ]
 Environment = dict[VariableName, str]
+BuildArgument = Annotated[
+    str, AfterValidator(_build_argument), Field(json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
+]
+BuildArguments = dict[BuildArgument, str]
+PasswordVariable = Annotated[
+    str, BeforeValidator(_password_variable), Field(json_schema_extra={"pattern": "^[A-Z_][A-Z0-9_]*$"})
+]
 Repository = Annotated[
     str,
     _matching(_REPOSITORY, "this is not a repository", "write docker.io/you/name: lower case, and no tag"),
@@ -275,8 +358,15 @@ Reference = Annotated[
 ]
 Protocol = Annotated[str, _matching("[a-z0-9][a-z0-9._-]*", "this is not the name of a protocol")]
 WorkerFolder = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_worker_folder)]
+Dockerfile = Annotated[Path, BeforeValidator(_read_relative_path), AfterValidator(_dockerfile)]
 JobFile = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_job_file)]
 GpuName = Annotated[str, AfterValidator(_gpu_name)]
+GpuMemory = Annotated[
+    int,
+    BeforeValidator(_read_gigabytes),
+    AfterValidator(_have_memory),
+    WithJsonSchema({"type": "string", "pattern": _DISK_PATTERN}),
+]
 GpuCount = Annotated[Whole, _between(1, 99, "a worker has 1 to 99 GPUs")]
 WorkerCount = Annotated[Whole, _between(0, 1000, "there are 0 to 1000 workers")]
 QueueDelay = Annotated[
@@ -298,8 +388,8 @@ DataCenter = Annotated[
     str, _matching("[A-Z]{2,4}(-[A-Z]{2,4}-[0-9]+)?", "this is not a data center", "write EU-RO-1, or a country: CZ")
 ]
 CudaVersion = Annotated[str, _matching(r"[0-9]+\.[0-9]+", "this is not a CUDA version", 'write it like "12.8"')]
-VolumeId = Annotated[str, _matching("[A-Za-z0-9_-]+", "this is not the id of a network volume")]
-LoginId = Annotated[str, _matching("[A-Za-z0-9_-]+", "this is not the id of a registry login")]
+Volume = Annotated[str, _matching(_LABEL, "this is not the name or the id of a network volume")]
+Login = Annotated[str, _matching(_LABEL, "this is not the name or the id of a registry login")]
 
 
 # --- the parts of a spec -------------------------------------------------------------------------------------------
@@ -316,6 +406,10 @@ class Image(Part):
 
     build: WorkerFolder | None = None
     """The worker's folder: its handler.py and its Dockerfile.  Relative to the project folder."""
+    dockerfile: Dockerfile = Path("Dockerfile")
+    """What the image is built by.  Relative to the worker's folder, and in it.  The default: Dockerfile."""
+    build_args: BuildArguments = Field(default_factory=dict)
+    """Build arguments, for ARG in the Dockerfile.  The image shows them to whoever has it: they hold no secrets."""
     repository: Repository | None = None
     """Where the built image is pushed, without a tag."""
     reference: Reference | None = Field(default=None, validate_default=True)
@@ -327,6 +421,13 @@ class Image(Part):
     @classmethod
     def _from_reference(cls, value: Any) -> Any:
         return {"reference": value} if isinstance(value, str) else value
+
+    @field_validator("build_args")
+    @classmethod
+    def _are_of_a_built_one(cls, arguments: BuildArguments, info: ValidationInfo) -> BuildArguments:
+        if arguments and "build" in info.data and info.data["build"] is None:
+            raise wrong("build_args: goes with build:", hint="give image a build: folder")
+        return arguments
 
     @field_validator("reference")
     @classmethod
@@ -364,6 +465,8 @@ class Gpu(Part):
     """GPUs per worker.  The default: 1."""
     exact: Flag = False
     """Only the cards named, not the others of their pools.  The default: false."""
+    memory_gb: GpuMemory | None = Field(default=None, alias="memory")
+    """The memory that the model needs of each GPU, `16GB`: a GPU with less is a mistake.  The default: not checked."""
 
     @model_validator(mode="before")
     @classmethod
@@ -429,6 +532,39 @@ class Timeouts(Part):
     """A job that runs longer is stopped.  5s to 7d; the default: 10m."""
 
 
+class RegistryAuth(Part):
+    """The login to a private registry.  A plain string is the name or the id of one that RunPod keeps already.
+
+    With a username and a password vidctl pushes with it, and keeps it at RunPod under its name.
+    """
+
+    name: Login
+    """Its name at RunPod, or the id of one that is there."""
+    username: Annotated[str, _matching(_LABEL, "this is not a username")] | None = None
+    """Who pushes and pulls."""
+    password_variable: PasswordVariable | None = Field(default=None, alias="password", validate_default=True)
+    """The name of the variable, in the environment or in .env, that holds the password; never the password itself."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        if not isinstance(value, (str, dict)):
+            hint = "write NAME, or {name: …, username: …, password: NAME_OF_A_VARIABLE}"
+            raise wrong("this must be the name of a registry login, or a mapping", hint=hint)
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("password_variable")
+    @classmethod
+    def _goes_with_a_username(cls, variable: str | None, info: ValidationInfo) -> str | None:
+        if "username" in info.data and (info.data["username"] is None) != (variable is None):
+            raise wrong("username: and password: go together", hint="give both, or the name alone", beside=())
+        return variable
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
 class Smoke(Part):
     """The job that shows that a deployment works."""
 
@@ -439,10 +575,17 @@ class Smoke(Part):
 
 
 class Local(Part):
-    """What is different on the local runtime.  `env` is laid over the endpoint's own; each other part replaces it."""
+    """What is different on the local runtime.
 
+    `env` and `build_args` are laid over the endpoint's own; each of `workers`, `scaling` and `timeouts` replaces it.
+    """
+
+    isolation: Isolation | None = None
+    """How workers run: `process`, in a virtual environment (the default), or `container`, of the built image."""
     env: Environment = Field(default_factory=dict)
     """Variables besides the endpoint's, or in place of them."""
+    build_args: BuildArguments = Field(default_factory=dict)
+    """Build arguments besides the image's, or in place of them."""
     workers: Workers | None = None
     """How many workers there may be."""
     scaling: Scaling | None = None
@@ -478,12 +621,12 @@ class EndpointSpec(Part):
     """Let RunPod keep stopped workers warm: faster starts at no price.  The default: true."""
     data_centers: Annotated[tuple[DataCenter, ...], Field(strict=False), _whose_items(_are_distinct)] = ()
     """Where workers may run: data centers (EU-RO-1) or countries (CZ).  The default: anywhere."""
-    network_volume: VolumeId | None = None
-    """The id of a network volume, mounted at /runpod-volume; it pins the workers to its data center."""
+    network_volume: Volume | None = None
+    """The name or the id of a network volume, mounted at /runpod-volume; it pins the workers to its data center."""
     cuda: Annotated[tuple[CudaVersion, ...], Field(strict=False), _whose_items(_are_distinct)] = ()
     """The CUDA versions that a machine may have, quoted: the one needed and all newer.  The default: any."""
-    registry_auth: LoginId | None = None
-    """The id of RunPod's login for a private registry."""
+    registry_auth: RegistryAuth | None = None
+    """The login to a private registry: its name or id at RunPod, or `{name: …, username: …, password: A_VARIABLE}`."""
     smoke: Smoke | None = None
     """The job that shows that a deployment works."""
     local: Local | None = None
@@ -492,6 +635,16 @@ class EndpointSpec(Part):
     """The version of this format."""
 
     _path: Path = PrivateAttr(default=Path("spec.yaml"))
+    _laid_over: Local | None = PrivateAttr(default=None)
+
+    @field_validator("local")
+    @classmethod
+    def _builds_what_is_built(cls, local: Local | None, info: ValidationInfo) -> Local | None:
+        image = info.data.get("image")
+        if local and local.build_args and image and image.build is None:
+            hint = "give image a build: folder"
+            raise wrong("build_args: goes with build:", hint=hint, beside=("local", "build_args"))
+        return local
 
     def model_post_init(self, context: Any, /) -> None:
         """Remember the file."""
@@ -508,9 +661,19 @@ class EndpointSpec(Part):
         """What the command line calls it: `yolo` for configs/yolo.yaml."""
         return self._path.stem
 
+    @property
+    def isolation(self) -> Isolation | None:
+        """How the local runtime is to run its workers; None if the spec does not say."""
+        local = self.local or self._laid_over
+        return local.isolation if local else None
+
     def with_local(self) -> EndpointSpec:
         """Give the spec as the local runtime gets it."""
         if self.local is None:
             return self
         parts = {name: part for name in ("workers", "scaling", "timeouts") if (part := getattr(self.local, name))}
-        return self.model_copy(update={**parts, "env": {**self.env, **self.local.env}, "local": None})
+        image = self.image.model_copy(update={"build_args": {**self.image.build_args, **self.local.build_args}})
+        env = {**self.env, **self.local.env}
+        laid = self.model_copy(update={**parts, "image": image, "env": env, "local": None})
+        laid._laid_over = self.local  # noqa: SLF001  its own class's
+        return laid

@@ -183,7 +183,7 @@ def test_no_answer_is_a_traceback(echo, body):
         lambda: jobs.run("ep", {"a": 1}),
         lambda: jobs.status("ep", "j"),
         lambda: jobs.health("ep"),
-        lambda: control.find("a", "b"),
+        control.account,
     )
     outcomes = []
     for call in calls:

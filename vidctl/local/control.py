@@ -175,6 +175,7 @@ def _myself(registry: Registry, _: _Arguments) -> dict[str, Any]:
         "endpoint": lambda _info, id: _endpoint_node(registry, registry.endpoint(id)),  # noqa: A006 - the schema's name
         "podTemplates": [_template_node(template) for template in registry.templates()],
         "networkVolumes": [],
+        "containerRegistryCreds": [_registry_auth_node(auth) for auth in registry.registry_auths()],
     }
 
 

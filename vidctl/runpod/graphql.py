@@ -1,125 +1,399 @@
-"""RunPod's GraphQL control plane: templates and endpoints, found by name, written whole, read back.
+"""RunPod's GraphQL control plane: read whole, merged with what is there, written whole.
 
-The API answers HTTP 200 with `errors[]` for every failure but a bad key, and `saveEndpoint` resets the fields that are
-not sent (runpod/runpod-mcp src/tools/endpoint-gpus.ts), so a save always carries every field.  Values go in variables,
-never in the query text.  Field names: runpod/runpodctl internal/api, runpod-python api/mutations.
+The API answers HTTP 200 with `errors[]` for every failure but a bad key, and `saveEndpoint` resets fields that are not
+sent (runpod/runpod-mcp src/tools/endpoint-gpus.ts), so a save carries every field that can be written, ours or not.
+Values go in variables, never in the query text.  Field names: runpod/runpodctl internal/api, runpod-python
+api/mutations, runpod-mcp; `containerRegistryCreds` is in none of them, but in several public programs that list logins.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from typing import Any, Final
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
 
-from vidctl.errors import ApiError, NotDeployed
-from vidctl.resources import Endpoint, Template
+from vidctl import gpus
+from vidctl.errors import ApiError, NotDeployed, NotOwned, Refused
+from vidctl.plan import STAMP
+from vidctl.progress import Notify, Progress, silent
+from vidctl.resources import Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Template
+from vidctl.runpod.creation import Sleep, create_once
 from vidctl.runpod.http import Http, one_line
+from vidctl.runpod.refusal import refused
 
-_TEMPLATE_FIELDS: Final = """
-  id name imageName dockerArgs containerDiskInGb env { key value } containerRegistryAuthId
-"""
-_ENDPOINT_FIELDS: Final = """
-  id name templateId gpuIds gpuCount workersMin workersMax idleTimeout executionTimeoutMs scalerType scalerValue
-  locations networkVolumeId allowedCudaVersions flashBootType
-"""
+_Node: TypeAlias = dict[str, Any]
 
-FIND: Final = f"""
-query Find {{
-  myself {{
-    endpoints {{ {_ENDPOINT_FIELDS} }}
-    podTemplates {{ {_TEMPLATE_FIELDS} }}
-  }}
-}}
+_TEMPLATE_SCALARS: Final = (
+    "id", "name", "imageName", "dockerArgs", "containerDiskInGb", "containerRegistryAuthId",
+    "volumeInGb", "volumeMountPath", "ports", "isServerless", "readme",
+)  # fmt: skip
+_ENDPOINT_SCALARS: Final = (
+    "id", "name", "templateId", "gpuIds", "gpuCount", "workersMin", "workersMax", "idleTimeout", "executionTimeoutMs",
+    "scalerType", "scalerValue", "locations", "networkVolumeId", "allowedCudaVersions", "flashBootType",
+    "minCudaVersion", "instanceIds", "modelReferences", "compliance", "type",
+)  # fmt: skip
+_TEMPLATE: Final = f"{' '.join(_TEMPLATE_SCALARS)} env {{ key value }}"
+_ENDPOINT: Final = f"{' '.join(_ENDPOINT_SCALARS)} networkVolumeIds {{ networkVolumeId }}"
+
+ACCOUNT: Final = (
+    f"query Account {{ myself {{ clientBalance endpoints {{ {_ENDPOINT} }} podTemplates {{ {_TEMPLATE} }} }} }}"
+)
+TEMPLATES: Final = f"query Templates {{ myself {{ podTemplates {{ {_TEMPLATE} }} }} }}"
+SAVE_TEMPLATE: Final = (
+    f"mutation SaveTemplate($input: SaveTemplateInput!) {{ saveTemplate(input: $input) {{ {_TEMPLATE} }} }}"
+)
+SAVE_ENDPOINT: Final = (
+    f"mutation SaveEndpoint($input: EndpointInput!) {{ saveEndpoint(input: $input) {{ {_ENDPOINT} }} }}"
+)
+DELETE_ENDPOINT: Final = "mutation DeleteEndpoint($id: String!) { deleteEndpoint(id: $id) }"
+DELETE_TEMPLATE: Final = "mutation DeleteTemplate($name: String!) { deleteTemplate(templateName: $name) }"
+REGISTRIES: Final = "query Registries { myself { containerRegistryCreds { id name } } }"
+# The names of these inputs' types are published nowhere, so the variables are their fields.
+SAVE_REGISTRY: Final = """
+mutation SaveRegistry($name: String!, $username: String!, $password: String!) {
+  saveRegistryAuth(input: {name: $name, username: $username, password: $password}) { id name }
+}
 """
-SAVE_TEMPLATE: Final = f"""
-mutation SaveTemplate($input: SaveTemplateInput!) {{
-  saveTemplate(input: $input) {{ {_TEMPLATE_FIELDS} }}
-}}
+UPDATE_REGISTRY: Final = """
+mutation UpdateRegistry($id: String!, $username: String!, $password: String!) {
+  updateRegistryAuth(input: {id: $id, username: $username, password: $password}) { id name }
+}
 """
-SAVE_ENDPOINT: Final = f"""
-mutation SaveEndpoint($input: EndpointInput!) {{
-  saveEndpoint(input: $input) {{ {_ENDPOINT_FIELDS} }}
-}}
-"""
+DELETE_REGISTRY: Final = "mutation DeleteRegistry($id: String!) { deleteRegistryAuth(registryAuthId: $id) }"
+VOLUMES: Final = "query Volumes { myself { networkVolumes { id name size dataCenterId } } }"
+DATA_CENTERS: Final = "query DataCenters { dataCenters { id } }"
+
+# RunPod docs, serverless/workers/overview: workers over all endpoints at most, by US dollars of balance.
+_WORKER_QUOTAS: Final = ((900, 60), (700, 50), (500, 40), (300, 30), (200, 20), (100, 10))
+_LEAST_WORKER_QUOTA: Final = 5
+
+# A template is in use for up to two minutes after its last user went (RunPod docs, sdks/graphql/manage-pod-templates).
+_IN_USE: Final = re.compile(r"in use|used by", re.IGNORECASE)
+_IN_USE_PAUSES_S: Final = (2, 4, 8, 16, 30, 30, 30)
+
+# What of a question's errors is worth asking again for (runpod/flash src/runpod_flash/core/api/runpod.py).
+_PASSING: Final = re.compile(
+    r"try again later|internal server error|service unavailable|too many requests|temporarily unavailable",
+    re.IGNORECASE,
+)
+_PASSING_PAUSES_S: Final = (1, 3)
+
+_FIELDS: Final = {
+    "imageName": "image",
+    "dockerArgs": "docker_args",
+    "containerDiskInGb": "container_disk_gb",
+    "containerRegistryAuthId": "registry_auth_id",
+    "gpuIds": "gpu_ids",
+    "gpuCount": "gpu_count",
+    "workersMin": "workers_min",
+    "workersMax": "workers_max",
+    "idleTimeout": "idle_timeout_s",
+    "executionTimeoutMs": "execution_timeout_ms",
+    "scalerType": "scaler_type",
+    "scalerValue": "scaler_value",
+    "locations": "locations",
+    "networkVolumeId": "network_volume_id",
+    "allowedCudaVersions": "cuda_versions",
+    "flashBootType": "flashboot",
+    "input.env": "env",
+    "input.name": "name",
+}
+_FIELD: Final = re.compile("|".join(rf"\b{re.escape(field)}\b" for field in _FIELDS))
+
+
+@dataclass(frozen=True)
+class _Live:
+    """What the account holds, as RunPod says it, by id."""
+
+    endpoints: Mapping[str, _Node]
+    templates: Mapping[str, _Node]
+    balance: float | None
+
+    def value(self, node: _Node) -> Endpoint:
+        """The endpoint; one whose template is not shown is seen to have no image, so that it is not taken for equal."""
+        template_id = _read(node, "templateId", str, "")
+        template = self.templates.get(template_id)
+        return _endpoint(node, _template(template) if template else Template(image="", id=template_id or None))
+
+    def template_named(self, name: str) -> _Node | None:
+        return next((node for node in self.templates.values() if node.get("name") == name), None)
+
+    def users(self, template_id: str | None, *, but: str | None) -> list[str]:
+        """The names of the endpoints that use a template, `but` one."""
+        return [
+            _endpoint_name(node)
+            for endpoint_id, node in self.endpoints.items()
+            if node.get("templateId") == template_id and endpoint_id != but
+        ]
 
 
 class GraphQL:
-    """One account's templates and endpoints at one base URL, e.g. `https://api.runpod.io`."""
+    """One account at one base URL, e.g. `https://api.runpod.io`."""
 
-    def __init__(self, http: Http, base_url: str) -> None:
+    plane: Final[Literal["graphql"]] = "graphql"
+    orders_gpus: Final = True
+
+    def __init__(self, http: Http, base_url: str, *, notify: Notify = silent, sleep: Sleep = time.sleep) -> None:
         self._http = http
         self._url = f"{base_url}/graphql"
+        self._notify = notify
+        self._sleep = sleep
 
-    def find(self, endpoint_name: str, template_name: str) -> tuple[Endpoint | None, Template | None]:
-        """The endpoint of that name and its template, or the template of that name; one request.
+    def account(self) -> Account:
+        """All endpoints with their templates; one request."""
+        live = self._look()
+        return Account(tuple(map(live.value, live.endpoints.values())), _worker_quota(live.balance))
 
-        RunPod shows some endpoints with ` -fb` behind their name (runpodctl#270), so that is not counted.
+    def save(self, endpoint: Endpoint, *, before: Endpoint | None) -> Endpoint:
+        """Create it, or make the endpoint with the id of `before` equal to it; return it as RunPod now says it is.
+
+        Only the template or the endpoint that differs is written.  Raise ApiError when an endpoint of that name
+        appeared meanwhile, NotOwned when its template's name belongs to another.
         """
-        myself = _object(self._ask("read", FIND, {}), "myself")
-        endpoints = [_endpoint(node) for node in _nodes(myself, "endpoints")]
-        templates = [_template(node) for node in _nodes(myself, "podTemplates")]
-        named = [endpoint for endpoint in endpoints if endpoint.name == endpoint_name]
-        if len(named) > 1:
-            ids = ", ".join(str(endpoint.id) for endpoint in named)
-            raise ApiError(
-                f"there are {len(named)} endpoints named {endpoint_name!r}: {ids}",
-                hint="delete or rename all but one in RunPod's console, or give the spec another name",
+        live = self._look()
+        if before is None:
+            return self._create(endpoint, live)
+        node = live.endpoints.get(before.id or "")
+        if node is None:
+            raise ApiError(f"endpoint {before.name} ({before.id}) is gone", hint="run the same command again")
+        template = self._save_template(endpoint.template, live, used_by=before.id)
+        now = _endpoint(node, template)
+        if node.get("templateId") == template.id and now == dataclasses.replace(endpoint, id=now.id, template=template):
+            return now
+        return _endpoint(self._save("Endpoint", {**_echo(node), **_input(endpoint, template, node)}), template)
+
+    def delete(self, endpoint: Endpoint) -> None:
+        """Delete the endpoint, then its template if that carries vidctl's stamp and nobody else uses it.
+
+        What is already gone is fine.  Waits up to two minutes for RunPod to let go of the template.
+        """
+        live = self._look()
+        node = live.endpoints.get(endpoint.id or "")
+        if node is not None:
+            self._delete_endpoint(node)
+        template = live.template_named(endpoint.template.name)
+        if template and STAMP in _env(template) and not live.users(template.get("id"), but=endpoint.id):
+            self.delete_template(_template(template))
+
+    def templates(self) -> tuple[Template, ...]:
+        return tuple(map(_template, _nodes(self._myself(TEMPLATES), "podTemplates")))
+
+    def delete_template(self, template: Template) -> None:
+        """Delete it by its name; that it is already gone is fine."""
+        for pause_s in (*_IN_USE_PAUSES_S, None):
+            refusal = self._try_to_delete(template)
+            if refusal is None:
+                return
+            if pause_s is None or not _IN_USE.search(refusal.message):
+                raise refusal
+            message = f"template {template.name} is still in use: trying again in {pause_s} s"
+            self._notify(Progress("delete", message, is_passing=True))
+            self._sleep(pause_s)
+
+    def registries(self) -> tuple[RegistryLogin, ...]:
+        return tuple(map(_registry, _nodes(self._myself(REGISTRIES), "containerRegistryCreds")))
+
+    def save_registry(self, name: str, username: str, password: str, *, id: str | None = None) -> RegistryLogin:  # noqa: A002  the protocol's name
+        """Create a login, or with an id replace what it says; raise ApiError when one of that name is there."""
+        login = {"username": username, "password": password}
+        if id is not None:
+            return _registry(self._done("updateRegistryAuth", UPDATE_REGISTRY, {"id": id, **login}, hide=(password,)))
+        if any(login.name == name for login in self.registries()):
+            raise ApiError(f"there is a registry login named {name!r} already", hint="run the same command again")
+        return create_once(
+            lambda: _registry(self._done("saveRegistryAuth", SAVE_REGISTRY, {"name": name, **login}, hide=(password,))),
+            lambda: next((login for login in self.registries() if login.name == name), None),
+            what=f"registry login {name}",
+            sleep=self._sleep,
+        )
+
+    def delete_registry(self, login: RegistryLogin) -> None:
+        """Delete it; that it is already gone is fine."""
+        try:
+            self._ask("write", DELETE_REGISTRY, {"id": login.id})
+        except Refused:
+            if any(other.id == login.id for other in self.registries()):
+                raise
+
+    def volumes(self) -> tuple[NetworkVolume, ...]:
+        return tuple(
+            NetworkVolume(
+                id=_read(node, "id", str, ""),
+                name=_read(node, "name", str, ""),
+                data_center=_read(node, "dataCenterId", str, ""),
+                size_gb=_read(node, "size", int, 0),
             )
-        endpoint = named[0] if named else None
-        by_id = {template.id: template for template in templates}
-        by_name = {template.name: template for template in templates}
-        template = by_id.get(endpoint.template_id) if endpoint else None
-        return endpoint, template or by_name.get(template_name)
-
-    def save_template(self, template: Template) -> Template:
-        """Create it, or with an id replace it; return it as RunPod now says it is."""
-        return _template(
-            _object(self._ask("write", SAVE_TEMPLATE, {"input": _template_input(template)}), "saveTemplate")
+            for node in _nodes(self._myself(VOLUMES), "networkVolumes")
         )
 
-    def save_endpoint(self, endpoint: Endpoint) -> Endpoint:
-        """Create it, or with an id replace it; return it as RunPod now says it is."""
-        return _endpoint(
-            _object(self._ask("write", SAVE_ENDPOINT, {"input": _endpoint_input(endpoint)}), "saveEndpoint")
+    def data_centers(self) -> tuple[str, ...]:
+        nodes = _nodes(self._ask("read", DATA_CENTERS), "dataCenters")
+        return tuple(_read(node, "id", str, "") for node in nodes)
+
+    def catalogue(self) -> Catalogue:
+        """The table that vidctl ships: GraphQL has no prices of pools."""
+        offers = (
+            Offer(pool.id, None if pool.price_per_s is None else round(pool.price_per_s * 3600, 4))
+            for pool in gpus.POOLS
+        )
+        return Catalogue(tuple(offers), as_of=gpus.PRICED_ON)
+
+    def _look(self) -> _Live:
+        myself = self._myself(ACCOUNT)
+        return _Live(
+            endpoints=_by_id(_nodes(myself, "endpoints")),
+            templates=_by_id(_nodes(myself, "podTemplates")),
+            balance=_balance(myself),
         )
 
-    def _ask(self, kind: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def _create(self, endpoint: Endpoint, live: _Live) -> Endpoint:
+        namesake = _named(live, endpoint.name)
+        if namesake is not None:
+            raise ApiError(
+                f"there is an endpoint {endpoint.name} already: {namesake.get('id')}",
+                hint="run the same command again: it compares with what is there",
+            )
+        template = self._save_template(endpoint.template, live, used_by=None)
+        node = create_once(
+            lambda: self._save("Endpoint", _input(endpoint, template)),
+            lambda: _named(self._look(), endpoint.name),
+            what=f"endpoint {endpoint.name}",
+            sleep=self._sleep,
+        )
+        return _endpoint(node, template)
+
+    def _save_template(self, template: Template, live: _Live, *, used_by: str | None) -> Template:
+        """Make the template of this name be so, or create it; raise NotOwned when it belongs to another."""
+        node = live.template_named(template.name)
+        if node is None:
+            return self._create_template(template)
+        now, others = _template(node), live.users(node.get("id"), but=used_by)
+        is_in_place = used_by is not None and live.endpoints[used_by].get("templateId") == now.id
+        if not is_in_place and now.env.get(STAMP) != template.env.get(STAMP, ""):
+            raise NotOwned(
+                f"there is a template {template.name} that is not of this spec",
+                hint="rename or delete it in RunPod's console, or give the spec another name",
+            )
+        if now == dataclasses.replace(template, id=now.id):
+            return now
+        if others:
+            raise NotOwned(
+                f"template {template.name} is used by {', '.join(others)} too",
+                hint="give the other endpoint a template of its own in RunPod's console",
+            )
+        kept = {field: node[field] for field in _TEMPLATE_SCALARS if node.get(field) is not None}
+        return _template(self._save("Template", {**kept, **_template_input(template)}, hide=template.env.values()))
+
+    def _create_template(self, template: Template) -> Template:
+        # volumeInGb, dockerArgs and env must be there even when empty (runpod/pulumi-runpod-native#18).
+        new = {"volumeInGb": 0, "isServerless": True, **_template_input(template)}
+        node = create_once(
+            lambda: self._save("Template", new, hide=template.env.values()),
+            lambda: self._look().template_named(template.name),
+            what=f"template {template.name}",
+            sleep=self._sleep,
+        )
+        return _template(node)
+
+    def _delete_endpoint(self, node: _Node) -> None:
+        if (node.get("workersMin"), node.get("workersMax")) != (0, 0):
+            # RunPod docs, sdks/graphql/manage-endpoints: only an endpoint without workers can be deleted.
+            self._save("Endpoint", {**_echo(node), "workersMin": 0, "workersMax": 0})
+        try:
+            self._ask("write", DELETE_ENDPOINT, {"id": node["id"]})
+        except Refused:
+            if node["id"] in self._look().endpoints:
+                raise
+
+    def _try_to_delete(self, template: Template) -> Refused | None:
+        try:
+            self._ask("write", DELETE_TEMPLATE, {"name": template.name})
+        except Refused as refusal:
+            return refusal if any(other.name == template.name for other in self.templates()) else None
+        return None
+
+    def _save(self, kind: Literal["Template", "Endpoint"], given: _Node, *, hide: Iterable[str] = ()) -> _Node:
+        document = SAVE_TEMPLATE if kind == "Template" else SAVE_ENDPOINT
+        return self._done(f"save{kind}", document, {"input": given}, hide=hide)
+
+    def _done(self, mutation: str, document: str, variables: _Node, *, hide: Iterable[str] = ()) -> _Node:
+        return _object(self._ask("write", document, variables, hide=hide), mutation)
+
+    def _myself(self, document: str) -> _Node:
+        return _object(self._ask("read", document), "myself")
+
+    def _ask(
+        self, kind: Literal["read", "write"], document: str, variables: _Node | None = None, *, hide: Iterable[str] = ()
+    ) -> _Node:
+        for pause_s in (*_PASSING_PAUSES_S, None):
+            answer = self._send(kind, document, variables or {})
+            problem = _problem(answer, hide)
+            if problem is None:
+                return _object(answer, "data")
+            if kind == "write" or pause_s is None or not _PASSING.search(problem.message):
+                raise problem
+            self._sleep(pause_s)
+        raise AssertionError("unreachable")
+
+    def _send(self, kind: Literal["read", "write"], document: str, variables: _Node) -> _Node:
         send = self._http.read if kind == "read" else self._http.write
         try:
-            answer = send("POST", self._url, body={"query": query, "variables": variables})
+            answer = send("POST", self._url, body={"query": document, "variables": variables})
         except NotDeployed as error:
             raise ApiError(f"there is no GraphQL API at {self._url}", hint="check RUNPOD_API_BASE_URL") from error
         if not isinstance(answer, dict):
             raise ApiError("RunPod's GraphQL API answered something that is not an object")
-        if answer.get("errors"):
-            raise ApiError(f"RunPod: {_message(answer['errors'])}")
-        return _object(answer, "data")
+        return answer
 
 
-def _message(errors: Any) -> str:
-    first = errors[0] if isinstance(errors, list) else errors
-    said = first.get("message") if isinstance(first, dict) else first
-    return one_line(str(said or "an error without a message"))
+def _problem(answer: _Node, hide: Iterable[str]) -> Refused | None:
+    """What went wrong; that the key may not see the balance only means that it is unknown."""
+    errors = answer.get("errors") or []
+    for error in errors if isinstance(errors, list) else [errors]:
+        said = error.get("message") if isinstance(error, dict) else error
+        path = error.get("path") if isinstance(error, dict) else None
+        if isinstance(path, list) and path[-1:] == ["clientBalance"]:
+            continue
+        words = str(said or "an error without a message")
+        found = _FIELD.search(words) or _FIELD.search(" ".join(map(str, path or ())) if isinstance(path, list) else "")
+        return refused(words, field=_FIELDS[found[0]] if found else None, hide=hide)
+    return None
 
 
-def _template_input(template: Template) -> dict[str, Any]:
-    # volumeInGb, dockerArgs and env must be there even when empty (runpod/pulumi-runpod-native#18).
-    known = {
+def _worker_quota(balance: float | None) -> int | None:
+    if balance is None:
+        return None
+    return next((quota for dollars, quota in _WORKER_QUOTAS if balance >= dollars), _LEAST_WORKER_QUOTA)
+
+
+def _balance(myself: _Node) -> float | None:
+    balance = myself.get("clientBalance")
+    return balance if isinstance(balance, (int, float)) else None
+
+
+def _named(live: _Live, name: str) -> _Node | None:
+    return next((node for node in live.endpoints.values() if _endpoint_name(node) == name), None)
+
+
+def _template_input(template: Template) -> _Node:
+    return {
         "name": template.name,
         "imageName": template.image,
         "dockerArgs": template.docker_args,
         "containerDiskInGb": template.container_disk_gb,
-        "volumeInGb": 0,
         "env": [{"key": key, "value": value} for key, value in sorted(template.env.items())],
-        "isServerless": True,
         "containerRegistryAuthId": template.registry_auth_id,
     }
-    return known if template.id is None else {"id": template.id, **known}
 
 
-def _endpoint_input(endpoint: Endpoint) -> dict[str, Any]:
-    known = {
+def _input(endpoint: Endpoint, template: Template, node: _Node | None = None) -> _Node:
+    """Every field that is ours, over `node` if there is one."""
+    return {
         "name": endpoint.name,
-        "templateId": endpoint.template_id,
+        "templateId": template.id,
         "gpuIds": endpoint.gpu_ids,
         "gpuCount": endpoint.gpu_count,
         "workersMin": endpoint.workers_min,
@@ -129,14 +403,41 @@ def _endpoint_input(endpoint: Endpoint) -> dict[str, Any]:
         "scalerType": endpoint.scaler_type,
         "scalerValue": endpoint.scaler_value,
         "locations": ",".join(endpoint.locations),
-        "networkVolumeId": endpoint.network_volume_id,
         "allowedCudaVersions": ",".join(endpoint.cuda_versions),
-        "flashBootType": "FLASHBOOT" if endpoint.flashboot else "OFF",
+        "flashBootType": _flashboot(endpoint, node),
+        **_volume_input(endpoint, node),
+        # A list of versions and a least version exclude each other (RunPod's REST v2 specification, `gpu`).
+        **({"minCudaVersion": ""} if endpoint.cuda_versions and node and node.get("minCudaVersion") else {}),
     }
-    return known if endpoint.id is None else {"id": endpoint.id, **known}
 
 
-def _template(node: dict[str, Any]) -> Template:
+def _flashboot(endpoint: Endpoint, node: _Node | None) -> str:
+    """FLASHBOOT, or the dearer kind of it that somebody chose elsewhere."""
+    if not endpoint.flashboot:
+        return "OFF"
+    live = _read(node or {}, "flashBootType", str, "OFF")
+    return "FLASHBOOT" if live == "OFF" else str(live)
+
+
+def _volume_input(endpoint: Endpoint, node: _Node | None) -> _Node:
+    """Our one volume; those that somebody added to it stay as long as it stays."""
+    given: _Node = {"networkVolumeId": endpoint.network_volume_id}
+    if node is not None and endpoint.network_volume_id != _volume_id(node):
+        given["networkVolumeIds"] = (
+            [{"networkVolumeId": endpoint.network_volume_id}] if endpoint.network_volume_id else []
+        )
+    return given
+
+
+def _echo(node: _Node) -> _Node:
+    """An endpoint's every field that can be written, as it is; null says what leaving out says."""
+    fields = {field: node[field] for field in _ENDPOINT_SCALARS if node.get(field) not in (None, [])}
+    # Read with its data center, written without (runpod/runpod-mcp src/tools/endpoint-gpus.ts).
+    volumes = [{"networkVolumeId": volume_id} for volume_id in _volume_ids(node)]
+    return {**fields, "networkVolumeIds": volumes} if volumes else fields
+
+
+def _template(node: _Node) -> Template:
     return Template(
         id=_read(node, "id", str, None),
         name=_read(node, "name", str, ""),
@@ -144,20 +445,20 @@ def _template(node: dict[str, Any]) -> Template:
         docker_args=_read(node, "dockerArgs", str, ""),
         container_disk_gb=_read(node, "containerDiskInGb", int, 0),
         registry_auth_id=_read(node, "containerRegistryAuthId", str, ""),
-        env={
-            _read(pair, "key", str, ""): _read(pair, "value", str, "")
-            for pair in (node.get("env") or [])
-            if isinstance(pair, dict)
-        },
+        env=_env(node),
     )
 
 
-def _endpoint(node: dict[str, Any]) -> Endpoint:
+def _env(node: _Node) -> dict[str, str]:
+    return {_read(pair, "key", str, ""): _read(pair, "value", str, "") for pair in _nodes(node, "env")}
+
+
+def _endpoint(node: _Node, template: Template) -> Endpoint:
     scaler = _read(node, "scalerType", str, "QUEUE_DELAY")
     return Endpoint(
         id=_read(node, "id", str, None),
-        name=re.sub(r" -fb$", "", _read(node, "name", str, "")),
-        template_id=_read(node, "templateId", str, ""),
+        name=_endpoint_name(node),
+        template=template,
         gpu_ids=_read(node, "gpuIds", str, ""),
         gpu_count=_read(node, "gpuCount", int, 1),
         workers_min=_read(node, "workersMin", int, 0),
@@ -167,17 +468,39 @@ def _endpoint(node: dict[str, Any]) -> Endpoint:
         scaler_type="REQUEST_COUNT" if scaler == "REQUEST_COUNT" else "QUEUE_DELAY",
         scaler_value=_read(node, "scalerValue", int, 0),
         locations=_words(_read(node, "locations", str, "")),
-        network_volume_id=_read(node, "networkVolumeId", str, ""),
+        network_volume_id=_volume_id(node),
         cuda_versions=_words(_read(node, "allowedCudaVersions", str, "")),
         flashboot=_read(node, "flashBootType", str, "OFF") != "OFF",
     )
+
+
+def _endpoint_name(node: _Node) -> str:
+    """Its name without the ` -fb` that RunPod shows behind some (runpod/runpodctl#270)."""
+    return re.sub(r" -fb$", "", _read(node, "name", str, ""))
+
+
+def _volume_id(node: _Node) -> str:
+    """The one volume that we know of; it may stand in either field."""
+    return _read(node, "networkVolumeId", str, "") or next(iter(_volume_ids(node)), "")
+
+
+def _volume_ids(node: _Node) -> list[str]:
+    return [_read(volume, "networkVolumeId", str, "") for volume in _nodes(node, "networkVolumeIds")]
+
+
+def _registry(node: _Node) -> RegistryLogin:
+    return RegistryLogin(id=_read(node, "id", str, ""), name=_read(node, "name", str, ""))
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def _read(node: dict[str, Any], key: str, kind: type, default: Any) -> Any:
+def _by_id(nodes: Iterable[_Node]) -> dict[str, _Node]:
+    return {_read(node, "id", str, ""): node for node in nodes}
+
+
+def _read(node: _Node, key: str, kind: type, default: Any) -> Any:
     """A field of an answer; null means the default, another type is an answer that cannot be trusted."""
     value = node.get(key)
     if value is None:
@@ -187,14 +510,14 @@ def _read(node: dict[str, Any], key: str, kind: type, default: Any) -> Any:
     return value
 
 
-def _object(answer: dict[str, Any], key: str) -> dict[str, Any]:
+def _object(answer: _Node, key: str) -> _Node:
     value = answer.get(key)
     if not isinstance(value, dict):
-        raise ApiError(f"RunPod's answer has no {key!r}")
+        raise ApiError(f"RunPod's answer has no {key!r}", hint="it may be gone: run the same command again")
     return value
 
 
-def _nodes(answer: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def _nodes(answer: _Node, key: str) -> list[_Node]:
     nodes = answer.get(key) or []
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise ApiError(f"RunPod's answer has no list of {key!r}")

@@ -18,7 +18,16 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from urllib3.util.retry import Retry
 
 from vidctl import __version__
-from vidctl.errors import ApiError, AuthError, MediaError, NetworkError, NotDeployed, Unanswered, VidctlError
+from vidctl.errors import (
+    ApiError,
+    AuthError,
+    MediaError,
+    NetworkError,
+    NotDeployed,
+    Retired,
+    Unanswered,
+    VidctlError,
+)
 
 _TIMEOUT_S = (10, 60)  # to connect, between two bytes
 _MAX_PICTURE_BYTES = 200 * 1024 * 1024
@@ -32,8 +41,24 @@ _POLICY: Mapping[str, Any] = {
     "backoff_max": 10,
     "retry_after_max": 30,
 }
+
+
+class _RetryOn429(Retry):
+    """Otherwise any 503 and 413 with a Retry-After would be sent again too, whatever the list of statuses says."""
+
+    RETRY_AFTER_STATUS_CODES = frozenset({429})
+
+
 _READS = Retry(5, status_forcelist=(429, 500, 502, 503, 504), **_POLICY)
-_WRITES = Retry(5, read=0, other=0, status_forcelist=(429,), **_POLICY)
+_WRITES = _RetryOn429(5, read=0, other=0, status_forcelist=(429,), **_POLICY)
+
+
+class Rejected(ApiError):
+    """A refusal with what the server gave as its reason, {} when that was no JSON object."""
+
+    def __init__(self, message: str, *, reason: Mapping[str, Any], status: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint, status=status)
+        self.reason = reason
 
 
 class Http:
@@ -166,7 +191,8 @@ def _json(response: requests.Response) -> Any:
 
 
 def _refusal(response: requests.Response) -> VidctlError:
-    host, status, said = _host(response.url), response.status_code, _said(response)
+    host, status, reason = _host(response.url), response.status_code, _reason(response)
+    said = _said(reason)
     match status:
         case 401 | 403:
             return AuthError(
@@ -177,23 +203,34 @@ def _refusal(response: requests.Response) -> VidctlError:
         case 404:
             return NotDeployed(f"{host} does not know {urlsplit(response.url).path}{said}", status=status)
         case 410:
-            return ApiError(f"{host} says that this API was retired (410)", hint="upgrade vidctl", status=status)
+            return Retired(f"{host} says that this API was retired (410)", hint="upgrade vidctl", status=status)
         case 429:
             return ApiError(f"{host} asks to slow down (429)", hint="wait a while and try again", status=status)
         case _:
-            return ApiError(f"{host} answered {status}{said}", status=status)
+            return Rejected(f"{host} answered {status}{said}", reason=reason, hint=_request_id(response), status=status)
 
 
-def _said(response: requests.Response) -> str:
-    """The server's own sentence, when it gave one; RunPod documents no shape for it."""
+def _reason(response: requests.Response) -> Mapping[str, Any]:
     try:
         body = json.loads(response.content)
     except (ValueError, RecursionError):
-        return ""
-    if not isinstance(body, dict):
-        return ""
-    words = next((body[key] for key in ("error", "message", "detail", "title") if isinstance(body.get(key), str)), "")
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _said(reason: Mapping[str, Any]) -> str:
+    """The server's own sentence, when it gave one; the job API documents no shape for it."""
+    keys = ("error", "message", "detail", "title")
+    words = next((reason[key] for key in keys if isinstance(reason.get(key), str)), "")
     return f": {one_line(words)}" if words else ""
+
+
+def _request_id(response: requests.Response) -> str | None:
+    """What RunPod's support asks for, when the failure is RunPod's own."""
+    request_id = response.headers.get("x-request-id")
+    if response.status_code < 500 or not request_id:
+        return None
+    return f"try again; RunPod's support can look up request {one_line(request_id, 80)}"
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -1,0 +1,43 @@
+"""Turn what RunPod says against a value into one error: in its words, with the field, a hint, and no secret."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from vidctl.errors import Refused
+from vidctl.runpod.http import one_line
+
+# Shorter values are no secrets, and are in every other sentence.
+_MIN_SECRET_LENGTH: Final = 4
+
+_HINTS: Final = (
+    (r"gpuIds|gpu\.pools|GPU pool|excludedTypes", "run `vidctl validate`: an endpoint takes pools of GPUs, not cards"),
+    (r"something went wrong", "RunPod says this of bad values too: look at the plan, then try again"),
+    (r"quota", "lower workers.max of this or another endpoint, or ask RunPod for more workers"),
+    (
+        r"no longer any instances available",
+        "no data center that the spec allows has such a GPU: name more GPUs or data centers, or leave data_centers out",
+    ),
+    (r"name must be unique|name already exists", "rename or delete the other one in RunPod's console"),
+    (r"api key|unauthorized|not authorized|permission", "check what RUNPOD_API_KEY may do in RunPod's console"),
+)
+
+
+def refused(
+    said: str, *, field: str | None = None, hide: Iterable[str] = (), hint: str | None = None, status: int | None = None
+) -> Refused:
+    """The error to raise; `hide` are values that were sent and must not be seen, for RunPod quotes what it refuses."""
+    said = one_line(_without(said, hide))
+    advice = (words for sign, words in _HINTS if re.search(sign, said, re.IGNORECASE))
+    return Refused(f"RunPod: {said}", field=field, hint=hint or next(advice, None), status=status)
+
+
+def _without(said: str, hide: Iterable[str]) -> str:
+    values = {value for value in hide if len(value) >= _MIN_SECRET_LENGTH}
+    written = values | {json.dumps(value)[1:-1] for value in values}
+    for value in sorted(written, key=len, reverse=True):
+        said = said.replace(value, "…")
+    return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,16 +35,39 @@ def test_threads_may_begin_at_once(journal):
     assert len(journal.jobs(limit=100)) == 40
 
 
-def test_only_the_last_deploy_of_an_endpoint_is_proven(journal):
-    def deployed(fingerprint):
-        journal.deployed(spec="yolo", target="local", endpoint_id="ep", image="i", fingerprint=fingerprint)
+def applied(journal, fingerprint, *, is_proven, image="i"):
+    document = {"template.image": image, "template.env.TOKEN": None}
+    journal.applied(
+        spec="yolo", target="local", endpoint_id="ep", document=document, fingerprint=fingerprint, is_proven=is_proven
+    )
 
-    deployed("one")
-    deployed("two")
 
-    assert not journal.is_proven("ep", "one")
-    assert journal.is_proven("ep", "two")
-    assert not journal.is_proven("other", "two")
+def test_the_last_good_one_is_known_after_a_bad_one(journal):
+    """What was applied last, and what was proved last, are two things."""
+    applied(journal, "one", is_proven=True, image="good")
+    applied(journal, "two", is_proven=False, image="bad")
+
+    last, good = journal.last_applied("ep"), journal.last_good("ep")
+    assert (last.fingerprint, last.is_proven, last.document["template.image"]) == ("two", False, "bad")
+    assert (good.fingerprint, good.document) == ("one", {"template.image": "good", "template.env.TOKEN": None})
+    assert journal.last_applied("other") is None
+
+
+def test_a_journal_of_an_older_vidctl_is_used_on(journal, tmp_path):
+    """Its jobs are kept, and the tables that it lacks are added."""
+    (tmp_path / ".vidctl").mkdir()
+    with sqlite3.connect(tmp_path / ".vidctl" / "journal.db") as old:
+        old.execute(
+            "CREATE TABLE jobs (id TEXT PRIMARY KEY, endpoint_id TEXT NOT NULL, target TEXT NOT NULL,"
+            " what TEXT NOT NULL, submitted_at REAL NOT NULL, status TEXT NOT NULL, delay_ms INTEGER,"
+            " execution_ms INTEGER)"
+        )
+        old.execute("INSERT INTO jobs VALUES ('j1', 'e', 'local', 'w', 1, 'IN_QUEUE', NULL, NULL)")
+    old.close()
+    applied(journal, "one", is_proven=True)
+
+    assert journal.last_good("ep").fingerprint == "one"
+    assert [job.id for job in journal.jobs()] == ["j1"]
 
 
 def test_the_journal_is_private_and_ignored_by_git(journal, tmp_path):

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from vidctl import spec
 from vidctl.errors import UsageError
-from vidctl.plan import Change, plan
-from vidctl.resources import Endpoint, Template
+from vidctl.plan import Change, Cost, cost, document, plan
+from vidctl.resources import Catalogue, Endpoint, Image, Offer, Template
 
-IMAGE = "docker.io/you/yolo@sha256:" + "a" * 64
+DIGEST = "docker.io/you/yolo@sha256:" + "a" * 64
+IMAGE = Image("docker.io/you/yolo:v1", DIGEST)
 
 YAML = """
 name: yolo11-detection
@@ -33,33 +34,39 @@ SECRETS = {"HF_TOKEN": "hf_secret"}
 @pytest.fixture(scope="module")
 def yolo(tmp_path_factory):
     path = tmp_path_factory.mktemp("project") / "yolo.yaml"
-    path.write_text(YAML.format(image=IMAGE))
+    path.write_text(YAML.format(image=DIGEST))
     return spec.load(path, environ={})
 
 
-def planned(yolo, endpoint=None, template=None, **changed):
-    arguments = {"image": IMAGE, "secrets": SECRETS, "live_endpoint": endpoint, "live_template": template, **changed}
-    return plan(yolo, **arguments)
+def planned(yolo, endpoint=None, **changed):
+    return plan(yolo, **{"image": IMAGE, "secrets": SECRETS, "live": endpoint, **changed})
 
 
-def live(yolo):
-    """The endpoint and the template as they are after the spec was applied."""
-    first = planned(yolo)
-    return (
-        dataclasses.replace(first.endpoint, id="ep1", template_id="tp1"),
-        dataclasses.replace(first.template, id="tp1"),
+def live(yolo, **edit):
+    """The endpoint as it is after the spec was applied, with what somebody edited since."""
+    endpoint = planned(yolo).endpoint
+    template = {name: edit.pop(name) for name in list(edit) if name in TEMPLATE_FIELDS}
+    return dataclasses.replace(
+        endpoint, id="ep1", template=dataclasses.replace(endpoint.template, id="tp1", **template), **edit
     )
 
 
-def test_nothing_there_means_create_both(yolo):
-    """The guide's settings arrive whole: pools in order of priority, seconds as milliseconds."""
+TEMPLATE_FIELDS = ("image", "env", "docker_args", "container_disk_gb", "registry_auth_id")
+
+
+def test_nothing_there_means_create(yolo):
+    """The guide's settings arrive whole: pools in order of priority, seconds as milliseconds, and whose it is."""
     todo = planned(yolo)
 
-    assert (todo.template_action, todo.endpoint_action) == ("create", "create")
-    assert todo.template.env == {"MODEL": "yolo11m.pt", "HF_TOKEN": "hf_secret"}
+    assert todo.action == "create"
     assert todo.endpoint == Endpoint(
         name="yolo11-detection",
-        template_id="",
+        template=Template(
+            name="vidctl-yolo11-detection",
+            image=DIGEST,
+            env={"MODEL": "yolo11m.pt", "HF_TOKEN": "hf_secret", "VIDCTL_SPEC": "yolo"},
+            container_disk_gb=10,
+        ),
         gpu_ids="ADA_24,AMPERE_48",
         workers_min=0,
         workers_max=3,
@@ -74,76 +81,104 @@ def test_nothing_there_means_create_both(yolo):
 
 def test_what_was_applied_is_up_to_date(yolo):
     """Planning after applying finds nothing to do."""
-    todo = planned(yolo, *live(yolo))
+    todo = planned(yolo, live(yolo))
 
-    assert todo.is_empty
-    assert (todo.template_action, todo.endpoint_action) == ("keep", "keep")
+    assert (todo.is_empty, todo.action) == (True, "keep")
 
 
 def test_the_order_of_data_centers_is_no_change(yolo):
-    endpoint, template = live(yolo)
-
-    assert planned(yolo, dataclasses.replace(endpoint, locations=("CZ", "EU-RO-1")), template).is_empty
+    assert planned(yolo, live(yolo, locations=("CZ", "EU-RO-1"))).is_empty
 
 
 def test_the_order_of_gpus_is_a_change(yolo):
-    """It is their priority."""
-    endpoint, template = live(yolo)
-    todo = planned(yolo, dataclasses.replace(endpoint, gpu_ids="AMPERE_48,ADA_24"), template)
+    """It is their priority; REST v2 does not promise to give it back."""
+    swapped = live(yolo, gpu_ids="AMPERE_48,ADA_24")
 
-    assert todo.changes == (Change("endpoint", "gpu_ids", "AMPERE_48,ADA_24", "ADA_24,AMPERE_48"),)
-    assert (todo.template_action, todo.endpoint_action) == ("keep", "update")
+    assert planned(yolo, swapped).changes == (Change("endpoint", "gpu_ids", "AMPERE_48,ADA_24", "ADA_24,AMPERE_48"),)
+    assert planned(yolo, swapped, plane="rest").is_empty
+
+
+def test_a_container_without_a_template_of_its_own_is_no_change(yolo):
+    """REST v2 keeps no template's name; with GraphQL another name is another template."""
+    endpoint = live(yolo)
+    nameless = dataclasses.replace(endpoint, template=dataclasses.replace(endpoint.template, name="", id=None))
+
+    assert planned(yolo, nameless, plane="rest").is_empty
+    assert [change.field for change in planned(yolo, nameless).changes] == ["name"]
 
 
 _edits = st.sampled_from(
     [
         ("gpu_ids", "AMPERE_16"), ("gpu_count", 2), ("workers_min", 1), ("workers_max", 0), ("idle_timeout_s", 10),
         ("execution_timeout_ms", 0), ("scaler_type", "REQUEST_COUNT"), ("scaler_value", 1), ("locations", ()),
-        ("network_volume_id", "v"), ("cuda_versions", ("12.8",)), ("flashboot", False), ("template_id", "other"),
+        ("network_volume_id", "v"), ("cuda_versions", ("12.8",)), ("flashboot", False),
+        ("image", "x:1"), ("docker_args", "sh"), ("container_disk_gb", 5), ("registry_auth_id", "r"),
     ]
 )  # fmt: skip
 
 
 @given(edit=_edits)
-def test_any_edit_of_a_live_endpoint_is_seen(yolo, edit):
-    """Zero, false and empty are values like any other: somebody's edit to them is a difference."""
+def test_any_edit_of_what_is_live_is_seen_as_drift(yolo, edit):
+    """Zero, false and empty are values like any other; with what was applied at hand, somebody else's edit is named."""
     name, value = edit
-    endpoint, template = live(yolo)
-    todo = planned(yolo, dataclasses.replace(endpoint, **{name: value}), template)
+    applied = document(live(yolo))
+    todo = planned(yolo, live(yolo, **{name: value}), applied=applied)
 
-    assert [change.field for change in todo.changes] == [name]
+    assert [(change.field, change.is_drift) for change in todo.changes] == [(name, True)]
 
 
-@given(
-    edit=st.sampled_from([("image", "x:1"), ("docker_args", "sh"), ("container_disk_gb", 5), ("registry_auth_id", "r")])
-)
-def test_any_edit_of_a_live_template_is_seen(yolo, edit):
+@given(edit=_edits)
+def test_an_edit_of_the_spec_is_not_drift(yolo, edit):
+    """What is live is what was applied: the difference is the spec's own."""
     name, value = edit
-    endpoint, template = live(yolo)
-    todo = planned(yolo, endpoint, dataclasses.replace(template, **{name: value}))
+    there = live(yolo, **{name: value})
+    todo = planned(yolo, there, applied=document(there))
 
-    assert [change.field for change in todo.changes] == [name]
+    assert [(change.field, change.is_drift) for change in todo.changes] == [(name, False)]
+
+
+def test_a_variable_added_elsewhere_is_drift(yolo):
+    before = live(yolo)
+    after = live(yolo, env={**before.template.env, "DEBUG": "1"})
+    todo = planned(yolo, after, applied=document(before))
+
+    assert todo.changes == (Change("template", "env.DEBUG", "(set)", "(removed)", is_drift=True),)
+
+
+def test_only_what_workers_are_made_of_replaces_them(yolo):
+    assert not planned(yolo).replaces_workers
+    assert not planned(yolo, live(yolo, workers_max=9, idle_timeout_s=1, scaler_value=2)).replaces_workers
+    assert planned(yolo, live(yolo, image="x:1")).replaces_workers
+    assert planned(yolo, live(yolo, env={})).replaces_workers
 
 
 def test_a_changed_secret_shows_no_value(yolo):
-    endpoint, template = live(yolo)
-    todo = planned(yolo, endpoint, template, secrets={"HF_TOKEN": "hf_other"})
+    todo = planned(yolo, live(yolo), secrets={"HF_TOKEN": "hf_other"})
 
     assert todo.changes == (Change("template", "env.HF_TOKEN", "(set)", "(changed)"),)
 
 
 def test_a_variable_that_goes_shows_no_value(yolo):
     """It may have been a secret once."""
-    endpoint, template = live(yolo)
-    todo = planned(yolo, endpoint, dataclasses.replace(template, env={**template.env, "OLD": "hf_ancient"}))
+    there = live(yolo)
+    todo = planned(yolo, live(yolo, env={**there.template.env, "OLD": "hf_ancient"}))
 
     assert todo.changes == (Change("template", "env.OLD", "(set)", "(removed)"),)
 
 
-def test_no_secret_is_in_any_repr(yolo):
-    endpoint, template = live(yolo)
+@pytest.mark.parametrize("name", ["API_KEY", "HF_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS", "KEY", "openai_apikey"])
+def test_a_variable_that_sounds_secret_is_treated_as_one(yolo, name):
+    """Neither the plan nor the journal tells what it is, though the spec does not call it a secret."""
+    loud = yolo.model_copy(update={"env": {name: "sk-1"}})
+    todo = plan(loud, image=IMAGE, secrets=SECRETS, live=live(yolo, env={name: "sk-2"}))
+    change = next(change for change in todo.changes if change.field == f"env.{name}")
 
-    assert "hf_secret" not in repr(planned(yolo)) + repr(planned(yolo, endpoint, template, secrets={"HF_TOKEN": "n"}))
+    assert (change.old, change.new) == ("(set)", "(changed)")
+    assert "sk-" not in repr(todo) + repr(todo.document())
+
+
+def test_no_secret_is_in_any_repr(yolo):
+    assert "hf_secret" not in repr(planned(yolo)) + repr(planned(yolo, live(yolo), secrets={"HF_TOKEN": "n"}))
 
 
 def test_a_missing_secret_is_a_usage_error(yolo):
@@ -151,8 +186,23 @@ def test_a_missing_secret_is_a_usage_error(yolo):
         planned(yolo, secrets={})
 
 
-def test_a_template_of_our_name_is_taken_over(yolo):
-    """A deploy that died between its two writes left a template: the next one uses it."""
-    todo = planned(yolo, None, Template(name="vidctl-yolo11-detection", image="old", id="tp9"))
+def test_a_fingerprint_outlives_the_push_and_nothing_else(yolo):
+    """A saved plan still holds when its image has been pushed, and no longer when the live endpoint has changed."""
+    before = planned(yolo, live(yolo, image="old:1"), image=Image(IMAGE.tag, None)).fingerprint()
+    pushed = planned(yolo, live(yolo, image="old:1")).fingerprint()
+    edited = planned(yolo, live(yolo, image="old:1", workers_max=4)).fingerprint()
 
-    assert (todo.template.id, todo.template_action, todo.endpoint_action) == ("tp9", "update", "create")
+    assert before == pushed
+    assert pushed != edited
+
+
+def test_a_price_is_the_pools_times_the_gpus(yolo):
+    """From the shipped table, or RunPod's own where it told it; unknown where a pool's is not published."""
+    endpoint = dataclasses.replace(live(yolo), gpu_count=2, workers_min=1)
+    told = Catalogue((Offer("ADA_24", 1.0), Offer("AMPERE_48", 2.0)), as_of="live")
+
+    shipped = cost(endpoint)
+    assert (round(shipped.worker[0], 3), round(shipped.worker[1], 3)) == (2.232, 2.448)
+    assert cost(endpoint, told) == Cost(worker=(2.0, 4.0), workers_min=1, workers_max=3)
+    assert (cost(endpoint, told).idle, cost(endpoint, told).most) == (4.0, 12.0)
+    assert cost(dataclasses.replace(endpoint, gpu_ids="ADA_32_PRO")).most is None

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidctl import __version__, detection, settings
+from vidctl import detection, settings
 from vidctl.detection import Found
 from vidctl.errors import NotDeployed, UsageError, VidctlError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
 from vidctl.media.sources import Source, expand
-from vidctl.progress import Notify, Progress
 from vidctl.runpod.http import Http, download
 from vidctl.runpod.jobs import Jobs
 from vidctl.settings import Access, Project
 from vidctl.tasks.detect import Detections, DetectOptions, Failed
 
 if TYPE_CHECKING:  # reading specs takes as long to load as all the rest, and pictures are waiting
-    from vidctl import deploy
-    from vidctl.spec import EndpointSpec
+    pass
 
 
 class Client:
@@ -119,69 +117,6 @@ def connect(project: Project, target: settings.Target) -> Access:
 
     running = daemon.up(settings.local_port(project))
     return Access("local", running.api_base_url, running.endpoint_base_url, running.api_key)
-
-
-def deploy_target(project: Project, chosen: settings.Target) -> deploy.Target:
-    """Everything that a deploy speaks to."""
-    from vidctl import deploy
-    from vidctl.runpod.graphql import GraphQL
-
-    access = connect(project, chosen)
-    http = Http(access.api_key)
-    is_local = chosen == "local"
-    return deploy.Target(
-        name=chosen,
-        control=GraphQL(http, access.api_base_url),
-        jobs=Jobs(http, access.endpoint_base_url),
-        images=_WorkerFolders() if is_local else _Prebuilt(),
-        journal=Journal(project.journal_file),
-        worker_log=(lambda endpoint_id: _local_log(http, access, endpoint_id)) if is_local else (lambda _: []),
-    )
-
-
-class _WorkerFolders:
-    """For the local runtime: the worker's folder is the image, and its virtual environment what is built."""
-
-    def reference(self, spec: EndpointSpec) -> str:
-        from vidctl.local import environments
-
-        if spec.image.build is None:
-            raise UsageError(
-                f"{spec.key}: the local runtime runs a worker's folder, and image has no build:",
-                hint="give image a build: folder, or deploy with --target runpod",
-            )
-        return environments.image_name(spec.image.build)
-
-    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> None:
-        from vidctl.local import environments
-
-        if spec.image.build is not None:
-            environments.interpreter(spec.image.build, env, notify=lambda line: notify(Progress("image", line)))
-
-
-class _Prebuilt:
-    """For RunPod: an image that is in a registry already."""
-
-    def reference(self, spec: EndpointSpec) -> str:
-        if spec.image.reference is None:
-            raise UsageError(
-                f"{spec.key}: vidctl {__version__} cannot build and push images yet",
-                hint="build and push it, and name it as image.reference; or deploy with --target local",
-            )
-        return spec.image.reference
-
-    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> None:
-        """RunPod's hosts pull it."""
-
-
-def _local_log(http: Http, access: Access, endpoint_id: str) -> list[str]:
-    """The newest log lines of the endpoint's last worker."""
-    try:
-        answer = http.read("GET", f"{access.api_base_url}/local/v1/endpoints/{endpoint_id}/workers")
-    except VidctlError:
-        return []
-    workers = answer.get("workers") if isinstance(answer, dict) else None
-    return [str(line) for line in (workers[-1].get("lastLog") or [])] if workers else []
 
 
 def _keys_of(task: str, project: Project) -> list[str]:

@@ -1,46 +1,57 @@
-"""Make RunPod match a spec and prove it: plan, apply, read back, smoke test, remember."""
+"""Make RunPod match a spec and prove it: check, image, plan, apply, read back, smoke test, remember, or put back."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 from vidctl import settings
-from vidctl.errors import ApiError, JobFailed, TimedOut, UsageError, VidctlError
-from vidctl.invoke import Invoker, Request
+from vidctl import spec as specs
+from vidctl.errors import ApiError, JobFailed, NotOwned, Refused, RolledBack, Several, TimedOut, UsageError, VidctlError
 from vidctl.journal import Journal
-from vidctl.plan import Plan, plan, template_name
+from vidctl.plan import SOURCES, STAMP, Document, Plan, document, missing_secrets, owner, plan, template_name
 from vidctl.progress import Notify, Progress, silent
-from vidctl.resources import Endpoint, Template
-from vidctl.runpod.jobs import Health, Job, Jobs
-from vidctl.spec import EndpointSpec, Smoke
+from vidctl.proof import Prover
+from vidctl.resources import Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
+from vidctl.runpod.jobs import Job, Jobs
+from vidctl.runpod.workers import Workers
+from vidctl.spec import EndpointSpec
 
-_POLL_S = 0.5
+_TO_BE_MADE = "(to be made)"  # the id of a registry login that RunPod does not have yet
 
 
 class Control(Protocol):
     """A control plane: both of RunPod's, and the local runtime's, look like this."""
 
-    def find(self, endpoint_name: str, template_name: str) -> tuple[Endpoint | None, Template | None]: ...
-    def save_template(self, template: Template) -> Template: ...
-    def save_endpoint(self, endpoint: Endpoint) -> Endpoint: ...
+    @property
+    def plane(self) -> Literal["graphql", "rest"]: ...
+    def account(self) -> Account: ...
+    def save(self, endpoint: Endpoint, *, before: Endpoint | None) -> Endpoint: ...
+    def delete(self, endpoint: Endpoint) -> None: ...
+    def templates(self) -> tuple[Template, ...]: ...
+    def delete_template(self, template: Template) -> None: ...
+    def registries(self) -> tuple[RegistryLogin, ...]: ...
+    def save_registry(self, name: str, username: str, password: str, *, id: str | None = None) -> RegistryLogin: ...  # noqa: A002  RunPod's word
+    def volumes(self) -> tuple[NetworkVolume, ...]: ...
+    def catalogue(self) -> Catalogue: ...
 
 
 class Images(Protocol):
-    """Where a worker's image comes from."""
+    """Where workers' images come from."""
 
-    def reference(self, spec: EndpointSpec) -> str:
-        """What the template will name; changes whenever the worker's files do."""
+    def look(self, spec: EndpointSpec) -> Image:
+        """Name the image by its content; with its digest when it can be pulled.  Builds nothing."""
         ...
 
-    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> None:
+    def problems(self, spec: EndpointSpec) -> list[VidctlError]:
+        """Why the image could not be provided, as far as can be known before."""
+        ...
+
+    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> Image:
         """Make the image usable by workers with this environment, if it is not yet."""
         ...
 
@@ -52,30 +63,149 @@ class Target:
     name: settings.Target
     control: Control
     jobs: Jobs
+    workers: Workers
     images: Images
     journal: Journal
-    worker_log: Callable[[str], list[str]]
-    """The last log lines of an endpoint's failing worker, [] where they cannot be had."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How to deploy."""
+
+    timeout_s: float = 600
+    waits: bool = True
+    rolls_back: bool = True
+    adopts: bool = False
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found out of an account before anything is decided: one request of each kind that specs speak of."""
+
+    account: Account
+    logins: tuple[RegistryLogin, ...] = ()
+    volumes: tuple[NetworkVolume, ...] = ()
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A finished deploy.  `smoke` is the worker's answer, None when there was nothing to prove."""
+    """A finished deploy.  `smoke` is the worker's answer, None when there was nothing to ask, or nobody waited."""
 
     endpoint_id: str
     smoke: Job | None
+    is_proven: bool = True
 
 
-def prepare(spec: EndpointSpec, target: Target, *, secrets: Mapping[str, str]) -> Plan:
-    """Compare the spec with what is live: one request, nothing written."""
-    live_endpoint, live_template = target.control.find(spec.name, template_name(spec))
+@dataclass(frozen=True)
+class Possession:
+    """What there is of a spec: its endpoint, or the template of one that was never made."""
+
+    key: str
+    live: Endpoint | None
+    templates: tuple[Template, ...] = ()
+
+    def __str__(self) -> str:
+        if self.live is not None:
+            return f"endpoint {self.live.name} ({self.live.id})"
+        return ", ".join(f"template {each.name} ({each.id})" for each in self.templates)
+
+
+def survey(specs: Sequence[EndpointSpec], target: Target) -> Survey:
+    """Look at the account, once for all specs."""
+    return Survey(
+        account=target.control.account(),
+        logins=target.control.registries() if any(spec.registry_auth for spec in specs) else (),
+        volumes=target.control.volumes() if any(spec.network_volume for spec in specs) else (),
+    )
+
+
+def check(specs: Sequence[EndpointSpec], target: Target, *, secrets: Mapping[str, str], adopts: bool) -> Survey:
+    """Find everything that would stop a deploy, before anything is built or changed; raise it all together."""
+    problems: list[VidctlError] = []
+    known: Survey | None = None
+    try:
+        known = survey(specs, target)
+    except VidctlError as error:
+        problems.append(error)
+    for spec in specs:
+        problems += _problems(spec, target, known, secrets=secrets, adopts=adopts)
+    try:
+        target.journal.check()
+    except VidctlError as error:
+        problems.append(error)
+    if problems or known is None:
+        raise Several.of(problems)
+    return known
+
+
+def _problems(
+    spec: EndpointSpec, target: Target, known: Survey | None, *, secrets: Mapping[str, str], adopts: bool
+) -> list[VidctlError]:
+    found: list[VidctlError] = []
+    if missing := missing_secrets(spec, secrets):
+        message = f"{', '.join(missing)}: not set, but named under secrets in {spec.key}"
+        found.append(UsageError(message, hint="set it in the environment or in .env"))
+    found += target.images.problems(spec)
+    if known is not None:
+        try:
+            live = find(spec, known.account)
+            if live is not None:
+                require_owned(live, spec.key, target.journal, adopts=adopts)
+            _login_id(spec, known)
+            _volume_id(spec, known)
+        except VidctlError as error:
+            found.append(error)
+    return found
+
+
+def find(spec: EndpointSpec, account: Account) -> Endpoint | None:
+    """The live endpoint of a spec; raise ApiError when several have its name, for RunPod allows that."""
+    named = [endpoint for endpoint in account.endpoints if endpoint.name == spec.name]
+    if len(named) > 1:
+        raise ApiError(
+            f"there are {len(named)} endpoints named {spec.name!r}: {', '.join(str(each.id) for each in named)}",
+            hint="delete or rename all but one in RunPod's console, or give the spec another name",
+        )
+    return named[0] if named else None
+
+
+def require_owned(live: Endpoint, key: str, journal: Journal, *, adopts: bool) -> None:
+    """Raise NotOwned for an endpoint that this spec did not make."""
+    made_by = owner(live)
+    if adopts or made_by == key or (made_by is None and live.id and journal.last_applied(live.id)):
+        return
+    whose = f"the spec {made_by!r} made" if made_by else "vidctl did not make"
+    raise NotOwned(
+        f"{key}: there is an endpoint named {live.name!r} ({live.id}) that {whose}",
+        hint="--adopt takes it over; or give the spec another name",
+        endpoint=live.id,
+    )
+
+
+def prepare(spec: EndpointSpec, target: Target, known: Survey, *, image: Image, secrets: Mapping[str, str]) -> Plan:
+    """Compare the spec with what is live and what was last applied; nothing is asked, nothing written."""
+    live = find(spec, known.account)
+    last = target.journal.last_applied(live.id) if live and live.id else None
     return plan(
         spec,
-        image=target.images.reference(spec),
+        image=image,
         secrets=secrets,
-        live_endpoint=live_endpoint,
-        live_template=live_template,
+        registry_auth_id=_login_id(spec, known),
+        network_volume_id=_volume_id(spec, known),
+        live=live,
+        applied=last.document if last else None,
+        plane=target.control.plane,
     )
+
+
+def warnings(todo: Sequence[Plan], known: Survey) -> list[str]:
+    """What a person should know before saying yes: an account has so many workers over all endpoints."""
+    quota = known.account.worker_quota
+    planned = {each.endpoint.id or each.key: each.endpoint.workers_max for each in todo}
+    total = sum(({each.id or each.name: each.workers_max for each in known.account.endpoints} | planned).values())
+    if quota is None or total <= quota or all(each.is_empty for each in todo):
+        return []
+    return [f"{total} workers at most over all endpoints, and an account with this balance has {quota} (RunPod's docs)"]
 
 
 def deploy(
@@ -84,195 +214,223 @@ def deploy(
     todo: Plan,
     *,
     secrets: Mapping[str, str],
-    timeout_s: float = 600,
+    choices: Choices = Choices(),
     notify: Notify = silent,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> Deployed:
-    """Carry out what `prepare` found; raise if the endpoint does not answer its smoke test.
+    """Carry out a plan whose image is provided; raise if the endpoint does not answer its smoke test.
 
-    Nothing is written when nothing changed.  An endpoint whose smoke test never passed is tested again.
+    Nothing is written when nothing changed.  An endpoint whose smoke test never passed is tested again.  When it does
+    not pass, what was last good is put back: RolledBack.
     """
     if todo.endpoint.id and is_proven(spec, target, todo):
         return Deployed(todo.endpoint.id, smoke=None)
-    target.images.provide(spec, todo.template.env, notify)
-    endpoint_id = _apply(spec, target, todo, secrets, notify)
-    smoke = _prove(spec, target, endpoint_id, timeout_s, notify)
-    target.journal.deployed(
-        spec=spec.key,
-        target=target.name,
-        endpoint_id=endpoint_id,
-        image=todo.template.image,
-        fingerprint=_fingerprint(spec, todo),
-    )
+    good = _last_good(target, todo)
+    live = todo.endpoint
+    if not todo.is_empty:
+        live = _apply(spec, target, todo, secrets, notify)
+    endpoint_id = live.id or ""
+    _remember(spec, target, todo, live, is_proven=False)
+    if not choices.waits:
+        return Deployed(endpoint_id, smoke=None, is_proven=False)
+    try:
+        prover = Prover(target.name, target.jobs, target.workers, target.journal, notify, is_stopped)
+        smoke = prover.prove(spec, live, timeout_s=choices.timeout_s)
+    except (JobFailed, TimedOut) as error:
+        if good is None or not choices.rolls_back or good == live.template:
+            raise
+        raise _put_back(spec, target, live, good, error, notify) from error
+    _remember(spec, target, todo, live, is_proven=True)
     return Deployed(endpoint_id, smoke)
 
 
 def is_proven(spec: EndpointSpec, target: Target, todo: Plan) -> bool:
     """Whether nothing is to be done, and just this has answered before."""
-    endpoint_id = todo.endpoint.id
-    return todo.is_empty and bool(endpoint_id and target.journal.is_proven(endpoint_id, _fingerprint(spec, todo)))
+    last = target.journal.last_applied(todo.endpoint.id) if todo.is_empty and todo.endpoint.id else None
+    return last is not None and last.is_proven and last.fingerprint == _fingerprint(spec, todo)
 
 
-def _apply(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str], notify: Notify) -> str:
+def leftovers(key: str, endpoint_name: str, target: Target) -> tuple[Template, ...]:
+    """The template that a deploy left which ended before it made the endpoint."""
+    return tuple(
+        each
+        for each in target.control.templates()
+        if each.name == template_name(endpoint_name) and each.env.get(STAMP) == key
+    )
+
+
+def destroy(thing: Possession, target: Target, *, notify: Notify = silent) -> None:
+    """Delete an endpoint, or what an interrupted deploy left of one; return once it is seen to be gone."""
+    live = thing.live
+    if live is not None:
+        notify(Progress("destroy", f"endpoint {live.name} ({live.id})", subject=thing.key))
+        target.control.delete(live)
+        if any(each.id == live.id for each in target.control.account().endpoints):
+            raise ApiError(f"endpoint {live.id} was deleted, and is still there", hint="run it again", endpoint=live.id)
+    for template in thing.templates if live is None else ():
+        notify(Progress("destroy", f"template {template.name}", subject=thing.key))
+        target.control.delete_template(template)
+
+
+def _apply(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str], notify: Notify) -> Endpoint:
     """Save what differs, then read it all back: what was not read back is not said to be done."""
-    template, endpoint = todo.template, todo.endpoint
-    if todo.template_action != "keep":
-        notify(Progress("apply", f"{todo.template_action} template {template.name}"))
-        template = target.control.save_template(template)
-    if todo.endpoint_action != "keep":
-        notify(Progress("apply", f"{todo.endpoint_action} endpoint {endpoint.name}"))
-        endpoint = target.control.save_endpoint(dataclasses.replace(endpoint, template_id=template.id or ""))
-    left = prepare(spec, target, secrets=secrets)
-    if not left.is_empty or not left.endpoint.id:
+    wanted = _with_login(spec, target, todo.endpoint, secrets, notify)
+    kinds = " and ".join(dict.fromkeys(change.resource for change in todo.changes))
+    notify(Progress("apply", f"{todo.action} {kinds if todo.action == 'update' else 'endpoint'} {wanted.name}"))
+    try:
+        saved = target.control.save(wanted, before=todo.before)
+    except Refused as error:
+        raise _placed(spec, error) from error
+    left = prepare(spec, target, survey([spec], target), image=todo.image, secrets=secrets)
+    if not left.is_empty or left.before is None:
         fields = ", ".join(f"{change.resource} {change.field}" for change in left.changes)
         raise ApiError(
             f"{spec.key}: accepted, but it reads back differently: {fields or 'the endpoint is not there'}",
             hint="run the deploy again; if it stays so, RunPod does not take this value",
-            endpoint=endpoint.id,
+            endpoint=saved.id,
         )
-    notify(Progress("apply", f"endpoint {left.endpoint.id} read back"))
-    return left.endpoint.id
+    notify(Progress("apply", f"endpoint {left.before.id} read back"))
+    return left.before
 
 
-def _prove(spec: EndpointSpec, target: Target, endpoint_id: str, timeout_s: float, notify: Notify) -> Job | None:
-    """See that it works, as far as the spec lets one: a job starts a worker where none is kept running."""
-    if spec.workers.max > 0 and spec.smoke is not None:
-        return _smoke_test(spec, spec.smoke, target, endpoint_id, timeout_s, notify)
-    if spec.workers.min > 0:
-        _wait_for_worker(spec, target, endpoint_id, timeout_s, notify)
-    else:
-        notify(Progress("smoke", "nothing was asked of it: the spec has no smoke test, or lets no worker start"))
-    return None
+def _placed(spec: EndpointSpec, error: Refused) -> Refused:
+    """The same refusal with the line of the spec that it is about."""
+    source = SOURCES.get(error.field or "")
+    place = specs.locate(spec, source) if source else None
+    if place is None:
+        return error
+    return Refused(f"{place}: {error.message}", field=error.field, hint=error.hint)
 
 
-def _wait_for_worker(spec: EndpointSpec, target: Target, endpoint_id: str, timeout_s: float, notify: Notify) -> None:
-    deadline, watch = time.monotonic() + timeout_s, _watch(notify)
-    waiting = Job("", "IN_QUEUE")
-    while not (health := target.jobs.health(endpoint_id)).ready:
-        try:
-            watch(waiting, health)
-        except JobFailed as error:
-            raise _unproven(spec, target, endpoint_id, error) from error
-        if time.monotonic() > deadline:
-            late = TimedOut(f"no worker was ready after {timeout_s:g} s")
-            raise _unproven(spec, target, endpoint_id, late) from None
-        time.sleep(_POLL_S)
+def _with_login(
+    spec: EndpointSpec, target: Target, wanted: Endpoint, secrets: Mapping[str, str], notify: Notify
+) -> Endpoint:
+    """The endpoint with the id of its registry login, which is made if RunPod does not have it yet."""
+    login = spec.registry_auth
+    if login is None or wanted.template.registry_auth_id != _TO_BE_MADE:
+        return wanted
+    notify(Progress("apply", f"create registry login {login.name}"))
+    saved = target.control.save_registry(login.name, login.username or "", secrets[login.password_variable or ""])
+    return dataclasses.replace(wanted, template=dataclasses.replace(wanted.template, registry_auth_id=saved.id))
 
 
-def _smoke_test(
-    spec: EndpointSpec, smoke: Smoke, target: Target, endpoint_id: str, timeout_s: float, notify: Notify
-) -> Job:
-    request = Request(_smoke_input(smoke.input), what=f"smoke test of {spec.key}", subject=None)
-    invoker = Invoker(target.jobs, endpoint_id, target=target.name, journal=target.journal)
-    try:
-        job = invoker.ask(request, timeout_s=timeout_s, waiting=_watch(notify))
-    except KeyboardInterrupt:
-        raise invoker.interrupt() from None
-    except (TimedOut, JobFailed) as error:
-        raise _unproven(spec, target, endpoint_id, error) from error
-    finally:
-        invoker.cancel_all()
-    missing = difference(smoke.contains, job.output)
-    if missing:
-        raise JobFailed(
-            f"the smoke test of {spec.key} answered, but not as the spec says: {missing}",
-            hint=f"endpoint {endpoint_id} exists; mend the worker, or smoke.contains, and deploy again",
-            endpoint=endpoint_id,
-            job_id=job.id,
-            status=job.status,
+def _login_id(spec: EndpointSpec, known: Survey) -> str:
+    """The id of the spec's registry login; raise UsageError for one that is neither there nor can be made."""
+    login = spec.registry_auth
+    if login is None:
+        return ""
+    for each in known.logins:
+        if login.name in (each.id, each.name):
+            return each.id
+    if login.username and login.password_variable:
+        return _TO_BE_MADE
+    raise UsageError(
+        f"{specs.locate(spec, ('registry_auth',)) or spec.key}: RunPod has no registry login {login.name!r}",
+        hint=f"vidctl registry login {login.name}",
+    )
+
+
+def _volume_id(spec: EndpointSpec, known: Survey) -> str:
+    wanted = spec.network_volume
+    if wanted is None:
+        return ""
+    found = [volume for volume in known.volumes if wanted in (volume.id, volume.name)]
+    if len(found) == 1:
+        return found[0].id
+    place = specs.locate(spec, ("network_volume",)) or spec.key
+    if found:
+        ids = ", ".join(f"{volume.id} in {volume.data_center}" for volume in found)
+        raise UsageError(f"{place}: {len(found)} network volumes are named {wanted!r}", hint=f"write an id: {ids}")
+    names = ", ".join(volume.name for volume in known.volumes)
+    raise UsageError(f"{place}: there is no network volume {wanted!r}", hint=f"there are: {names}" if names else None)
+
+
+def _last_good(target: Target, todo: Plan) -> Template | None:
+    """The container to put back if the new one does not work; None when no good one is known.
+
+    That is what is live now, if it was proved, or if the journal does not know the endpoint; else what was last proved,
+    with the values of its secrets, which the journal does not keep, as they are live.
+    """
+    before = todo.before
+    if before is None or before.id is None:
+        return None
+    last = target.journal.last_applied(before.id)
+    good = target.journal.last_good(before.id)
+    if last is None:
+        return before.template
+    if good is None:
+        return None
+    if _is_same_container(document(before, todo.hidden), good.document):
+        return before.template
+    return _from_journal(good.document, before.template)
+
+
+def _is_same_container(live: Document, good: Document) -> bool:
+    """Whether they agree, as far as the journal knows."""
+    paths = {path for path in (*live, *good) if path.startswith("template.") and path != "template.name"}
+    return all(
+        path in live and path in good and (None in (live[path], good[path]) or live[path] == good[path])
+        for path in paths
+    )
+
+
+def _from_journal(known: Document, live: Template) -> Template:
+    prefix = "template.env."
+    names = [path.removeprefix(prefix) for path in known if path.startswith(prefix)]
+    values = {name: known[prefix + name] for name in names}
+    return dataclasses.replace(
+        live,
+        image=known.get("template.image") or live.image,
+        container_disk_gb=int(known.get("template.container_disk_gb") or live.container_disk_gb),
+        docker_args=known.get("template.docker_args") or "",
+        registry_auth_id=known.get("template.registry_auth_id") or "",
+        env={name: live.env.get(name, "") if value is None else value for name, value in values.items()},
+    )
+
+
+def _put_back(
+    spec: EndpointSpec, target: Target, live: Endpoint, good: Template, error: VidctlError, notify: Notify
+) -> RolledBack:
+    """Restore the last good container; the endpoint's scaling stays as the spec says."""
+    notify(Progress("rollback", f"putting back {good.image}"))
+    wanted = dataclasses.replace(live, template=dataclasses.replace(good, id=live.template.id, name=live.template.name))
+    target.control.save(wanted, before=live)
+    again = find(spec, target.control.account())
+    if again is None or again.template.image != good.image:
+        raise ApiError(
+            f"{error.message}\nand the last good version could not be put back: it reads back differently",
+            hint="run the deploy again, or see the endpoint in RunPod's console",
+            endpoint=live.id,
         )
-    waited_s, ran_s = (job.delay_ms or 0) / 1000, (job.execution_ms or 0) / 1000
-    notify(Progress("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s"))
-    return job
-
-
-def _unproven(spec: EndpointSpec, target: Target, endpoint_id: str, error: TimedOut | JobFailed) -> VidctlError:
-    """The same error with what the worker last said, and what is left behind."""
-    log = "".join(f"\n  {line}" for line in target.worker_log(endpoint_id))
-    return type(error)(
-        f"{spec.key} does not work: {error.message}{log}",
-        hint=f"endpoint {endpoint_id} exists; mend the worker and deploy again",
-        endpoint=endpoint_id,
+    target.journal.applied(
+        spec=spec.key,
+        target=target.name,
+        endpoint_id=live.id or "",
+        document=document(again, frozenset(spec.secrets)),
+        fingerprint="",
+        is_proven=True,
+    )
+    return RolledBack(
+        f"{error.message}\nThe last good version was put back: {good.image}",
+        hint="mend the worker and deploy again; --no-rollback leaves the new version in place",
+        endpoint=live.id,
         job_id=error.job_id,
         status=error.status,
     )
 
 
-def _watch(notify: Notify) -> Callable[[Job, Health | None], None]:
-    """Tell what the workers do while the smoke test waits; give up on a worker that cannot start."""
-    said: set[str] = set()
-
-    def watch(_: Job, health: Health | None) -> None:
-        state = _state(health)
-        if state not in said:
-            said.add(state)
-            notify(Progress("smoke", state))
-        if health and health.workers.get("unhealthy") and not (health.ready or health.workers.get("initializing")):
-            raise JobFailed("the worker exits again and again before it takes a job", status="UNHEALTHY")
-
-    return watch
-
-
-def _state(health: Health | None) -> str:
-    if health is None:
-        return "the worker has the job"
-    busy = {name: count for name, count in health.workers.items() if count and name != "ready"}
-    workers = ", ".join(f"{count} {name}" for name, count in busy.items())
-    return f"waiting for a worker ({workers or 'none yet'})"
-
-
-def _smoke_input(path: Path) -> dict[str, Any]:
-    """The job in a file like RunPod's test_input.json; the spec was checked, but the file may have changed since."""
-    try:
-        payload = json.loads(path.read_bytes())["input"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError(f"{path}: is no longer a job", hint='it must be JSON like {"input": {…}}') from error
-    return dict(payload)
-
-
-def difference(wanted: Any, answer: Any, where: str = "output") -> str:
-    """Where an answer lacks what is wanted, in words; "" when it has it all.
-
-    An object must have the wanted keys (and may have more), a list the wanted items in their places, numbers may
-    differ by a thousandth, and text must hold the wanted text.
-    """
-    if wanted is None:
-        return ""
-    if isinstance(wanted, dict):
-        if not isinstance(answer, dict):
-            return f"{where} is not an object"
-        parts = (
-            f"{where}.{key} is missing" if key not in answer else difference(value, answer[key], f"{where}.{key}")
-            for key, value in wanted.items()
-        )
-        return next(filter(None, parts), "")
-    if isinstance(wanted, list):
-        if not isinstance(answer, list) or len(answer) != len(wanted):
-            return f"{where} is not a list of {len(wanted)}"
-        pairs = enumerate(zip(wanted, answer, strict=True))
-        return next(filter(None, (difference(a, b, f"{where}[{index}]") for index, (a, b) in pairs)), "")
-    return "" if _matches(wanted, answer) else f"{where} is {_short(answer)}, not {_short(wanted)}"
-
-
-def _matches(wanted: Any, answer: Any) -> bool:
-    if isinstance(wanted, str):
-        return isinstance(answer, str) and wanted in answer
-    if isinstance(wanted, bool) or isinstance(answer, bool):
-        return wanted is answer
-    if isinstance(answer, (int, float)):
-        return math.isclose(wanted, answer, rel_tol=1e-3, abs_tol=1e-9)
-    return bool(wanted == answer)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else text[:79] + "…"
+def _remember(spec: EndpointSpec, target: Target, todo: Plan, live: Endpoint, *, is_proven: bool) -> None:
+    target.journal.applied(
+        spec=spec.key,
+        target=target.name,
+        endpoint_id=live.id or "",
+        document=document(live, todo.hidden),
+        fingerprint=_fingerprint(spec, todo),
+        is_proven=is_proven,
+    )
 
 
 def _fingerprint(spec: EndpointSpec, todo: Plan) -> str:
-    """What was proved: everything but ids and the values of variables, some of which are secret."""
-    known = {
-        "smoke": spec.smoke.model_dump(mode="json") if spec.smoke else None,
-        "template": {**dataclasses.asdict(todo.template), "id": None, "env": sorted(todo.template.env)},
-        "endpoint": {**dataclasses.asdict(todo.endpoint), "id": None, "template_id": None},
-    }
+    """What was proved: everything but ids and the values of secrets."""
+    known = {"smoke": spec.smoke.model_dump(mode="json") if spec.smoke else None, "endpoint": todo.document()}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -71,7 +72,7 @@ class ApiError(VidctlError):
 
 
 class Refused(ApiError):
-    """RunPod does not take a value; `field` is the one in `vidctl.resources` (`workers_max`), None if RunPod named none."""
+    """RunPod does not take a value; `field` is its name in `vidctl.resources` (`workers_max`), None if it named none."""
 
     def __init__(self, message: str, *, field: str | None, hint: str | None = None, status: int | None = None) -> None:
         super().__init__(message, hint=hint, status=status)
@@ -143,6 +144,24 @@ class Busy(VidctlError):
     """Another vidctl is at work on the same endpoint."""
 
     code = "busy"
+
+
+class Several(VidctlError):
+    """Several things stand in the way; each is one of `problems`, and the first one's exit status is that of all."""
+
+    code = "several"
+
+    def __init__(self, problems: Sequence[VidctlError]) -> None:
+        told = (f"{each.message} ({each.hint})" if each.hint else each.message for each in problems)
+        super().__init__("\n".join([f"{len(problems)} things stand in the way", *(f"- {line}" for line in told)]))
+        self.problems = tuple(problems)
+        self.exit_status = problems[0].exit_status  # type: ignore[misc]  # of the class elsewhere, of what it holds here
+
+    @staticmethod
+    def of(problems: Sequence[VidctlError]) -> VidctlError:
+        """The only one, or all together; the same problem of several specs is told once."""
+        distinct = list({each.message: each for each in problems}.values())
+        return distinct[0] if len(distinct) == 1 else Several(distinct)
 
 
 class PartialFailure(VidctlError):

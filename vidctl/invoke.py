@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from threading import Condition
 from typing import Any, Generic, TypeVar
 
-from vidctl.errors import Interrupted, JobFailed, NetworkError, TimedOut, VidctlError
+from vidctl.errors import Interrupted, JobFailed, NetworkError, NotDeployed, TimedOut, VidctlError
 from vidctl.journal import Journal
 from vidctl.runpod.jobs import GONE, Health, Job, Jobs
 
@@ -169,8 +169,15 @@ class Invoker:
             if time.monotonic() >= deadline:
                 raise self._too_late(job, timeout_s)
             if waiting is not None:
-                waiting(job, self._jobs.health(self.endpoint_id) if job.status == "IN_QUEUE" else None)
+                waiting(job, self._health() if job.status == "IN_QUEUE" else None)
             pause_s = min(pause_s * 1.15, _SLOWEST_POLL_S)
+
+    def _health(self) -> Health:
+        """What `/health` counts; nothing while a new endpoint is not known there yet."""
+        try:
+            return self._jobs.health(self.endpoint_id)
+        except NotDeployed:
+            return Health({}, {})
 
     def _pause(self, job_id: str, pause_s: float, is_next: bool) -> bool:
         """Wait, but not after the job has become the oldest that is out and so likely the next to end; whether it is.

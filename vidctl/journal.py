@@ -1,10 +1,11 @@
-"""What was deployed and which jobs are out, in `.vidctl/journal.db`: losing it loses history, never correctness."""
+"""What was applied and which jobs are out, in `.vidctl/journal.db`: losing it loses history, never correctness."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,34 @@ from pathlib import Path
 from vidctl.errors import VidctlError
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS deployments (
-    at REAL NOT NULL, spec TEXT NOT NULL, target TEXT NOT NULL, endpoint_id TEXT NOT NULL, image TEXT NOT NULL,
-    fingerprint TEXT NOT NULL
+CREATE TABLE IF NOT EXISTS applied (
+    at REAL NOT NULL, spec TEXT NOT NULL, target TEXT NOT NULL, endpoint_id TEXT NOT NULL,
+    document TEXT NOT NULL, fingerprint TEXT NOT NULL, is_proven INTEGER NOT NULL
 );
+CREATE INDEX IF NOT EXISTS applied_by_endpoint ON applied (endpoint_id, at);
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, endpoint_id TEXT NOT NULL, target TEXT NOT NULL, what TEXT NOT NULL,
     submitted_at REAL NOT NULL, status TEXT NOT NULL, delay_ms INTEGER, execution_ms INTEGER
 );
 CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (submitted_at);
 """
+_VERSION = 2  # PRAGMA user_version of a journal with these tables
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What vidctl last wrote to an endpoint.
+
+    `document` is the endpoint as `vidctl.plan.document` tells it, without the values of secrets; `fingerprint` stands
+    for what a smoke test proves, and `is_proven` says that it has.
+    """
+
+    at: float
+    spec: str
+    endpoint_id: str
+    document: Mapping[str, str | None]
+    fingerprint: str
+    is_proven: bool
 
 
 @dataclass(frozen=True)
@@ -44,21 +63,39 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def deployed(self, *, spec: str, target: str, endpoint_id: str, image: str, fingerprint: str) -> None:
-        """Record one deploy that passed its smoke test; `fingerprint` stands for what was proved."""
-        row = (time.time(), spec, target, endpoint_id, image, fingerprint)
+    def applied(
+        self,
+        *,
+        spec: str,
+        target: str,
+        endpoint_id: str,
+        document: Mapping[str, str | None],
+        fingerprint: str,
+        is_proven: bool,
+    ) -> None:
+        """Record what was written to an endpoint and read back, and later once more that it was proved."""
+        row = (time.time(), spec, target, endpoint_id, json.dumps(document), fingerprint, is_proven)
         with self._open() as database:
-            database.execute("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?)", row)
+            database.execute("INSERT INTO applied VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
-    def is_proven(self, endpoint_id: str, fingerprint: str) -> bool:
-        """Whether the last recorded deploy of the endpoint proved just this."""
+    def last_applied(self, endpoint_id: str) -> Applied | None:
+        """What vidctl last wrote to the endpoint; None for one that it never wrote to."""
+        return self._last("endpoint_id = ?", endpoint_id)
+
+    def last_good(self, endpoint_id: str) -> Applied | None:
+        """What last passed its smoke test on the endpoint."""
+        return self._last("endpoint_id = ? AND is_proven", endpoint_id)
+
+    def _last(self, condition: str, endpoint_id: str) -> Applied | None:
         if not self._path.exists():
-            return False
+            return None
         with self._open() as database:
             row = database.execute(
-                "SELECT fingerprint FROM deployments WHERE endpoint_id = ? ORDER BY at DESC LIMIT 1", (endpoint_id,)
+                "SELECT at, spec, endpoint_id, document, fingerprint, is_proven FROM applied"  # noqa: S608  ours
+                f" WHERE {condition} ORDER BY at DESC, rowid DESC LIMIT 1",
+                (endpoint_id,),
             ).fetchone()
-        return row is not None and row[0] == fingerprint
+        return row and Applied(row[0], row[1], row[2], json.loads(row[3]), row[4], bool(row[5]))
 
     def check(self) -> None:
         """Raise now if the journal cannot be written."""
@@ -104,6 +141,8 @@ class Journal:
             database = sqlite3.connect(self._path, timeout=30)
             try:
                 database.execute("PRAGMA synchronous = NORMAL")
+                if database.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+                    _add_tables(database)
                 with database:
                     yield database
             finally:
@@ -129,6 +168,11 @@ class Journal:
             unfinished.touch(mode=0o600)
             database = sqlite3.connect(unfinished)
             database.execute("PRAGMA journal_mode = WAL")
-            database.executescript(_SCHEMA)
+            _add_tables(database)
             database.close()
             unfinished.replace(self._path)
+
+
+def _add_tables(database: sqlite3.Connection) -> None:
+    """Bring a new journal, or one of an older vidctl, to this version's tables."""
+    database.executescript(f"{_SCHEMA} PRAGMA user_version = {_VERSION};")

@@ -18,7 +18,7 @@ from vidctl.spec import EndpointSpec
 Action = Literal["create", "update", "keep"]
 Plane = Literal["graphql", "rest"]
 Document = Mapping[str, str | None]
-"""An endpoint as flat text, `template.image` to `endpoint.flashboot`; None stands for a value that is not to be told."""
+"""An endpoint as flat text, `template.image` to `endpoint.flashboot`; None is a value that is not to be told."""
 
 STAMP = "VIDCTL_SPEC"
 """The variable that says of an endpoint which spec made it, on either control plane."""
@@ -79,6 +79,15 @@ class Cost:
     def idle(self) -> float | None:
         """Without a single job, at most: the workers that are always there."""
         return 0.0 if not self.workers_min else None if self.worker is None else self.workers_min * self.worker[1]
+
+    def to_json(self) -> dict[str, object]:
+        """What --json prints, in US dollars an hour."""
+        least, most = self.worker or (None, None)
+        return {
+            "worker_per_hour": {"least": least, "most": most},
+            "idle_per_hour": self.idle,
+            "most_per_hour": self.most,
+        }
 
     @property
     def most(self) -> float | None:
@@ -176,7 +185,7 @@ def wanted_template(
             hint="set it in the environment or in .env",
         )
     return Template(
-        name=template_name(spec),
+        name=template_name(spec.name),
         image=image.digest or image.tag,
         env={**spec.env, **{name: secrets[name] for name in spec.secrets}, STAMP: spec.key},
         container_disk_gb=spec.disk_gb,
@@ -184,9 +193,9 @@ def wanted_template(
     )
 
 
-def template_name(spec: EndpointSpec) -> str:
+def template_name(endpoint_name: str) -> str:
     # Template names are unique in an account (RunPod docs, sdks/graphql/manage-pod-templates): ours says whose it is.
-    return f"vidctl-{spec.name}"
+    return f"vidctl-{endpoint_name}"
 
 
 def wanted_endpoint(spec: EndpointSpec, *, template: Template, network_volume_id: str = "") -> Endpoint:
@@ -224,6 +233,11 @@ def cost(endpoint: Endpoint, catalogue: Catalogue | None = None) -> Cost:
     known = [price * endpoint.gpu_count for price in prices if price is not None]
     worker = (min(known), max(known)) if known and len(known) == len(pools) else None
     return Cost(worker, endpoint.workers_min, endpoint.workers_max)
+
+
+def priced_on(catalogue: Catalogue | None) -> str:
+    """Of when the prices are: `live`, or a date."""
+    return catalogue.as_of if catalogue else gpus.PRICED_ON
 
 
 def document(endpoint: Endpoint, hidden: frozenset[str] = frozenset()) -> dict[str, str | None]:

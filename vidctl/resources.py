@@ -11,7 +11,7 @@ Stock = Literal["NONE", "LOW", "MEDIUM", "HIGH"]
 
 @dataclass(frozen=True)
 class Image:
-    """A worker's image: `tag` names its content, `digest` is the reference that a template gets once it can be pulled."""
+    """A worker's image: `tag` names its content, `digest` is what a template gets, once it can be pulled."""
 
     tag: str
     digest: str | None
@@ -61,7 +61,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Account:
-    """What one look at an account shows.  `worker_quota`: workers over all endpoints at most, None if it does not say."""
+    """What one look at an account shows.  `worker_quota`: workers over all endpoints at most, None if unknown."""
 
     endpoints: tuple[Endpoint, ...]
     worker_quota: int | None = None

@@ -1,10 +1,13 @@
-"""`vidctl deploy` and `vidctl jobs`."""
+"""`vidctl plan`, `vidctl deploy` and `vidctl jobs`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,20 +15,81 @@ from vidctl.cli import options
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
-    from vidctl.deploy import Target
-    from vidctl.plan import Plan
+    from vidctl.deploy import Survey, Target
+    from vidctl.resources import Catalogue
+    from vidctl.rollout import Outcome, Planned
     from vidctl.settings import Project
     from vidctl.spec import EndpointSpec
 
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME…]", help="Specs: yolo means configs/yolo.yaml.", autocompletion=options.specs),
+]
+NamesOrPlan = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME…|PLAN]",
+        help="Specs: yolo means configs/yolo.yaml; or a plan that `vidctl plan -o` saved.",
+        autocompletion=options.specs,
+    ),
+]
+All = Annotated[bool, typer.Option("--all", help="All specs in configs/.")]
+Adopt = Annotated[bool, typer.Option("--adopt", help="Take over an endpoint that vidctl, or this spec, did not make.")]
+
+CHANGES_FOUND = 10
+
+
+def plan(
+    names: Names = None,
+    every: All = False,
+    env: options.Environment = None,
+    target: options.Target = None,
+    adopt: Adopt = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the plan: vidctl deploy FILE does it.")
+    ] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help=f"Exit with {CHANGES_FOUND} when there is something to do.")
+    ] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> int:
+    """Show what a deploy would change, and what that costs.  Changes nothing.
+
+    Compares the spec, what was last applied, and what is live; what somebody changed elsewhere is marked as drift.
+    """
+    from vidctl import deploy, planfile, rollout
+    from vidctl.cli.report import Report
+
+    scene = _scene(Report(quiet=quiet, verbose=verbose, as_json=as_json), names, every, env, target)
+    secrets = scene.project.environ
+    known = deploy.check(scene.specs, scene.place, secrets=secrets, adopts=adopt)
+    planned = rollout.plan_all(scene.specs, scene.place, known, secrets=secrets)
+    scene.show(planned, known)
+    for each in planned:
+        _say(scene.report, f"{each.spec.key}: {_summary(each)}")
+    if output is not None:
+        planfile.save(output, scene.place.name, planned)
+    if as_json:
+        _print(scene.documents(planned, known), one=len(planned) == 1)
+    return CHANGES_FOUND if detailed_exitcode and any(_has_work(each) for each in planned) else 0
+
 
 def deploy(
-    names: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME…", help="Specs: yolo means configs/yolo.yaml.", autocompletion=options.specs),
-    ],
+    names: NamesOrPlan = None,
+    every: All = False,
+    env: options.Environment = None,
     target: options.Target = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and change nothing.")] = False,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the smoke test.")] = 600,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="The same as `vidctl plan`.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has answered its smoke test.")] = True,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the smoke test, and for a lock.")] = 600,
+    no_rollback: Annotated[
+        bool, typer.Option("--no-rollback", help="Leave a version in place that fails its smoke test.")
+    ] = False,
+    adopt: Adopt = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -33,79 +97,202 @@ def deploy(
 ) -> None:
     """Make endpoints as their specs say, and prove that they answer.
 
-    Compares the spec with what is live, writes only what differs, reads it back, sends the smoke test and puts the
-    endpoint's id into .env.  Doing it again changes nothing.
+    Checks everything first, builds and pushes the image where its content is new, compares the spec with what is live,
+    asks, writes only what differs, reads it back, sends the smoke test and puts the endpoint's id into .env.  Doing it
+    again changes nothing.  A version that fails its smoke test is replaced by the last good one.
     """
+    from vidctl import planfile, rollout
+    from vidctl.cli.report import Report
+    from vidctl.deploy import Choices
+    from vidctl.errors import UsageError
+
+    if dry_run:
+        plan(names, every, env, target, adopt, None, False, as_json, quiet, verbose, debug)
+        return
+    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
+    saved = planfile.load(names or [])
+    if saved is not None:
+        if env or every or (target and target != saved.target):
+            raise UsageError("a saved plan says what is deployed and where to", hint="give the plan alone")
+        names, target = list(saved.specs), saved.target
+    scene = _scene(report, names, every, env, target)
+
+    def review(planned: Sequence[Planned], _: Survey) -> None:
+        if saved is not None:
+            saved.require_current(planned)
+        elif not yes and not report.can_ask and any(each.plan.action == "update" for each in planned):
+            changed = ", ".join(each.spec.key for each in planned if each.plan.action == "update")
+            raise UsageError(f"{changed}: would be changed, and nobody can be asked here", hint="say so with --yes")
+
+    def confirm(planned: Sequence[Planned], known: Survey) -> None:
+        scene.show(planned, known)
+        if yes or saved is not None or not report.can_ask or not any(scene.is_worth_asking(each) for each in planned):
+            return
+        if not report.confirm(f"deploy {', '.join(each.spec.key for each in planned)} to {scene.place.name}?"):
+            raise UsageError("nothing was changed: you said no")
+
+    with report.live():
+        outcomes = rollout.roll_out(
+            scene.specs,
+            scene.place,
+            secrets=scene.project.environ,
+            choices=Choices(timeout_s=timeout, waits=wait, rolls_back=not no_rollback, adopts=adopt),
+            review=review,
+            confirm=confirm,
+            notify=report.step,
+            locks=scene.project.root / ".vidctl" / "locks",
+        )
+    scene.finish(outcomes)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """One command's project, target and specs."""
+
+    report: Report
+    project: Project
+    place: Target
+    specs: Sequence[EndpointSpec]
+
+    def show(self, planned: Sequence[Planned], known: Survey) -> None:
+        """Print what differs and what it costs."""
+        from vidctl import deploy
+
+        if self.report.is_silent:
+            return
+        catalogue = self._catalogue(planned)
+        for each in planned:
+            if not each.plan.is_empty:
+                self.report.plan(each.plan, target=self.place.name, catalogue=catalogue)
+        for warning in deploy.warnings([each.plan for each in planned], known):
+            self.report.warn(warning)
+
+    def is_worth_asking(self, each: Planned) -> bool:
+        """On the local runtime something new harms nobody."""
+        return each.plan.action == "update" or (each.plan.action == "create" and self.place.name != "local")
+
+    def documents(self, planned: Sequence[Planned], known: Survey) -> list[dict[str, Any]]:
+        """What --json prints of plans."""
+        from vidctl import deploy
+
+        catalogue = self._catalogue(planned)
+        warnings = deploy.warnings([each.plan for each in planned], known)
+        return [
+            {"target": self.place.name, **_document(each, catalogue), "is_proven": each.is_proven, "warnings": warnings}
+            for each in planned
+        ]
+
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        """Remember and print what was deployed; raise what failed."""
+        from vidctl.errors import Several, VidctlError
+
+        failures: list[VidctlError] = []
+        documents: list[dict[str, Any]] = []
+        for outcome in outcomes:
+            if isinstance(outcome.result, VidctlError):
+                failures.append(outcome.result)
+                continue
+            self._remember(outcome.planned.spec.key, outcome.result.endpoint_id)
+            self._tell(outcome)
+            made = {"endpoint_id": outcome.result.endpoint_id, "is_proven": outcome.result.is_proven}
+            documents.append({"target": self.place.name, **_document(outcome.planned, None), **made})
+        if self.report.as_json and documents:
+            _print(documents, one=len(outcomes) == 1)
+        if failures:
+            raise Several.of(failures)
+
+    def _remember(self, key: str, endpoint_id: str) -> None:
+        from vidctl import settings
+
+        name = settings.endpoint_id_name(key, self.place.name)
+        if settings.open_project(self.project.root, {}).environ.get(name) != endpoint_id:
+            settings.remember(self.project.env_file, name, endpoint_id)
+            self.report.detail(f"{name} is in {self.project.env_file}")
+
+    def _tell(self, outcome: Outcome) -> None:
+        each, done = outcome.planned, outcome.result
+        where = f"endpoint {getattr(done, 'endpoint_id', '')} on {self.place.name}"
+        if not _has_work(each):
+            _say(self.report, f"{each.spec.key}: up to date ({where})")
+        elif not getattr(done, "is_proven", False):
+            _say(self.report, f"{each.spec.key}: {where} is saved; nobody waited for it to answer")
+        else:
+            _say(self.report, f"{each.spec.key}: {where} is ready")
+            if each.spec.task == "detect":
+                self.report.note("try: vidctl detect frame.jpg")
+
+    def _catalogue(self, planned: Sequence[Planned]) -> Catalogue | None:
+        """RunPod's prices, asked for only where something changes; the shipped table serves as well."""
+        from vidctl.errors import VidctlError
+
+        if all(each.plan.is_empty for each in planned):
+            return None
+        with suppress(VidctlError):
+            return self.place.control.catalogue()
+        return None
+
+
+def _scene(report: Report, names: list[str] | None, every: bool, env: str | None, target: str | None) -> _Scene:
     import os
 
-    from vidctl import client, settings, spec
-    from vidctl.cli.report import Report
+    from vidctl import settings, spec, targets
+    from vidctl.errors import UsageError
 
-    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
     project = settings.open_project(Path.cwd(), os.environ)
-    chosen, is_default = settings.choose_target(project, target)
+    if every == bool(names):
+        raise UsageError("name the specs, or say --all", hint="vidctl deploy yolo")
+    chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
     if is_default:
         report.note("RUNPOD_API_KEY is not set: deploying to the local runtime (--target local)")
-    specs = [spec.load(spec.find(name, root=project.root), environ=project.environ) for name in names]
+    specs = spec.load_all(names or spec.names(project.root), root=project.root, environ=project.environ, overlay=env)
     if chosen == "local":
         specs = [each.with_local() for each in specs]
-    place = client.deploy_target(project, chosen)
-    documents: list[dict[str, object]] = []
-    try:
-        for each in specs:
-            documents.append(  # noqa: PERF401  one by one: the next may raise
-                _deploy_one(each, place, project, report, dry_run=dry_run, timeout_s=timeout)
-            )
-    finally:  # what was deployed before one failed is deployed
-        if as_json and documents:
-            print(json.dumps(documents[0] if len(specs) == 1 else documents, indent=2))  # noqa: T201
+    place = targets.deploy_target(project, chosen, notify=report.step)
+    return _Scene(report, project, place, specs)
 
 
-def _deploy_one(
-    each: EndpointSpec, place: Target, project: Project, report: Report, *, dry_run: bool, timeout_s: float
-) -> dict[str, object]:
-    from vidctl import deploy, settings
+def _has_work(each: Planned) -> bool:
+    return not (each.plan.is_empty and each.is_proven)
 
-    todo = deploy.prepare(each, place, secrets=project.environ)
-    report.plan(todo)
-    if dry_run:
-        state = _summary(todo) if not todo.is_empty else "up to date"
-        if todo.is_empty and not deploy.is_proven(each, place, todo):
-            state += ", but it has not passed its smoke test: a deploy would ask it again"
-        _say(report, f"{each.key}: {state}; nothing was changed")
-        return {"spec": each.key, "target": place.name, "dry_run": True, **_document(todo)}
-    done = deploy.deploy(each, place, todo, secrets=project.environ, timeout_s=timeout_s, notify=report.step)
-    name = settings.endpoint_id_name(each.key, place.name)
-    if settings.open_project(project.root, {}).environ.get(name) != done.endpoint_id:
-        settings.remember(project.env_file, name, done.endpoint_id)
-        report.detail(f"{name} is in {project.env_file}")
-    if todo.is_empty and done.smoke is None:
-        _say(report, f"{each.key}: up to date (endpoint {done.endpoint_id} on {place.name})")
-    else:
-        _say(report, f"{each.key}: endpoint {done.endpoint_id} on {place.name} is ready")
-        if each.task == "detect":
-            report.note("try: vidctl detect frame.jpg")
-    return {"spec": each.key, "target": place.name, "endpoint_id": done.endpoint_id, **_document(todo)}
+
+def _summary(each: Planned) -> str:
+    if each.plan.is_empty:
+        return (
+            "up to date" if each.is_proven else "up to date, but it has not passed its smoke test: deploy asks it again"
+        )
+    return f"would {each.plan.action} endpoint {each.plan.endpoint.name}; nothing was changed"
+
+
+def _document(each: Planned, catalogue: Catalogue | None) -> dict[str, Any]:
+    import dataclasses
+
+    from vidctl import plan as plans
+
+    todo = each.plan
+    image = todo.image.digest or todo.image.tag
+    return {
+        "spec": each.spec.key,
+        "up_to_date": todo.is_empty,
+        "action": todo.action,
+        "endpoint": todo.endpoint.id,
+        "image": {"name": image, "is_ready": todo.image.digest is not None},
+        "changes": [dataclasses.asdict(change) for change in todo.changes],
+        "replaces_workers": todo.replaces_workers,
+        "cost": {
+            "before": plans.cost(todo.before, catalogue).to_json() if todo.before else None,
+            "after": plans.cost(todo.endpoint, catalogue).to_json(),
+            "as_of": plans.priced_on(catalogue),
+        },
+    }
+
+
+def _print(documents: list[dict[str, Any]], *, one: bool) -> None:
+    print(json.dumps(documents[0] if one else documents, indent=2))  # noqa: T201
 
 
 def _say(report: Report, text: str) -> None:
     if not report.is_silent:
         print(text)  # noqa: T201
-
-
-def _summary(todo: Plan) -> str:
-    return f"would {todo.template_action} the template and {todo.endpoint_action} the endpoint"
-
-
-def _document(todo: Plan) -> dict[str, object]:
-    import dataclasses
-
-    return {
-        "up_to_date": todo.is_empty,
-        "template": todo.template_action,
-        "endpoint": todo.endpoint_action,
-        "changes": [dataclasses.asdict(change) for change in todo.changes],
-    }
 
 
 def jobs(

@@ -1,0 +1,256 @@
+"""See that an endpoint works, and while that takes long, say why."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vidctl.diagnosis import Diagnosis, Sight, diagnose, summary
+from vidctl.errors import Interrupted, JobFailed, NotDeployed, TimedOut, UsageError, VidctlError
+from vidctl.invoke import Invoker, Request
+from vidctl.journal import Journal
+from vidctl.progress import Notify, Progress
+from vidctl.resources import Endpoint, Fleet, LogLine
+from vidctl.runpod.jobs import Health, Job, Jobs
+from vidctl.runpod.workers import Workers
+from vidctl.spec import EndpointSpec
+
+_POLL_S = 0.5
+_LOOK_S = 4.0  # between two looks at the workers and their logs, which are many requests
+_LOG_S = 1.0
+_NEW_ENDPOINT_S = 30.0  # a new endpoint is not known everywhere at once (runpod.md, trap list: 404 just after create)
+
+
+@dataclass(frozen=True)
+class Prover:
+    """Waits for endpoints, with everything that it speaks to."""
+
+    target: str
+    jobs: Jobs
+    workers: Workers
+    journal: Journal
+    notify: Notify
+    is_stopped: Callable[[], bool] = lambda: False
+    """Asked now and then: whether to cancel the smoke test and raise Interrupted."""
+
+    def prove(self, spec: EndpointSpec, live: Endpoint, *, timeout_s: float) -> Job | None:
+        """See that it works, as far as the spec lets one: a job starts a worker where none is kept running.
+
+        Return the smoke test's job, None where there is none.  Raise JobFailed or TimedOut, saying why and what is left
+        running.
+        """
+        watch = _Watch(self, spec, live)
+        try:
+            if spec.workers.max > 0 and spec.smoke is not None:
+                return self._smoke_test(spec, live, watch, timeout_s)
+            if spec.workers.min > 0:
+                self._wait_for_worker(live, watch, timeout_s)
+            else:
+                watch.tell("smoke", "nothing was asked of it: the spec has no smoke test, or lets no worker start")
+        except (TimedOut, JobFailed) as error:
+            raise watch.explained(error) from error
+        return None
+
+    def _wait_for_worker(self, live: Endpoint, watch: _Watch, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not (health := self._health(live)).ready:
+            watch(Job("", "IN_QUEUE"), health)
+            if time.monotonic() > deadline:
+                raise TimedOut(f"no worker was ready after {timeout_s:g} s")
+            time.sleep(_POLL_S)
+
+    def _health(self, live: Endpoint) -> Health:
+        try:
+            return self.jobs.health(live.id or "")
+        except NotDeployed:
+            return Health({}, {})
+
+    def _smoke_test(self, spec: EndpointSpec, live: Endpoint, watch: _Watch, timeout_s: float) -> Job:
+        """Ask until a worker of this version has answered: during a rolling release an old one may."""
+        smoke = spec.smoke
+        payload = _payload(smoke.input) if smoke else {}
+        deadline = time.monotonic() + timeout_s
+        while True:
+            job = self._ask(spec, live, payload, watch, max(1.0, deadline - time.monotonic()))
+            if not self._is_of_older_version(live, job) or time.monotonic() > deadline:
+                break
+            watch.tell("smoke", "a worker of the version before answered; asking again")
+            time.sleep(_POLL_S)
+        if missing := difference(smoke.contains if smoke else None, job.output):
+            raise JobFailed(f"it answered, but not as smoke.contains says: {missing}", job_id=job.id, status=job.status)
+        waited_s, ran_s = (job.delay_ms or 0) / 1000, (job.execution_ms or 0) / 1000
+        watch.tell("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s")
+        return job
+
+    def _ask(
+        self, spec: EndpointSpec, live: Endpoint, payload: Mapping[str, Any], watch: _Watch, timeout_s: float
+    ) -> Job:
+        request = Request(payload, what=f"smoke test of {spec.key}", subject=None)
+        known_by = time.monotonic() + _NEW_ENDPOINT_S
+        while True:
+            invoker = Invoker(self.jobs, live.id or "", target=self.target, journal=self.journal)
+            try:
+                return invoker.ask(request, timeout_s=timeout_s, waiting=watch)
+            except NotDeployed:
+                if time.monotonic() > known_by:
+                    raise
+                time.sleep(_POLL_S)
+            except (KeyboardInterrupt, Interrupted):
+                raise invoker.interrupt() from None
+            finally:
+                invoker.cancel_all()
+
+    def _is_of_older_version(self, live: Endpoint, job: Job) -> bool:
+        try:
+            fleet = self.workers.workers(live.id or "")
+        except VidctlError:
+            return False
+        return any(worker.id == job.worker_id and worker.is_stale for worker in fleet.workers)
+
+
+@dataclass
+class _Watch:
+    """Tells what the workers do while one waits, and gives up on what cannot help itself."""
+
+    prover: Prover
+    spec: EndpointSpec
+    live: Endpoint
+    started: float = field(default_factory=time.monotonic)
+    looked: float = field(default_factory=time.monotonic)
+    said: str = ""
+    fleet: Fleet | None = None
+    logs: dict[str, tuple[LogLine, ...]] = field(default_factory=dict)
+    can_see: bool = True
+    diagnosis: Diagnosis | None = None
+
+    def __call__(self, _: Job, health: Health | None) -> None:
+        """Look at the endpoint once more; raise JobFailed when waiting longer is useless."""
+        if self.prover.is_stopped():
+            raise Interrupted("interrupted", endpoint=self.live.id)
+        if health is None:
+            self.tell("smoke", "the worker has the job", is_news_only=True)
+            return
+        if time.monotonic() - self.looked > _LOOK_S or health.workers.get("unhealthy"):
+            self._look()
+        sight = self._sight(health)
+        self.diagnosis = diagnose(sight)
+        self.tell("wait", self.diagnosis.sentence, is_news_only=True)
+        self.prover.notify(
+            Progress("wait", summary(sight), key=f"{self.spec.key} wait", is_passing=True, subject=self.spec.key)
+        )
+        if self.diagnosis.is_hopeless:
+            raise JobFailed(self.diagnosis.sentence, status="UNHEALTHY")
+
+    def tell(self, step: str, message: str, *, is_news_only: bool = False) -> None:
+        if is_news_only and message == self.said:
+            return
+        self.said = message
+        self.prover.notify(Progress(step, message, subject=self.spec.key))
+
+    def explained(self, error: TimedOut | JobFailed) -> VidctlError:
+        """The same error with why, with what the worker last said, and with what is left running."""
+        self._look()
+        found = self.diagnosis
+        why = (
+            "" if found is None or found.sentence in error.message or found.kind == "working" else f": {found.sentence}"
+        )
+        lines = found.evidence if found is not None and found.evidence else self._last_words()
+        log = "".join(f"\n  {line}" for line in lines)
+        advice = f"{found.hint}; " if found is not None and found.hint else ""
+        return type(error)(
+            f"{self.spec.key} does not work: {error.message}{why}{log}",
+            hint=f"{advice}endpoint {self.live.id} is left ({self._left()}): vidctl destroy {self.spec.key} removes it",
+            endpoint=self.live.id,
+            job_id=error.job_id,
+            status=error.status,
+        )
+
+    def _left(self) -> str:
+        least, most = self.live.workers_min, self.live.workers_max
+        return f"{least} to {most} workers" if least != most else f"{most} workers"
+
+    def _last_words(self) -> list[str]:
+        """The newest lines of the container that wrote last."""
+        written = [[line for line in lines if line.source == "container"] for lines in self.logs.values()]
+        newest = max((lines for lines in written if lines), key=lambda lines: lines[-1].at, default=[])
+        return [line.text for line in newest[-20:]]
+
+    def _look(self) -> None:
+        """See the workers and what they last wrote, if RunPod lets us."""
+        self.looked = time.monotonic()
+        if not self.can_see:
+            return
+        endpoint_id = self.live.id or ""
+        try:
+            self.fleet = self.prover.workers.workers(endpoint_id)
+            for worker in self.fleet.workers[:3]:
+                self.logs[worker.id] = self.prover.workers.logs(endpoint_id, worker.id, tail=50, max_s=_LOG_S)
+        except NotDeployed:  # an endpoint or a worker that is not known yet, or any more
+            return
+        except VidctlError:
+            self.can_see = False
+
+    def _sight(self, health: Health) -> Sight:
+        return Sight(
+            workers=health.workers,
+            jobs=health.jobs,
+            workers_max=self.live.workers_max,
+            waited_s=time.monotonic() - self.started,
+            pools=tuple(pool for pool in self.live.gpu_ids.split(",") if not pool.startswith("-")),
+            data_centers=self.live.locations,
+            fleet=self.fleet,
+            logs=self.logs,
+        )
+
+
+def _payload(path: Path) -> dict[str, Any]:
+    """The job in a file like RunPod's test_input.json; the spec was checked, but the file may have changed since."""
+    try:
+        payload = json.loads(path.read_bytes())["input"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path}: is no longer a job", hint='it must be JSON like {"input": {…}}') from error
+    return dict(payload)
+
+
+def difference(wanted: Any, answer: Any, where: str = "output") -> str:
+    """Where an answer lacks what is wanted, in words; "" when it has it all.
+
+    An object must have the wanted keys (and may have more), a list the wanted items in their places, numbers may
+    differ by a thousandth, and text must hold the wanted text.
+    """
+    if wanted is None:
+        return ""
+    if isinstance(wanted, dict):
+        if not isinstance(answer, dict):
+            return f"{where} is not an object"
+        parts = (
+            f"{where}.{key} is missing" if key not in answer else difference(value, answer[key], f"{where}.{key}")
+            for key, value in wanted.items()
+        )
+        return next(filter(None, parts), "")
+    if isinstance(wanted, list):
+        if not isinstance(answer, list) or len(answer) != len(wanted):
+            return f"{where} is not a list of {len(wanted)}"
+        pairs = enumerate(zip(wanted, answer, strict=True))
+        return next(filter(None, (difference(a, b, f"{where}[{index}]") for index, (a, b) in pairs)), "")
+    return "" if _matches(wanted, answer) else f"{where} is {_short(answer)}, not {_short(wanted)}"
+
+
+def _matches(wanted: Any, answer: Any) -> bool:
+    if isinstance(wanted, str):
+        return isinstance(answer, str) and wanted in answer
+    if isinstance(wanted, bool) or isinstance(answer, bool):
+        return wanted is answer
+    if isinstance(answer, (int, float)):
+        return math.isclose(wanted, answer, rel_tol=1e-3, abs_tol=1e-9)
+    return bool(wanted == answer)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import requests
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -83,7 +85,7 @@ def serving(answer: Callable[[Request], Reply]) -> Iterator[Server]:
                 over.wait()
                 self.close_connection = True
 
-        do_GET = do_POST = handle_any  # noqa: N815  the names are http.server's
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815  the names are http.server's
 
         def log_message(self, *_: object) -> None:
             pass
@@ -111,3 +113,12 @@ def script(*replies: Reply) -> Callable[[Request], Reply]:
     """The replies in turn, the last one again and again."""
     left = list(replies)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+
+def forward(request: Request, to: str) -> Reply:
+    """Ask the server behind; its answer."""
+    headers = {
+        name: value for name, value in request.headers.items() if name.lower() in ("authorization", "content-type")
+    }
+    answer = requests.request(request.method, to + request.path, data=request.body, headers=headers, timeout=60)
+    return Reply(answer.status_code, answer.content, (("Content-Type", answer.headers.get("Content-Type", "")),))

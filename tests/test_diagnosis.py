@@ -1,0 +1,382 @@
+"""Why an endpoint keeps one waiting, judged from what RunPod shows.
+
+The lines and counts have the shapes of live captures: runpod-plugins-official, golden-paths/15 and /20; worker-comfyui
+issue 201; the words of Docker, containerd, runc and tini for a pull or a start that fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidctl.diagnosis import Diagnosis, Sight, diagnose, summary
+from vidctl.resources import Fleet, LogLine, Worker
+
+IMAGE = "docker.io/you/yolo@sha256:0123"
+CREATE = ("system", f"create container {IMAGE}")
+START = ("system", f"start container for {IMAGE}: begin")
+STOP = (("system", "stop container a6a111ed"), ("system", "remove container"))
+PENDING = ("system", f"error creating container: image pull: {IMAGE}: pending")
+DENIED = (
+    "system",
+    "error pulling image: Error response from daemon: pull access denied for you/yolo, repository does not exist",
+)
+UNAUTHORIZED = (
+    "system",
+    'failed to resolve reference "ghcr.io/you/yolo:1": failed to authorize: 401 Unauthorized',
+)
+UNKNOWN = ("system", "error pulling image: manifest for you/yolo:1 not found: manifest unknown: manifest unknown")
+NO_AMD64 = ("system", "no matching manifest for linux/amd64 in the manifest list entries")
+SDK = ("container", "--- Starting Serverless Worker | Version 1.12.0 ---")
+LOADING = ("container", "Loading checkpoint shards: 50%")
+TRACEBACK = (
+    ("container", "Traceback (most recent call last):"),
+    ("container", 'File "/handler.py", line 3, in <module>'),
+    ("container", "import ultralytics"),
+    ("container", "ModuleNotFoundError: No module named 'ultralytics'"),
+)
+
+LOADS = "the container runs and has taken no job yet, 95 s so far: it may load the model"
+PULLS = f"pulling the image {IMAGE}, 95 s so far"
+REFUSED = f"the registry does not let RunPod have the image {IMAGE}"
+ABSENT = f"the registry does not have the image {IMAGE} for linux/amd64"
+HELD_BACK = "1 worker held back: the hosts have no free ADA_24 GPU"
+ENDED = "the worker's container ended by itself"
+MISSING_MODULE = "ModuleNotFoundError: No module named 'ultralytics'"
+
+
+def lines(*said: tuple[str, str]) -> tuple[LogLine, ...]:
+    """Lines as they come from RunPod, a second apart."""
+    return tuple(LogLine(f"2026-08-06T17:42:{second:02}Z", *each) for second, each in enumerate(said))
+
+
+def queued(status: str | None, *said: tuple[str, str], **changed) -> Sight:
+    """One job waits, and there is one worker (or none) with this status and log."""
+    workers = () if status is None else (Worker("w1", status, image=IMAGE),)
+    counts = {} if status is None else {status.lower(): 1}
+    sight = Sight(
+        workers={"idle": 0, "initializing": 0, "ready": 0, "running": 0, "throttled": 0, "unhealthy": 0, **counts},
+        jobs={"completed": 31, "failed": 0, "inProgress": 0, "inQueue": 1, "retried": 0},
+        workers_max=3,
+        waited_s=95,
+        pools=("ADA_24",),
+        fleet=Fleet(workers),
+        logs={"w1": lines(*said)},
+    )
+    return dataclasses.replace(sight, **changed)
+
+
+def unlisted(**workers: int) -> Sight:
+    """One job waits; of the workers only the counts are to be had."""
+    return queued(None, workers=workers, fleet=None)
+
+
+def rolling(*fresh: Worker, jobs: dict[str, int] | None = None, **changed) -> Sight:
+    """Workers of an older version do the jobs while one of the newest is made ready."""
+    stale = Worker("old", "RUNNING", is_stale=True)
+    counts = {"running": 1, "initializing": len(fresh)}
+    return queued(
+        None, fleet=Fleet((stale, *fresh)), workers=counts, jobs=jobs or {"inProgress": 1, "inQueue": 1}, **changed
+    )
+
+
+CASES = [
+    # The endpoint was set, or has set itself, to no workers.
+    ("stopped", queued(None, workers_max=0), "no worker may start: the endpoint's max workers is 0"),
+    # Nothing is there: at first that is how every start from zero looks.
+    ("starting", queued(None, waited_s=20), "RunPod looks for a GPU"),
+    ("no_capacity", queued(None), "no worker in 95 s: RunPod has no free ADA_24 GPU"),
+    (
+        "no_capacity",
+        queued(None, pools=("ADA_24", "AMPERE_24"), data_centers=("EU-RO-1",), waited_s=600),
+        "no worker in 10 min: RunPod has no free ADA_24 or AMPERE_24 GPU in EU-RO-1",
+    ),
+    ("throttled", queued("THROTTLED"), HELD_BACK),
+    ("throttled", unlisted(throttled=2), "2 workers held back: the hosts have no free ADA_24 GPU"),
+    # A worker has a GPU and gets its image.
+    ("starting", queued("INITIALIZING"), "1 worker starting, 95 s so far"),
+    ("starting", unlisted(initializing=2, throttled=1), "2 workers starting, 95 s so far"),
+    ("pulling", queued("INITIALIZING", CREATE), PULLS),
+    ("pulling", queued("INITIALIZING", CREATE, PENDING, CREATE, PENDING), PULLS),
+    ("pulling", queued("INITIALIZING", START, SDK, *STOP, CREATE), PULLS),
+    # It cannot get it.
+    ("registry_auth", queued("INITIALIZING", CREATE, DENIED), REFUSED),
+    (
+        "registry_auth",
+        queued("UNHEALTHY", CREATE, UNAUTHORIZED, CREATE, UNAUTHORIZED),
+        REFUSED,
+    ),
+    (
+        "image_missing",
+        queued("INITIALIZING", CREATE, UNKNOWN),
+        ABSENT,
+    ),
+    (
+        "image_missing",
+        queued("INITIALIZING", CREATE, NO_AMD64),
+        ABSENT,
+    ),
+    *(
+        (
+            "image_missing",
+            queued("INITIALIZING", CREATE, START, (source, said), START, (source, said), START),
+            f"the image {IMAGE} is for another kind of processor: RunPod's hosts are linux/amd64",
+        )
+        for source, said in (
+            ("container", "exec /usr/bin/python3: exec format error"),
+            ("container", "[FATAL tini (7)] exec /bin/sh failed: Exec format error"),
+            ("system", 'standard_init_linux.go:228: exec user process caused: exec format error"'),
+        )
+    ),
+    # It was refused once and had later: the container runs.
+    ("loading", queued("INITIALIZING", CREATE, DENIED, CREATE, START), LOADS),
+    # The container runs.
+    ("loading", queued("INITIALIZING", CREATE, START, LOADING), LOADS),
+    ("loading", queued("INITIALIZING", LOADING, LOADING), LOADS),
+    ("loading", queued("IDLE"), "1 worker ready, yet no job was taken in 95 s"),
+    ("starting", queued("IDLE", waited_s=20), "a ready worker is about to take the job"),
+    # What its own program was refused is no matter of the registry or of the image.
+    (
+        "loading",
+        queued(
+            "INITIALIZING", START, ("container", "401 Client Error: Unauthorized for url: https://huggingface.co/x")
+        ),
+        LOADS,
+    ),
+    (
+        "loading",
+        queued("INITIALIZING", START, ("container", "OSError: [Errno 8] Exec format error: '/opt/ffmpeg'"), LOADING),
+        LOADS,
+    ),
+    (
+        "loading",
+        queued("INITIALIZING", START, *TRACEBACK, ("container", "falling back to the CPU")),
+        LOADS,
+    ),
+    # A worker that was stopped when idle, and is started anew, has not crashed.
+    (
+        "loading",
+        queued("INITIALIZING", *itertools.chain(*[(CREATE, START, SDK, *STOP)] * 5), CREATE, START),
+        LOADS,
+    ),
+    # A crash loop, whatever it looks like.
+    ("crash_loop", queued("INITIALIZING", START, START), ENDED),
+    ("crash_loop", queued("INITIALIZING", START, START, START), f"{ENDED} 2 times"),
+    ("crash_loop", queued("THROTTLED", START, START, START), f"{ENDED} 2 times"),
+    (
+        "crash_loop",
+        queued("INITIALIZING", START, ("container", "usage: handler"), START, ("container", "usage: handler"), START),
+        f"{ENDED} 2 times",
+    ),
+    ("crash_loop", queued("INITIALIZING", START, *TRACEBACK), f"{ENDED}: {MISSING_MODULE}"),
+    (
+        "crash_loop",
+        queued("INITIALIZING", START, *TRACEBACK, *STOP, CREATE, START, *TRACEBACK, *STOP, CREATE),
+        f"{ENDED} 2 times: {MISSING_MODULE}",
+    ),
+    ("crash_loop", queued("UNHEALTHY"), ENDED),
+    ("crash_loop", unlisted(unhealthy=1, throttled=2), ENDED),
+    (
+        "crash_loop",
+        queued("THROTTLED", workers={"throttled": 1, "unhealthy": 2}),
+        "2 workers unhealthy: the container ends by itself",
+    ),
+    ("crash_loop", queued(None, workers={"unhealthy": 1}), ENDED),
+    # Others' jobs are before this one.
+    (
+        "at_max",
+        queued("RUNNING", workers={"running": 3}, jobs={"inProgress": 3, "inQueue": 5}),
+        "all 3 workers busy with other jobs; 5 jobs in line",
+    ),
+    (
+        "working",
+        queued("RUNNING", workers={"running": 1}, jobs={"inProgress": 1, "inQueue": 4}),
+        "1 job running, 4 in line",
+    ),
+    ("working", queued("RUNNING", jobs={"inProgress": 1, "inQueue": 0}), "a worker has the job"),
+    ("working", queued("UNHEALTHY", jobs={"inProgress": 1, "inQueue": 0}), "a worker has the job"),
+    ("working", queued("IDLE", jobs={"inProgress": 0, "inQueue": 0}), "1 worker ready"),
+    # The version before does the jobs: only what the newest does counts.
+    (
+        "rolling",
+        rolling(),
+        "0 of 1 worker on the new version; RunPod replaces the others when they have finished their jobs",
+    ),
+    (
+        "rolling",
+        rolling(Worker("w1", "INITIALIZING"), workers_max=1),
+        "1 of 2 workers on the new version; RunPod replaces the others when they have finished their jobs",
+    ),
+    ("throttled", rolling(Worker("w1", "THROTTLED")), HELD_BACK),
+    (
+        "crash_loop",
+        rolling(Worker("w1", "INITIALIZING"), logs={"w1": lines(START, *TRACEBACK, START, *TRACEBACK)}),
+        f"{ENDED} 2 times: {MISSING_MODULE}",
+    ),
+    ("working", rolling(Worker("w1", "RUNNING"), jobs={"inProgress": 2, "inQueue": 0}), "a worker has the job"),
+    (
+        "rolling",
+        queued(None, fleet=Fleet((Worker("old", "UNHEALTHY", is_stale=True),)), workers={"unhealthy": 1}),
+        "0 of 1 worker on the new version; RunPod replaces the others when they have finished their jobs",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "sight", "sentence"), CASES)
+def test_each_reason_is_told_from_its_neighbours(kind, sight, sentence):
+    """What is seen decides the kind, and the sentence says it with its numbers."""
+    found = diagnose(sight)
+
+    assert (found.kind, found.sentence) == (kind, sentence)
+
+
+HOPELESS = [
+    (queued(None, workers_max=0), True),
+    (queued("INITIALIZING", CREATE, DENIED), True),
+    (queued("INITIALIZING", CREATE, UNKNOWN), True),
+    (queued("INITIALIZING", START, START, START), True),
+    (queued("UNHEALTHY"), True),
+    (unlisted(unhealthy=1), True),
+    # A second try may do better than the first; so may another worker.
+    (queued("INITIALIZING", START, *TRACEBACK), False),
+    (queued("INITIALIZING", START, START), False),
+    (unlisted(unhealthy=1, initializing=1), False),
+    (unlisted(unhealthy=1, idle=1), False),
+    (queued("UNHEALTHY", fleet=Fleet((Worker("w1", "UNHEALTHY"), Worker("w2", "INITIALIZING")))), False),
+    (queued("UNHEALTHY", fleet=Fleet((Worker("w1", "UNHEALTHY"), Worker("w2", "THROTTLED")))), True),
+    (queued("THROTTLED", workers={"throttled": 1, "unhealthy": 1}), False),
+    (queued("THROTTLED"), False),
+    (queued(None, waited_s=3600), False),
+    (queued("INITIALIZING", START, LOADING), False),
+]
+
+
+@pytest.mark.parametrize(("sight", "is_hopeless"), HOPELESS)
+def test_only_what_cannot_mend_itself_is_hopeless(sight, is_hopeless):
+    """A deploy may give up early when every worker that has a GPU has failed for good, and not before."""
+    assert diagnose(sight).is_hopeless is is_hopeless
+
+
+def test_the_runner_up_does_not_hide_the_worse():
+    """One worker pulls, one crashes: the same image will crash there too."""
+    both = Fleet((Worker("w1", "INITIALIZING"), Worker("w2", "INITIALIZING")))
+
+    found = diagnose(queued("INITIALIZING", fleet=both, logs={"w1": lines(CREATE), "w2": lines(START, *TRACEBACK)}))
+
+    assert (found.kind, found.is_hopeless) == ("crash_loop", False)
+
+
+def test_crash_shows_what_the_container_wrote_last():
+    """The evidence is the end of the traceback, not the host's story; the hint is to mend the worker."""
+    found = diagnose(queued("UNHEALTHY", CREATE, START, LOADING, LOADING, *TRACEBACK, CREATE, START))
+
+    assert found == Diagnosis(
+        "crash_loop",
+        f"{ENDED} 2 times: {MISSING_MODULE}",
+        hint="mend the worker and deploy again; --target local runs the same code here",
+        evidence=(LOADING[1], *(text for _, text in TRACEBACK)),
+        is_hopeless=True,
+    )
+
+
+def test_silent_crash_shows_what_the_host_did():
+    """A container that wrote nothing leaves its starts as the only evidence, at most five lines."""
+    found = diagnose(queued("INITIALIZING", *[START] * 7))
+
+    assert found.evidence == (START[1],) * 5
+
+
+def test_slow_start_is_given_its_own_advice():
+    """RunPod calls a worker unhealthy that loads for over seven minutes, although nothing is broken."""
+    found = diagnose(queued("UNHEALTHY", CREATE, START, LOADING, LOADING))
+
+    assert found.hint == (
+        "RunPod gives a start 7 minutes; RUNPOD_INIT_TIMEOUT: SECONDS under env in the spec gives it longer"
+    )
+
+
+def test_lack_of_gpus_advises_to_ask_for_more():
+    """More kinds of GPU help always; data centers are mentioned when the spec pins them."""
+    anywhere, pinned = queued("THROTTLED"), queued("THROTTLED", data_centers=("EU-RO-1",))
+
+    assert diagnose(anywhere).hint == "name more GPUs under gpu: in the spec"
+    assert diagnose(pinned).hint == "name more GPUs under gpu: in the spec, or drop data_centers"
+
+
+def test_both_sources_are_read_in_the_order_of_time():
+    """Lines come source by source, with times to the second or the nanosecond."""
+    said = (
+        LogLine("2026-08-06T17:43:01.179039264Z", "container", "Traceback (most recent call last):"),
+        LogLine("2026-08-06T17:43:01.279039264Z", "container", "KeyError: 'MODEL'"),
+        LogLine("2026-08-06T17:43:01Z", "system", f"start container for {IMAGE}: begin"),
+        LogLine("2026-08-06T17:43:00Z", "system", f"create container {IMAGE}"),
+    )
+
+    found = diagnose(queued("INITIALIZING", logs={"w1": said}))
+
+    assert found.sentence == "the worker's container ended by itself: KeyError: 'MODEL'"
+
+
+@pytest.mark.parametrize(
+    ("sight", "line"),
+    [
+        (
+            queued(None, workers={"initializing": 2, "throttled": 1, "ready": 4}, jobs={"inQueue": 3}),
+            "2 initializing, 1 throttled; 3 jobs wait",
+        ),
+        (queued(None), "no worker yet; 1 job waits"),
+        (
+            queued(None, workers={"running": 1}, jobs={"inProgress": 1, "inQueue": 2}),
+            "1 running; 1 job runs, 2 jobs wait",
+        ),
+        (queued(None, workers={"idle": 2}, jobs={}), "2 idle"),
+        (
+            rolling(Worker("w1", "THROTTLED"), jobs={"inProgress": 1}),
+            "1 running, 1 initializing; 1 job runs; 1 of 2 workers on the new version",
+        ),
+    ],
+)
+def test_summary_is_the_counts_on_one_line(sight, line):
+    """Only what is there is counted; `ready`, which says a part of it again, is left out."""
+    assert summary(sight) == line
+
+
+SAID = st.sampled_from((CREATE, START, *STOP, PENDING, DENIED, UNKNOWN, SDK, LOADING, *TRACEBACK, ("container", "")))
+STATUS = st.sampled_from(("RUNNING", "IDLE", "INITIALIZING", "THROTTLED", "UNHEALTHY", "NAPPING"))
+COUNTS = st.dictionaries(
+    st.sampled_from(("idle", "initializing", "running", "throttled", "unhealthy")), st.integers(0, 3)
+)
+
+
+@st.composite
+def sights(draw) -> Sight:
+    workers = tuple(Worker(f"w{n}", draw(STATUS), is_stale=draw(st.booleans())) for n in range(draw(st.integers(0, 3))))
+    return Sight(
+        workers=draw(COUNTS),
+        jobs=draw(st.dictionaries(st.sampled_from(("inQueue", "inProgress")), st.integers(0, 2))),
+        workers_max=draw(st.integers(0, 3)),
+        waited_s=draw(st.floats(0, 1000)),
+        fleet=draw(st.sampled_from((None, Fleet(workers)))),
+        logs={worker.id: lines(*draw(st.lists(SAID, max_size=8))) for worker in workers},
+    )
+
+
+@given(sights())
+def test_want_of_gpus_is_never_said_of_a_crash(sight):
+    """Whatever RunPod shows: with an unhealthy worker of the newest version nobody is told to look for other GPUs."""
+    fresh = sight.fleet.fresh if sight.fleet else ()
+    is_rolling = bool(sight.fleet and len(fresh) < len(sight.fleet.workers))
+    is_crashing = any(worker.status == "UNHEALTHY" for worker in fresh) or (
+        not is_rolling and sight.workers.get("unhealthy", 0) > 0
+    )
+
+    found = diagnose(sight)
+
+    assert not (is_crashing and found.kind in ("no_capacity", "throttled"))
+    assert not (found.is_hopeless and found.kind in ("no_capacity", "throttled", "pulling", "loading", "working"))
+    assert len(found.evidence) <= 5
+    assert "\n" not in found.sentence

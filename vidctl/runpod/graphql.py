@@ -13,18 +13,17 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal
 
 from vidctl import gpus
 from vidctl.errors import ApiError, NotDeployed, NotOwned, Refused
 from vidctl.plan import STAMP
-from vidctl.progress import Notify, Progress, silent
+from vidctl.progress import Notify, silent
 from vidctl.resources import Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Template
-from vidctl.runpod.creation import Sleep, create_once
-from vidctl.runpod.http import Http, one_line
+from vidctl.runpod.answers import Node, endpoint_name, nodes, read
+from vidctl.runpod.http import Http, Rejected
 from vidctl.runpod.refusal import refused
-
-_Node: TypeAlias = dict[str, Any]
+from vidctl.runpod.waiting import Sleep, create_once, delete_when_released
 
 _TEMPLATE_SCALARS: Final = (
     "id", "name", "imageName", "dockerArgs", "containerDiskInGb", "containerRegistryAuthId",
@@ -70,10 +69,6 @@ DATA_CENTERS: Final = "query DataCenters { dataCenters { id } }"
 _WORKER_QUOTAS: Final = ((900, 60), (700, 50), (500, 40), (300, 30), (200, 20), (100, 10))
 _LEAST_WORKER_QUOTA: Final = 5
 
-# A template is in use for up to two minutes after its last user went (RunPod docs, sdks/graphql/manage-pod-templates).
-_IN_USE: Final = re.compile(r"in use|used by", re.IGNORECASE)
-_IN_USE_PAUSES_S: Final = (2, 4, 8, 16, 30, 30, 30)
-
 # What of a question's errors is worth asking again for (runpod/flash src/runpod_flash/core/api/runpod.py).
 _PASSING: Final = re.compile(
     r"try again later|internal server error|service unavailable|too many requests|temporarily unavailable",
@@ -108,23 +103,23 @@ _FIELD: Final = re.compile("|".join(rf"\b{re.escape(field)}\b" for field in _FIE
 class _Live:
     """What the account holds, as RunPod says it, by id."""
 
-    endpoints: Mapping[str, _Node]
-    templates: Mapping[str, _Node]
+    endpoints: Mapping[str, Node]
+    templates: Mapping[str, Node]
     balance: float | None
 
-    def value(self, node: _Node) -> Endpoint:
+    def value(self, node: Node) -> Endpoint:
         """The endpoint; one whose template is not shown is seen to have no image, so that it is not taken for equal."""
-        template_id = _read(node, "templateId", str, "")
+        template_id = read(node, "templateId", str, "")
         template = self.templates.get(template_id)
         return _endpoint(node, _template(template) if template else Template(image="", id=template_id or None))
 
-    def template_named(self, name: str) -> _Node | None:
+    def template_named(self, name: str) -> Node | None:
         return next((node for node in self.templates.values() if node.get("name") == name), None)
 
     def users(self, template_id: str | None, *, but: str | None) -> list[str]:
         """The names of the endpoints that use a template, `but` one."""
         return [
-            _endpoint_name(node)
+            endpoint_name(node)
             for endpoint_id, node in self.endpoints.items()
             if node.get("templateId") == template_id and endpoint_id != but
         ]
@@ -179,22 +174,19 @@ class GraphQL:
             self.delete_template(_template(template))
 
     def templates(self) -> tuple[Template, ...]:
-        return tuple(map(_template, _nodes(self._myself(TEMPLATES), "podTemplates")))
+        return tuple(map(_template, nodes(self._myself(TEMPLATES), "podTemplates")))
 
     def delete_template(self, template: Template) -> None:
         """Delete it by its name; that it is already gone is fine."""
-        for pause_s in (*_IN_USE_PAUSES_S, None):
-            refusal = self._try_to_delete(template)
-            if refusal is None:
-                return
-            if pause_s is None or not _IN_USE.search(refusal.message):
-                raise refusal
-            message = f"template {template.name} is still in use: trying again in {pause_s} s"
-            self._notify(Progress("delete", message, is_passing=True))
-            self._sleep(pause_s)
+        delete_when_released(
+            lambda: self._try_to_delete(template),
+            what=f"template {template.name}",
+            notify=self._notify,
+            sleep=self._sleep,
+        )
 
     def registries(self) -> tuple[RegistryLogin, ...]:
-        return tuple(map(_registry, _nodes(self._myself(REGISTRIES), "containerRegistryCreds")))
+        return tuple(map(_registry, nodes(self._myself(REGISTRIES), "containerRegistryCreds")))
 
     def save_registry(self, name: str, username: str, password: str, *, id: str | None = None) -> RegistryLogin:  # noqa: A002  the protocol's name
         """Create a login, or with an id replace what it says; raise ApiError when one of that name is there."""
@@ -221,17 +213,16 @@ class GraphQL:
     def volumes(self) -> tuple[NetworkVolume, ...]:
         return tuple(
             NetworkVolume(
-                id=_read(node, "id", str, ""),
-                name=_read(node, "name", str, ""),
-                data_center=_read(node, "dataCenterId", str, ""),
-                size_gb=_read(node, "size", int, 0),
+                id=read(node, "id", str, ""),
+                name=read(node, "name", str, ""),
+                data_center=read(node, "dataCenterId", str, ""),
+                size_gb=read(node, "size", int, 0),
             )
-            for node in _nodes(self._myself(VOLUMES), "networkVolumes")
+            for node in nodes(self._myself(VOLUMES), "networkVolumes")
         )
 
     def data_centers(self) -> tuple[str, ...]:
-        nodes = _nodes(self._ask("read", DATA_CENTERS), "dataCenters")
-        return tuple(_read(node, "id", str, "") for node in nodes)
+        return tuple(read(node, "id", str, "") for node in nodes(self._ask("read", DATA_CENTERS), "dataCenters"))
 
     def catalogue(self) -> Catalogue:
         """The table that vidctl ships: GraphQL has no prices of pools."""
@@ -244,8 +235,8 @@ class GraphQL:
     def _look(self) -> _Live:
         myself = self._myself(ACCOUNT)
         return _Live(
-            endpoints=_by_id(_nodes(myself, "endpoints")),
-            templates=_by_id(_nodes(myself, "podTemplates")),
+            endpoints=_by_id(nodes(myself, "endpoints")),
+            templates=_by_id(nodes(myself, "podTemplates")),
             balance=_balance(myself),
         )
 
@@ -298,7 +289,7 @@ class GraphQL:
         )
         return _template(node)
 
-    def _delete_endpoint(self, node: _Node) -> None:
+    def _delete_endpoint(self, node: Node) -> None:
         if (node.get("workersMin"), node.get("workersMax")) != (0, 0):
             # RunPod docs, sdks/graphql/manage-endpoints: only an endpoint without workers can be deleted.
             self._save("Endpoint", {**_echo(node), "workersMin": 0, "workersMax": 0})
@@ -315,19 +306,19 @@ class GraphQL:
             return refusal if any(other.name == template.name for other in self.templates()) else None
         return None
 
-    def _save(self, kind: Literal["Template", "Endpoint"], given: _Node, *, hide: Iterable[str] = ()) -> _Node:
+    def _save(self, kind: Literal["Template", "Endpoint"], given: Node, *, hide: Iterable[str] = ()) -> Node:
         document = SAVE_TEMPLATE if kind == "Template" else SAVE_ENDPOINT
         return self._done(f"save{kind}", document, {"input": given}, hide=hide)
 
-    def _done(self, mutation: str, document: str, variables: _Node, *, hide: Iterable[str] = ()) -> _Node:
+    def _done(self, mutation: str, document: str, variables: Node, *, hide: Iterable[str] = ()) -> Node:
         return _object(self._ask("write", document, variables, hide=hide), mutation)
 
-    def _myself(self, document: str) -> _Node:
+    def _myself(self, document: str) -> Node:
         return _object(self._ask("read", document), "myself")
 
     def _ask(
-        self, kind: Literal["read", "write"], document: str, variables: _Node | None = None, *, hide: Iterable[str] = ()
-    ) -> _Node:
+        self, kind: Literal["read", "write"], document: str, variables: Node | None = None, *, hide: Iterable[str] = ()
+    ) -> Node:
         for pause_s in (*_PASSING_PAUSES_S, None):
             answer = self._send(kind, document, variables or {})
             problem = _problem(answer, hide)
@@ -338,18 +329,23 @@ class GraphQL:
             self._sleep(pause_s)
         raise AssertionError("unreachable")
 
-    def _send(self, kind: Literal["read", "write"], document: str, variables: _Node) -> _Node:
+    def _send(self, kind: Literal["read", "write"], document: str, variables: Node) -> Node:
         send = self._http.read if kind == "read" else self._http.write
         try:
             answer = send("POST", self._url, body={"query": document, "variables": variables})
         except NotDeployed as error:
             raise ApiError(f"there is no GraphQL API at {self._url}", hint="check RUNPOD_API_BASE_URL") from error
+        except Rejected as error:
+            # GraphQL servers may answer bad variables with 400; 5xx says nothing of what was done.
+            if error.status == 400 and error.reason.get("errors"):
+                return dict(error.reason)
+            raise
         if not isinstance(answer, dict):
             raise ApiError("RunPod's GraphQL API answered something that is not an object")
         return answer
 
 
-def _problem(answer: _Node, hide: Iterable[str]) -> Refused | None:
+def _problem(answer: Node, hide: Iterable[str]) -> Refused | None:
     """What went wrong; that the key may not see the balance only means that it is unknown."""
     errors = answer.get("errors") or []
     for error in errors if isinstance(errors, list) else [errors]:
@@ -369,16 +365,16 @@ def _worker_quota(balance: float | None) -> int | None:
     return next((quota for dollars, quota in _WORKER_QUOTAS if balance >= dollars), _LEAST_WORKER_QUOTA)
 
 
-def _balance(myself: _Node) -> float | None:
+def _balance(myself: Node) -> float | None:
     balance = myself.get("clientBalance")
     return balance if isinstance(balance, (int, float)) else None
 
 
-def _named(live: _Live, name: str) -> _Node | None:
-    return next((node for node in live.endpoints.values() if _endpoint_name(node) == name), None)
+def _named(live: _Live, name: str) -> Node | None:
+    return next((node for node in live.endpoints.values() if endpoint_name(node) == name), None)
 
 
-def _template_input(template: Template) -> _Node:
+def _template_input(template: Template) -> Node:
     return {
         "name": template.name,
         "imageName": template.image,
@@ -389,7 +385,7 @@ def _template_input(template: Template) -> _Node:
     }
 
 
-def _input(endpoint: Endpoint, template: Template, node: _Node | None = None) -> _Node:
+def _input(endpoint: Endpoint, template: Template, node: Node | None = None) -> Node:
     """Every field that is ours, over `node` if there is one."""
     return {
         "name": endpoint.name,
@@ -411,17 +407,17 @@ def _input(endpoint: Endpoint, template: Template, node: _Node | None = None) ->
     }
 
 
-def _flashboot(endpoint: Endpoint, node: _Node | None) -> str:
+def _flashboot(endpoint: Endpoint, node: Node | None) -> str:
     """FLASHBOOT, or the dearer kind of it that somebody chose elsewhere."""
     if not endpoint.flashboot:
         return "OFF"
-    live = _read(node or {}, "flashBootType", str, "OFF")
+    live = read(node or {}, "flashBootType", str, "OFF")
     return "FLASHBOOT" if live == "OFF" else str(live)
 
 
-def _volume_input(endpoint: Endpoint, node: _Node | None) -> _Node:
+def _volume_input(endpoint: Endpoint, node: Node | None) -> Node:
     """Our one volume; those that somebody added to it stay as long as it stays."""
-    given: _Node = {"networkVolumeId": endpoint.network_volume_id}
+    given: Node = {"networkVolumeId": endpoint.network_volume_id}
     if node is not None and endpoint.network_volume_id != _volume_id(node):
         given["networkVolumeIds"] = (
             [{"networkVolumeId": endpoint.network_volume_id}] if endpoint.network_volume_id else []
@@ -429,7 +425,7 @@ def _volume_input(endpoint: Endpoint, node: _Node | None) -> _Node:
     return given
 
 
-def _echo(node: _Node) -> _Node:
+def _echo(node: Node) -> Node:
     """An endpoint's every field that can be written, as it is; null says what leaving out says."""
     fields = {field: node[field] for field in _ENDPOINT_SCALARS if node.get(field) not in (None, [])}
     # Read with its data center, written without (runpod/runpod-mcp src/tools/endpoint-gpus.ts).
@@ -437,88 +433,66 @@ def _echo(node: _Node) -> _Node:
     return {**fields, "networkVolumeIds": volumes} if volumes else fields
 
 
-def _template(node: _Node) -> Template:
+def _template(node: Node) -> Template:
     return Template(
-        id=_read(node, "id", str, None),
-        name=_read(node, "name", str, ""),
-        image=_read(node, "imageName", str, ""),
-        docker_args=_read(node, "dockerArgs", str, ""),
-        container_disk_gb=_read(node, "containerDiskInGb", int, 0),
-        registry_auth_id=_read(node, "containerRegistryAuthId", str, ""),
+        id=read(node, "id", str, None),
+        name=read(node, "name", str, ""),
+        image=read(node, "imageName", str, ""),
+        docker_args=read(node, "dockerArgs", str, ""),
+        container_disk_gb=read(node, "containerDiskInGb", int, 0),
+        registry_auth_id=read(node, "containerRegistryAuthId", str, ""),
         env=_env(node),
     )
 
 
-def _env(node: _Node) -> dict[str, str]:
-    return {_read(pair, "key", str, ""): _read(pair, "value", str, "") for pair in _nodes(node, "env")}
+def _env(node: Node) -> dict[str, str]:
+    return {read(pair, "key", str, ""): read(pair, "value", str, "") for pair in nodes(node, "env")}
 
 
-def _endpoint(node: _Node, template: Template) -> Endpoint:
-    scaler = _read(node, "scalerType", str, "QUEUE_DELAY")
+def _endpoint(node: Node, template: Template) -> Endpoint:
+    scaler = read(node, "scalerType", str, "QUEUE_DELAY")
     return Endpoint(
-        id=_read(node, "id", str, None),
-        name=_endpoint_name(node),
+        id=read(node, "id", str, None),
+        name=endpoint_name(node),
         template=template,
-        gpu_ids=_read(node, "gpuIds", str, ""),
-        gpu_count=_read(node, "gpuCount", int, 1),
-        workers_min=_read(node, "workersMin", int, 0),
-        workers_max=_read(node, "workersMax", int, 0),
-        idle_timeout_s=_read(node, "idleTimeout", int, 0),
-        execution_timeout_ms=_read(node, "executionTimeoutMs", int, 0),
+        gpu_ids=read(node, "gpuIds", str, ""),
+        gpu_count=read(node, "gpuCount", int, 1),
+        workers_min=read(node, "workersMin", int, 0),
+        workers_max=read(node, "workersMax", int, 0),
+        idle_timeout_s=read(node, "idleTimeout", int, 0),
+        execution_timeout_ms=read(node, "executionTimeoutMs", int, 0),
         scaler_type="REQUEST_COUNT" if scaler == "REQUEST_COUNT" else "QUEUE_DELAY",
-        scaler_value=_read(node, "scalerValue", int, 0),
-        locations=_words(_read(node, "locations", str, "")),
+        scaler_value=read(node, "scalerValue", int, 0),
+        locations=_words(read(node, "locations", str, "")),
         network_volume_id=_volume_id(node),
-        cuda_versions=_words(_read(node, "allowedCudaVersions", str, "")),
-        flashboot=_read(node, "flashBootType", str, "OFF") != "OFF",
+        cuda_versions=_words(read(node, "allowedCudaVersions", str, "")),
+        flashboot=read(node, "flashBootType", str, "OFF") != "OFF",
     )
 
 
-def _endpoint_name(node: _Node) -> str:
-    """Its name without the ` -fb` that RunPod shows behind some (runpod/runpodctl#270)."""
-    return re.sub(r" -fb$", "", _read(node, "name", str, ""))
-
-
-def _volume_id(node: _Node) -> str:
+def _volume_id(node: Node) -> str:
     """The one volume that we know of; it may stand in either field."""
-    return _read(node, "networkVolumeId", str, "") or next(iter(_volume_ids(node)), "")
+    return read(node, "networkVolumeId", str, "") or next(iter(_volume_ids(node)), "")
 
 
-def _volume_ids(node: _Node) -> list[str]:
-    return [_read(volume, "networkVolumeId", str, "") for volume in _nodes(node, "networkVolumeIds")]
+def _volume_ids(node: Node) -> list[str]:
+    return [read(volume, "networkVolumeId", str, "") for volume in nodes(node, "networkVolumeIds")]
 
 
-def _registry(node: _Node) -> RegistryLogin:
-    return RegistryLogin(id=_read(node, "id", str, ""), name=_read(node, "name", str, ""))
+def _registry(node: Node) -> RegistryLogin:
+    return RegistryLogin(id=read(node, "id", str, ""), name=read(node, "name", str, ""))
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def _by_id(nodes: Iterable[_Node]) -> dict[str, _Node]:
-    return {_read(node, "id", str, ""): node for node in nodes}
+def _by_id(nodes: Iterable[Node]) -> dict[str, Node]:
+    return {read(node, "id", str, ""): node for node in nodes}
 
 
-def _read(node: _Node, key: str, kind: type, default: Any) -> Any:
-    """A field of an answer; null means the default, another type is an answer that cannot be trusted."""
-    value = node.get(key)
-    if value is None:
-        return default
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ApiError(f"RunPod's answer has {key} = {one_line(repr(value), 60)}, which is not a {kind.__name__}")
-    return value
-
-
-def _object(answer: _Node, key: str) -> _Node:
+def _object(answer: Node, key: str) -> Node:
     value = answer.get(key)
     if not isinstance(value, dict):
         raise ApiError(f"RunPod's answer has no {key!r}", hint="it may be gone: run the same command again")
     return value
-
-
-def _nodes(answer: _Node, key: str) -> list[_Node]:
-    nodes = answer.get(key) or []
-    if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
-        raise ApiError(f"RunPod's answer has no list of {key!r}")
-    return nodes

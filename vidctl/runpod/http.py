@@ -230,7 +230,7 @@ def _request_id(response: requests.Response) -> str | None:
     request_id = response.headers.get("x-request-id")
     if response.status_code < 500 or not request_id:
         return None
-    return f"try again; RunPod's support can look up request {one_line(request_id, 80)}"
+    return f"RunPod's support can look up request {one_line(request_id, 80)}"
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -1,4 +1,7 @@
-"""Where the project is, which RunPod to speak to and with which key: flags > environment > `.env` > defaults."""
+"""Where the project is, which RunPod to speak to and with which key.
+
+Flags go before the environment, this before `.env`, this before vidctl.yaml, and this before the defaults.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Literal
 from vidctl.errors import AuthError, UsageError, VidctlError
 
 Target = Literal["local", "runpod"]
+ControlPlane = Literal["graphql", "rest"]
 
 # The names that RunPod's own SDK reads (runpod-python: runpod/__init__.py, api/graphql.py), and its defaults.
 API_BASE_URL = "https://api.runpod.io"
@@ -41,6 +45,11 @@ class Project:
         return self.root / ".env"
 
     @property
+    def has_settings(self) -> bool:
+        """Whether it has a vidctl.yaml; reading it (`spec.settings_of`) takes longer than all else before a request."""
+        return (self.root / "vidctl.yaml").exists()
+
+    @property
     def journal_file(self) -> Path:
         return self.root / ".vidctl" / "journal.db"
 
@@ -52,14 +61,25 @@ def open_project(start: Path, environ: Mapping[str, str]) -> Project:
     return Project(root, {**_dotenv(root / ".env"), **environ})
 
 
-def choose_target(project: Project, flag: str | None) -> tuple[Target, bool]:
-    """The target, and whether it was chosen for want of a key: then it is worth a line to the user."""
-    wanted = flag or project.environ.get("VIDCTL_TARGET")
+def choose_target(project: Project, flag: str | None, *, default: Target | None = None) -> tuple[Target, bool]:
+    """The target, and whether it was chosen for want of a key: then it is worth a line to the user.
+
+    `default` is what vidctl.yaml says.
+    """
+    wanted = flag or project.environ.get("VIDCTL_TARGET", default)
     if wanted is None:
         return ("runpod", False) if project.environ.get("RUNPOD_API_KEY") else ("local", True)
     if wanted not in ("local", "runpod"):
         raise UsageError(f"there is no target {wanted!r}", hint="use --target local or --target runpod")
     return ("local" if wanted == "local" else "runpod"), False
+
+
+def control_plane(project: Project, from_file: ControlPlane | None) -> ControlPlane:
+    """RunPod's control plane: VIDCTL_CONTROL's, else what vidctl.yaml says, else GraphQL; raise UsageError."""
+    wanted = project.environ.get("VIDCTL_CONTROL", from_file or "graphql")
+    if wanted not in ("graphql", "rest"):
+        raise UsageError(f"VIDCTL_CONTROL is not a control plane: {wanted!r}", hint="it takes graphql or rest")
+    return "rest" if wanted == "rest" else "graphql"
 
 
 def runpod_access(project: Project) -> Access:

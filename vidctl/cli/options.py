@@ -7,13 +7,39 @@ from typing import Annotated
 
 import typer
 
+from vidctl import configs
+
 
 def specs() -> list[str]:
-    """The project's specs, for completion: file names only, no file is read."""
-    root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "configs").is_dir()), None)
-    return sorted(path.stem for path in (root / "configs").glob("*.y*ml")) if root else []
+    """The project's specs, with and without their overlays, for completion: file names only, no file is read."""
+    root = _root()
+    known = configs.specs(root)
+    return known + [f"{spec}.{overlay}" for spec in known for overlay in configs.overlays(root, spec)]
 
 
+def environments(context: typer.Context) -> list[str]:
+    """The overlays of the specs on the command line, of all without one, for completion."""
+    root = _root()
+    given = context.params.get("names") or context.params.get("endpoint") or configs.specs(root)
+    wanted = [given] if isinstance(given, str) else given
+    return sorted({overlay for spec in wanted for overlay in configs.overlays(root, spec)})
+
+
+def _root() -> Path:
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "configs").is_dir()), here)
+
+
+Environment = Annotated[
+    str | None,
+    typer.Option(
+        "--env",
+        "-e",
+        metavar="ENV",
+        help="With an overlay: prod means configs/NAME.prod.yaml over configs/NAME.yaml.",
+        autocompletion=environments,
+    ),
+]
 Target = Annotated[
     str | None,
     typer.Option("--target", metavar="local|runpod", help="Where to. Default: runpod with a key, else local."),

@@ -1,8 +1,9 @@
 """What a file in configs/ may say: found, read, checked, and every mistake told at once with its place."""
 
-from vidctl.spec.loading import check, find, load, names
+from vidctl.spec.loading import check, find, load, load_all, locate, names, overlays
 from vidctl.spec.mistake import Mistake
 from vidctl.spec.model import EndpointSpec, Gpu, Image, Local, RegistryAuth, Scaling, Smoke, Timeouts, Workers
+from vidctl.spec.project import ProjectSettings, settings_of
 from vidctl.spec.schema import json_schema
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Image",
     "Local",
     "Mistake",
+    "ProjectSettings",
     "RegistryAuth",
     "Scaling",
     "Smoke",
@@ -20,5 +22,9 @@ __all__ = [
     "find",
     "json_schema",
     "load",
+    "load_all",
+    "locate",
     "names",
+    "overlays",
+    "settings_of",
 ]

@@ -12,10 +12,14 @@ WIDTH = 110  # of the offending line as shown; a longer one is cut around the ca
 
 @dataclass(frozen=True)
 class Mark:
-    """A place in a file; line and column count from 1, the column in characters."""
+    """A place in a file; line and column count from 1, the column in characters.
+
+    `layer` counts the files that lie over the first one.
+    """
 
     line: int
     column: int
+    layer: int = 0
 
 
 @dataclass(frozen=True)

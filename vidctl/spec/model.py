@@ -1,6 +1,6 @@
 """What a spec may say: the fields, their units and their rules.
 
-A field's name is Python's, its alias YAML's.  Validation takes the context `Context(path, folder)`; without one, paths
+A field's name is Python's, its alias YAML's.  Validation takes the context `Context(files, folder)`; without one, paths
 stay as they are and no file is looked at.
 """
 
@@ -46,9 +46,9 @@ Isolation = Literal["process", "container"]
 
 @dataclass(frozen=True)
 class Context:
-    """Whose spec it is: its file, and the project folder that its relative paths start from."""
+    """Whose spec it is: its files, the base first, and the project folder that its relative paths start from."""
 
-    path: Path
+    files: tuple[Path, ...]
     folder: Path
 
 
@@ -634,7 +634,7 @@ class EndpointSpec(Part):
     schema_version: Annotated[Literal[1], BeforeValidator(_read_number)] = 1
     """The version of this format."""
 
-    _path: Path = PrivateAttr(default=Path("spec.yaml"))
+    _files: tuple[Path, ...] = PrivateAttr(default=(Path("spec.yaml"),))
     _laid_over: Local | None = PrivateAttr(default=None)
 
     @field_validator("local")
@@ -647,19 +647,29 @@ class EndpointSpec(Part):
         return local
 
     def model_post_init(self, context: Any, /) -> None:
-        """Remember the file."""
+        """Remember the files."""
         if isinstance(context, Context):
-            self._path = context.path
+            self._files = context.files
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files it was read from: the base first, then the overlays over it."""
+        return self._files
 
     @property
     def path(self) -> Path:
-        """The file it was read from."""
-        return self._path
+        """The file it was read from; with an overlay, the overlay's."""
+        return self._files[-1]
 
     @property
     def key(self) -> str:
-        """What the command line calls it: `yolo` for configs/yolo.yaml."""
-        return self._path.stem
+        """What the command line calls it: `yolo` for configs/yolo.yaml, `yolo.prod` with configs/yolo.prod.yaml."""
+        return self.path.stem
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is what `with_local` gave, with a `local` in it."""
+        return self._laid_over is not None
 
     @property
     def isolation(self) -> Isolation | None:

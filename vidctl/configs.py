@@ -1,0 +1,67 @@
+"""Which specs a project has, and which overlays lie over them: by the names of files, none of which is read.
+
+`yolo.prod.yaml` beside `yolo.yaml` is the overlay `prod` of the spec `yolo`; alone it is a spec of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def specs(root: Path) -> list[str]:
+    """The specs of a project, overlays left out: the names of the files in its configs/, sorted."""
+    return [key for key, path in _files(root / "configs").items() if base_of(path) is None]
+
+
+def overlays(root: Path, name: str) -> list[str]:
+    """What lies over a spec of a project, sorted: `prod` for configs/yolo.prod.yaml."""
+    path = file_of(root, name)
+    return list(overlay_files(path)) if path else []
+
+
+def file_of(root: Path, key: str) -> Path | None:
+    """The file of a spec (`yolo`) or of a spec with an overlay (`yolo.prod`)."""
+    return _files(root / "configs").get(key)
+
+
+def overlay_files(path: Path) -> dict[str, Path]:
+    """The overlays of the spec in a file, those over other overlays among them, each with its file."""
+    start = f"{path.stem}."
+    beside = {key: file for key, file in _files(path.parent).items() if key.startswith(start)}
+    return {key.removeprefix(start): file for key, file in beside.items() if path.stem in _stems(file)}
+
+
+def layers(path: Path) -> tuple[Path, ...]:
+    """The files that make up a spec: the base first, the file itself last."""
+    base = base_of(path)
+    return (*layers(base), path) if base else (path,)
+
+
+def base_of(path: Path) -> Path | None:
+    """The file that an overlay lies over: of those beside it, the one with most of its name; None if it is a spec."""
+    name = path.stem
+    while "." in name:
+        name = name.rpartition(".")[0]
+        for base in (path.with_name(f"{name}{suffix}") for suffix in SUFFIXES if name):
+            if _is_file(base):
+                return base
+    return None
+
+
+def _stems(path: Path) -> list[str]:
+    return [layer.stem for layer in layers(path)]
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    found = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []  # of two, .yaml goes before .yml
+    files = {path.stem: path for path in found if path.suffix in SUFFIXES and not path.name.startswith(".")}
+    return dict(sorted(files.items()))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or one that no file can have
+        return False

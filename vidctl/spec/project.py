@@ -1,0 +1,39 @@
+"""What vidctl.yaml, beside configs/, may say: settings that hold for all of a project's specs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from vidctl.errors import SpecError
+from vidctl.spec.model import Part
+from vidctl.spec.reading import open_sheets, read
+
+
+class ProjectSettings(Part):
+    """Settings of a project; None is what the file does not say."""
+
+    control: Literal["graphql", "rest"] | None = None
+    """Which of RunPod's control planes vidctl speaks to."""
+    target: Literal["local", "runpod"] | None = None
+    """Where commands go that name no target."""
+
+
+def settings_of(root: Path) -> ProjectSettings:
+    """Read a project's vidctl.yaml, if it has one.  Raises SpecError with every mistake."""
+    file = root / "vidctl.yaml"
+    if not file.exists() or _says_nothing(file):
+        return ProjectSettings()
+    reading = read(open_sheets([file], {}), ProjectSettings, None)
+    if reading.value is None or reading.mistakes:
+        raise SpecError("\n".join(map(str, reading.mistakes)))
+    return reading.value
+
+
+def _says_nothing(file: Path) -> bool:
+    """Whether all of it is commented out."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):  # told when it is read
+        return False
+    return not any(line.split("#")[0].strip() for line in lines)

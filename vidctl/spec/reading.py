@@ -1,0 +1,252 @@
+"""From files to a checked value, or to everything that is wrong in them, each with its file and place."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from vidctl.errors import SpecError
+from vidctl.spec.document import Document, Location, Place, Slip, parse
+from vidctl.spec.mistake import Mark, Mistake, lines_of
+from vidctl.spec.model import Context
+from vidctl.spec.overlay import lay, lifted
+
+SIZE_LIMIT = 256 * 1024  # bytes; a spec has about two thousand
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Sheets:
+    """Files, the base first, read as one document; and their lines, to show them."""
+
+    files: tuple[Path, ...]
+    document: Document
+    lines: tuple[list[str], ...]
+
+
+@dataclass(frozen=True)
+class Reading(Generic[Model]):
+    """What files say: a value, or mistakes, or both where the value cannot be trusted."""
+
+    value: Model | None
+    mistakes: list[Mistake]
+
+
+def read(sheets: Sheets, model: type[Model], context: Context | None) -> Reading[Model]:
+    """Check what files say against a model; raise nothing."""
+    value, slips = _validate(sheets.document, model, context)
+    ordered = sorted(dict.fromkeys(slips), key=lambda slip: (slip.mark.layer, slip.mark.line, slip.mark.column))
+    return Reading(value, [_mistake(slip, sheets) for slip in ordered])
+
+
+def open_sheets(files: Sequence[Path], environ: Mapping[str, str]) -> Sheets:
+    """Read files; what is wrong with them is in the document's slips."""
+    opened = [_sheet(file, layer, environ) for layer, file in enumerate(files)]
+    document = opened[0][0]
+    for (over, _), file, base in zip(opened[1:], files[1:], files, strict=False):
+        suffix = file.stem.removeprefix(base.stem).replace(".", "-")
+        document = _both(over, document, suffix)
+    return Sheets(tuple(files), document, tuple(lines for _, lines in opened))
+
+
+def follow(loc: Iterable[str | int], document: Document) -> tuple[Location, Place]:
+    """Follow a location down the document as far as it goes, past the steps that a shorthand leaves out."""
+    location: Location = ()
+    for step in loc:
+        if (*location, step) in document.places:
+            location = (*location, step)
+    return location, document.places[location]
+
+
+def shown(path: Path) -> Path:
+    """The path as the user sees it from where they are."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _both(over: Document, under: Document, suffix: str) -> Document:
+    """One over the other; without places if one of them could not be read."""
+    if over.places and under.places:
+        return lay(over, under, suffix=suffix)
+    return Document(slips=[*under.slips, *over.slips])
+
+
+def _sheet(path: Path, layer: int, environ: Mapping[str, str]) -> tuple[Document, list[str]]:
+    try:
+        text = _text(path)
+    except SpecError as error:
+        return lifted(Document(slips=[Slip(Mark(1, 1), error.message, error.hint)]), layer), []
+    document = parse(text, environ)
+    if document.places and not isinstance(document.value, dict):
+        slip = Slip(document.places[()].value, "this must be a mapping (key: value)")
+        document = Document(slips=[*document.slips, slip])
+    return lifted(document, layer), _lines(text, document)
+
+
+def _text(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise SpecError("this is a folder, not a spec" if path.is_dir() else "there is no such file")
+        with path.open("rb") as file:
+            content = file.read(SIZE_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise SpecError(f"this file cannot be read: {reason or 'no file has such a name'}") from error
+    if len(content) > SIZE_LIMIT:
+        raise SpecError(f"this file is too large for a spec: over {SIZE_LIMIT // 1024} kB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"this file is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+
+
+def _lines(text: str, document: Document) -> list[str]:
+    """The lines to show; one with a password that should not be there is not."""
+    lines = lines_of(text)
+    password = document.places.get(("registry_auth", "password"))
+    if password and not re.fullmatch("[A-Z0-9_]*", password.text):
+        lines[password.value.line - 1] = ""
+    return lines
+
+
+def _mistake(slip: Slip, sheets: Sheets) -> Mistake:
+    mark, lines = slip.mark, sheets.lines[slip.mark.layer]
+    source = lines[mark.line - 1] if mark.line <= len(lines) else ""
+    return Mistake(shown(sheets.files[mark.layer]), mark.line, mark.column, slip.message, slip.hint, source)
+
+
+def _validate(document: Document, model: type[Model], context: Context | None) -> tuple[Model | None, list[Slip]]:
+    if not document.places:
+        return None, document.slips
+    fields = {key: part for key, part in document.value.items() if not key.startswith("x-")}
+    slips = [*document.slips, *_empty(document), *_secrets_elsewhere(document, fields)]
+    try:
+        value = model.model_validate(fields, context=context)
+    except ValidationError as error:
+        spoilt = _spoilt(document)
+        found = (_slip(details, document, spoilt, model) for details in error.errors(include_url=False))
+        return None, [*slips, *filter(None, found)]
+    return (None if slips else value), slips
+
+
+def _is_free(location: Location) -> bool:
+    """Whether any JSON may stand there, null included."""
+    return location[:2] == ("smoke", "contains") or str(next(iter(location), "")).startswith("x-")
+
+
+def _empty(document: Document) -> Iterator[Slip]:
+    for location, place in document.places.items():
+        if place.is_empty and not _is_free(location):
+            yield Slip(place.key or place.value, "this has no value", "give it one, or remove the line")
+
+
+def _spoilt(document: Document) -> set[Location]:
+    """The broken values and all that holds them: what they lack may be what is broken."""
+    broken = [location for location, place in document.places.items() if place.is_broken]
+    return {location[:length] for location in broken for length in range(1, len(location) + 1)}
+
+
+def _secrets_elsewhere(document: Document, fields: Mapping[str, Any]) -> Iterator[Slip]:
+    """A secret that is also in env would be written in the spec after all; and an image shows its build arguments."""
+    secrets = fields.get("secrets")
+    for part, hint in _SHOWN.items():
+        for location in ((*part, name) for name in _mapping(fields, part)):
+            if isinstance(secrets, list) and location[-1] in secrets:
+                place = document.places[location]
+                yield Slip(place.key or place.value, "this is one of the secrets", hint)
+
+
+_SHOWN: dict[Location, str] = {
+    ("env",): "keep it in one of env: and secrets:",
+    ("local", "env"): "keep it in one of env: and secrets:",
+    ("image", "build_args"): "whoever has the image can read its build arguments",
+    ("local", "build_args"): "whoever has the image can read its build arguments",
+}
+
+
+def _mapping(fields: Any, location: Location) -> dict[str, Any]:
+    for step in location:
+        fields = fields.get(step) if isinstance(fields, dict) else None
+    return fields if isinstance(fields, dict) else {}
+
+
+def _slip(error: ErrorDetails, document: Document, spoilt: Collection[Location], model: type[BaseModel]) -> Slip | None:
+    """Say what pydantic found, where the files have it; None if the value's own mistake has been told."""
+    context = error.get("ctx", {})
+    location, place = own = follow(error["loc"], document)
+    if (beside := context.get("beside")) is not None:
+        # Of two values that do not go together, the one in the upper file is at fault.
+        location, place = max(follow((*error["loc"][:-1], *beside), document), own, key=_layer)
+    if location in spoilt or (place.is_empty and not _is_free(location)):
+        return None
+    if error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",):
+        return _key_slip(error, location, place, model)
+    if error["type"] == "missing":
+        return Slip(place.key or place.value, f"{error['loc'][-1]}: is missing")
+    message, hint = (context["message"], context["hint"]) if error["type"] == "spec" else _said(error, place)
+    if place.is_interpolated:  # what a variable gives may be a secret: neither the message nor the hint tells it
+        return Slip(place.value, context.get("rule") or message, "this is what the variable gives")
+    return Slip(place.value, message, hint)
+
+
+def _layer(found: tuple[Location, Place]) -> int:
+    return found[1].value.layer
+
+
+def _key_slip(error: ErrorDetails, location: Location, place: Place, model: type[BaseModel]) -> Slip:
+    mark = place.key or place.value
+    if error["type"] == "spec":
+        return Slip(mark, error["ctx"]["message"], error["ctx"]["hint"])
+    known = _known_keys(location[:-1], model)
+    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return Slip(mark, f"there is no such key as {location[-1]!r}", hint)
+
+
+def _known_keys(location: Location, model: type[BaseModel]) -> list[str]:
+    for step in location:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        model = next(_models(fields[str(step)].annotation))
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            yield candidate
+
+
+def _said(error: ErrorDetails, place: Place) -> tuple[str, str | None]:
+    """Pydantic's finding in the words of someone who writes YAML.  Never quotes the value."""
+    match error["type"]:
+        case "string_type" if isinstance(error["input"], (bool, int, float)):
+            return "this must be text", f'quote it: "{place.text}"'
+        case "string_type":
+            return "this must be text", None
+        case "int_type":
+            return "this must be a whole number", None
+        case "bool_type":
+            return "this must be true or false", None
+        case "tuple_type" | "list_type":
+            return "this must be a list", f"write [{place.text[:40]}]" if place.text else None
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "this must be a mapping (key: value)", None
+        case "literal_error":
+            return _not_one_of(error, place)
+        case _:
+            return error["msg"][:1].lower() + error["msg"][1:], None
+
+
+def _not_one_of(error: ErrorDetails, place: Place) -> tuple[str, str | None]:
+    expected = error["ctx"]["expected"].replace("'", "")
+    words = expected.replace(" or ", ", ").split(", ")
+    near = difflib.get_close_matches(place.text.lower(), words, n=1)
+    return f"this must be {expected}", f"did you mean {near[0]}?" if near else None

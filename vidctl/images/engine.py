@@ -1,0 +1,248 @@
+"""The Docker engine and, through it, registries: the only home of docker-py on this side."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import docker  # type: ignore[import-untyped]  # it ships no types
+from docker import auth
+from docker.errors import APIError, DockerException, NotFound, StreamParseError  # type: ignore[import-untyped]
+from docker.utils import kwargs_from_env  # type: ignore[import-untyped]
+from urllib3.exceptions import HTTPError  # what docker-py lets through when a stream breaks
+
+from vidctl.errors import ImageError
+from vidctl.images import streams
+from vidctl.images.context import PLATFORM
+from vidctl.images.login import Login
+
+_FIRST_ANSWER_S = 30
+_ANSWER_S = 600  # a busy engine is silent for long
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a registry says of an image: its digest, None when it has none; or why it does not say."""
+
+    digest: str | None = None
+    problem: Literal["refused", "unreachable"] | None = None
+    words: str = ""
+
+
+class _Client(docker.APIClient):  # type: ignore[misc]  # untyped
+    """docker-py's, with the logins of the given environment, and no login sent along with a build.
+
+    docker-py would ask every credential helper for every login there is; what a build needs is pulled before it.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(version="auto", timeout=_FIRST_ANSWER_S, **kwargs_from_env(dict(environ)))
+        self.timeout = _ANSWER_S
+        folder = environ.get("DOCKER_CONFIG")
+        self._auth_configs = auth.load_config(str(Path(folder, "config.json")) if folder else None)
+
+    def _set_auth_headers(self, headers: dict[str, str]) -> None:
+        pass
+
+    def login_of(self, registry: str) -> dict[str, Any]:
+        return self._auth_configs.resolve_authconfig(registry) or {}
+
+
+class Engine:
+    """The engine that DOCKER_HOST names; raise ImageError when it is not there or may not be used."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._host = environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        with self._translated():
+            self._client = _Client(environ)
+
+    # --- images on the engine ----------------------------------------------------------------------------------
+
+    def image(self, reference: str) -> dict[str, Any] | None:
+        """What the engine knows of an image, None when it has none of that name."""
+        with self._translated():
+            try:
+                return dict(self._client.inspect_image(reference))
+            except NotFound:
+                return None
+
+    def labelled(self, label: str) -> list[dict[str, Any]]:
+        """What the engine knows of every image with a label."""
+        with self._translated():
+            found = self._client.images(filters={"label": label})
+            return [dict(self._client.inspect_image(each["Id"])) for each in found]
+
+    def history(self, image_id: str) -> list[dict[str, Any]]:
+        with self._translated():
+            return list(self._client.history(image_id))
+
+    def tag(self, image_id: str, reference: str) -> None:
+        repository, _, tag = reference.rpartition(":")
+        with self._translated():
+            self._client.tag(image_id, repository, tag)
+
+    def remove(self, reference: str) -> str | None:
+        """Remove an image; return why the engine keeps it, None when it is gone."""
+        with self._translated():
+            try:
+                self._client.remove_image(reference)
+            except NotFound:
+                return None
+            except APIError as error:
+                if error.status_code == 409:
+                    return str(error.explanation)
+                raise
+        return None
+
+    def room(self) -> int | None:
+        """Free bytes where a local engine keeps its images; None when that cannot be seen from here."""
+        with self._translated():
+            root = self._client.info().get("DockerRootDir")
+        if not (root and self._host.startswith("unix://")):
+            return None
+        try:
+            return shutil.disk_usage(root).free
+        except OSError:  # Docker Desktop's engine is in a machine of its own; another user's folder is closed
+            return None
+
+    # --- build, push, pull -------------------------------------------------------------------------------------
+
+    def build(
+        self,
+        tar: Iterator[bytes],
+        *,
+        dockerfile: str,
+        build_args: Mapping[str, str],
+        labels: Mapping[str, str],
+        cache_from: list[str],
+        use_cache: bool,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the classic builder's lines; closing the iterator ends the build."""
+        with self._translated():
+            yield from self._client.build(
+                fileobj=tar,
+                custom_context=True,
+                dockerfile=dockerfile,
+                buildargs=dict(build_args),
+                labels=dict(labels),
+                cache_from=cache_from,
+                nocache=not use_cache,
+                platform=PLATFORM,
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+
+    def push(self, reference: str, login: Login | None) -> Iterator[dict[str, Any]]:
+        repository, _, tag = reference.rpartition(":")
+        with self._translated():
+            yield from self._client.push(
+                repository, tag, stream=True, decode=True, auth_config=self._credentials(repository, login)
+            )
+
+    def pull(self, repository: str, digest: str, login: Login | None) -> Iterator[dict[str, Any]]:
+        with self._translated():
+            yield from self._client.pull(
+                f"{repository}@{digest}",
+                stream=True,
+                decode=True,
+                platform=PLATFORM,
+                auth_config=self._credentials(repository, login),
+            )
+
+    # --- registries --------------------------------------------------------------------------------------------
+
+    def ask(self, reference: str, login: Login | None) -> Answer:
+        """Ask the registry for an image's digest, through the engine."""
+        credentials = self._credentials(reference, login)
+        with self._translated():
+            try:
+                found = self._client.inspect_distribution(reference, auth_config=credentials)
+            except NotFound:
+                return Answer()
+            except APIError as error:
+                words = str(error.explanation)
+                if error.status_code in (401, 403) or streams.is_refused(words):
+                    return Answer(problem="refused", words=words)
+                return Answer(problem="unreachable", words=words)
+        return Answer(digest=str(found["Descriptor"]["digest"]))
+
+    def has_login(self, repository: str, login: Login | None) -> bool:
+        return bool(self._credentials(repository, login))
+
+    def try_login(self, repository: str, login: Login | None) -> Answer:
+        """Log in to the repository's registry with what would be used, afresh; an access token is taken at its word."""
+        found = {name.lower(): value for name, value in self._credentials(repository, login).items()}
+        if not found.get("password"):
+            return Answer()
+        registry = registry_of(repository)
+        address = auth.INDEX_URL if registry == auth.INDEX_NAME else registry
+        with self._translated():
+            try:
+                # Without reauth docker-py answers from memory, whatever the password.
+                self._client.login(found["username"], found["password"], registry=address, reauth=True)
+            except APIError as error:
+                words = str(error.explanation)
+                return Answer(problem="refused" if _is_wrong(words) else "unreachable", words=words)
+        return Answer()
+
+    def _credentials(self, reference: str, login: Login | None) -> dict[str, Any]:
+        if login:
+            return {"username": login.username, "password": login.password}
+        with self._translated():
+            return dict(self._client.login_of(registry_of(reference)))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Everything that docker-py and what is below it may raise, as one line and a hint."""
+        try:
+            yield
+        except APIError as error:
+            words = str(error.explanation or error)
+            raise ImageError(f"the Docker engine says: {words}", hint=streams.hint_of(words, None)) from error
+        except (DockerException, StreamParseError, HTTPError, OSError) as error:
+            raise self._unusable(str(error)) from error
+
+    def _unusable(self, words: str) -> ImageError:
+        if "redentials store" in words or "docker-credential-" in words:
+            return ImageError(f"the Docker config's credential helper failed: {words}", hint="docker login REGISTRY")
+        for pattern, reason, hint in _UNUSABLE:
+            if re.search(pattern, words):
+                return ImageError(f"the Docker engine at {self._host} {reason}", hint=hint)
+        return ImageError(f"the Docker engine at {self._host} does not answer: {words}", hint=_START)
+
+
+def registry_of(reference: str) -> str:
+    """The registry's host; `docker.io` for a name without one.  Raise ImageError for what is no name."""
+    try:
+        return str(auth.resolve_repository_name(reference)[0])
+    except DockerException as error:
+        raise ImageError(f"{reference}: is not an image's name: {error}", hint="write registry/name") from error
+
+
+def _is_wrong(words: str) -> bool:
+    return streams.is_refused(words) or "401" in words or "incorrect username or password" in words
+
+
+_START = "start Docker, or name its engine in DOCKER_HOST; docker info says whether it runs"
+_UNUSABLE = (
+    (
+        r"PermissionError|Permission denied",
+        "may not be used by you",
+        "sudo usermod -aG docker $USER, then log in again; or use rootless Docker and its DOCKER_HOST",
+    ),
+    (r"FileNotFoundError|No such file", "is not there", _START),
+    (r"ConnectionRefused|Connection refused", "does not run", _START),
+    (
+        r"SSL|TLS|CERTIFICATE",
+        "does not agree on TLS",
+        "check DOCKER_TLS_VERIFY and the certificates in DOCKER_CERT_PATH",
+    ),
+    (r"timed out|Timeout", "does not answer in time", _START),
+    (r"Name or service not known|resolve", "has a name that nobody knows", "check DOCKER_HOST"),
+)

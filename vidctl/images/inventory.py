@@ -1,0 +1,113 @@
+"""What an engine has of vidctl's images: which, how large, and what changed from one to the next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+from vidctl.images.provenance import CONTENT, SPEC
+
+
+class _Engine(Protocol):
+    def labelled(self, label: str) -> list[dict[str, Any]]: ...
+    def history(self, image_id: str) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class Built:
+    """One image of a spec on this engine.
+
+    `digest` is what it was pushed as, None if it was not.  `changed_step` is the first step of the Dockerfile that the
+    spec's image before it does not share, `changed_bytes` what it and those after it weigh; None for the first image.
+    """
+
+    key: str
+    tag: str
+    digest: str | None
+    created_at: float
+    size: int
+    changed_step: str | None = None
+    changed_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """An image that was removed; or why it was kept."""
+
+    image: Built
+    kept_because: str | None = None
+
+
+def built(engine: _Engine) -> list[Built]:
+    """Every image with vidctl's labels, newest first."""
+    found = sorted(engine.labelled(SPEC), key=lambda image: _seconds(image["Created"]))
+    before: dict[str, list[dict[str, Any]]] = {}
+    result: list[Built] = []
+    for image in found:
+        key = image["Config"]["Labels"][SPEC]
+        steps = engine.history(image["Id"])[::-1]
+        step, size = _change(before.get(key), steps)
+        before[key] = steps
+        names = [
+            tag for tag in image.get("RepoTags") or [] if tag.endswith(f":{image['Config']['Labels'].get(CONTENT)}")
+        ]
+        result += [
+            Built(key, name, _digest(image, name), _seconds(image["Created"]), int(image["Size"]), step, size)
+            for name in names or [image["Id"]]  # one that was built again has lost its name
+        ]
+    return result[::-1]
+
+
+def outdated(images: Sequence[Built], *, keep: int, keys: Collection[str]) -> list[Built]:
+    """All but the newest `keep` of each spec; `images` are newest first."""
+    seen: dict[str, int] = {}
+    result: list[Built] = []
+    for image in images:
+        seen[image.key] = seen.get(image.key, 0) + 1
+        if seen[image.key] > keep and (not keys or image.key in keys):
+            result.append(image)
+    return result
+
+
+def _seconds(moment: str) -> float:
+    """`2026-08-01T10:00:00.123456789Z`, with as many digits as it takes."""
+    whole, _, fraction = moment.rstrip("Z").partition(".")
+    start = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    return start.timestamp() + float(f"0.{fraction or 0}")
+
+
+def _change(old: Sequence[Mapping[str, Any]] | None, new: Sequence[Mapping[str, Any]]) -> tuple[str | None, int | None]:
+    """The first step that differs: a step from the cache was made in the same second and says the same."""
+    if old is None:
+        return None, None
+    known = [_identity(step) for step in old]
+    count = 0
+    while count < min(len(known), len(new)) and known[count] == _identity(new[count]):
+        count += 1
+    changed = [step for step in new[count:] if not _OUR_LABEL.search(step["CreatedBy"])]
+    if not changed:
+        return None, 0
+    return _words(changed[0]["CreatedBy"]), sum(step["Size"] for step in changed)
+
+
+_OUR_LABEL = re.compile(r"LABEL (?:vidctl\.|org\.opencontainers\.image\.(?:revision|source)=)")
+
+
+def _identity(step: Mapping[str, Any]) -> tuple[int, str, int]:
+    return step["Created"], step["CreatedBy"], step["Size"]
+
+
+def _words(created_by: str) -> str:
+    """A step as the Dockerfile has it; the values of build arguments stand before a RUN's shell and are left out."""
+    text = re.sub(r"^(?:\|\d+ .*?)?/bin/sh -c (?:#\(nop\) )?", "", created_by, flags=re.DOTALL)
+    is_run = text != created_by and "#(nop)" not in created_by
+    text = re.sub(r"\b(?:file|dir|multi):[0-9a-f]{64} in ", "… ", text).replace("# buildkit", "")
+    return " ".join(("RUN " + text if is_run else text).split())
+
+
+def _digest(image: Mapping[str, Any], name: str) -> str | None:
+    repository = name.rpartition(":")[0]
+    return next((each for each in image.get("RepoDigests") or [] if each.startswith(f"{repository}@")), None)

@@ -1,0 +1,139 @@
+"""What the engine says while it builds, pushes and pulls: every line is told, logged, and believed when it fails.
+
+The shapes are those of docs.docker.com/reference/api/engine (`/build`, `/images/create`, `/images/{name}/push`): a
+failure is a line with `error`, in an answer whose status is 200.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vidctl.errors import ImageError
+from vidctl.images.log import Log
+from vidctl.progress import Notify, Progress
+
+Lines = Iterable[Mapping[str, Any]]
+
+_STEP = re.compile(r"step (\d+)/(\d+) ?: ?(.*)", re.IGNORECASE)  # Podman writes STEP
+_ENDED = ("Pushed", "Layer already exists", "Pull complete", "Already exists")
+
+
+class Broken(ImageError):
+    """The line to the registry broke: another try may do better."""
+
+
+def follow_build(lines: Lines, *, key: str, notify: Notify, log: Log) -> str:
+    """Tell a build's steps; return the image's id; raise ImageError with the failed step and the last lines."""
+    step, number, total, image_id = "", 0, 0, ""
+    for line in lines:
+        if failure := _failure(line):
+            log.write(f"\n{failure}\n")
+            raise build_failed(key, step, failure, log)
+        image_id = _image_id(line) or image_id
+        for text in log.write(line.get("stream") or ""):
+            if found := _STEP.match(text):
+                number, total, step = int(found[1]), int(found[2]), text
+                notify(Progress("build", f"{number}/{total} {found[3]}", number - 1, total, key=f"{key} {number}"))
+            elif text.strip():
+                message = f"{number}/{total} {text.strip()}"
+                notify(Progress("build", message, number, total, key=f"{key} {number}", is_passing=True))
+        _tell_layer(line, "build", key, notify, log, {})
+    if not image_id:
+        raise build_failed(key, step, "the engine did not say which image it built", log)
+    return image_id
+
+
+def build_failed(key: str, step: str, failure: str, log: Log) -> ImageError:
+    """The error of a build: which step, what the engine says, the last lines."""
+    where = f"{key}: {log.harmless(step)}" if step else f"{key}: the build"
+    last = "".join(f"\n  {line}" for line in log.last)
+    return ImageError(f"{where}: {log.harmless(failure)}{last}", hint=hint_of(failure, f"the whole log: {log.path}"))
+
+
+def follow_push(lines: Lines, *, key: str, notify: Notify, log: Log) -> str | None:
+    """Tell a push's layers; return the digest the engine saw; raise ImageError, Broken when another try may help."""
+    digest, totals = None, dict[str, int]()
+    for line in lines:
+        if failure := _failure(line):
+            log.write(f"{failure}\n")
+            kind = Broken if is_broken(failure) else ImageError
+            hint = hint_of(failure, f"the whole log: {log.path}")
+            raise kind(f"{key}: the push failed: {log.harmless(failure)}", hint=hint)
+        digest = (line.get("aux") or {}).get("Digest") or digest
+        status = line.get("status") or ""
+        if found := re.search(r"digest: (sha256:[0-9a-f]{64})", status):  # all that Podman says
+            digest = found[1]
+        _tell_layer(line, "push", key, notify, log, totals)
+    return digest
+
+
+def follow_pull(lines: Lines, *, key: str, notify: Notify, log: Log) -> None:
+    """Tell a pull's layers; raise ImageError."""
+    totals: dict[str, int] = {}
+    for line in lines:
+        if failure := _failure(line):
+            raise ImageError(f"{key}: the base image cannot be pulled: {failure}", hint=hint_of(failure, None))
+        _tell_layer(line, "build", key, notify, log, totals)
+
+
+def is_broken(failure: str) -> bool:
+    """Whether a registry's failure is one of the line or of the moment, and not of rights or room."""
+    return bool(_BROKEN.search(failure)) and not _FULL.search(failure)
+
+
+_BROKEN = re.compile(
+    r"connection (refused|reset)|broken pipe|\bEOF\b|time(d )?out|deadline exceeded|unreachable|connection lost"
+    r"|HTTP status:? 5\d\d|status code 5\d\d|toomanyrequests|upload (unknown|invalid)",
+    re.IGNORECASE,
+)
+_FULL = re.compile(r"no space left|quota exceeded|disk.{0,20}full", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"unauthorized|no basic auth|authentication required|denied|forbidden|insufficient.scope", re.IGNORECASE
+)
+
+
+def is_refused(failure: str) -> bool:
+    """Whether a registry says that this login, or none, may not do this."""
+    return bool(_REFUSED.search(failure))
+
+
+def hint_of(failure: str, otherwise: str | None) -> str | None:
+    """What helps against a failure that is known."""
+    if _FULL.search(failure):
+        return "make room: vidctl images prune, docker system prune; or on the registry's disk"
+    if is_refused(failure):
+        return "docker login REGISTRY, or registry_auth in the spec; it must be allowed to push there"
+    return otherwise
+
+
+def _failure(line: Mapping[str, Any]) -> str:
+    detail = line.get("errorDetail") or {}
+    return str(line.get("error") or detail.get("message") or "").strip()
+
+
+def _image_id(line: Mapping[str, Any]) -> str:
+    """Once per stage, the last is the image's; the line of text is Podman's only word."""
+    aux = line.get("aux") or {}
+    found = re.search(r"Successfully built ([0-9a-f]{12,64})", line.get("stream") or "")
+    return str(aux.get("ID") or (found[1] if found else ""))
+
+
+def _tell_layer(line: Mapping[str, Any], step: str, key: str, notify: Notify, log: Log, totals: dict[str, int]) -> None:
+    status, layer = str(line.get("status") or ""), str(line.get("id") or "")
+    if not status:
+        return
+    detail = line.get("progressDetail") or {}
+    done, total = detail.get("current"), detail.get("total")
+    if done is None:
+        log.write(f"{layer}: {status}\n" if layer else f"{status}\n")
+    if total:
+        totals[layer] = total
+        done = min(done or 0, total)  # the engine counts the tar's own blocks too
+    is_passing = status not in _ENDED and not status.startswith("Mounted from")
+    if layer:
+        size = totals.get(layer, 0)
+        amount = f" ({size / 1e6:.1f} MB)" if size and not is_passing else ""
+        message = f"{layer} {status[0].lower()}{status[1:]}{amount}"
+        notify(Progress(step, message, done, total, key=f"{key} {layer}", is_passing=is_passing))

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from vidctl.local.records import EndpointRecord, TemplateRecord
-from vidctl.local.registry import Registry, RegistryAuthRecord, RegistryError
+from vidctl.local.records import EndpointRecord, RegistryAuthRecord, TemplateRecord
+from vidctl.local.registry import Registry, RegistryError
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The GPU pools and data centers that the local runtime knows by name; every GPU of theirs is this machine.
 
-Sources: RunPod docs, references/gpu-types; runpod/flash core/resources/gpu.py and datacenter.py.
+Sources: RunPod docs, references/gpu-types, storage/s3-api and, of 2026-07-20, snippets/serverless-gpu-pricing-table;
+runpod/flash core/resources/gpu.py and datacenter.py.
 """
 
 from __future__ import annotations
@@ -56,17 +57,69 @@ POOLS: Final = {
     "BLACKWELL_180": (GpuType("NVIDIA B200", 180),),
 }
 
-DATA_CENTERS: Final = (
+# US dollars a second of one GPU of a flex worker.  The table says nothing of ADA_32_PRO.
+_PRICE_PER_SECOND: Final = {
+    "AMPERE_16": 0.00016,
+    "AMPERE_24": 0.00019,
+    "ADA_24": 0.00031,
+    "AMPERE_48": 0.00034,
+    "ADA_48_PRO": 0.00053,
+    "AMPERE_80": 0.00076,
+    "ADA_80_PRO": 0.00116,
+    "BLACKWELL_96": 0.00111,
+    "HOPPER_141": 0.00155,
+    "BLACKWELL_180": 0.00240,
+}
+PRICE_PER_HOUR: Final = {pool: round(price * 3600, 2) for pool, price in _PRICE_PER_SECOND.items()}
+
+# Those that have network volumes.
+STORAGE_CENTERS: Final = (
     "EU-CZ-1",
     "EU-RO-1",
+    "EUR-IS-1",
     "EUR-NO-1",
     "US-CA-2",
+    "US-GA-2",
     "US-IL-1",
     "US-KS-2",
+    "US-MD-1",
     "US-MO-1",
     "US-MO-2",
+    "US-NC-1",
     "US-NC-2",
     "US-NE-1",
-    "US-TX-3",
     "US-WA-1",
 )
+DATA_CENTERS: Final = (*STORAGE_CENTERS, "US-TX-3")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The GPUs that an endpoint asks for: pools, without some of their types."""
+
+    pools: tuple[str, ...]
+    excluded: tuple[str, ...]
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that are left, in the order of the pools."""
+        cards = (gpu.id for pool in self.pools for gpu in POOLS.get(pool, ()))
+        return tuple(card for card in cards if card not in self.excluded)
+
+    def __str__(self) -> str:
+        return ",".join((*self.pools, *(f"-{card}" for card in self.excluded)))
+
+
+def selection(gpu_ids: str) -> Selection:
+    """Read `POOL[,POOL…][,-<GPU type id>…]`."""
+    choices = [choice.strip() for choice in gpu_ids.split(",")]
+    return Selection(
+        pools=tuple(choice for choice in choices if choice and not choice.startswith("-")),
+        excluded=tuple(choice[1:].strip() for choice in choices if choice.startswith("-")),
+    )
+
+
+def country(data_center: str) -> str:
+    """The ISO code of a data center's country: `US-KS-2` is in the US, `EU-RO-1` in RO."""
+    continent, place, _ = data_center.split("-")
+    return continent if continent == "US" else place

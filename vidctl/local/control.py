@@ -26,9 +26,16 @@ from graphql import (
     validate,
 )
 
-from vidctl.local.catalog import DATA_CENTERS, POOLS
-from vidctl.local.records import EndpointRecord, TemplateRecord
-from vidctl.local.registry import RegistryAuthRecord, RegistryError
+from vidctl.local.catalog import DATA_CENTERS, POOLS, STORAGE_CENTERS, selection
+from vidctl.local.records import (
+    ENDPOINT_FIELDS,
+    TEMPLATE_FIELDS,
+    EndpointRecord,
+    NetworkVolumeRecord,
+    RegistryAuthRecord,
+    TemplateRecord,
+)
+from vidctl.local.registry import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,39 +52,6 @@ _RULES: Final = (*specified_rules, NoSchemaIntrospectionCustomRule)
 # `saveEndpoint` with an id resets these when they are not sent, and holds the others (measured: runpod/runpod-mcp
 # src/tools/endpoint-gpus.ts).
 _RESET: Final[dict[str, Any]] = {"workers_max": 3, "idle_timeout_s": 10, "scaler_value": 4}
-_ENDPOINT_FIELDS: Final = {
-    "name": "name",
-    "templateId": "template_id",
-    "gpuIds": "gpu_ids",
-    "gpuCount": "gpu_count",
-    "instanceIds": "instance_ids",
-    "workersMin": "workers_min",
-    "workersMax": "workers_max",
-    "idleTimeout": "idle_timeout_s",
-    "scalerType": "scaler_type",
-    "scalerValue": "scaler_value",
-    "executionTimeoutMs": "execution_timeout_ms",
-    "locations": "locations",
-    "networkVolumeId": "network_volume_id",
-    "allowedCudaVersions": "allowed_cuda_versions",
-    "minCudaVersion": "min_cuda_version",
-    "flashBootType": "flash_boot_type",
-    "modelReferences": "model_references",
-    "compliance": "compliance",
-    "type": "type",
-}
-_TEMPLATE_FIELDS: Final = {
-    "name": "name",
-    "imageName": "image_name",
-    "dockerArgs": "docker_args",
-    "containerDiskInGb": "container_disk_in_gb",
-    "containerRegistryAuthId": "container_registry_auth_id",
-    "volumeInGb": "volume_in_gb",
-    "volumeMountPath": "volume_mount_path",
-    "ports": "ports",
-    "isServerless": "is_serverless",
-    "readme": "readme",
-}
 
 
 def respond(registry: Registry, body: bytes) -> tuple[int, dict[str, Any]]:
@@ -158,6 +132,9 @@ def _root(registry: Registry) -> dict[str, Callable[..., Any]]:
         "saveRegistryAuth": _save_registry_auth,
         "updateRegistryAuth": _update_registry_auth,
         "deleteRegistryAuth": _delete_registry_auth,
+        "createNetworkVolume": _create_network_volume,
+        "updateNetworkVolume": _update_network_volume,
+        "deleteNetworkVolume": _delete_network_volume,
     }
     return {field: partial(_resolve, resolver, registry) for field, resolver in resolvers.items()}
 
@@ -174,7 +151,7 @@ def _myself(registry: Registry, _: _Arguments) -> dict[str, Any]:
         "endpoints": [_endpoint_node(registry, endpoint) for endpoint in registry.endpoints()],
         "endpoint": lambda _info, id: _endpoint_node(registry, registry.endpoint(id)),  # noqa: A006 - the schema's name
         "podTemplates": [_template_node(template) for template in registry.templates()],
-        "networkVolumes": [],
+        "networkVolumes": [_volume_node(volume) for volume in registry.network_volumes()],
         "containerRegistryCreds": [_registry_auth_node(auth) for auth in registry.registry_auths()],
     }
 
@@ -194,7 +171,7 @@ def _save_endpoint(registry: Registry, arguments: _Arguments) -> dict[str, Any] 
     if sent.get("id") and before is None:
         return None
     base = replace(before, **_RESET) if before else EndpointRecord(id="", name="", template_id="")
-    record = replace(base, **_changes(sent, _ENDPOINT_FIELDS), **_volumes(sent))
+    record = replace(base, **_changes(sent, ENDPOINT_FIELDS), **_volumes(sent))
     if problem := _endpoint_problem(sent, record):
         raise RegistryError(problem)
     if "template" in sent:
@@ -204,14 +181,15 @@ def _save_endpoint(registry: Registry, arguments: _Arguments) -> dict[str, Any] 
 
 def _endpoint_problem(sent: _Arguments, record: EndpointRecord) -> str | None:
     """Why RunPod, or this runtime, would not save this endpoint; None when it would."""
-    unknown_pools = [pool for pool in _positive(record.gpu_ids) if pool not in POOLS]
+    pools = selection(record.gpu_ids).pools
+    unknown_pools = [pool for pool in pools if pool not in POOLS]
     rules = (
         (len(record.name) < 3, "Endpoint name must be at least 3 characters long."),
         ("hubReleaseId" in sent, "The local runtime has no Hub: send templateId or template."),
         (record.type != "QB", "The local runtime runs queue endpoints only: type must be QB."),
         ("templateId" in sent and "template" in sent, "Send templateId or template, not both."),
         (not record.template_id and "template" not in sent, "templateId or template is required."),
-        (not _positive(record.gpu_ids) and not record.instance_ids, "gpuIds is required."),
+        (not pools and not record.instance_ids, "gpuIds is required."),
         (bool(unknown_pools), f"gpuIds has unknown GPU pools: {', '.join(unknown_pools)}."),
         (record.gpu_count < 1, "gpuCount must be at least 1."),
         (not 0 <= record.workers_min <= record.workers_max, "workersMin must be between 0 and workersMax."),
@@ -226,18 +204,12 @@ def _endpoint_problem(sent: _Arguments, record: EndpointRecord) -> str | None:
     return next((message for is_broken, message in rules if is_broken), None)
 
 
-def _positive(gpu_ids: str) -> list[str]:
-    """The pools of `POOL[,POOL…][,-<GPU type id>…]`, without what is excluded from them."""
-    choices = (choice.strip() for choice in gpu_ids.split(","))
-    return [choice for choice in choices if choice and not choice.startswith("-")]
-
-
 def _bind_template(registry: Registry, sent: _Arguments, template_id: str) -> TemplateRecord:
     """Save the template that came within an endpoint: over the one that the endpoint has when that has the name."""
     sent = _sent(sent)
     bound = registry.template(template_id)
     base = bound if bound and bound.name == sent["name"] else TemplateRecord(id="", name="", image_name="")
-    return registry.save_template(replace(base, **_changes(sent, _TEMPLATE_FIELDS), **_environment(sent)))
+    return registry.save_template(replace(base, **_changes(sent, TEMPLATE_FIELDS), **_environment(sent)))
 
 
 def _delete_endpoint(registry: Registry, arguments: _Arguments) -> None:
@@ -265,7 +237,7 @@ def _save_template(registry: Registry, arguments: _Arguments) -> dict[str, Any] 
     if sent.get("id") and before is None:
         return None
     base = before or TemplateRecord(id="", name="", image_name="", is_serverless=False)
-    record = replace(base, **_changes(sent, _TEMPLATE_FIELDS), **_environment(sent))
+    record = replace(base, **_changes(sent, TEMPLATE_FIELDS), **_environment(sent))
     return _template_node(registry.save_template(record))
 
 
@@ -288,6 +260,29 @@ def _update_registry_auth(registry: Registry, arguments: _Arguments) -> dict[str
 
 def _delete_registry_auth(registry: Registry, arguments: _Arguments) -> None:
     registry.delete_registry_auth(arguments["registryAuthId"])
+
+
+def _create_network_volume(registry: Registry, arguments: _Arguments) -> dict[str, Any]:
+    sent = arguments["input"]
+    if sent["dataCenterId"] not in STORAGE_CENTERS:
+        raise RegistryError(f"Data center {sent['dataCenterId']} has no network volumes.")
+    volume = NetworkVolumeRecord("", sent["name"], sent["size"], sent["dataCenterId"])
+    return _volume_node(registry.save_network_volume(volume))
+
+
+def _update_network_volume(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+    sent = _sent(arguments["input"])
+    before = registry.network_volume(sent["id"])
+    if before is None:
+        return None
+    after = replace(before, name=sent.get("name", before.name), size_gb=sent.get("size", before.size_gb))
+    if after.size_gb < before.size_gb:
+        raise RegistryError("The size of a network volume cannot be reduced.")
+    return _volume_node(registry.save_network_volume(after))
+
+
+def _delete_network_volume(registry: Registry, arguments: _Arguments) -> None:
+    registry.delete_network_volume(arguments["input"]["id"])
 
 
 def _sent(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -322,9 +317,14 @@ def _endpoint_node(registry: Registry, endpoint: EndpointRecord | None) -> dict[
     volume = endpoint.network_volume_id
     return {
         "id": endpoint.id,
-        **{theirs: getattr(endpoint, ours) for theirs, ours in _ENDPOINT_FIELDS.items()},
-        "networkVolumeIds": [{"networkVolumeId": volume_id} for volume_id in endpoint.network_volume_ids],
-        "networkVolume": {"id": volume} if volume else None,
+        **{theirs: getattr(endpoint, ours) for theirs, ours in ENDPOINT_FIELDS.items()},
+        # REST v2 takes fractions of a second, GraphQL whole ones.
+        "scalerValue": max(1, round(endpoint.scaler_value)),
+        "networkVolumeIds": [
+            {"networkVolumeId": volume_id, "dataCenterId": _data_center(registry, volume_id)}
+            for volume_id in endpoint.network_volume_ids
+        ],
+        "networkVolume": _volume_node(registry.network_volume(volume), volume) if volume else None,
         "computeType": "CPU" if endpoint.instance_ids else "GPU",
         "env": _pairs(template.env if template else {}),
         "version": endpoint.version,
@@ -336,12 +336,24 @@ def _endpoint_node(registry: Registry, endpoint: EndpointRecord | None) -> dict[
 def _template_node(template: TemplateRecord | None) -> dict[str, Any] | None:
     if template is None:
         return None
-    fields = {theirs: getattr(template, ours) for theirs, ours in _TEMPLATE_FIELDS.items()}
-    return {"id": template.id, **fields, "env": _pairs(template.env), "isPublic": False, "isRunpod": False}
+    fields = {theirs: getattr(template, ours) for theirs, ours in TEMPLATE_FIELDS.items()}
+    return {"id": template.id, **fields, "env": _pairs(template.env), "isRunpod": False}
 
 
 def _registry_auth_node(auth: RegistryAuthRecord) -> dict[str, str]:
     return {"id": auth.id, "name": auth.name}
+
+
+def _volume_node(volume: NetworkVolumeRecord | None, volume_id: str = "") -> dict[str, Any]:
+    """A volume; of one that nobody has created, its id."""
+    if volume is None:
+        return {"id": volume_id}
+    return {"id": volume.id, "name": volume.name, "size": volume.size_gb, "dataCenterId": volume.data_center}
+
+
+def _data_center(registry: Registry, volume_id: str) -> str | None:
+    volume = registry.network_volume(volume_id)
+    return None if volume is None else volume.data_center
 
 
 def _pairs(env: Mapping[str, str]) -> list[dict[str, str]]:

@@ -1,14 +1,17 @@
-"""What the local runtime knows of a template and an endpoint: its control side writes it, its workers read it."""
+"""What the runtime's control planes save: templates and endpoints, which its workers read, and what those name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 
 @dataclass(frozen=True)
 class TemplateRecord:
-    """RunPod's template (runpod.md §1.2, `saveTemplate`)."""
+    """RunPod's template (runpod.md §1.2, `saveTemplate`; §2.5).
+
+    `bound_endpoint_id` is the endpoint that it belongs to: made with it, deleted with it.
+    """
 
     id: str
     name: str
@@ -22,6 +25,12 @@ class TemplateRecord:
     is_serverless: bool = True
     container_registry_auth_id: str = ""
     readme: str = ""
+    is_public: bool = False
+    category: str = "NVIDIA"
+    start_ssh: bool = True
+    start_jupyter: bool = True
+    allowed_cuda_versions: tuple[str, ...] = ()
+    bound_endpoint_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class EndpointRecord:
     idle_timeout_s: int = 10
     execution_timeout_ms: int = 600_000
     scaler_type: Literal["QUEUE_DELAY", "REQUEST_COUNT"] = "QUEUE_DELAY"
-    scaler_value: int = 4
+    scaler_value: float = 4
     locations: str = ""
     network_volume_id: str = ""
     allowed_cuda_versions: str = ""
@@ -51,3 +60,73 @@ class EndpointRecord:
     min_cuda_version: str = ""
     model_references: tuple[str, ...] = ()
     compliance: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RegistryAuthRecord:
+    """A login to a private container registry."""
+
+    id: str
+    name: str
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class NetworkVolumeRecord:
+    """A network volume; here it holds a place in the account and no files."""
+
+    id: str
+    name: str
+    size_gb: int
+    data_center: str
+    type: str = "STANDARD"
+
+
+@dataclass(frozen=True)
+class ReleaseRecord:
+    """A version of an endpoint: what changed since the one before, as (GraphQL's name of a field, old, new)."""
+
+    id: str
+    endpoint_id: str
+    version: int
+    created_at: str
+    diff: tuple[tuple[str, object, object], ...] = field(default=(), repr=False)
+
+
+# What GraphQL calls the fields of our records.
+ENDPOINT_FIELDS: Final = {
+    "name": "name",
+    "templateId": "template_id",
+    "gpuIds": "gpu_ids",
+    "gpuCount": "gpu_count",
+    "instanceIds": "instance_ids",
+    "workersMin": "workers_min",
+    "workersMax": "workers_max",
+    "idleTimeout": "idle_timeout_s",
+    "scalerType": "scaler_type",
+    "scalerValue": "scaler_value",
+    "executionTimeoutMs": "execution_timeout_ms",
+    "locations": "locations",
+    "networkVolumeId": "network_volume_id",
+    "allowedCudaVersions": "allowed_cuda_versions",
+    "minCudaVersion": "min_cuda_version",
+    "flashBootType": "flash_boot_type",
+    "modelReferences": "model_references",
+    "compliance": "compliance",
+    "type": "type",
+}
+TEMPLATE_FIELDS: Final = {
+    "name": "name",
+    "imageName": "image_name",
+    "dockerArgs": "docker_args",
+    "containerDiskInGb": "container_disk_in_gb",
+    "containerRegistryAuthId": "container_registry_auth_id",
+    "volumeInGb": "volume_in_gb",
+    "volumeMountPath": "volume_mount_path",
+    "ports": "ports",
+    "isServerless": "is_serverless",
+    "isPublic": "is_public",
+    "startSsh": "start_ssh",
+    "readme": "readme",
+}

@@ -1,4 +1,4 @@
-"""The runtime's HTTP faces: RunPod's job API for callers, its worker API for workers, GraphQL for the control plane.
+"""The runtime's HTTP faces: RunPod's job API for callers, its worker API for workers, its control planes behind both.
 
 Routes and answers are those of RunPod docs, serverless/endpoints/send-requests, and of runpod-python 1.12,
 serverless/modules.  `GET /` and `/local/v1` are our own.
@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 import vidctl
 from vidctl.errors import RuntimeUnavailable
-from vidctl.local import state, webhooks, wire
+from vidctl.local import rest, state, webhooks, wire
 from vidctl.local.jobs import Desk
 from vidctl.local.registry import Registry
 from vidctl.local.state import JobStore, WrongState
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from vidctl.local.daemon import Isolation
     from vidctl.local.jobs import Bell
     from vidctl.local.records import EndpointRecord
     from vidctl.local.state import Job
@@ -62,14 +63,16 @@ class Gone(ClientDisconnect):
     """The client closed the connection while it was waiting."""
 
 
-def serve(state_dir: Path, *, port: int, api_key: str, on_ready: Callable[[], None]) -> None:
+def serve(
+    state_dir: Path, *, port: int, api_key: str, on_ready: Callable[[], None], isolation: Isolation = "process"
+) -> None:
     """Serve on 127.0.0.1 until SIGTERM or SIGINT; `on_ready` is called once requests are answered.
 
     Jobs in progress at the end go back to the queue, which is in `state_dir`/runtime.db.  Raise RuntimeUnavailable when
     what must go on in the background has ended: nothing would start a worker or time out a job any more.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
-    runtime = Runtime(state_dir, port=port, api_key=api_key)
+    runtime = Runtime(state_dir, port=port, api_key=api_key, isolation=isolation)
     config = uvicorn.Config(
         runtime.app,
         host="127.0.0.1",
@@ -112,9 +115,10 @@ class _Server(uvicorn.Server):
 class Runtime:
     """The parts of one running runtime, and its routes."""
 
-    def __init__(self, state_dir: Path, *, port: int, api_key: str) -> None:
+    def __init__(self, state_dir: Path, *, port: int, api_key: str, isolation: Isolation = "process") -> None:
         database = state_dir / "runtime.db"
         self._api_key = api_key
+        self._isolation = isolation
         self._registry = Registry(database)
         self._store = JobStore(database)
         self._desk = Desk(self._store)
@@ -128,7 +132,14 @@ class Runtime:
         self._closing = asyncio.Event()
         self._housekeeping: list[asyncio.Task[None]] = []
         self.failure: BaseException | None = None
-        self.app = _Guarded(Starlette(routes=self._routes(), exception_handlers=_ERRORS), api_key)
+        self.app = rest.ControlPlane(
+            _Guarded(Starlette(routes=self._routes(), exception_handlers=_ERRORS), api_key),
+            registry=self._registry,
+            supervisor=self._supervisor,
+            closing=self._closing,
+            url=f"http://127.0.0.1:{port}",
+            api_key=api_key,
+        )
 
     def start(self, *, on_failure: Callable[[], None]) -> None:
         """Begin to look after workers, jobs and webhooks; `on_failure` is called if that ends by itself."""
@@ -162,7 +173,7 @@ class Runtime:
     def _routes(self) -> list[Route]:
         on, base = self._on_endpoint, "/v2/{endpoint_id}"
         return [
-            Route("/", _about),
+            Route("/", self._about),
             Route(f"{base}/job-take/{{worker_id}}", on(self._take)),
             Route(f"{base}/job-take-batch/{{worker_id}}", on(self._take_batch)),
             Route(f"{base}/job-stop/{{worker_id}}", on(self._job_stop)),
@@ -459,6 +470,15 @@ class Runtime:
 
     # The control plane, and our own
 
+    async def _about(self, _request: Request) -> Response:
+        about = {
+            "service": "vidctl-local",
+            "version": vidctl.__version__,
+            "pid": os.getpid(),
+            "isolation": self._isolation,
+        }
+        return _json(wire.dumps(about))
+
     async def _graphql(self, request: Request) -> Response:
         from vidctl.local import control  # graphql-core takes 10 MB that a runtime nobody deploys to does not need
 
@@ -573,11 +593,6 @@ class _Guarded:
         if not given and scope["path"] == "/graphql":
             given = parse_qs(scope["query_string"]).get(b"api_key", [b""])[0]
         return hmac.compare_digest(given.removeprefix(b"Bearer ").strip(), self._api_key)
-
-
-async def _about(_: Request) -> Response:
-    about = {"service": "vidctl-local", "version": vidctl.__version__, "pid": os.getpid()}
-    return _json(json.dumps(about).encode())
 
 
 async def _body(request: Request, max_bytes: int) -> bytes:

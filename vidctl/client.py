@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidctl import detection, settings
+from vidctl import configs, detection, settings
 from vidctl.detection import Found
 from vidctl.errors import NotDeployed, UsageError, VidctlError
 from vidctl.invoke import Invoker
@@ -27,8 +27,9 @@ class Client:
     """One project and one target.
 
     `target` is "local" or "runpod" (default: runpod when RUNPOD_API_KEY is set, in the environment or `.env`);
-    `endpoint` names a spec (`yolo`), `endpoint_id` an endpoint of any origin; by default the deployed spec of the task
-    is used.  `timeout_s` is how long to wait for one job.  Every failure is a `vidctl.errors.VidctlError`.
+    `endpoint` names a spec (`yolo`), `overlay` what lies over it (`prod`; the endpoint `yolo.prod` says both),
+    `endpoint_id` an endpoint of any origin; by default the deployed spec of the task is used.  `timeout_s` is how long
+    to wait for one job.  Every failure is a `vidctl.errors.VidctlError`.
     """
 
     def __init__(
@@ -36,15 +37,19 @@ class Client:
         *,
         target: str | None = None,
         endpoint: str | None = None,
+        overlay: str | None = None,
         endpoint_id: str | None = None,
         project: Path | str = ".",
         timeout_s: float = 600,
     ) -> None:
-        if endpoint and endpoint_id:
+        if (endpoint or overlay) and endpoint_id:
             raise UsageError("both an endpoint's name and an id are given", hint="give one of the two")
         self.project = settings.open_project(Path(project), os.environ)
-        self.target, self.is_target_by_default = settings.choose_target(self.project, target)
+        self.target, self.is_target_by_default = settings.choose_target(
+            self.project, target, default=_default_target(self.project)
+        )
         self._endpoint = endpoint
+        self._overlay = overlay
         self._endpoint_id = endpoint_id
         self._timeout_s = timeout_s
         self._invoker: Invoker | None = None
@@ -98,15 +103,23 @@ class Client:
         """The endpoint that answers for a task; raise NotDeployed."""
         if self._endpoint_id:
             return self._endpoint_id
-        keys = [self._endpoint] if self._endpoint else _keys_of(task, self.project)
+        named, overlay = self._endpoint, self._overlay
+        keys = [_key(named, overlay)] if named else _keys_of(task, self.project, overlay)
         for key in keys:
-            name = settings.endpoint_id_name(Path(key).stem, self.target)
-            if endpoint_id := self.project.environ.get(name):
+            if endpoint_id := self.project.environ.get(settings.endpoint_id_name(key, self.target)):
                 return endpoint_id
         raise NotDeployed(
-            f"{' or '.join(keys) or f'a spec for {task}'} is not deployed to {self.target}",
+            f"{' or '.join(keys) or _key(f'a spec for {task}', overlay)} is not deployed to {self.target}",
             hint=f"vidctl deploy {keys[0] if keys else 'NAME'} --target {self.target}",
         )
+
+
+def _default_target(project: Project) -> settings.Target | None:
+    if not project.has_settings:
+        return None
+    from vidctl import spec
+
+    return spec.settings_of(project.root).target
 
 
 def connect(project: Project, target: settings.Target) -> Access:
@@ -119,17 +132,25 @@ def connect(project: Project, target: settings.Target) -> Access:
     return Access("local", running.api_base_url, running.endpoint_base_url, running.api_key)
 
 
-def _keys_of(task: str, project: Project) -> list[str]:
+def _key(name_or_path: str, overlay: str | None) -> str:
+    path = Path(name_or_path)
+    key = path.stem if path.suffix in configs.SUFFIXES else path.name
+    return f"{key}.{overlay}" if overlay else key
+
+
+def _keys_of(task: str, project: Project, overlay: str | None) -> list[str]:
     """The specs for a task; a spec that cannot be read is not one of them, and `vidctl validate` says why."""
-    files = sorted(path for path in (project.root / "configs").glob("*.y*ml") if path.suffix in (".yaml", ".yml"))
-    return [path.stem for path in files if _task_of(path, project) == task]
+    keys = (_key(spec, overlay) for spec in configs.specs(project.root))
+    files = {key: file for key in keys if (file := configs.file_of(project.root, key))}
+    return [key for key, file in files.items() if _task_of(file, project) == task]
 
 
 def _task_of(path: Path, project: Project) -> str | None:
     """A spec's task: from its line, or by reading the spec whole, which takes longer than all else before a request."""
     try:
-        if line := re.search(r"^task: *([a-z]+) *(?:#.*)?$", path.read_text(encoding="utf-8"), re.MULTILINE):
-            return line[1]
+        for file in reversed(configs.layers(path)):
+            if line := re.search(r"^task: *([a-z]+) *(?:#.*)?$", file.read_text(encoding="utf-8"), re.MULTILINE):
+                return line[1]
         from vidctl import spec
 
         return spec.load(path, environ=project.environ).task

@@ -47,6 +47,7 @@ def detect(
             metavar="NAME", help="A deployed spec [default: the one for detect].", autocompletion=options.specs
         ),
     ] = None,
+    env: options.Environment = None,
     endpoint_id: Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")] = None,
     target: options.Target = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one job.")] = 600,
@@ -69,7 +70,7 @@ def detect(
     chosen = "json" if as_json else output_format or _form_of(output)
     report = Report(quiet=quiet, verbose=verbose, as_json=chosen in ("json", "jsonl"))
     pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer)
-    client = Client(target=target, endpoint=endpoint, endpoint_id=endpoint_id, timeout_s=timeout)
+    client = Client(target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, timeout_s=timeout)
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
     found = client.detect_many(pictures, **vars(wanted))

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 def validate(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME…]", help="Specs [default: all in configs/].", autocompletion=options.specs),
+        typer.Argument(
+            metavar="[NAME…]", help="Specs [default: all in configs/, and every overlay].", autocompletion=options.specs
+        ),
     ] = None,
+    env: options.Environment = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -28,20 +31,17 @@ def validate(
     from vidctl.errors import SpecError
 
     project = settings.open_project(Path.cwd(), os.environ)
-    wanted = names or spec.names(project.root)
-    if not wanted:
-        raise SpecError(f"{project.root} has no specs", hint="a spec is a file like configs/yolo.yaml")
     good: list[dict[str, object]] = []
-    mistakes: list[spec.Mistake] = []
+    mistakes: list[spec.Mistake] = [] if names else spec.check_settings(project.root)
     missing: list[SpecError] = []
-    for name in wanted:
+    for name, overlay in _wanted(project.root, names, env):
         try:
-            path = spec.find(name, root=project.root)
+            path = spec.find(name, root=project.root, overlay=overlay)
         except SpecError as error:
             missing.append(error)
             continue
         if found := spec.check(path, environ=project.environ):
-            mistakes += found
+            mistakes += [mistake for mistake in found if mistake not in mistakes]  # an overlay has its base's too
             continue
         each = spec.load(path, environ=project.environ)
         good.append({"spec": each.key, "name": each.name, "notes": gpus.notes(each.gpu.names, exact=each.gpu.exact)})
@@ -52,6 +52,22 @@ def validate(
     if mistakes or missing:
         told = [f"{error.message}; {error.hint}" for error in missing] + [str(mistake) for mistake in mistakes]
         raise SpecError("\n".join(told), hint="vidctl schema prints what a spec may say" if mistakes else None)
+
+
+def _wanted(root: Path, names: list[str] | None, env: str | None) -> list[tuple[str, str | None]]:
+    """Which specs, each alone or with an overlay: those named, else all; raise SpecError if there are none."""
+    from vidctl import spec
+    from vidctl.errors import SpecError
+
+    if names:
+        return [(name, env) for name in names]
+    known = [(name, overlay) for name in spec.names(root) for overlay in (None, *spec.overlays(root, name))]
+    if not known:
+        raise SpecError(f"{root} has no specs", hint="a spec is a file like configs/yolo.yaml")
+    wanted = [(name, overlay) for name, overlay in known if env in (None, overlay)]
+    if not wanted:
+        raise SpecError(f"no spec has an overlay {env!r}", hint=f"an overlay is a file like configs/yolo.{env}.yaml")
+    return wanted
 
 
 def _entry(mistake: spec.Mistake) -> dict[str, object]:
@@ -72,8 +88,13 @@ def _show(good: list[dict[str, object]]) -> None:
             print(f"  {note}")  # noqa: T201
 
 
-def schema() -> None:
+def schema(
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Of an overlay: nothing is required, and null removes.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of a spec, for editors."""
     from vidctl import spec
 
-    print(json.dumps(spec.json_schema(), indent=2, ensure_ascii=False))  # noqa: T201
+    document = spec.overlay_schema() if overlay else spec.json_schema()
+    print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201

@@ -3,8 +3,8 @@
 from vidctl.spec.loading import check, find, load, load_all, locate, names, overlays
 from vidctl.spec.mistake import Mistake
 from vidctl.spec.model import EndpointSpec, Gpu, Image, Local, RegistryAuth, Scaling, Smoke, Timeouts, Workers
-from vidctl.spec.project import ProjectSettings, settings_of
-from vidctl.spec.schema import json_schema
+from vidctl.spec.project import ProjectSettings, check_settings, settings_of
+from vidctl.spec.schema import json_schema, overlay_schema
 
 __all__ = [
     "EndpointSpec",
@@ -19,12 +19,14 @@ __all__ = [
     "Timeouts",
     "Workers",
     "check",
+    "check_settings",
     "find",
     "json_schema",
     "load",
     "load_all",
     "locate",
     "names",
+    "overlay_schema",
     "overlays",
     "settings_of",
 ]

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from vidctl.errors import SpecError
+from vidctl.spec.mistake import Mistake
 from vidctl.spec.model import Part
-from vidctl.spec.reading import open_sheets, read
+from vidctl.spec.reading import Reading, open_sheets, read
 
 
 class ProjectSettings(Part):
@@ -21,13 +22,21 @@ class ProjectSettings(Part):
 
 def settings_of(root: Path) -> ProjectSettings:
     """Read a project's vidctl.yaml, if it has one.  Raises SpecError with every mistake."""
-    file = root / "vidctl.yaml"
-    if not file.exists() or _says_nothing(file):
-        return ProjectSettings()
-    reading = read(open_sheets([file], {}), ProjectSettings, None)
+    reading = _read(root / "vidctl.yaml")
     if reading.value is None or reading.mistakes:
         raise SpecError("\n".join(map(str, reading.mistakes)))
     return reading.value
+
+
+def check_settings(root: Path) -> list[Mistake]:
+    """List what is wrong in a project's vidctl.yaml; raises nothing."""
+    return _read(root / "vidctl.yaml").mistakes
+
+
+def _read(file: Path) -> Reading[ProjectSettings]:
+    if not file.exists() or _says_nothing(file):
+        return Reading(ProjectSettings(), [])
+    return read(open_sheets([file], {}), ProjectSettings, None)
 
 
 def _says_nothing(file: Path) -> bool:

@@ -18,6 +18,11 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": DIALECT, **schema}
 
 
+def overlay_schema() -> dict[str, Any]:
+    """Give the schema of an overlay: that of a spec with nothing required, and null for any key, to remove it."""
+    return dict(_optional(json_schema()))
+
+
 def _open(schema: Any) -> Any:
     """Let a variable stand wherever more than plain text is asked for, and null nowhere."""
     if isinstance(schema, list):
@@ -40,3 +45,20 @@ def _or_variable(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _is_narrow(schema: dict[str, Any]) -> bool:
     return schema.get("type") in ("integer", "boolean") or bool({"pattern", "enum", "const"} & set(schema))
+
+
+def _optional(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_optional(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    optional = {key: _optional(part) for key, part in schema.items() if key != "required"}
+    for group in {"properties", "patternProperties"} & set(optional):
+        optional[group] = {name: _or_null(part) for name, part in optional[group].items()}
+    return optional
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    description = {key: schema.pop(key) for key in ("description",) if key in schema}
+    forms = schema["anyOf"] if schema.keys() == {"anyOf"} else [schema]
+    return {**description, "anyOf": [*forms, {"type": "null"}]}

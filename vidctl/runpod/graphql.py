@@ -85,6 +85,7 @@ _FIELDS: Final = {
     "gpuCount": "gpu_count",
     "workersMin": "workers_min",
     "workersMax": "workers_max",
+    "worker concurrency": "workers_max",
     "idleTimeout": "idle_timeout_s",
     "executionTimeoutMs": "execution_timeout_ms",
     "scalerType": "scaler_type",

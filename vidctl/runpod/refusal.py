@@ -16,7 +16,8 @@ _MIN_SECRET_LENGTH: Final = 4
 _HINTS: Final = (
     (r"gpuIds|gpu\.pools|GPU pool|excludedTypes", "run `vidctl validate`: an endpoint takes pools of GPUs, not cards"),
     (r"something went wrong", "RunPod says this of bad values too: look at the plan, then try again"),
-    (r"quota", "lower workers.max of this or another endpoint, or ask RunPod for more workers"),
+    # The words of runpod/runpodctl#117.
+    (r"quota|worker concurrency", "lower workers.max of this or another endpoint, or ask RunPod for more workers"),
     (
         r"no longer any instances available",
         "no data center that the spec allows has such a GPU: name more GPUs or data centers, or leave data_centers out",

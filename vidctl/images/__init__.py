@@ -22,6 +22,7 @@ from vidctl.images.log import Log, secrets_of
 from vidctl.images.login import Login
 from vidctl.images.provenance import labels
 from vidctl.progress import Notify, Progress
+from vidctl.resources import Image
 
 if TYPE_CHECKING:
     from vidctl.images.engine import Engine
@@ -49,14 +50,6 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Image:
-    """`repository:content-…`, and `repository@sha256:…` (an image id for one without a repository) if it is there."""
-
-    tag: str
-    digest: str | None = None
-
-
-@dataclass(frozen=True)
 class _Read:
     """A source as it was read: its files, its Dockerfile, its bases' digests, its tag."""
 
@@ -67,8 +60,9 @@ class _Read:
 
 
 class Images:
-    """The images of this machine's Docker engine.
+    """The images of a Docker engine, and what registries have of them.
 
+    A tag is `repository:content-…`, a digest `repository@sha256:…`; where there is no repository, the image's id.
     `environ` names the engine (DOCKER_HOST, …) and the logins (DOCKER_CONFIG); full logs go to `logs`.  Whatever fails
     raises ImageError.  Not to be shared by threads; a file that is not touched is read once in its life.
     """

@@ -86,11 +86,11 @@ def _follow(process: subprocess.Popen[bytes], tar: Iterator[bytes], key: str, no
         for text in log.write(raw.decode(errors="replace")):
             if found := _STEP.match(text):
                 number, total = int(found[1]), int(found[2])
-                notify(Progress("build", f"{number}/{total} {found[3]}", number - 1, total, key=f"{key} {number}"))
+                notify(Progress("build", f"{number}/{total} {found[3]}", number - 1, total, key=key))
             elif found := _FAILED_STEP.match(text):
                 failed = f"Step {found[1]} : {found[2]}"
             elif text.strip():
-                notify(Progress("build", text.strip(), number, total, key=f"{key} {number}", is_passing=True))
+                notify(Progress("build", text.strip(), number, total, key=key, is_passing=True))
     sender.join()
     if failures:
         raise failures[0]

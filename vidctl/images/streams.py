@@ -35,10 +35,10 @@ def follow_build(lines: Lines, *, key: str, notify: Notify, log: Log) -> str:
         for text in log.write(line.get("stream") or ""):
             if found := _STEP.match(text):
                 number, total, step = int(found[1]), int(found[2]), text
-                notify(Progress("build", f"{number}/{total} {found[3]}", number - 1, total, key=f"{key} {number}"))
+                notify(Progress("build", f"{number}/{total} {found[3]}", number - 1, total, key=key))
             elif text.strip():
                 message = f"{number}/{total} {text.strip()}"
-                notify(Progress("build", message, number, total, key=f"{key} {number}", is_passing=True))
+                notify(Progress("build", message, number, total, key=key, is_passing=True))
         _tell_layer(line, "build", key, notify, log, {})
     if not image_id:
         raise build_failed(key, step, "the engine did not say which image it built", log)

@@ -1,0 +1,170 @@
+"""`vidctl build`, `vidctl push` and `vidctl images`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidctl.cli import options
+
+if TYPE_CHECKING:
+    from vidctl.cli.report import Report
+    from vidctl.images import Built, Images, Source
+    from vidctl.resources import Image
+
+app = typer.Typer(help="List the images that were built on this machine, newest first.", invoke_without_command=True)
+
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME…", help="Specs: yolo means configs/yolo.yaml.", autocompletion=options.specs),
+]
+
+
+def build(
+    names: Names,
+    env: options.Environment = None,
+    force: Annotated[bool, typer.Option("--force", help="Build again what is there, without the layer cache.")] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Build workers' images, named by their content: what is there is not built again."""
+    from vidctl.cli.report import Report
+
+    report = Report(quiet=quiet, as_json=as_json)
+    images, sources = _workshop(names, env)
+    # Who only builds needs no registry: the login is looked at when something is pushed.
+    with report.live() as notify:
+        done = [(source, images.build(source, notify, force=force)) for source in sources]
+    _print(done, report)
+
+
+def push(
+    names: Names,
+    env: options.Environment = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Push workers' images, built first if they are not: what the registry has is not sent again."""
+    from vidctl.cli.report import Report
+    from vidctl.errors import Several, UsageError
+
+    report = Report(quiet=quiet, as_json=as_json)
+    images, sources = _workshop(names, env)
+    if unnamed := [source.key for source in sources if source.repository is None]:
+        hint = "name one: image.repository in the spec"
+        raise UsageError(f"{', '.join(unnamed)}: no repository to push to", hint=hint)
+    absent = [source for source in sources if images.look(source).digest is None]
+    if problems := [problem for source in absent for problem in images.problems(source)]:
+        raise Several.of(problems)
+    with report.live() as notify:
+        done = [(source, images.provide(source, notify)) for source in sources]
+    _print(done, report)
+
+
+@app.callback()
+def list_images(context: typer.Context, as_json: options.Json = False, debug: options.Debug = False) -> None:
+    """List the images that were built on this machine, newest first: what was pushed, and which layer changed."""
+    from vidctl.cli import report
+
+    if context.invoked_subcommand is not None:
+        return
+    found = _images().built()
+    if as_json:
+        print(json.dumps([_entry(each) for each in found], indent=2))  # noqa: T201
+        return
+    report.table(
+        [
+            (each.key, each.tag, _moment(each.created_at), _megabytes(each.size),
+             "yes" if each.digest else "no", _change(each))
+            for each in found
+        ],
+        header=("spec", "image", "created", "size", "pushed", "changed layer"),
+    )  # fmt: skip
+
+
+@app.command("prune")
+def prune(
+    keep: Annotated[int, typer.Option("--keep", min=0, metavar="N", help="How many of each spec to keep.")] = 3,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Remove old images that vidctl built on this machine, all but the newest of each spec.  Registries keep theirs."""
+    from vidctl.cli.report import Report
+    from vidctl.errors import UsageError
+
+    report, images = Report(quiet=quiet, as_json=as_json), _images()
+    found = images.outdated(keep=keep)
+    size = _megabytes(sum(each.size for each in found))
+    if found and not yes and not report.confirm(f"remove {len(found)} images ({size} with the layers they share)?"):
+        raise UsageError("nothing was removed: you said no")
+    done = images.prune(keep=keep) if found else []
+    if as_json:
+        print(json.dumps([{**_entry(each.image), "kept_because": each.kept_because} for each in done], indent=2))  # noqa: T201
+        return
+    for each in done:
+        print(f"{each.image.tag}: {f'kept: {each.kept_because}' if each.kept_because else 'removed'}")  # noqa: T201
+    if not found:
+        report.note("nothing to remove")
+
+
+def _images() -> Images:
+    import os
+
+    from vidctl import settings, targets
+
+    return targets.docker_images(settings.open_project(Path.cwd(), os.environ))
+
+
+def _workshop(names: list[str], env: str | None) -> tuple[Images, list[Source]]:
+    """The engine's images, and what the specs say to build; raise UsageError for one that is prebuilt."""
+    import os
+
+    from vidctl import settings, spec, targets
+
+    project = settings.open_project(Path.cwd(), os.environ)
+    specs = spec.load_all(names, root=project.root, environ=project.environ, overlay=env)
+    return targets.docker_images(project), [targets.image_source(each, project.environ) for each in specs]
+
+
+def _print(done: list[tuple[Source, Image]], report: Report) -> None:
+    if report.as_json:
+        documents = [{"spec": source.key, "image": image.tag, "digest": image.digest} for source, image in done]
+        print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2))  # noqa: T201
+    elif not report.quiet:
+        for source, image in done:
+            print(f"{source.key}: {image.digest or image.tag}")  # noqa: T201
+
+
+def _entry(each: Built) -> dict[str, Any]:
+    return {
+        "spec": each.key,
+        "image": each.tag,
+        "digest": each.digest,
+        "created": _moment(each.created_at),
+        "size": each.size,
+        "changed_layer": each.changed_step,
+        "changed_bytes": each.changed_bytes,
+    }
+
+
+def _moment(seconds: float) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def _change(each: Built) -> str:
+    if each.changed_bytes is None:
+        return "the first"
+    return f"{each.changed_step} ({_megabytes(each.changed_bytes)})" if each.changed_step else "none"

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.scripted import RESET, Reply, ok, script, serving
 
-from vidctl.errors import ApiError, AuthError, JobFailed, MediaError, NetworkError, NotDeployed, VidctlError
+from vidctl.errors import ApiError, AuthError, JobFailed, MediaError, NetworkError, NotDeployed, Retired, VidctlError
 from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http, download
 from vidctl.runpod.jobs import Jobs
+from vidctl.runpod.rest import Rest
 
 KEY = "rpa_SECRETKEY"
 SLOW_DOWN = Reply(429, b"{}", (("Retry-After", "0"),))
@@ -48,7 +49,15 @@ def test_run_is_sent_again_when_it_was_refused_for_rate():
     assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize(("trouble", "kind"), [(RESET, NetworkError), (Reply(500), ApiError), (Reply(503), ApiError)])
+@pytest.mark.parametrize(
+    ("trouble", "kind"),
+    [
+        (RESET, NetworkError),
+        (Reply(500), ApiError),
+        (Reply(503, b"{}", (("Retry-After", "0"),)), ApiError),
+        (Reply(413, b"{}", (("Retry-After", "0"),)), ApiError),
+    ],
+)
 def test_run_is_never_sent_blindly_again(trouble, kind):
     """After a lost or broken answer the job may be queued and paid: one request, no more."""
     with serving(script(trouble)) as server, pytest.raises(kind):
@@ -65,7 +74,7 @@ def test_run_that_never_connected_says_so():
 
 @pytest.mark.parametrize(
     ("status", "kind", "exit_status"),
-    [(401, AuthError, 4), (403, AuthError, 4), (404, NotDeployed, 5), (400, ApiError, 1), (410, ApiError, 1)],
+    [(401, AuthError, 4), (403, AuthError, 4), (404, NotDeployed, 5), (400, ApiError, 1), (410, Retired, 1)],
 )
 def test_refusals_have_names(status, kind, exit_status):
     """Each HTTP status that RunPod documents becomes its own kind of error, with the server's sentence."""
@@ -77,6 +86,17 @@ def test_refusals_have_names(status, kind, exit_status):
 
     assert raised.value.exit_status == exit_status
     assert "\x1b" not in raised.value.message
+
+
+def test_a_failure_of_runpods_names_its_request():
+    """Its support asks for the id; one line, whatever the header holds."""
+    with (
+        serving(script(Reply(500, b"{}", (("x-request-id", "req-7"),)))) as server,
+        pytest.raises(ApiError) as raised,
+    ):
+        Jobs(Http(KEY), server.url).run("ep", {"a": 1})
+
+    assert raised.value.hint == "RunPod's support can look up request req-7"
 
 
 def test_no_error_tells_the_key():
@@ -153,6 +173,18 @@ _answers = st.one_of(
             "error": _json,
             "delayTime": _json,
             "workers": _json,
+            "endpoints": st.lists(
+                st.fixed_dictionaries(
+                    {}, optional=dict.fromkeys(("id", "name", "gpu", "scaling", "env", "timeout"), _json)
+                )
+            )
+            | _json,
+            "gpus": st.lists(
+                st.fixed_dictionaries(
+                    {"pool": _json | st.just("ADA_24")},
+                    optional={"price": st.fixed_dictionaries({"serverless": _json}), "availability": _json},
+                )
+            ),
             "data": st.fixed_dictionaries(
                 {"myself": st.fixed_dictionaries({}, optional={"endpoints": _json, "podTemplates": _json}) | _json}
             )
@@ -168,22 +200,26 @@ def echo():
     """A server that answers whatever the test puts into `said`."""
     said = [b"{}"]
     with serving(lambda _: Reply(200, said[0])) as server:
-        yield server, said
+        yield server, said, Http(KEY)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=_answers)
 def test_no_answer_is_a_traceback(echo, body):
     """Whatever bytes RunPod answers, only vidctl's own errors come out."""
-    server, said = echo
+    server, said, http = echo
     said[0] = body
     server.requests.clear()
-    jobs, control = Jobs(Http(KEY), server.url), GraphQL(Http(KEY), server.url)
+    jobs, rest = Jobs(http, server.url), Rest(http, server.url)
+    control = GraphQL(http, server.url, sleep=lambda _: None)
     calls = (
         lambda: jobs.run("ep", {"a": 1}),
         lambda: jobs.status("ep", "j"),
         lambda: jobs.health("ep"),
         control.account,
+        control.volumes,
+        rest.account,
+        rest.catalogue,
     )
     outcomes = []
     for call in calls:

@@ -1,16 +1,21 @@
-"""Where the project is, which target, which key, and what `.env` looks like afterwards."""
+"""Where the project is, which target, which control plane, which key, and what `.env` looks like afterwards."""
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as configure
 from hypothesis import strategies as st
+from support.command import vidctl
 
-from vidctl import settings
-from vidctl.errors import AuthError, UsageError
+from vidctl import settings, spec
+from vidctl.client import Client
+from vidctl.errors import AuthError, SpecError, UsageError
 
 
 @pytest.fixture
@@ -47,6 +52,35 @@ def test_the_environment_goes_before_dotenv(project):
 def test_target_goes_flag_environment_key(project, environ, flag, expected):
     """Without a key the target is local, and that is known to have been nobody's choice."""
     assert expected == settings.choose_target(settings.Project(project.root, environ), flag)
+
+
+@pytest.mark.parametrize(
+    ("environ", "flag", "expected"),
+    [
+        ({"RUNPOD_API_KEY": "k"}, None, ("local", False)),
+        ({}, None, ("local", False)),
+        ({"VIDCTL_TARGET": "runpod"}, None, ("runpod", False)),
+        ({}, "runpod", ("runpod", False)),
+    ],
+)
+def test_the_projects_target_goes_before_the_key_and_after_the_environment(project, environ, flag, expected):
+    """What vidctl.yaml says is somebody's choice."""
+    opened = settings.Project(project.root, environ)
+
+    assert expected == settings.choose_target(opened, flag, default="local")
+
+
+@pytest.mark.parametrize(
+    ("environ", "from_file", "expected"),
+    [({}, None, "graphql"), ({}, "rest", "rest"), ({"VIDCTL_CONTROL": "graphql"}, "rest", "graphql")],
+)
+def test_the_control_plane_goes_environment_file_graphql(project, environ, from_file, expected):
+    assert expected == settings.control_plane(settings.Project(project.root, environ), from_file)
+
+
+def test_an_unknown_control_plane_is_a_usage_error(project):
+    with pytest.raises(UsageError, match="VIDCTL_CONTROL is not a control plane: 'soap'"):
+        settings.control_plane(settings.Project(project.root, {"VIDCTL_CONTROL": "soap"}), "rest")
 
 
 def test_an_unknown_target_is_a_usage_error(project):
@@ -91,6 +125,7 @@ def test_the_key_is_in_no_repr(project):
         ("yolo", "runpod", "VIDCTL_YOLO_ENDPOINT_ID"),
         ("yolo", "local", "VIDCTL_YOLO_ENDPOINT_ID_LOCAL"),
         ("qwen-vl", "runpod", "VIDCTL_QWEN_VL_ENDPOINT_ID"),
+        ("yolo.prod", "runpod", "VIDCTL_YOLO_PROD_ENDPOINT_ID"),
     ],
 )
 def test_an_endpoints_name_in_dotenv(key, target, name):
@@ -130,3 +165,77 @@ def test_a_broken_dotenv_is_one_clear_line(project, before):
         assert str(project.env_file) in error.message
     else:
         assert isinstance(read, dict)
+
+
+# --- vidctl.yaml ---------------------------------------------------------------------------------------------------
+
+
+def write_settings(project, text):
+    (project.root / "vidctl.yaml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("control: rest\ntarget: local\n", ("rest", "local")),
+        ("target: runpod\n", (None, "runpod")),
+        ("# target: runpod\n\n", (None, None)),
+        ("", (None, None)),
+    ],
+)
+def test_a_projects_settings_are_read(project, text, expected):
+    """All of it is optional, the file itself included."""
+    assert (None, None) == (spec.settings_of(project.root).control, spec.settings_of(project.root).target)
+    assert not project.has_settings
+
+    write_settings(project, text)
+
+    found = spec.settings_of(project.root)
+    assert expected == (found.control, found.target)
+    assert project.has_settings
+
+
+def test_every_mistake_in_a_projects_settings_is_told_with_its_place(project, monkeypatch):
+    """As in a spec; `vidctl validate` tells them too."""
+    monkeypatch.chdir(project.root)
+    write_settings(project, "controll: rest\ntarget: cloud\ncontrol: on\n")
+
+    with pytest.raises(SpecError) as caught:
+        spec.settings_of(project.root)
+
+    assert [
+        "vidctl.yaml:1:1: there is no such key as 'controll'; did you mean control?",
+        "vidctl.yaml:2:9: this must be local or runpod",
+        'vidctl.yaml:3:10: some YAML readers take on for true; write true, or "on" if it is text',
+    ] == [line for line in caught.value.message.splitlines() if line.startswith("vidctl.yaml")]
+    (project.root / "configs" / "echo.yaml").write_text("name: echo\nimage: you/echo:1.0\ngpu: L4\n")
+    outcome = vidctl("validate", "--json", cwd=project.root)
+    assert 2 == outcome.status
+    assert [1, 2, 3] == [mistake["line"] for mistake in outcome.document["mistakes"]]
+
+
+def test_a_client_hears_the_projects_target(project, monkeypatch):
+    """Also where a key would say runpod."""
+    monkeypatch.setenv("RUNPOD_API_KEY", "k")
+    monkeypatch.delenv("VIDCTL_TARGET", raising=False)
+    before = Client(project=project.root)
+    write_settings(project, "target: local\n")
+
+    after = Client(project=project.root)
+
+    assert ("runpod", "local", False) == (before.target, after.target, after.is_target_by_default)
+
+
+def test_a_client_reads_no_yaml_where_there_are_no_settings(project):
+    """Loading the reader takes longer than all that `vidctl detect` does before its first request."""
+    (project.root / "configs" / "echo.yaml").write_text("task: detect\n")
+    program = (
+        "import sys; from vidctl.client import Client\n"
+        "Client(target='local').endpoint_id('detect')\n"
+        "print(sorted({'yaml', 'pydantic'} & set(sys.modules)))"
+    )
+    environ = {**os.environ, "VIDCTL_ECHO_ENDPOINT_ID_LOCAL": "e1"}
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=project.root, env=environ, capture_output=True)
+
+    assert (b"[]\n", b"") == (done.stdout, done.stderr)

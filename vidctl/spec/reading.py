@@ -182,9 +182,9 @@ def _slip(error: ErrorDetails, document: Document, spoilt: Collection[Location],
     """Say what pydantic found, where the files have it; None if the value's own mistake has been told."""
     context = error.get("ctx", {})
     location, place = own = follow(error["loc"], document)
-    if (beside := context.get("beside")) is not None:
-        # Of two values that do not go together, the one in the upper file is at fault.
-        location, place = max(follow((*error["loc"][:-1], *beside), document), own, key=_layer)
+    beside = own if (steps := context.get("beside")) is None else follow((*error["loc"][:-1], *steps), document)
+    if steps is not None:  # of two values that do not go together, the one in the upper file is at fault
+        location, place = max(beside, own, key=_layer)
     if location in spoilt or (place.is_empty and not _is_free(location)):
         return None
     if error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",):
@@ -192,9 +192,20 @@ def _slip(error: ErrorDetails, document: Document, spoilt: Collection[Location],
     if error["type"] == "missing":
         return Slip(place.key or place.value, f"{error['loc'][-1]}: is missing")
     message, hint = (context["message"], context["hint"]) if error["type"] == "spec" else _said(error, place)
-    if place.is_interpolated:  # what a variable gives may be a secret: neither the message nor the hint tells it
-        return Slip(place.value, context.get("rule") or message, "this is what the variable gives")
+    if steps == () and _is_of_several(location, document):
+        hint = f"{hint}; in an overlay null takes away what its base says"
+    rule = context.get("rule")
+    quoted = (place, own[1], beside[1]) if rule else (place,)
+    if any(each.is_interpolated for each in quoted):
+        # What a variable gives may be a secret: neither the message nor the hint tells it.
+        return Slip(place.value, rule or message, "this is what the variable gives")
     return Slip(place.value, message, hint)
+
+
+def _is_of_several(location: Location, document: Document) -> bool:
+    """Whether several files say what is in this mapping."""
+    layers = {place.value.layer for at, place in document.places.items() if at[:-1] == location}
+    return len(layers) > 1
 
 
 def _layer(found: tuple[Location, Place]) -> int:

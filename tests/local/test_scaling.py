@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from vidctl.local.launching import process_environment
 from vidctl.local.records import EndpointRecord
 from vidctl.local.state import Demand
-from vidctl.local.workers import backoff_s, init_timeout_s, jobs_to_give, worker_environment, workers_wanted
+from vidctl.local.workers import backoff_s, init_timeout_s, jobs_to_give, worker_variables, workers_wanted
 
 
 def endpoint(scaler="QUEUE_DELAY", value=4, least=0, most=3):
@@ -67,16 +68,14 @@ def test_a_worker_has_the_time_to_start_that_its_template_gives(text, seconds):
 
 
 def environment(**inherited):
-    return worker_environment(
+    variables = worker_variables(
         endpoint(),
         "w1",
         template_env={"MODEL": "small", "RUNPOD_LOG_LEVEL": "DEBUG", "RUNPOD_POD_ID": "mine"},
-        inherited=inherited,
         url="http://127.0.0.1:1",
         api_key="local-key",
-        home=Path("/scratch"),
-        cache_home=Path("/cache"),
     )
+    return process_environment(variables, inherited=inherited, home=Path("/scratch"), cache_home=Path("/cache"))
 
 
 def test_a_worker_learns_nothing_of_the_callers_secrets():

@@ -90,13 +90,26 @@ class LocalRuntime:
 
     def endpoint(self, folder: Path, *, env: dict[str, str] | None = None, **settings: Any) -> str:
         """Save a worker folder as a template and an endpoint; `settings` are fields of EndpointRecord.  Its id."""
-        name = settings.pop("name", folder.name)
+        return self.image_endpoint(image_name(folder), env=env, **{"name": folder.name, **settings})
+
+    def image_endpoint(
+        self,
+        image: str,
+        *,
+        name: str,
+        env: dict[str, str] | None = None,
+        command: str = "",
+        login: str = "",
+        **settings: Any,
+    ) -> str:
+        """The same for any image; `login` is the id of one to its registry."""
         template = {
             "name": f"{name}-{time.monotonic_ns()}",
-            "imageName": image_name(folder),
+            "imageName": image,
             "containerDiskInGb": 10,
             "volumeInGb": 0,
-            "dockerArgs": "",
+            "dockerArgs": command,
+            "containerRegistryAuthId": login,
             "env": [{"key": key, "value": value} for key, value in (env or {}).items()],
             "isServerless": True,
         }
@@ -107,6 +120,10 @@ class LocalRuntime:
             **{_FIELDS[key]: value for key, value in {"idle_timeout_s": 60, **settings}.items()},
         }
         return self._save("saveEndpoint", "EndpointInput", endpoint)
+
+    def login(self, **registry: str) -> str:
+        """Save a registry's name, username and password; the login's id."""
+        return self._save("saveRegistryAuth", "SaveRegistryAuthInput", registry)
 
     def change(self, endpoint_id: str, **settings: Any) -> None:
         """Change an endpoint's record behind a stopped runtime's back."""

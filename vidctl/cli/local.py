@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -33,17 +34,32 @@ def _port(given: int | None) -> int | None:
     return given if given is not None else settings.local_port(settings.open_project(Path.cwd(), os.environ))
 
 
+class Isolation(str, Enum):
+    """What runs a worker."""
+
+    PROCESS = "process"
+    CONTAINER = "container"
+
+
 @app.command()
 def up(
-    port: Port = None, as_json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False
+    port: Port = None,
+    isolation: Annotated[
+        Isolation | None,
+        typer.Option(help="How deployed workers run: as processes from their folder, or as containers of their image."),
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
-    """Start it in the background; do nothing when it runs."""
+    """Start it in the background; do nothing when it runs (start it again when it has another isolation)."""
     from vidctl.cli.report import Report
     from vidctl.local import daemon
 
     report = Report(quiet=quiet, as_json=as_json)
-    running = daemon.up(_port(port), notify=report.note)
-    document = {"url": running.url, "port": running.port, "pid": running.pid}
+    wish: daemon.Isolation | None = isolation.value if isolation else None
+    running = daemon.up(_port(port), isolation=wish, notify=report.note)
+    document = {"url": running.url, "port": running.port, "pid": running.pid, "isolation": running.isolation}
     print(json.dumps(document) if as_json else f"the local runtime answers at {running.url}")  # noqa: T201
 
 
@@ -69,9 +85,10 @@ def status(port: Port = None, as_json: options.Json = False, debug: options.Debu
         raise NotDeployed("the local runtime is not running", hint="vidctl local up")
     endpoints = daemon.endpoints(running)
     if as_json:
-        print(json.dumps({"url": running.url, "pid": running.pid, "endpoints": endpoints}, indent=2))  # noqa: T201
+        document = {"url": running.url, "pid": running.pid, "isolation": running.isolation, "endpoints": endpoints}
+        print(json.dumps(document, indent=2))  # noqa: T201
         return
-    print(f"running at {running.url} (process {running.pid})")  # noqa: T201
+    print(f"running at {running.url} (process {running.pid}, isolation: {running.isolation})")  # noqa: T201
     report.table(
         [(e["name"], e["id"], _counts(e["workers"]), _counts(e["jobs"])) for e in endpoints],
         header=("endpoint", "id", "workers", "jobs"),

@@ -1,4 +1,7 @@
-"""`python -m vidctl.local --state-dir D --port P`: serve until told to stop, with the key in D/credentials.json."""
+"""`python -m vidctl.local --state-dir D --port P`: serve until told to stop, with the key in D/credentials.json.
+
+`--isolation` is what a deploy is told when it asks; the runtime runs any image that it is given.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,29 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 from vidctl.errors import RuntimeUnavailable
 from vidctl.local import server
+from vidctl.local.daemon import Isolation
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m vidctl.local", description="RunPod's APIs on this machine.")
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--isolation", choices=get_args(Isolation), default="process")
     options = parser.parse_args()
     # Jobs, results, what workers print: none of it is for other users of this machine.
     os.umask(0o077)
     try:
-        server.serve(options.state_dir, port=options.port, api_key=_api_key(options.state_dir), on_ready=_ready)
+        server.serve(
+            options.state_dir,
+            port=options.port,
+            api_key=_api_key(options.state_dir),
+            isolation=options.isolation,
+            on_ready=_ready,
+        )
     except RuntimeUnavailable as error:
         print(error, file=sys.stderr)  # noqa: T201  (the runtime's log)
         return error.exit_status

@@ -19,7 +19,7 @@ import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import platformdirs
 from filelock import FileLock
@@ -30,6 +30,9 @@ from vidctl.local import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+Isolation = Literal["process", "container"]
+"""What a deploy gives the runtime to run: worker folders as processes, or images as containers."""
 
 DEFAULT_PORT: Final = 8421
 _SERVICE: Final = "vidctl-local"
@@ -50,6 +53,7 @@ class Connection:
     pid: int
     version: str
     api_key: str = field(repr=False)
+    isolation: Isolation = "process"
 
     @property
     def url(self) -> str:
@@ -71,25 +75,36 @@ def state_dir() -> Path:
     return Path(os.environ.get("VIDCTL_STATE_DIR") or platformdirs.user_state_dir("vidctl")).absolute()
 
 
-def up(port: int | None = None, *, notify: Callable[[str], None] = lambda _: None) -> Connection:
-    """Return the running runtime, started first where needed; one of another version is replaced.
+def up(
+    port: int | None = None,
+    *,
+    isolation: Isolation | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+) -> Connection:
+    """Return the running runtime, started first where needed; one of another version or isolation is replaced.
 
     Raise RuntimeUnavailable when the port is taken, the extra `local` is not installed, or the process ends at once.
     """
     port = _port(port)
     running = connection(port)
-    if running is not None and running.version == __version__:
+    if running is not None and _is_wanted(running, isolation):
         return running
     _require_extra()
     with _lock(port):
         running = connection(port)
-        if running is not None and running.version == __version__:
+        if running is not None and _is_wanted(running, isolation):
             return running
         if running is not None:
-            notify(f"replacing the local runtime of vidctl {running.version}")
+            which = "" if running.version == __version__ else f" of vidctl {running.version}"
+            notify(f"replacing the local runtime{which}")
+            isolation = isolation or running.isolation
             _stop(port)
         notify(f"starting the local runtime at http://127.0.0.1:{port}")
-        return _start(port)
+        return _start(port, isolation or "process")
+
+
+def _is_wanted(running: Connection, isolation: Isolation | None) -> bool:
+    return running.version == __version__ and isolation in (None, running.isolation)
 
 
 def down(port: int | None = None) -> bool:
@@ -107,7 +122,13 @@ def connection(port: int | None = None) -> Connection | None:
     try:
         api_key = str(json.loads((_home(port) / "credentials.json").read_text())["api_key"])
         about = _get(f"http://127.0.0.1:{port}/")
-        found = Connection(port=port, pid=int(about["pid"]), version=str(about["version"]), api_key=api_key)
+        found = Connection(
+            port=port,
+            pid=int(about["pid"]),
+            version=str(about["version"]),
+            api_key=api_key,
+            isolation=_isolation(about.get("isolation")),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     # Another user's runtime, or another program, may answer there.
@@ -173,11 +194,16 @@ def _lock(port: int) -> FileLock:
     return FileLock(home / "lock")
 
 
-def _start(port: int) -> Connection:
+def _isolation(name: object) -> Isolation:
+    """What a runtime says of itself; one of an older version says nothing."""
+    return next((known for known in get_args(Isolation) if known == name), "process")
+
+
+def _start(port: int, isolation: Isolation) -> Connection:
     _require_free(port)
     home = _home(port)
     _ensure_credentials(home / "credentials.json")
-    process = _spawn(home, port)
+    process = _spawn(home, port, isolation)
     pid_file = home / "runtime.pid"
     pid_file.write_text(f"{process.pid} {processes.identity(process.pid) or ''}\n")
     deadline = time.monotonic() + _START_S
@@ -221,7 +247,7 @@ def _ensure_credentials(path: Path) -> None:
     new.replace(path)
 
 
-def _spawn(home: Path, port: int) -> subprocess.Popen[bytes]:
+def _spawn(home: Path, port: int, isolation: Isolation) -> subprocess.Popen[bytes]:
     # The runtime has no business with the user's RunPod account.
     env = {name: value for name, value in os.environ.items() if not name.startswith("RUNPOD_")}
     log = home / "runtime.log"
@@ -229,7 +255,10 @@ def _spawn(home: Path, port: int) -> subprocess.Popen[bytes]:
         log.replace(processes.older(log))
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "vidctl.local", "--state-dir", str(home), "--port", str(port)],
+            [
+                *(sys.executable, "-m", "vidctl.local"),
+                *("--state-dir", str(home), "--port", str(port), "--isolation", isolation),
+            ],
             cwd=home,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -240,10 +269,14 @@ def _spawn(home: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def _stop(port: int) -> bool:
+    from vidctl.local import containers  # with all that it takes to start a worker
+
     pid = _recorded_pid(port)
     if pid is not None:
         _end(pid)
     processes.kill_orphans(_home(port) / "workers")
+    with suppress(RuntimeUnavailable):  # no engine, no running containers; the next start looks again
+        containers.remove_orphans(_home(port) / "workers")
     (_home(port) / "runtime.pid").unlink(missing_ok=True)
     return pid is not None
 

@@ -106,6 +106,11 @@ def _file_digest(path: Path) -> bytes:
     return digest.digest()
 
 
+def is_folder(image_name: str) -> bool:
+    """Whether an image name means a worker folder, be it a right one or not."""
+    return image_name.startswith("file:")
+
+
 def folder(image_name: str) -> Path:
     """Find the worker folder that an image name stands for.
 
@@ -120,7 +125,7 @@ def folder(image_name: str) -> Path:
         is_one = False
     if not is_one:
         raise RuntimeUnavailable(
-            f"the local runtime cannot run the image {image_name}: it runs worker folders",
+            f"the local runtime cannot run the image {image_name}: it names no worker folder",
             hint="deploy a spec with `image: {build: <folder with a handler.py>}`",
         )
     if not is_there:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from bisect import bisect_right
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,19 +25,42 @@ _PROC = Path("/proc")
 _INHERITABLE = frozenset({
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 })  # fmt: skip
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"})
 
 
 def inheritable(environ: Mapping[str, str]) -> dict[str, str]:
     """What a worker's code may know of its caller's environment: nothing that is a secret, above all no keys."""
-    return {name: value for name, value in environ.items() if name in _INHERITABLE}
+    return {**{name: value for name, value in environ.items() if name in _INHERITABLE}, **proxies(environ)}
+
+
+def proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Its caller's proxies, which are not asked for the way to this machine."""
+    env = {name: value for name, value in environ.items() if name in _PROXIES}
+    if "HTTP_PROXY" in env or "http_proxy" in env:
+        direct = (env.get("NO_PROXY") or env.get("no_proxy"), "127.0.0.1,localhost")
+        env["NO_PROXY"] = env["no_proxy"] = ",".join(filter(None, direct))
+    return env
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a log: the position of its first byte, its bytes, and (position, time) of each write."""
+
+    start: int
+    data: bytes
+    times: tuple[tuple[int, int], ...]
+
+    def at_ms(self, position: int) -> int:
+        """When the byte at `position` was written; of one from long ago, a time after that."""
+        index = bisect_right(self.times, position, key=lambda time: time[0])
+        return self.times[max(0, index - 1)][1]
 
 
 class Log:
     """An append-only log that keeps its last 5 to 10 MB: `path`, and `path` with `.1` behind it.
 
-    `written` is how many bytes were ever written, those that are gone included.
+    `written` is how many bytes were ever written, those that are gone included.  Threads may write to it.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = LOG_BYTES) -> None:
@@ -45,10 +70,14 @@ class Log:
         self._times: deque[tuple[int, int]] = deque(maxlen=_KEPT_TIMES)
         self._max_bytes = max_bytes
         self._file = path.open("ab", buffering=0)
+        self._lock = threading.Lock()
 
     def write(self, data: bytes) -> None:
-        if self._file.closed:
-            return
+        with self._lock:
+            if not self._file.closed:
+                self._write(data)
+
+    def _write(self, data: bytes) -> None:
         if self._file.tell() + len(data) > self._max_bytes:
             self._file.close()
             self.path.replace(older(self.path))
@@ -63,13 +92,27 @@ class Log:
         """A line of ours between the worker's."""
         self.write(f"{NOTE}{message}\n".encode())
 
-    def at_ms(self, position: int) -> int:
-        """When the byte at `position` was written; of one from long ago, a time after that."""
-        index = bisect_right(self._times, position, key=lambda time: time[0])
-        return self._times[max(0, index - 1)][1]
+    def read(self, position: int) -> Stretch:
+        """What was written from `position` on, or from the first byte that is still kept."""
+        with self._lock:
+            data = b""
+            for part in (self.path, older(self.path)):
+                data = _end_of(part, self.written - len(data) - position) + data
+            return Stretch(self.written - len(data), data, tuple(self._times))
 
     def close(self) -> None:
-        self._file.close()
+        with self._lock:
+            self._file.close()
+
+
+def _end_of(path: Path, size: int) -> bytes:
+    """The last bytes of a file, at most `size`; none when there is no file."""
+    if size <= 0:
+        return b""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+        return file.read()
+    return b""
 
 
 def older(path: Path) -> Path:

@@ -1,13 +1,12 @@
-"""Start, watch and stop the worker processes of every endpoint, as RunPod's scheduler would.
+"""Start, watch and stop the workers of every endpoint, as RunPod's scheduler would.
 
-How many there should be is decided by pure functions at the top; `Supervisor` acts on it.  A worker is the folder's own
-`handler.py` in its own process group, told by environment variables where its job queue is.
+How many there should be is decided by pure functions at the top; `Supervisor` acts on it.  A worker is a process or a
+container, as its image's name says, and is told by environment variables where its job queue is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import shutil
 import signal
@@ -20,9 +19,10 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidctl.errors import RuntimeUnavailable
-from vidctl.local import environments, processes
+from vidctl.local import containers, environments, processes
 from vidctl.local.faults import Faults
 from vidctl.local.jobs import Bell
+from vidctl.local.launching import STOP_GRACE_S, Order, prepare_process
 from vidctl.local.threads import in_thread
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vidctl.local.jobs import Desk
+    from vidctl.local.launching import Life, Prepare, Prepared
     from vidctl.local.records import EndpointRecord
     from vidctl.local.registry import Registry
     from vidctl.local.state import Demand, Job
@@ -41,7 +42,6 @@ MAX_BACKOFF_S = 60
 STABLE_AFTER_S = 60  # a worker that has lived so long is no crash loop
 DEFAULT_INIT_TIMEOUT_S = 420  # RunPod docs, serverless/development/optimization: RUNPOD_INIT_TIMEOUT, 7 minutes
 MAX_INIT_TIMEOUT_DIGITS = 9
-STOP_GRACE_S = 5.0
 TICK_S = 0.25
 KEPT_LOGS = 5
 
@@ -88,32 +88,16 @@ def init_timeout_s(template_env: Mapping[str, str]) -> int:
     return int(text) if text.isdecimal() and len(text) <= MAX_INIT_TIMEOUT_DIGITS else DEFAULT_INIT_TIMEOUT_S
 
 
-def worker_environment(
-    endpoint: EndpointRecord,
-    worker_id: str,
-    *,
-    template_env: Mapping[str, str],
-    inherited: Mapping[str, str],
-    url: str,
-    api_key: str,
-    home: Path,
-    cache_home: Path,
+def worker_variables(
+    endpoint: EndpointRecord, worker_id: str, *, template_env: Mapping[str, str], url: str, api_key: str
 ) -> dict[str, str]:
     """The variables that RunPod's SDK reads in a worker, pointed at this runtime, on top of the template's own.
 
     The names are those of runpod-python 1.12: serverless/modules/rp_job.py, rp_http.py, rp_ping.py, worker_state.py and
-    http_client.py.  HOME is a scratch folder because http_client prefers a key in ~/.runpod over the one given here.
+    http_client.py.
     """
     base = f"{url}/v2/{endpoint.id}"
-    env = processes.inheritable(inherited)
-    if "HTTP_PROXY" in env or "http_proxy" in env:
-        env["NO_PROXY"] = env["no_proxy"] = ",".join(
-            filter(None, (env.get("NO_PROXY") or env.get("no_proxy"), "127.0.0.1,localhost"))
-        )
     return {
-        **env,
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(cache_home),
         "RUNPOD_LOG_LEVEL": "INFO",
         **template_env,
         "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=local",
@@ -130,16 +114,21 @@ def worker_environment(
     }
 
 
+def way_to_life(image_name: str) -> Prepare:
+    """A worker folder is run by a process of this machine, any other image by a container of it."""
+    return prepare_process if environments.is_folder(image_name) else containers.prepare_container
+
+
 @dataclass
 class Worker:
-    """One worker process, from before it is started until after it is gone."""
+    """One worker, from before it is started until after it is gone."""
 
     id: str
     version: int
     log: processes.Log
     started_at_ms: int
     image: str | None = None
-    process: asyncio.subprocess.Process | None = None
+    life: Life | None = None
     spawned_at_ms: int | None = None
     is_ready: bool = False
     is_stopping: bool = False
@@ -160,7 +149,7 @@ class Worker:
         if not self.is_ready:
             return not self.is_stopping
         is_wanted = self.takes_jobs and not self.was_killed
-        return is_wanted and self.process is not None and self.process.returncode != 0
+        return is_wanted and self.life is not None and self.life.exit_code != 0
 
     @property
     def is_busy(self) -> bool:
@@ -357,6 +346,8 @@ class Supervisor:
         """Kill what a previous life left running, queue its jobs again, and look after all known endpoints."""
         self._folder.mkdir(parents=True, exist_ok=True)
         processes.kill_orphans(self._folder)
+        with self._faults.survived("removing the containers of the last run"):
+            containers.remove_orphans(self._folder)
         shutil.rmtree(self._folder)
         self._folder.mkdir()
         self._desk.recover()
@@ -456,72 +447,50 @@ class Supervisor:
 
     async def _live(self, fleet: Fleet, worker: Worker) -> None:
         try:
-            python, env, cwd = await self._prepare(fleet, worker)
+            prepared = await self._prepare(fleet, worker)
             if worker.is_stopping:
                 return
-            await self._spawn(worker, python, env, cwd)
+            await self._lead(worker, prepared)
         except (RuntimeUnavailable, OSError, ValueError) as error:
-            # ValueError: an image name or a command that the standard library cannot make sense of.
-            worker.error = f"it cannot be started: {error}" if isinstance(error, ValueError) else str(error)
+            worker.error = _why(error)
             worker.log.note(worker.error)
             fleet.is_broken = True
         finally:
             self._bury(fleet, worker)
 
-    async def _prepare(self, fleet: Fleet, worker: Worker) -> tuple[Path, dict[str, str], Path]:
+    async def _prepare(self, fleet: Fleet, worker: Worker) -> Prepared:
         template = self._registry.template(fleet.endpoint.template_id)
         if template is None:
             raise RuntimeUnavailable(f"endpoint {fleet.endpoint.id} has no template")
         worker.image = template.image_name
         worker.log.note(f"create container {worker.image}")
         _require_possible(template.env)
-        folder = environments.folder(template.image_name)
-        loop = asyncio.get_running_loop()
-
-        def note(message: str) -> None:
-            loop.call_soon_threadsafe(worker.log.note, message)
-
-        python = await in_thread(lambda: environments.interpreter(folder, template.env, note))
-        home, cache_home = worker.log.path.parent / "home", environments.cache_home(folder)
-        home.mkdir(exist_ok=True)
-        cache_home.mkdir(parents=True, exist_ok=True)
-        env = worker_environment(
-            fleet.endpoint,
-            worker.id,
+        order = Order(
+            worker_id=worker.id,
+            image_name=template.image_name,
+            folder=worker.log.path.parent,
+            command=template.docker_args,
             template_env=template.env,
-            inherited=os.environ,
-            url=self._url,
-            api_key=self._api_key,
-            home=home,
-            cache_home=cache_home,
+            variables=worker_variables(
+                fleet.endpoint, worker.id, template_env=template.env, url=self._url, api_key=self._api_key
+            ),
+            login=self._registry.registry_auth(template.container_registry_auth_id),
         )
-        return python, env, folder
+        return await way_to_life(order.image_name)(order, worker.log)
 
-    async def _spawn(self, worker: Worker, python: Path, env: dict[str, str], cwd: Path) -> None:
-        """Run the handler to its end and leave nothing of its process group behind."""
+    async def _lead(self, worker: Worker, prepared: Prepared) -> None:
+        """Start the worker and stay with it to its end."""
         task = asyncio.current_task()
         if task is not None:
             task.set_name("spawned")
-        worker.process = process = await asyncio.create_subprocess_exec(
-            str(python), "-u", "handler.py",
-            cwd=cwd, env=env, start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
+        worker.life = await prepared.start(worker.log)
         worker.spawned_at_ms = self._desk.clock()
         worker.log.note(f"start container for {worker.image}: begin")
-        processes.remember(worker.log.path.parent, process.pid)
-        reading = asyncio.ensure_future(_copy(process, worker.log))
         if worker.is_stopping:
             self._kill(worker)
-        exit_code = await process.wait()
-        # The SDK's heartbeat runs in a process of its own, which outlives a killed parent.
-        processes.signal_group(process.pid, signal.SIGKILL)
-        processes.forget(worker.log.path.parent)
-        # A grandchild in a session of its own may hold the pipe open for ever.
-        await asyncio.wait({reading}, timeout=1)
-        reading.cancel()
-        worker.error = worker.error or _how_it_ended(exit_code)
-        worker.log.note(_how_it_ended(exit_code))
+        how = _how_it_ended(await worker.life.ended())
+        worker.error = worker.error or how
+        worker.log.note(how)
 
     def _bury(self, fleet: Fleet, worker: Worker) -> None:
         fleet.workers.pop(worker.id, None)
@@ -556,17 +525,17 @@ class Supervisor:
         if worker.is_stopping:
             return
         worker.is_stopping = True
-        if worker.process is not None and worker.process.returncode is None:
+        if worker.life is not None and worker.life.exit_code is None:
             worker.log.note(f"stop container {worker.id}")
-            processes.signal_group(worker.process.pid, signal.SIGTERM)
+            worker.life.stop()
             asyncio.get_running_loop().call_later(STOP_GRACE_S, self._kill, worker)
         self.stops.ring_all(worker.id)
         self._desk.takers.ring_everyone()
 
     def _kill(self, worker: Worker) -> None:
-        if worker.process is not None and worker.process.returncode is None:
+        if worker.life is not None and worker.life.exit_code is None:
             worker.was_killed = True
-            processes.signal_group(worker.process.pid, signal.SIGKILL)
+            worker.life.kill()
 
     # What the desk tells
 
@@ -600,19 +569,21 @@ def _require_possible(env: Mapping[str, str]) -> None:
         )
 
 
-async def _copy(process: asyncio.subprocess.Process, log: processes.Log) -> None:
-    """Write down what a worker prints.  The pipe makes one that prints a lot wait for us."""
-    if process.stdout is None:
-        raise RuntimeUnavailable("a worker was started without a pipe for what it prints")
-    while data := await process.stdout.read(1 << 16):
-        log.write(data)
+def _why(error: RuntimeUnavailable | OSError | ValueError) -> str:
+    match error:
+        case RuntimeUnavailable(hint=str(hint)):
+            return f"{error} ({hint})"
+        case ValueError():  # an image name or a command that the standard library cannot make sense of
+            return f"it cannot be started: {error}"
+        case _:
+            return str(error)
 
 
 def _describe(worker: Worker, status: WorkerStatus) -> dict[str, Any]:
     return {
         "id": worker.id,
         "status": status,
-        "pid": worker.process.pid if worker.process and worker.process.returncode is None else None,
+        "pid": worker.life.pid if worker.life else None,
         "startedAt": _iso(worker.started_at_ms),
         "lastLog": processes.last_lines(worker.log.path, 20),
         "error": worker.error,

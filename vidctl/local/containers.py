@@ -1,0 +1,240 @@
+"""Workers as containers of their image, on a Docker engine: the image that would be deployed is the one that answers.
+
+docker-py blocks, so it is called in threads; it is imported when the first container is wanted, for a runtime that runs
+worker folders needs none of it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from signal import Signals
+from typing import TYPE_CHECKING, Any, Final
+
+from vidctl.errors import RuntimeUnavailable
+from vidctl.local import processes
+from vidctl.local.launching import STOP_GRACE_S
+from vidctl.local.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from docker import APIClient  # type: ignore[import-untyped]  # it ships no types
+
+    from vidctl.local.launching import Life, Order, Prepared
+    from vidctl.local.processes import Log
+
+RUNTIME_LABEL: Final = "vidctl.runtime"  # the folder of the runtime's workers, in which its port is
+WORKER_LABEL: Final = "vidctl.worker"
+_DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
+_START: Final = "start Docker, or name its engine in DOCKER_HOST and start the runtime again: vidctl local down"
+_SHELL_SIGNAL: Final = 128  # the init in a container ends, as a shell does, with this and the number of the signal
+
+
+async def prepare_container(order: Order, log: Log) -> Prepared:
+    """Pull a worker's image if the engine does not have it."""
+    await in_thread(lambda: _require_image(order, log))
+    return _Image(order)
+
+
+def _require_image(order: Order, log: Log) -> None:
+    from docker.errors import APIError, ImageNotFound  # type: ignore[import-untyped]
+
+    with _engine() as engine:
+        with suppress(ImageNotFound):
+            engine.inspect_image(order.image_name)
+            return
+        log.note(f"pulling {order.image_name}")
+        login = order.login and {"username": order.login.username, "password": order.login.password}
+        try:
+            lines = list(engine.pull(order.image_name, auth_config=login, stream=True, decode=True))
+        except APIError as error:
+            raise _missing(order.image_name, error.explanation) from error
+        if failure := next((line["error"] for line in lines if "error" in line), None):
+            raise _missing(order.image_name, failure)
+        log.note(f"pulled {order.image_name}")
+
+
+def _missing(name: str, reason: str) -> RuntimeUnavailable:
+    return RuntimeUnavailable(
+        f"the Docker engine does not have the image {name} and cannot pull it: {reason}",
+        hint="build it here, or push it to where the engine can pull it",
+    )
+
+
+def container_environment(variables: Mapping[str, str], *, inherited: Mapping[str, str]) -> dict[str, str]:
+    """A worker's variables and the way to the network: what else this machine says is not true in a container."""
+    return {**processes.proxies(inherited), **variables}
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image that the engine has, and what to run of it."""
+
+    order: Order
+
+    async def start(self, log: Log) -> Life:
+        return await in_thread(lambda: self._start(log))
+
+    def _start(self, log: Log) -> _ContainerLife:
+        with _translated():
+            engine = _connect()
+            _mark(self.order.folder.parent).touch()
+            container = self._create(engine)
+            try:
+                # Attached before it starts, so that nothing it says is lost; a slow reader makes it wait.
+                output = engine.attach(container, stream=True)
+                engine.start(container)
+            except BaseException:
+                _remove(engine, container)
+                engine.close()
+                raise
+        return _ContainerLife(engine, container, output, log)
+
+    def _create(self, engine: APIClient) -> str:
+        from docker.types import LogConfig  # type: ignore[import-untyped]
+
+        order = self.order
+        host = engine.create_host_config(
+            network_mode="host",  # the runtime listens on this machine's loopback
+            init=True,  # as the first process, Python would ignore SIGTERM
+            log_config=LogConfig(type="none"),  # we read it, so the engine need not keep it
+            device_requests=_gpus(engine),
+        )
+        created = engine.create_container(
+            order.image_name,
+            command=order.command or None,
+            name=f"vidctl-{order.worker_id}",
+            environment=container_environment(order.variables, inherited=os.environ),
+            labels={RUNTIME_LABEL: str(order.folder.parent), WORKER_LABEL: order.worker_id},
+            host_config=host,
+        )
+        return str(created["Id"])
+
+
+def _gpus(engine: APIClient) -> list[Any]:
+    """Ask for all GPUs of the machine where the engine can hand them in."""
+    from docker.types import DeviceRequest
+
+    has_gpus = "nvidia" in (engine.info().get("Runtimes") or {})
+    return [DeviceRequest(count=-1, capabilities=[["gpu"]])] if has_gpus else []
+
+
+class _ContainerLife:
+    """A container that was started."""
+
+    pid = None  # the engine's business: it need not even be a process of this machine
+
+    def __init__(self, engine: APIClient, container: str, output: Iterable[bytes], log: Log) -> None:
+        self._engine = engine
+        self._container = container
+        self._output = output
+        self._log = log
+        self._exit_code: int | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._exit_code
+
+    def stop(self) -> None:
+        _unawaited(lambda: self._engine.stop(self._container, timeout=int(STOP_GRACE_S)))
+
+    def kill(self) -> None:
+        _unawaited(lambda: self._engine.kill(self._container))
+
+    async def ended(self) -> int:
+        self._exit_code = exit_code = await in_thread(self._follow)
+        return exit_code
+
+    def _follow(self) -> int:
+        with _translated(), closing(self._engine):
+            for data in self._output:
+                self._log.write(data)
+            status = int(self._engine.wait(self._container)["StatusCode"])
+            _remove(self._engine, self._container)
+        number = status - _SHELL_SIGNAL
+        return -number if number in set(Signals) else status
+
+
+def _unawaited(work: Callable[[], None]) -> None:
+    """Do it in a thread; that it fails shows in that the container does not end, or already has."""
+
+    def run() -> None:
+        with suppress(RuntimeUnavailable), _translated():
+            work()
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def remove_orphans(workers: Path) -> None:
+    """Remove the containers that a previous life of the runtime left.
+
+    Raise RuntimeUnavailable when there may be some and no engine answers; the next call tries again.
+    """
+    mark = _mark(workers)
+    if not mark.exists():
+        return
+    with _engine() as engine:
+        for container in engine.containers(all=True, filters={"label": f"{RUNTIME_LABEL}={workers}"}):
+            _remove(engine, container["Id"])
+    mark.unlink()
+
+
+def _mark(workers: Path) -> Path:
+    """Present where there may be containers of ours: without it no engine needs to be asked."""
+    return workers.with_name("containers")
+
+
+def _remove(engine: APIClient, container: str) -> None:
+    from docker.errors import APIError
+
+    try:
+        engine.remove_container(container, force=True)
+    except APIError as error:
+        if error.status_code not in (404, 409):  # it is gone, or somebody is removing it
+            raise
+
+
+@contextmanager
+def _engine() -> Iterator[APIClient]:
+    with _translated(), closing(_connect()) as engine:
+        yield engine
+
+
+def _connect() -> APIClient:
+    from docker import APIClient
+    from docker.errors import DockerException
+    from docker.utils import kwargs_from_env  # type: ignore[import-untyped]
+
+    try:
+        return APIClient(**kwargs_from_env())
+    except DockerException as error:
+        raise RuntimeUnavailable(f"no Docker engine answers at {_host()}: {_cause(error)}", hint=_START) from error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise RuntimeUnavailable for all that docker-py and what is below it raise."""
+    from docker.errors import APIError, DockerException
+    from urllib3.exceptions import HTTPError  # what docker-py lets through when a stream breaks
+
+    try:
+        yield
+    except APIError as error:
+        raise RuntimeUnavailable(f"the Docker engine at {_host()} refused: {error.explanation}") from error
+    except (DockerException, HTTPError, OSError) as error:
+        raise RuntimeUnavailable(f"the Docker engine at {_host()} failed: {_cause(error)}", hint=_START) from error
+
+
+def _host() -> str:
+    return os.environ.get("DOCKER_HOST") or _DEFAULT_HOST
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong at first: docker-py and requests wrap it again and again."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)

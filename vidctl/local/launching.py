@@ -1,0 +1,155 @@
+"""How a worker comes to life: what a way of doing so must offer, and the one that runs a worker folder as a process.
+
+The other one is containers.py.  Which of them a worker gets is decided by the name of its image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from vidctl.errors import RuntimeUnavailable
+from vidctl.local import environments, processes
+from vidctl.local.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from vidctl.local.processes import Log
+    from vidctl.local.records import RegistryAuthRecord
+
+STOP_GRACE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """The worker that is wanted.  `folder` is its own, for its log and records; `variables` are RunPod's and the
+    template's, which `template_env` holds alone.  `login` is the one to the image's registry."""
+
+    worker_id: str
+    image_name: str
+    folder: Path
+    command: str = ""
+    template_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    login: RegistryAuthRecord | None = None
+
+
+class Life(Protocol):
+    """A worker that was started: while it lives, and after."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process here, while there is one that may be known."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it lives; the negative number of the signal that ended it."""
+
+    def stop(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    async def ended(self) -> int:
+        """Wait until it has ended, its last words are in the log and nothing of it is left; its exit code."""
+
+
+class Prepared(Protocol):
+    """All that may take long is done."""
+
+    async def start(self, log: Log) -> Life:
+        """Start it; raise RuntimeUnavailable, OSError or ValueError when that cannot be."""
+
+
+class Prepare(Protocol):
+    """A way to bring workers to life."""
+
+    async def __call__(self, order: Order, log: Log) -> Prepared:
+        """Get what the worker needs, telling its log of what takes long; raise RuntimeUnavailable when it cannot be."""
+
+
+async def prepare_process(order: Order, log: Log) -> Prepared:
+    """Make the virtual environment of a worker folder, where there is none yet."""
+    source = environments.folder(order.image_name)
+    python = await in_thread(lambda: environments.interpreter(source, order.template_env, log.note))
+    home, cache_home = order.folder / "home", environments.cache_home(source)
+    home.mkdir(exist_ok=True)
+    cache_home.mkdir(parents=True, exist_ok=True)
+    env = process_environment(order.variables, inherited=os.environ, home=home, cache_home=cache_home)
+    return _Command(python, source, env, order.folder)
+
+
+def process_environment(
+    variables: Mapping[str, str], *, inherited: Mapping[str, str], home: Path, cache_home: Path
+) -> dict[str, str]:
+    """A worker's variables on top of what its process needs to know of this machine.
+
+    HOME is a scratch folder because RunPod's SDK (http_client.py) prefers a key in ~/.runpod over the one it is given.
+    """
+    return {**processes.inheritable(inherited), "HOME": str(home), "XDG_CACHE_HOME": str(cache_home), **variables}
+
+
+@dataclass(frozen=True)
+class _Command:
+    """A handler and the interpreter that runs it."""
+
+    python: Path
+    source: Path
+    env: dict[str, str] = field(repr=False)
+    folder: Path
+
+    async def start(self, log: Log) -> Life:
+        process = await asyncio.create_subprocess_exec(
+            str(self.python), "-u", "handler.py",
+            cwd=self.source, env=self.env, start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        processes.remember(self.folder, process.pid)
+        return _ProcessLife(process, log, self.folder)
+
+
+class _ProcessLife:
+    """A process group."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Log, folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+        self._reading = asyncio.ensure_future(_copy(process, log))
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self.exit_code is None else None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.returncode
+
+    def stop(self) -> None:
+        processes.signal_group(self._process.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        processes.signal_group(self._process.pid, signal.SIGKILL)
+
+    async def ended(self) -> int:
+        exit_code = await self._process.wait()
+        # The SDK's heartbeat runs in a process of its own, which outlives a killed parent.
+        self.kill()
+        processes.forget(self._folder)
+        # A grandchild in a session of its own may hold the pipe open for ever.
+        await asyncio.wait({self._reading}, timeout=1)
+        self._reading.cancel()
+        return exit_code
+
+
+async def _copy(process: asyncio.subprocess.Process, log: Log) -> None:
+    """Write down what a worker prints.  The pipe makes one that prints a lot wait for us."""
+    if process.stdout is None:
+        raise RuntimeUnavailable("a worker was started without a pipe for what it prints")
+    while data := await process.stdout.read(1 << 16):
+        log.write(data)

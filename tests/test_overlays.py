@@ -272,6 +272,29 @@ def test_no_mistake_tells_what_a_variable_of_the_base_holds(lay):
     assert "a4000" not in str(mistake).lower()
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["min", "names", "A"]), inner),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(list(spec.json_schema()["properties"]))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(over=st.dictionaries(KEYS, JSON), base=st.dictionaries(KEYS, JSON))
+def test_any_overlay_over_anything_is_a_spec_or_told(lay, over, base):
+    """Nothing but SpecError is raised, and each mistake is in one of the two files."""
+    overlay = lay(json.dumps(over), json.dumps(base))
+    mistakes = spec.check(overlay, environ={})
+
+    assert {mistake.path.name for mistake in mistakes} <= {"echo.yaml", "echo.prod.yaml"}
+    if mistakes:
+        with pytest.raises(SpecError):
+            spec.load(overlay, environ={})
+    else:
+        assert "echo.prod" == spec.load(overlay, environ={}).key
+
+
 # --- finding -------------------------------------------------------------------------------------------------------
 
 
@@ -414,11 +437,21 @@ def test_validate_with_an_environment_that_no_spec_has(lay, tmp_path):
     assert "no spec has an overlay 'dev'" in outcome.stderr
 
 
-def test_completion_knows_specs_and_overlays(several, monkeypatch):
-    """From file names alone."""
-    from vidctl.cli import options
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("vidctl validate yolo", ["yolo", "yolo.prod", "yolo.prod.eu", "yolo.staging"]),
+        ("vidctl validate yolo -e ", ["prod", "prod.eu", "staging"]),
+        ("vidctl validate -e s", ["staging"]),
+        ("vidctl detect --endpoint whisper -e ", []),
+    ],
+)
+def test_completion_knows_specs_and_overlays(several, tmp_path, words, expected):
+    """From file names alone; the overlays are those of the specs on the line."""
+    count = len(words.split(" ")) - 1
+    environ = {"_VIDCTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(count)}
 
-    assert ["other.v2", "whisper", "yolo", "yolo.prod", "yolo.prod.eu", "yolo.staging"] == options.specs()
+    assert expected == vidctl(cwd=tmp_path, **environ).stdout.split()
 
 
 @pytest.fixture

@@ -346,6 +346,15 @@ def test_no_mistake_tells_what_a_variable_holds(write, value, field):
     assert "s3cr3t" not in said
 
 
+@pytest.mark.parametrize("other", ["usernam: you", "name: 5", "name: hub, username: [you]"])
+def test_no_mistake_shows_a_line_with_a_password(write, other):
+    """Where one was written in spite of all, it does not reach a log by way of another mistake beside it."""
+    mistakes = spec.check(write(MINIMAL + f"registry_auth: {{{other}, password: s3cr3t}}\n"), environ={})
+
+    assert len(mistakes) > 1
+    assert "s3cr3t" not in "\n".join(map(str, mistakes))
+
+
 # --- nothing raises anything else ----------------------------------------------------------------------------------
 
 

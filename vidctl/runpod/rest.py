@@ -24,7 +24,7 @@ from vidctl.runpod.http import Http, Rejected, one_line
 from vidctl.runpod.refusal import refused
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released
 
-_PAGES: Final = re.compile(r"cursor|next|more|page", re.IGNORECASE)
+_MORE: Final = re.compile(r"cursor|next|more", re.IGNORECASE)
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _STOCKS: Final[tuple[Stock, ...]] = ("NONE", "LOW", "MEDIUM", "HIGH")
 
@@ -51,6 +51,7 @@ _FIELDS: Final = {
     "timeout": "execution_timeout_ms",
     "flashboot": "flashboot",
 }
+_POINTED: Final = re.compile(r"([$/][^:]*):(.*)", re.DOTALL)
 _KEYS: Final = {
     path.rpartition(".")[2]: field for path, field in _FIELDS.items() if path not in ("name", "scaling.type")
 }
@@ -189,9 +190,9 @@ class Rest:
         answer = self._ask("GET", path)
         # The specification of August 2026 has no pages; a change since is said to have brought a cursor, under a name
         # that is published nowhere.  One page taken for all would make vidctl create what is there already.
-        if pages := [name for name, value in answer.items() if name != key and value and _PAGES.search(name)]:
+        if sign := _sign_of_more({name: value for name, value in answer.items() if name != key}):
             raise ApiError(
-                f"RunPod gave only a part of its {key}: it says {one_line(', '.join(pages), 60)}",
+                f"RunPod gave only a part of its {key}: it says {one_line(sign, 60)}",
                 hint="upgrade vidctl, or use VIDCTL_CONTROL=graphql",
             )
         if key not in answer:
@@ -233,6 +234,17 @@ class Rest:
             raise _refusal(error.reason, error.status, hide) from None
 
 
+def _sign_of_more(answer: Node) -> str | None:
+    """The name of the field that says that there are more pages, wherever it stands."""
+    for name, value in answer.items():
+        if isinstance(value, dict):
+            if sign := _sign_of_more(value):
+                return f"{name}.{sign}"
+        elif value and _MORE.search(name):
+            return name
+    return None
+
+
 def _refusal(problem: Mapping[str, Any], status: int, hide: Iterable[str]) -> Refused:
     """An RFC 9457 problem in one sentence.
 
@@ -241,14 +253,15 @@ def _refusal(problem: Mapping[str, Any], status: int, hide: Iterable[str]) -> Re
     errors = problem.get("errors")
     lines = [line for line in errors if isinstance(line, str)] if isinstance(errors, list) else []
     lines.sort(key=lambda line: "missing propert" not in line)
-    said = lines[0] if lines else next((problem[key] for key in ("detail", "title") if problem.get(key)), "no reason")
-    return refused(str(said), field=_field(str(said), is_pointed=bool(lines)), hide=hide, status=status)
+    said = next((words for words in (*lines, problem.get("detail"), problem.get("title")) if words), "no reason given")
+    return refused(str(said), field=_field(str(said)), hide=hide, status=status)
 
 
-def _field(said: str, *, is_pointed: bool) -> str | None:
+def _field(said: str) -> str | None:
     """Which value of ours it is about: by the pointer before the colon, else by the first name of one in the words."""
-    pointer, _, words = said.partition(":") if is_pointed else ("", "", said)
-    path = [part for part in re.split(r"[^A-Za-z]+", pointer) if part]
+    pointed = _POINTED.match(said)
+    pointer, words = pointed.groups() if pointed else ("", said)
+    path = re.findall(r"[A-Za-z]+", pointer)
     for length in range(len(path), 0, -1):
         if field := _FIELDS.get(".".join(path[:length])):
             return field

@@ -188,7 +188,8 @@ class Images:
 
     def _read(self, source: Source) -> _Read:
         text = _dockerfile_text(source)
-        bases = {each.reference: self._base_digest(source, each) for each in dockerfile.bases(text, source.build_args)}
+        named = dockerfile.bases(text, source.build_args, path=source.folder / source.dockerfile)
+        bases = {each.reference: self._base_digest(source, each) for each in named}
         found = context.read(source.folder, dockerfile=source.dockerfile, known=self._known)
         content = found.tag(dockerfile=source.dockerfile, build_args=source.build_args, bases=bases)
         repository = source.repository or "vidctl/" + (

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from vidctl.errors import ImageError
 
@@ -53,7 +54,7 @@ def instructions(text: str) -> list[Instruction]:
     return found
 
 
-def bases(text: str, build_args: Mapping[str, str]) -> list[Base]:
+def bases(text: str, build_args: Mapping[str, str], *, path: Path) -> list[Base]:
     """The images of every FROM and COPY --from that are not stages; raise ImageError for a name without a value."""
     values: dict[str, str] = {}
     stages: set[str] = set()
@@ -63,7 +64,7 @@ def bases(text: str, build_args: Mapping[str, str]) -> list[Base]:
             values.update(_arguments(each, values, build_args))
         elif each.keyword == "FROM":
             words = each.rest.split()
-            name = _substituted(words[0], values, each.line) if words else ""
+            name = _substituted(words[0], values, f"{path}:{each.line}") if words else ""
             if name and name != "scratch" and name.lower() not in stages:
                 found.append(Base(each.line, name))
             stages.add(words[2].lower() if len(words) > 2 and words[1].lower() == "as" else str(len(stages)))
@@ -158,12 +159,12 @@ def _value(found: re.Match[str], values: Mapping[str, str]) -> str | None:
     return value or found[3]
 
 
-def _substituted(name: str, values: Mapping[str, str], line: int) -> str:
+def _substituted(name: str, values: Mapping[str, str], where: str) -> str:
     def replace(found: re.Match[str]) -> str:
         value = _value(found, values)
         if value is None:
             raise ImageError(
-                f"Dockerfile:{line}: FROM {name}: {found[1] or found[4]} has no value",
+                f"{where}: FROM {name}: {found[1] or found[4]} has no value",
                 hint="give its ARG a default above FROM, or the spec's image a build_args",
             )
         return value

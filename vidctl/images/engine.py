@@ -43,8 +43,9 @@ class _Client(docker.APIClient):  # type: ignore[misc]  # untyped
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(version="auto", timeout=_FIRST_ANSWER_S, **kwargs_from_env(dict(environ)))
         self.timeout = _ANSWER_S
-        folder = environ.get("DOCKER_CONFIG")
-        self._auth_configs = auth.load_config(str(Path(folder, "config.json")) if folder else None)
+        file = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
+        # Left to itself docker-py goes on to look in other places for a file that is not there.
+        self._auth_configs = auth.load_config(str(file)) if file.exists() else auth.AuthConfig({})
 
     def _set_auth_headers(self, headers: dict[str, str]) -> None:
         pass
@@ -122,21 +123,27 @@ class Engine:
         cache_from: list[str],
         use_cache: bool,
     ) -> Iterator[dict[str, Any]]:
-        """Yield the classic builder's lines; closing the iterator ends the build."""
+        """Yield the classic builder's lines; closing the iterator ends the build.
+
+        What it refuses before the first line, such as an instruction that there is not, is a line as every failure is.
+        """
         with self._translated():
-            yield from self._client.build(
-                fileobj=tar,
-                custom_context=True,
-                dockerfile=dockerfile,
-                buildargs=dict(build_args),
-                labels=dict(labels),
-                cache_from=cache_from,
-                nocache=not use_cache,
-                platform=PLATFORM,
-                rm=True,
-                forcerm=True,
-                decode=True,
-            )
+            try:
+                yield from self._client.build(
+                    fileobj=tar,
+                    custom_context=True,
+                    dockerfile=dockerfile,
+                    buildargs=dict(build_args),
+                    labels=dict(labels),
+                    cache_from=cache_from,
+                    nocache=not use_cache,
+                    platform=PLATFORM,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                )
+            except APIError as error:
+                yield {"error": str(error.explanation)}
 
     def push(self, reference: str, login: Login | None) -> Iterator[dict[str, Any]]:
         repository, _, tag = reference.rpartition(":")

@@ -29,8 +29,10 @@ def follow_build(lines: Lines, *, key: str, notify: Notify, log: Log) -> str:
     step, number, total, image_id = "", 0, 0, ""
     for line in lines:
         if failure := _failure(line):
-            log.write(f"\n{failure}\n")
-            raise build_failed(key, step, failure, log)
+            log.write("\n")  # what was said last may be waiting for its end
+            error = build_failed(key, step, failure, log)
+            log.write(f"{failure}\n")
+            raise error
         image_id = _image_id(line) or image_id
         for text in log.write(line.get("stream") or ""):
             if found := _STEP.match(text):

@@ -1,0 +1,276 @@
+"""The content tag and the files that are sent: what counts, what does not, and what Docker itself would send."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidctl.errors import ImageError
+from vidctl.images import context, dockerfile
+
+NAMES = st.sampled_from(["a", "b.py", "ü", "C", "-x", "a b", "weights", ".hidden"])
+TREES = st.dictionaries(
+    st.lists(NAMES, min_size=1, max_size=3).map("/".join), st.tuples(st.binary(max_size=40), st.booleans()), max_size=6
+).filter(lambda tree: not any(a != b and b.startswith(f"{a}/") for a in tree for b in tree))
+
+
+def grow(folder: Path, tree: dict[str, tuple[bytes, bool]], *, mode: int = 0o644) -> Path:
+    for path, (content, is_executable) in tree.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        file.chmod(mode | 0o100 * is_executable)
+    return folder
+
+
+def tag(folder: Path, *, build_args: dict[str, str] | None = None, bases: dict[str, str] | None = None) -> str:
+    found = context.read(folder)
+    return found.tag(dockerfile="Dockerfile", build_args=build_args or {}, bases=bases or {})
+
+
+def sent(folder: Path) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(context.read(folder).tar()))) as archive:
+        return {member.name: member for member in archive.getmembers()}
+
+
+@given(tree=TREES)
+def test_the_same_files_are_the_same_tag_and_the_same_bytes_everywhere(tree):
+    """Another checkout, written in another order, at another time, under another umask: one tag, one tar."""
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        grow(Path(one), tree)
+        grow(Path(other), dict(reversed(tree.items())), mode=0o600)
+        for path in Path(other).rglob("*"):
+            os.utime(path, (1, 1))
+
+        assert tag(Path(one)) == tag(Path(other))
+        assert b"".join(context.read(Path(one)).tar()) == b"".join(context.read(Path(other)).tar())
+
+
+@given(tree=TREES.filter(bool), data=st.data())
+def test_any_change_of_a_file_changes_the_tag(tree, data):
+    """One byte, one more, a name, the executable bit, a file less: the tag is another one."""
+    path = data.draw(st.sampled_from(sorted(tree)))
+    content, is_executable = tree[path]
+    position = data.draw(st.integers(0, max(0, len(content) - 1)))
+    flipped = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :] if content else b"\0"
+    changed = data.draw(
+        st.sampled_from(
+            [
+                {**tree, path: (flipped, is_executable)},
+                {**tree, path: (content + b"\0", is_executable)},
+                {**tree, path: (content, not is_executable)},
+                {name: value for name, value in tree.items() if name != path},
+                {f"{path}~" if name == path else name: value for name, value in tree.items()},
+            ]
+        )
+    )
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        assert tag(grow(Path(one), tree)) != tag(grow(Path(other), changed))
+
+
+def test_arguments_and_bases_are_part_of_the_tag(tmp_path):
+    """The same files with another build argument, or on a base that moved, are another image."""
+    tags = {
+        tag(tmp_path),
+        tag(tmp_path, build_args={"A": "1"}),
+        tag(tmp_path, build_args={"A": "2"}),
+        tag(tmp_path, bases={"python:3": "sha256:1"}),
+        tag(tmp_path, bases={"python:3": "sha256:2"}),
+    }
+
+    assert 5 == len(tags)
+    assert all(len("content-") + 16 == len(each) for each in tags)
+
+
+def test_a_link_counts_by_its_target_and_is_sent_as_a_link(tmp_path):
+    """A link is what it points to, not what lies there; one that leads nowhere is no failure."""
+    (tmp_path / "link").symlink_to("nowhere")
+    before = tag(tmp_path)
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("elsewhere")
+
+    assert before != tag(tmp_path)
+    assert "elsewhere" == sent(tmp_path)["link"].linkname
+
+
+def test_what_is_sent_has_no_time_no_owner_and_git_s_modes(tmp_path):
+    """The engine's cache compares names, modes and bytes: nothing else differs between two checkouts."""
+    grow(tmp_path, {"run.sh": (b"x", True), "sub/data": (b"y" * 600, False)}, mode=0o600)
+
+    facts = {name: (each.mode, each.mtime, each.uid, each.gid) for name, each in sent(tmp_path).items()}
+
+    assert {"run.sh": (0o755, 0, 0, 0), "sub": (0o755, 0, 0, 0), "sub/data": (0o644, 0, 0, 0)} == facts
+
+
+def test_a_file_that_changes_after_it_was_read_is_not_sent_under_the_old_tag(tmp_path):
+    """Shorter, longer, or other bytes: the build stops and says which file."""
+    file = tmp_path / "weights.pt"
+    for later in (b"123", b"12345", b"4321"):
+        file.write_bytes(b"1234")
+        found = context.read(tmp_path)
+        file.write_bytes(later)
+
+        with pytest.raises(ImageError) as failure:
+            b"".join(found.tar())
+
+        assert f"{file}: changed while it was being sent" == failure.value.message
+
+
+def test_each_byte_is_read_once(tmp_path):
+    """A context is read once, and not again while nobody touches it: as the kernel counts."""
+    counts = Path("/proc/self/io")
+    if not counts.exists():
+        pytest.skip("/proc/self/io counts what is read, and is not here")
+    (tmp_path / "weights.pt").write_bytes(os.urandom(20_000_000))
+    known: context.Digests = {}
+    marks = [_bytes_read(counts)]
+    for _ in range(2):
+        context.read(tmp_path, known=known)
+        marks.append(_bytes_read(counts))
+
+    first, second = marks[1] - marks[0], marks[2] - marks[1]
+
+    assert 20_000_000 <= first < 20_100_000
+    assert second < 100_000
+
+
+def _bytes_read(counts: Path) -> int:
+    return int(counts.read_text().split()[1])
+
+
+def test_a_touched_file_is_read_again_and_found_the_same(tmp_path):
+    """What one reader has learned serves its next look, and a change is seen all the same."""
+    known: context.Digests = {}
+    file = tmp_path / "a"
+    file.write_bytes(b"1")
+    first = context.read(tmp_path, known=known)
+    os.utime(file, (5, 5))
+    second = context.read(tmp_path, known=known)
+    file.write_bytes(b"2")
+    third = context.read(tmp_path, known=known)
+
+    assert first == second
+    assert hashlib.sha256(b"2").hexdigest() == third.entries[0].content
+
+
+def test_the_project_s_keys_and_state_are_not_sent_unless_asked_for(tmp_path):
+    """In a project that is its own build folder no deploy may change the tag and no image hold a key."""
+    grow(tmp_path, {".env": (b"KEY=1", False), ".vidctl/logs/x": (b"", False), "sub/.env": (b"", False)})
+
+    assert {"sub", "sub/.env"} == set(sent(tmp_path))
+
+    (tmp_path / ".dockerignore").write_text("!.env\n")
+
+    assert {".dockerignore", ".env", "sub", "sub/.env"} == set(sent(tmp_path))
+
+
+IGNORED = (
+    "*\n!*.py\n!weights\n",
+    "**/*.py\n!sub/keep.py\n",
+    "# a comment\n\n  sub/  \n",
+    "sub/*\n!sub/keep.py\n",
+    "/a.py\n./b.py\n../c\n",
+    "**/cache\n!cache/deep/cache/x\n",
+    "*.p?\nsub/[a-j]*\n",
+    "sub/[^k]*.py\nWEIGHTS\n",
+    "**\n!sub\nsub/deep\n",
+    "a+b.txt\n*\\.md\n(x)\n",
+    ".dockerignore\nDockerfile\n",
+)
+FILES = (
+    "a.py", "b.py", "C.PY", "README.md", "a+b.txt", "aab.txt", "(x)", "sub/keep.py", "sub/lose.py", "sub/a.txt",
+    "sub/deep/x.py", "sub/deep/keep.py", "cache/x", "cache/deep/cache/x", "weights/m.pt", "weights/.gitkeep",
+)  # fmt: skip
+
+
+def test_docker_itself_would_send_the_same_files(tmp_path, engine, base_busybox):
+    """For every kind of pattern: what `docker build` copies is what vidctl hashes and sends."""
+    program = shutil.which("docker")
+    if program is None:
+        pytest.skip("docker's command line is not installed: apt-get install docker.io")
+    grow(tmp_path, dict.fromkeys(FILES, (b"", False)))
+    (tmp_path / "Dockerfile").write_text(f"FROM {base_busybox}\nCOPY . /c\nRUN cd /c; find . ! -type d; echo END\n")
+    for text in IGNORED:
+        (tmp_path / ".dockerignore").write_text(text)
+        done = subprocess.run(
+            [program, "build", "--no-cache", "--force-rm", "."],
+            cwd=tmp_path,
+            env={**os.environ, "DOCKER_BUILDKIT": "0"},
+            capture_output=True,
+            text=True,
+        )
+        assert 0 == done.returncode, done.stderr
+        docker_s = {line[2:] for line in done.stdout.splitlines() if line.startswith("./")}
+        engine.remove_image(done.stdout.split("Successfully built ")[1].split()[0], noprune=False)
+        ours = {name for name, member in sent(tmp_path).items() if not member.isdir()}
+
+        # Docker sends these two in any case, and has the engine leave them out.
+        needed = {".dockerignore", "Dockerfile"}
+        assert docker_s - needed == ours - needed, text
+        assert needed <= ours
+
+
+def test_an_exception_reaches_into_excluded_folders(tmp_path):
+    """As BuildKit has it, which is what `docker build` has run for years; its predecessor never looked in there."""
+    grow(tmp_path, dict.fromkeys(FILES, (b"", False)))
+    (tmp_path / ".dockerignore").write_text("*\n!**/keep.py\n")
+
+    assert {".dockerignore", "sub", "sub/keep.py", "sub/deep", "sub/deep/keep.py"} == set(sent(tmp_path))
+
+
+# --- the Dockerfile -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "build_args", "expected"),
+    [
+        ("ARG BASE=python:3.12\nFROM ${BASE}\n", {}, ["python:3.12"]),
+        ("ARG BASE=python:3.12\nFROM ${BASE}\n", {"BASE": "local/python:3"}, ["local/python:3"]),
+        ('ARG V="3" W=x\nFROM python:$V-${W:-y}${Z:-z}${V:+v}\n', {}, ["python:3-xzv"]),
+        ("FROM a AS one\nFROM one\nFROM scratch\nCOPY --from=one /a /a\nCOPY --from=0 /a /a\n", {}, ["a"]),
+        ("FROM a\nCOPY --chown=1:1 --from=tools:1 /a /a\n", {}, ["a", "tools:1"]),
+        ("from \\\n  # a comment\n\n  --platform=linux/amd64 \\\n  a@sha256:1\n", {}, ["a@sha256:1"]),
+        ("# escape=`\nFROM a `\n  AS b\nFROM b\n", {}, ["a"]),
+        ("FROM a\nRUN <<EOF\nFROM b\nEOF\nFROM c\n", {}, ["a", "c"]),
+        ("FROM a\nARG X=b\nRUN echo \\\n FROM b\n", {}, ["a"]),
+    ],
+)
+def test_the_bases_of_a_dockerfile_are_found(text, build_args, expected):
+    """Every image that a stage stands on or copies from; not the stages, not what only looks like one."""
+    assert expected == [base.reference for base in dockerfile.bases(text, build_args, path=Path("Dockerfile"))]
+
+
+def test_a_base_without_a_value_is_named_with_its_line():
+    """FROM a variable that nobody sets cannot be looked up."""
+    with pytest.raises(ImageError) as failure:
+        dockerfile.bases("\nARG BASE\nFROM ${BASE}\n", {}, path=Path("w/Dockerfile"))
+
+    assert "w/Dockerfile:3: FROM ${BASE}: BASE has no value" == failure.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FROM a\nRUN echo '--mount' 1<<2 && x\n# RUN --mount=type=cache x\n", None),
+        ('FROM --platform=linux/amd64 a\nCOPY --chown=1 a b\nRUN ["sh", "<<EOF"]\n', None),
+        ("FROM a\n\nRUN --mount=type=cache,target=/x \\\n  true\n", (3, "RUN --mount")),
+        ("FROM a\nCOPY --chown=1 --link a b\n", (2, "COPY --link")),
+        ("FROM a\nCOPY --chmod=755 a b\n", (2, "COPY --chmod")),
+        ("FROM a\nADD --checksum=sha256:1 http://x /\n", (2, "ADD --checksum")),
+        ("FROM a\nRUN cat <<-'END' > x\n\tRUN --mount=x\n\tEND\n", (2, "RUN <<END")),
+        ("FROM --platform=$BUILDPLATFORM a\n", (1, "FROM $BUILDPLATFORM")),
+    ],
+)
+def test_the_line_that_needs_buildkit_is_found(text, expected):
+    """What the classic builder does not know is known before it is asked; what it knows is not refused."""
+    assert expected == dockerfile.buildkit_line(text)

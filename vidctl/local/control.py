@@ -171,7 +171,7 @@ def _save_endpoint(registry: Registry, arguments: _Arguments) -> dict[str, Any] 
     if sent.get("id") and before is None:
         return None
     base = replace(before, **_RESET) if before else EndpointRecord(id="", name="", template_id="")
-    record = replace(base, **_changes(sent, ENDPOINT_FIELDS), **_volumes(sent))
+    record = replace(base, **{**_changes(sent, ENDPOINT_FIELDS), **_volumes(sent)})
     if problem := _endpoint_problem(sent, record):
         raise RegistryError(problem)
     if "template" in sent:

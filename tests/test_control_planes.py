@@ -1,0 +1,431 @@
+"""Both control planes keep one promise: the same suite on the same local runtime, and on a network that fails.
+
+Every request and answer of REST v2 goes through a server that holds it against RunPod's OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import openapi
+from support.runtime import API_KEY, LocalRuntime
+from support.scripted import RESET, Reply, forward, serving
+
+from vidctl import gpus
+from vidctl.errors import ApiError, NetworkError, VidctlError
+from vidctl.plan import STAMP
+from vidctl.resources import Account, Endpoint, Template
+from vidctl.runpod.control import control
+from vidctl.runpod.graphql import GraphQL
+from vidctl.runpod.http import Http
+from vidctl.runpod.rest import Rest
+
+PLANES = ["graphql", "rest"]
+ENDPOINT = Endpoint(
+    name="yolo",
+    template=Template(image="me/yolo@sha256:1", env={STAMP: "yolo"}, name="vidctl-yolo"),
+    gpu_ids="ADA_24",
+)
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory):
+    runtime = LocalRuntime(tmp_path_factory.mktemp("planes") / "runtime")
+    runtime.start()
+    yield runtime
+    runtime.close()
+
+
+@pytest.fixture(scope="module")
+def volume(runtime):
+    """A network volume in EU-RO-1; its id."""
+    return runtime.post("/v2/network-volumes", {"name": "weights", "size": 10, "dataCenter": "EU-RO-1"})["id"]
+
+
+@pytest.fixture(scope="module")
+def login(runtime):
+    return runtime.login(name="hub", username="me", password="hunter22")
+
+
+@pytest.fixture(scope="module")
+def checked(runtime):
+    """The runtime behind a server that checks REST v2's requests and answers."""
+    broken = []
+
+    def answer(request):
+        reply = forward(request, runtime.url)
+        if request.path.startswith("/v2/"):
+            try:
+                openapi.check(request.method, request.path, _json(request.body), reply.status, _json(reply.body))
+            except AssertionError as error:
+                broken.append(str(error))
+        return reply
+
+    with serving(answer) as server:
+        yield server
+    assert broken == []
+
+
+@pytest.fixture(params=PLANES)
+def plane(request, checked, runtime):
+    """A control plane of an empty account."""
+    _empty(runtime)
+    return _plane(request.param, checked.url)
+
+
+def _plane(name, url):
+    return {"graphql": GraphQL, "rest": Rest}[name](Http(API_KEY), url, sleep=lambda _: None)
+
+
+def _empty(runtime):
+    control = _plane("graphql", runtime.url)
+    for endpoint in control.account().endpoints:
+        control.delete(endpoint)
+    for template in control.templates():
+        control.delete_template(template)
+
+
+def _json(body):
+    return json.loads(body) if body else None
+
+
+def _seen(endpoint, plane):
+    """The endpoint as this plane can show it: REST v2 keeps no template's name and no idle timeout of some."""
+    if plane.plane == "graphql":
+        return replace(endpoint, id=None, template=replace(endpoint.template, id=None))
+    idle = 0 if endpoint.scaler_type == "REQUEST_COUNT" else endpoint.idle_timeout_s
+    return replace(endpoint, id=None, idle_timeout_s=idle, template=replace(endpoint.template, id=None, name=""))
+
+
+def _only(plane):
+    (endpoint,) = plane.account().endpoints
+    return endpoint
+
+
+_words = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
+
+
+@st.composite
+def endpoints(draw, login="", volume=""):
+    """Anything that a spec can ask for; no worker is started."""
+    pools = draw(st.lists(st.sampled_from(gpus.POOLS), min_size=1, max_size=3, unique=True))
+    cards = [card.id for pool in pools for card in pool.gpu_types[1:]]
+    excluded = draw(st.lists(st.sampled_from(cards), max_size=2, unique=True)) if cards else []
+    network_volume_id = draw(st.sampled_from(["", volume]))
+    locations = draw(st.lists(st.sampled_from(["EU-RO-1", "EU-CZ-1", "US-KS-2"]), max_size=3, unique=True))
+    return replace(
+        ENDPOINT,
+        template=replace(
+            ENDPOINT.template,
+            image=draw(st.sampled_from(["a", "me/yolo:1", "me/yolo@sha256:2"])),
+            env={**draw(st.dictionaries(st.from_regex(r"[A-Z_]{1,8}", fullmatch=True), _words)), STAMP: "yolo"},
+            docker_args=draw(_words),
+            container_disk_gb=draw(st.integers(1, 2000)),
+            registry_auth_id=draw(st.sampled_from(["", login])),
+        ),
+        gpu_ids=",".join([pool.id for pool in pools] + [f"-{card}" for card in excluded]),
+        gpu_count=draw(st.integers(1, 8)),
+        workers_max=draw(st.integers(0, 5)),
+        idle_timeout_s=draw(st.integers(1, 3600)),
+        execution_timeout_ms=draw(st.sampled_from([0, 5_000, 600_000])),
+        scaler_type=draw(st.sampled_from(["QUEUE_DELAY", "REQUEST_COUNT"])),
+        scaler_value=draw(st.integers(1, 100)),
+        locations=tuple(["EU-RO-1"] if network_volume_id and locations else locations),
+        network_volume_id=network_volume_id,
+        cuda_versions=tuple(draw(st.lists(st.sampled_from(["12.8", "12.9", "13.0"]), max_size=3, unique=True))),
+        flashboot=draw(st.booleans()),
+    )
+
+
+@pytest.mark.parametrize("name", PLANES)
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn=st.data())
+def test_what_was_saved_reads_back(runtime, checked, login, volume, name, drawn):
+    """Created, changed to anything else, saved again: it always reads back as it was asked for, and nothing is left."""
+    _empty(runtime)
+    plane = _plane(name, checked.url)
+    first, second = (drawn.draw(endpoints(login, volume)) for _ in range(2))
+    created = plane.save(first, before=None)
+    assert (_seen(first, plane), created) == (_seen(created, plane), _only(plane))
+
+    changed = plane.save(second, before=created)
+    assert (_seen(second, plane), changed) == (_seen(changed, plane), _only(plane))
+    before = len(checked.requests)
+    assert changed == plane.save(second, before=changed)
+    assert len(checked.requests) == before + 1
+
+    plane.delete(changed)
+    assert (Account(()), ()) == (plane.account(), plane.templates())
+
+
+@pytest.mark.parametrize(("writer", "reader"), [PLANES, PLANES[::-1]])
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn=st.data())
+def test_what_one_plane_wrote_the_other_reads(runtime, checked, login, volume, writer, reader, drawn):
+    """The switch from GraphQL to REST v2 makes no difference that is not there, and either deletes the other's."""
+    _empty(runtime)
+    write, read = _plane(writer, checked.url), _plane(reader, checked.url)
+    rest = _plane("rest", checked.url)
+    saved = write.save(drawn.draw(endpoints(login, volume)), before=None)
+    seen = _only(read)
+
+    assert (saved.id, _seen(saved, rest)) == (seen.id, _seen(seen, rest))
+    read.delete(seen)
+    assert write.account() == Account(())
+
+
+def test_a_change_touches_one_side(plane, checked):
+    """The image replaces workers and no scaling; scaling replaces no worker."""
+    saved = plane.save(ENDPOINT, before=None)
+    checked.requests.clear()
+    image = replace(ENDPOINT, template=replace(ENDPOINT.template, image="me/yolo@sha256:2"))
+    saved = plane.save(image, before=saved)
+    plane.save(replace(image, workers_max=1), before=saved)
+
+    written = [_json(request.body) for request in checked.requests if request.body]
+    if plane.plane == "graphql":
+        operations = [body["query"].split()[1].partition("(")[0] for body in written]
+        assert operations == ["Account", "SaveTemplate", "Account", "SaveEndpoint"]
+    else:
+        assert [(body["image"], body["workers"]["max"]) for body in written] == [
+            ("me/yolo@sha256:2", 3),
+            ("me/yolo@sha256:2", 1),
+        ]
+
+
+def test_what_is_gone_can_be_deleted(plane):
+    saved = plane.save(ENDPOINT, before=None)
+    plane.delete(saved)
+    plane.delete(saved)
+
+    assert plane.account() == Account(())
+
+
+def test_there_is_one_endpoint_of_a_name(plane):
+    plane.save(ENDPOINT, before=None)
+
+    with pytest.raises(ApiError, match="there is an endpoint yolo already"):
+        plane.save(ENDPOINT, before=None)
+    assert len(plane.account().endpoints) == 1
+
+
+def test_logins_are_kept(plane):
+    """Created once under a name, listed without a password, deleted for good."""
+    saved = plane.save_registry("mine", "me", "hunter22")
+    assert saved in plane.registries()
+    with pytest.raises(ApiError, match="there is a registry login named 'mine' already"):
+        plane.save_registry("mine", "me", "other")
+
+    plane.delete_registry(saved)
+    plane.delete_registry(saved)
+    assert saved not in plane.registries()
+
+
+def test_a_login_is_changed_over_graphql(runtime):
+    plane = _plane("graphql", runtime.url)
+    saved = plane.save_registry("changing", "me", "hunter22")
+
+    assert saved == plane.save_registry("changing", "you", "hunter23", id=saved.id)
+    plane.delete_registry(saved)
+
+
+def test_a_template_alone_can_be_deleted(plane, runtime):
+    """As one is that an interrupted deploy leaves behind."""
+    graphql = _plane("graphql", runtime.url)
+    graphql.save(ENDPOINT, before=None)
+    runtime.session.delete(f"{runtime.url}/v2/serverless/{_only(graphql).id}", timeout=60)
+    graphql.save(replace(ENDPOINT, name="other", template=replace(ENDPOINT.template, name="left")), before=None)
+    _move_off(graphql)
+    left = [template for template in plane.templates() if template.name == "left"]
+
+    assert [replace(ENDPOINT.template, name="left", id=left[0].id)] == left
+    plane.delete_template(left[0])
+    plane.delete_template(left[0])
+    assert "left" not in [template.name for template in plane.templates()]
+
+
+def _move_off(graphql):
+    """Give the endpoint another template, so that nobody uses the one it has."""
+    endpoint = _only(graphql)
+    graphql.save(replace(endpoint, template=replace(endpoint.template, name="vidctl-other")), before=endpoint)
+
+
+def test_both_know_the_same_places(runtime, checked):
+    graphql, rest = (_plane(name, checked.url) for name in PLANES)
+
+    assert set(graphql.data_centers()) == set(rest.data_centers())
+    assert graphql.volumes() == rest.volumes()
+
+
+def test_both_know_the_same_pools(runtime, checked):
+    graphql, rest = (_plane(name, checked.url) for name in PLANES)
+
+    assert {offer.pool for offer in graphql.catalogue().offers} == {offer.pool for offer in rest.catalogue().offers}
+    assert (graphql.catalogue().as_of, rest.catalogue().as_of) == (gpus.PRICED_ON, "live")
+
+
+@contextmanager
+def failing(url, at, trouble):
+    """The runtime behind a network on which the request number `at` meets with `trouble`, from request to reply."""
+    numbers = itertools.count()
+
+    def answer(request):
+        return trouble(request) if next(numbers) == at else forward(request, url)
+
+    with serving(answer) as server:
+        yield server
+
+
+def _lost_answer(url):
+    def trouble(request):
+        forward(request, url)
+        return RESET
+
+    return trouble
+
+
+def _lost_request(_url):
+    return lambda _: RESET
+
+
+def _broken(_url):
+    return lambda _: Reply(500)
+
+
+def _deploy(plane, wanted):
+    """What a deploy does: look by name, then create or update."""
+    before = next((endpoint for endpoint in plane.account().endpoints if endpoint.name == wanted.name), None)
+    return plane.save(wanted, before=before)
+
+
+@pytest.mark.parametrize("name", PLANES)
+@pytest.mark.parametrize("trouble", [_lost_answer, _lost_request, _broken])
+@pytest.mark.parametrize("at", range(6))
+def test_a_failure_at_any_request_is_made_good(runtime, name, trouble, at):
+    """A create, a change and a delete that fail anywhere end as they should when they are run again, and only once."""
+    _empty(runtime)
+    sound = _plane(name, runtime.url)
+    changed = replace(ENDPOINT, workers_max=1, template=replace(ENDPOINT.template, image="me/yolo@sha256:2"))
+    for wanted in (ENDPOINT, changed):
+        with failing(runtime.url, at, trouble(runtime.url)) as server:
+            _try(lambda: _deploy(_plane(name, server.url), wanted))  # noqa: B023  called at once
+        _deploy(sound, wanted)
+        assert _seen(wanted, sound) == _seen(_only(sound), sound)
+    with failing(runtime.url, at, trouble(runtime.url)) as server:
+        _try(lambda: _plane(name, server.url).delete(_only(sound)))
+    for endpoint in sound.account().endpoints:
+        sound.delete(endpoint)
+
+    assert sound.account() == Account(())
+
+
+def _try(act):
+    try:
+        act()
+    except VidctlError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", PLANES)
+def test_a_create_whose_answer_is_lost_is_done(runtime, name):
+    """The connection is cut after RunPod took it: the endpoint is found, and there is one."""
+    _empty(runtime)
+    at = 2 if name == "graphql" else 1  # GraphQL saves the template before
+    with failing(runtime.url, at, _lost_answer(runtime.url)) as server:
+        saved = _plane(name, server.url).save(ENDPOINT, before=None)
+
+    plane = _plane(name, runtime.url)
+    assert saved == _only(plane)
+
+
+@pytest.mark.parametrize("name", PLANES)
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_question_survives_a_bad_moment(runtime, name, status):
+    """A read is asked again; Retry-After says when."""
+    with failing(runtime.url, 0, lambda _: Reply(status, b"no", (("Retry-After", "0"),))) as server:
+        _plane(name, server.url).account()
+
+    assert len(server.requests) == 2
+
+
+def test_the_planes_say_what_they_are(runtime):
+    """GraphQL gives GPUs back in their order, REST v2 does not promise it."""
+    planes = [control(name, Http(API_KEY), runtime.url) for name in PLANES]
+
+    assert [("graphql", True), ("rest", False)] == [(plane.plane, plane.orders_gpus) for plane in planes]
+
+
+def test_retired_graphql_gives_way(runtime):
+    """410 once: every call, the first one too, is answered by REST v2 from then on, and it is said once."""
+    _empty(runtime)
+    said, asked = [], threading.Barrier(4)
+
+    def retired(request):
+        return Reply(410, b"{}") if request.path == "/graphql" else forward(request, runtime.url)
+
+    with serving(retired) as server:
+        plane = control("graphql", Http(API_KEY), server.url, said.append)
+        assert (plane.plane, plane.orders_gpus) == ("graphql", True)
+        saved = plane.save(ENDPOINT, before=None)
+        tries = server.paths().count("POST /graphql")
+        calls = [threading.Thread(target=lambda: (asked.wait(), plane.account())) for _ in range(4)]
+        for call in calls:
+            call.start()
+        for call in calls:
+            call.join()
+
+    assert saved == _only(_plane("rest", runtime.url))
+    assert (plane.plane, plane.orders_gpus, tries) == ("rest", False, 1)
+    assert server.paths().count("POST /graphql") == 1
+    assert [progress.message for progress in said] == [
+        "RunPod has switched its GraphQL API off: going on with REST v2 (VIDCTL_CONTROL=rest saves the try)"
+    ]
+
+
+@pytest.mark.parametrize("count", [8])
+def test_many_that_find_out_together_say_it_once(runtime, count):
+    """A deploy of many specs asks in threads."""
+    said, ready, outcomes = [], threading.Barrier(count), []
+
+    def retired(request):
+        return Reply(410, b"{}") if request.path == "/graphql" else Reply(200, b'{"endpoints": []}')
+
+    with serving(retired) as server:
+        plane = control("graphql", Http(API_KEY), server.url, said.append)
+
+        def ask():
+            ready.wait()
+            outcomes.append(plane.account())
+
+        threads = [threading.Thread(target=ask) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert ([Account(())] * count, 1) == (outcomes, len(said))
+
+
+def test_retired_rest_is_an_error(runtime):
+    """There is nothing left to go on with."""
+    with (
+        serving(lambda _: Reply(410, b"{}")) as server,
+        pytest.raises(ApiError, match="this API was retired") as raised,
+    ):
+        control("graphql", Http(API_KEY), server.url).account()
+
+    assert raised.value.hint == "upgrade vidctl"
+
+
+def test_a_network_that_is_down_is_one_line():
+    """No look for what was never sent."""
+    with pytest.raises(NetworkError, match="connection refused"):
+        Rest(Http(API_KEY), "http://127.0.0.1:9").save(ENDPOINT, before=None)

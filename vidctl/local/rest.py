@@ -20,10 +20,10 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from vidctl.local import restschema, restwire, wire
+from vidctl.local import logstream, restcatalog, restschema, restwire, wire
 from vidctl.local.catalog import STORAGE_CENTERS
 from vidctl.local.records import EndpointRecord, NetworkVolumeRecord, RegistryAuthRecord, TemplateRecord
 from vidctl.local.registry import RegistryError
@@ -94,6 +94,7 @@ class ControlPlane:
             _route("/v2/serverless", GET=self._list_endpoints, POST=self._create_endpoint),
             _route(endpoint, GET=self._get_endpoint, PATCH=self._update_endpoint, DELETE=self._delete_endpoint),
             _route(f"{endpoint}/workers", GET=self._list_workers),
+            _route(f"{endpoint}/workers/{{worker_id}}/logs", GET=self._stream_logs),
             _route(f"{endpoint}/releases", GET=self._list_releases),
             _route("/v2/templates", GET=self._list_templates, POST=self._create_template),
             _route(template, GET=self._get_template, PATCH=self._update_template, DELETE=self._delete_template),
@@ -101,6 +102,10 @@ class ControlPlane:
             _route(login, GET=self._get_registry, DELETE=self._delete_registry),
             _route("/v2/network-volumes", GET=self._list_volumes, POST=self._create_volume),
             _route(volume, GET=self._get_volume, PATCH=self._update_volume, DELETE=self._delete_volume),
+            _route("/v2/catalog/gpus", GET=_list_gpus),
+            _route("/v2/catalog/gpus/{id}", GET=_get_gpu),
+            _route("/v2/catalog/datacenters", GET=_list_data_centers),
+            _route("/v2/catalog/datacenters/{id}", GET=_get_data_center),
         ]
 
     # Endpoints
@@ -171,6 +176,13 @@ class ControlPlane:
         endpoint = self._endpoint(request)
         versions = [worker.version for worker, _ in self._supervisor.shown(endpoint.id)]
         return _json(restwire.releases_json(endpoint, self._registry.releases(endpoint.id), versions))
+
+    async def _stream_logs(self, request: Request) -> Response:
+        log = self._supervisor.log(self._endpoint(request).id, request.path_params["worker_id"])
+        wanted = logstream.wish(request.query_params, request.headers.get("last-event-id"))
+        stream = await logstream.opened(_found(log, "worker"), wanted, self._closing)
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
 
     # Templates
 
@@ -254,6 +266,22 @@ class ControlPlane:
 
     def _volume(self, request: Request) -> NetworkVolumeRecord:
         return _found(self._registry.network_volume(request.path_params["id"]), "network volume")
+
+
+async def _list_gpus(request: Request) -> Response:
+    return _json(restcatalog.gpus(request.query_params))
+
+
+async def _get_gpu(request: Request) -> Response:
+    return _json(restcatalog.gpu(request.path_params["id"], request.query_params))
+
+
+async def _list_data_centers(request: Request) -> Response:
+    return _json(restcatalog.data_centers(request.query_params))
+
+
+async def _get_data_center(request: Request) -> Response:
+    return _json(restcatalog.data_center(request.path_params["id"], request.query_params))
 
 
 def _is_ours(path: str) -> bool:

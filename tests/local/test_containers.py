@@ -1,12 +1,12 @@
 """Workers as containers of their image: a real engine, a real image, RunPod's own worker loop in it."""
 
+import shutil
 import subprocess
 import sys
-from io import BytesIO
 from pathlib import Path
-from tarfile import TarFile, TarInfo
 
 import pytest
+from support.engine import build
 from support.runtime import LocalRuntime, until
 
 from vidctl.local.containers import RUNTIME_LABEL, container_environment
@@ -25,30 +25,12 @@ CMD ["python", "-u", "handler.py"]
 
 
 @pytest.fixture(scope="session")
-def echo_image(engine, base_python):
+def echo_image(engine, base_python, tmp_path_factory):
     """An image of the echo worker.  The engine keeps its layers, so that the next run need not install anything."""
-    files = {"handler.py": ECHO.read_bytes()}
-    return build(engine, "vidctl-tests/echo:latest", DOCKERFILE.format(base=base_python), files)
-
-
-def build(engine, name, dockerfile, files=None):
-    """Build an image, or find that all its layers are there; its name."""
-    data = context({"Dockerfile": dockerfile.encode(), **(files or {})})
-    lines = engine.build(fileobj=data, custom_context=True, tag=name, rm=True, forcerm=True, decode=True)
-    assert [] == [line["error"] for line in lines if "error" in line]
-    return name
-
-
-def context(files):
-    """A build context as the engine takes it."""
-    data = BytesIO()
-    with TarFile(fileobj=data, mode="w") as tar:
-        for name, content in files.items():
-            entry = TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, BytesIO(content))
-    data.seek(0)
-    return data
+    folder = tmp_path_factory.mktemp("echo")
+    (folder / "Dockerfile").write_text(DOCKERFILE.format(base=base_python))
+    shutil.copy(ECHO, folder)
+    return build(engine, "vidctl-tests/echo:latest", folder)
 
 
 @pytest.fixture
@@ -125,8 +107,9 @@ def test_a_container_that_ends_again_and_again_shows_its_last_words(own_runtime,
     assert "no weights here" in worker["lastLog"]
 
 
-def test_a_container_that_cannot_start_is_said_and_removed(engine, own_runtime, base_busybox, containers):
-    stranger = build(engine, "vidctl-tests/stranger:latest", f"FROM {base_busybox}\nUSER stranger\nCMD sh\n")
+def test_a_container_that_cannot_start_is_said_and_removed(engine, own_runtime, base_busybox, containers, tmp_path):
+    (tmp_path / "Dockerfile").write_text(f"FROM {base_busybox}\nUSER stranger\nCMD sh\n")
+    stranger = build(engine, "vidctl-tests/stranger:latest", tmp_path)
     endpoint = own_runtime.image_endpoint(stranger, name="stranger")
     own_runtime.run(endpoint, {"question": 1})
     error = unhealthy(own_runtime, endpoint)["error"]

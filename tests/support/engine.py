@@ -43,6 +43,14 @@ def given(name: str) -> str:
     return value
 
 
+def build(engine: docker.APIClient, name: str, folder: Path, **arguments: str) -> str:
+    """Build the folder's Dockerfile, or find that the engine kept all its layers; the image's name."""
+    lines = engine.build(path=str(folder), tag=name, buildargs=arguments, rm=True, forcerm=True, decode=True)
+    log = [text for line in lines if (text := line.get("stream") or line.get("error"))]
+    assert log[-1] == f"Successfully tagged {name}\n", "".join(log[-30:])
+    return name
+
+
 @dataclass(frozen=True)
 class Locked:
     """A registry that asks for a password."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -22,7 +22,7 @@ from vidctl import gpus
 from vidctl.errors import ApiError, NetworkError, VidctlError
 from vidctl.plan import STAMP
 from vidctl.resources import Account, Endpoint, Template
-from vidctl.runpod.control import control
+from vidctl.runpod.control import FailOver, control
 from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
@@ -314,24 +314,17 @@ def test_a_failure_at_any_request_is_made_good(runtime, name, trouble, at):
     sound = _plane(name, runtime.url)
     changed = replace(ENDPOINT, workers_max=1, template=replace(ENDPOINT.template, image="me/yolo@sha256:2"))
     for wanted in (ENDPOINT, changed):
-        with failing(runtime.url, at, trouble(runtime.url)) as server:
-            _try(lambda: _deploy(_plane(name, server.url), wanted))  # noqa: B023  called at once
+        with failing(runtime.url, at, trouble(runtime.url)) as server, suppress(VidctlError):
+            _deploy(_plane(name, server.url), wanted)
         _deploy(sound, wanted)
         assert _seen(wanted, sound) == _seen(_only(sound), sound)
-    with failing(runtime.url, at, trouble(runtime.url)) as server:
-        _try(lambda: _plane(name, server.url).delete(_only(sound)))
-    for endpoint in sound.account().endpoints:
-        sound.delete(endpoint)
+        assert len(sound.templates()) == 1
+    live = _only(sound)
+    with failing(runtime.url, at, trouble(runtime.url)) as server, suppress(VidctlError):
+        _plane(name, server.url).delete(live)
+    sound.delete(live)
 
-    assert sound.account() == Account(())
-
-
-def _try(act):
-    try:
-        act()
-    except VidctlError:
-        return False
-    return True
+    assert (Account(()), ()) == (sound.account(), sound.templates())
 
 
 @pytest.mark.parametrize("name", PLANES)
@@ -354,6 +347,42 @@ def test_a_question_survives_a_bad_moment(runtime, name, status):
         _plane(name, server.url).account()
 
     assert len(server.requests) == 2
+
+
+def test_the_sdk_and_vidctl_see_the_same(runtime, monkeypatch):
+    """What RunPod's own client made is there, and becomes ours by a save; what vidctl made, the client finds."""
+    _empty(runtime)
+    monkeypatch.setenv("RUNPOD_API_BASE_URL", runtime.url)
+    runpod = pytest.importorskip("runpod", reason="RunPod's SDK is not installed: pip install 'vidctl[local]'")
+    monkeypatch.setattr(runpod, "api_key", API_KEY)
+    template = runpod.create_template("sdk", "me/sdk:1", env={"A": "1"}, is_serverless=True)
+    endpoint = runpod.create_endpoint("sdk-made", template["id"], "ADA_24", workers_max=1)
+
+    plane = _plane("graphql", runtime.url)
+    seen = _only(plane)
+    assert (endpoint["id"], "sdk-made", "me/sdk:1", {"A": "1"}) == (
+        seen.id,
+        seen.name,
+        seen.template.image,
+        seen.template.env,
+    )
+    ours = plane.save(replace(ENDPOINT, name="sdk-made"), before=seen)
+    assert [(ours.id, ours.template.id)] == [(found["id"], found["templateId"]) for found in runpod.get_endpoints()]
+    assert ["sdk", "vidctl-yolo"] == sorted(template.name for template in plane.templates())
+
+
+def test_whatever_is_asked_of_one_plane_is_asked_of_both():
+    """The plane that fails over offers what both offer, and hands each call to the one of that name."""
+    public = [{name for name in vars(kind) if not name.startswith("_")} for kind in (GraphQL, Rest, FailOver)]
+
+    assert public[0] == public[1] == public[2]
+
+
+@pytest.mark.parametrize("ask", ["account", "templates", "registries", "volumes", "data_centers", "catalogue"])
+def test_a_plane_that_can_fail_over_answers_like_graphql(runtime, volume, login, ask):
+    chosen, graphql = control("graphql", Http(API_KEY), runtime.url), _plane("graphql", runtime.url)
+
+    assert getattr(graphql, ask)() == getattr(chosen, ask)()
 
 
 def test_the_planes_say_what_they_are(runtime):

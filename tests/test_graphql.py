@@ -152,14 +152,12 @@ def test_the_balance_says_how_many_workers(at, balance, quota):
 
 
 def test_a_key_that_may_not_see_the_balance_is_enough(at):
-    """RunPod answers null and an error for that one field: the quota is unknown, the rest is there."""
-    account = {"clientBalance": None, "endpoints": [ENDPOINT], "podTemplates": [TEMPLATE]}
-    answer = {
-        "data": {"myself": account},
-        "errors": [{"message": "not authorized", "path": ["myself", "clientBalance"]}],
-    }
+    """The quota is unknown then, the rest is asked for again without it."""
+    account = data(myself={"endpoints": [ENDPOINT], "podTemplates": [TEMPLATE]})
+    runpod = RunPod(Account=[failure("not authorized", path=["myself", "clientBalance"]), account])
 
-    assert Account((LIVE,), worker_quota=None) == at(RunPod(Account=[ok(answer)])).account()
+    assert Account((LIVE,), worker_quota=None) == at(runpod).account()
+    assert runpod.sent == [("Account", {"withBalance": True}), ("Account", {"withBalance": False})]
 
 
 def test_an_endpoint_whose_template_is_hidden_has_no_image(at):

@@ -37,9 +37,15 @@ _ENDPOINT_SCALARS: Final = (
 _TEMPLATE: Final = f"{' '.join(_TEMPLATE_SCALARS)} env {{ key value }}"
 _ENDPOINT: Final = f"{' '.join(_ENDPOINT_SCALARS)} networkVolumeIds {{ networkVolumeId }}"
 
-ACCOUNT: Final = (
-    f"query Account {{ myself {{ clientBalance endpoints {{ {_ENDPOINT} }} podTemplates {{ {_TEMPLATE} }} }} }}"
-)
+ACCOUNT: Final = f"""
+query Account($withBalance: Boolean!) {{
+  myself {{
+    clientBalance @include(if: $withBalance)
+    endpoints {{ {_ENDPOINT} }}
+    podTemplates {{ {_TEMPLATE} }}
+  }}
+}}
+"""
 TEMPLATES: Final = f"query Templates {{ myself {{ podTemplates {{ {_TEMPLATE} }} }} }}"
 SAVE_TEMPLATE: Final = (
     f"mutation SaveTemplate($input: SaveTemplateInput!) {{ saveTemplate(input: $input) {{ {_TEMPLATE} }} }}"
@@ -139,8 +145,11 @@ class GraphQL:
         self._sleep = sleep
 
     def account(self) -> Account:
-        """All endpoints with their templates; one request."""
-        live = self._look()
+        """All endpoints with their templates; one request, or two with a key that may not see the balance."""
+        try:
+            live = self._look(with_balance=True)
+        except Refused:
+            live = self._look()
         return Account(tuple(map(live.value, live.endpoints.values())), _worker_quota(live.balance))
 
     def save(self, endpoint: Endpoint, *, before: Endpoint | None) -> Endpoint:
@@ -233,8 +242,8 @@ class GraphQL:
         )
         return Catalogue(tuple(offers), as_of=gpus.PRICED_ON)
 
-    def _look(self) -> _Live:
-        myself = self._myself(ACCOUNT)
+    def _look(self, *, with_balance: bool = False) -> _Live:
+        myself = self._myself(ACCOUNT, {"withBalance": with_balance})
         return _Live(
             endpoints=_by_id(nodes(myself, "endpoints")),
             templates=_by_id(nodes(myself, "podTemplates")),
@@ -314,8 +323,8 @@ class GraphQL:
     def _done(self, mutation: str, document: str, variables: Node, *, hide: Iterable[str] = ()) -> Node:
         return _object(self._ask("write", document, variables, hide=hide), mutation)
 
-    def _myself(self, document: str) -> Node:
-        return _object(self._ask("read", document), "myself")
+    def _myself(self, document: str, variables: Node | None = None) -> Node:
+        return _object(self._ask("read", document, variables), "myself")
 
     def _ask(
         self, kind: Literal["read", "write"], document: str, variables: Node | None = None, *, hide: Iterable[str] = ()
@@ -347,17 +356,14 @@ class GraphQL:
 
 
 def _problem(answer: Node, hide: Iterable[str]) -> Refused | None:
-    """What went wrong; that the key may not see the balance only means that it is unknown."""
-    errors = answer.get("errors") or []
-    for error in errors if isinstance(errors, list) else [errors]:
-        said = error.get("message") if isinstance(error, dict) else error
-        path = error.get("path") if isinstance(error, dict) else None
-        if isinstance(path, list) and path[-1:] == ["clientBalance"]:
-            continue
-        words = str(said or "an error without a message")
-        found = _FIELD.search(words) or _FIELD.search(" ".join(map(str, path or ())) if isinstance(path, list) else "")
-        return refused(words, field=_FIELDS[found[0]] if found else None, hide=hide)
-    return None
+    errors = answer.get("errors")
+    if not errors:
+        return None
+    error = errors[0] if isinstance(errors, list) else errors
+    node = error if isinstance(error, dict) else {"message": error}
+    said, path = str(node.get("message") or "an error without a message"), str(node.get("path") or "")
+    found = _FIELD.search(said) or _FIELD.search(path)
+    return refused(said, field=_FIELDS[found[0]] if found else None, hide=hide)
 
 
 def _worker_quota(balance: float | None) -> int | None:

@@ -15,6 +15,7 @@ _MIN_SECRET_LENGTH: Final = 4
 
 _HINTS: Final = (
     (r"gpuIds|gpu\.pools|GPU pool|excludedTypes", "run `vidctl validate`: an endpoint takes pools of GPUs, not cards"),
+    (r"cannot query field", "RunPod's API has changed: upgrade vidctl, or use VIDCTL_CONTROL=rest"),
     (r"something went wrong", "RunPod says this of bad values too: look at the plan, then try again"),
     # The words of runpod/runpodctl#117.
     (r"quota|worker concurrency", "lower workers.max of this or another endpoint, or ask RunPod for more workers"),

@@ -476,6 +476,69 @@ def test_data_centers_are_listed(ask):
     assert {"gpuTypeId": "NVIDIA L4", "stockStatus": "High"} in centers[0]["gpuAvailability"]
 
 
+def test_registry_logins_are_listed_by_name(ask, sdk):
+    login = sdk.create_container_registry_auth("ghcr", "me", "hush")
+
+    assert {"data": {"myself": {"containerRegistryCreds": [login]}}} == ask(
+        "{ myself { containerRegistryCreds { id name } } }"
+    )
+
+
+VOLUME = "{ id name size dataCenterId }"
+
+
+@pytest.fixture
+def volume(ask):
+    document = f"mutation Make($input: CreateNetworkVolumeInput!) {{ createNetworkVolume(input: $input) {VOLUME} }}"
+    given = {"name": "weights", "size": 50, "dataCenterId": "EU-RO-1"}
+    return ask(document, input=given)["data"]["createNetworkVolume"]
+
+
+def test_volumes_are_listed_by_name(ask, volume):
+    assert {"id": volume["id"], "name": "weights", "size": 50, "dataCenterId": "EU-RO-1"} == volume
+    assert {"data": {"myself": {"networkVolumes": [volume]}}} == ask(f"{{ myself {{ networkVolumes {VOLUME} }} }}")
+
+
+def test_a_volume_grows_and_never_shrinks(ask, volume):
+    document = f"mutation Save($input: UpdateNetworkVolumeInput!) {{ updateNetworkVolume(input: $input) {VOLUME} }}"
+    grown = ask(document, input={"id": volume["id"], "size": 60})
+
+    assert {"data": {"updateNetworkVolume": {**volume, "size": 60}}} == grown
+    assert "cannot be reduced" in refusal(ask(document, input={"id": volume["id"], "size": 59}))
+    assert {"data": {"updateNetworkVolume": None}} == ask(document, input={"id": "nope", "size": 60})
+
+
+def test_a_volume_is_deleted(ask, volume):
+    document = "mutation Drop($input: DeleteNetworkVolumeInput!) { deleteNetworkVolume(input: $input) }"
+
+    assert {"data": {"deleteNetworkVolume": None}} == ask(document, input={"id": volume["id"]})
+    assert {"data": {"myself": {"networkVolumes": []}}} == ask("{ myself { networkVolumes { id } } }")
+
+
+def test_a_volume_needs_a_data_center_that_has_some(ask):
+    document = "mutation Make($input: CreateNetworkVolumeInput!) { createNetworkVolume(input: $input) { id } }"
+
+    assert "has no network volumes" in refusal(
+        ask(document, input={"name": "weights", "size": 50, "dataCenterId": "US-TX-3"})
+    )
+
+
+def test_an_endpoint_says_where_its_volumes_are(ask, save_endpoint, template_id, volume):
+    """One that nobody has created is shown by its id."""
+    given = [{"networkVolumeId": volume["id"]}, {"networkVolumeId": "vol1"}]
+    made = save_endpoint(templateId=template_id, networkVolumeIds=given)["data"]["saveEndpoint"]["id"]
+    document = f"""query Read($id: String!) {{ myself {{ endpoint(id: $id) {{
+        networkVolume {VOLUME} networkVolumeIds {{ networkVolumeId dataCenterId }} }} }} }}"""
+
+    assert {
+        "networkVolume": volume,
+        "networkVolumeIds": [
+            {"networkVolumeId": volume["id"], "dataCenterId": "EU-RO-1"},
+            {"networkVolumeId": "vol1", "dataCenterId": None},
+        ],
+    } == ask(document, id=made)["data"]["myself"]["endpoint"]
+
+
 def test_nothing_costs_anything_here(ask):
     answer = ask("{ myself { email clientBalance currentSpendPerHr serverlessDiscount { discountFactor } } }")
 

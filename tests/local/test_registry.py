@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from vidctl.local.records import EndpointRecord, RegistryAuthRecord, TemplateRecord
+from vidctl.local.records import EndpointRecord, NetworkVolumeRecord, RegistryAuthRecord, TemplateRecord
 from vidctl.local.registry import Registry, RegistryError
 
 
@@ -186,6 +186,81 @@ def test_a_deleted_endpoint_is_told_once(registry, endpoint, changes):
     registry.delete_endpoint(endpoint.id)
 
     assert [endpoint.id] == changes
+
+
+@pytest.fixture
+def bound(registry):
+    """An endpoint that was saved with its container."""
+    container = TemplateRecord(id="", name="", image_name="yolo:1")
+    return registry.save_with_container(EndpointRecord(id="", name="bound", template_id=""), container)
+
+
+def test_an_endpoint_saved_with_its_container_has_a_template_of_its_own(registry, bound, changes):
+    template = registry.template(bound.template_id)
+    after = registry.save_with_container(replace(bound, gpu_count=2), replace(template, image_name="yolo:2"))
+
+    assert (f"bound__template__{template.id}", bound.id) == (template.name, template.bound_endpoint_id)
+    assert replace(bound, gpu_count=2, version=1) == after == registry.endpoint(bound.id)
+    assert (replace(template, image_name="yolo:2"),) == registry.templates()
+    assert [bound.id] == changes
+
+
+def test_saving_an_endpoint_with_the_container_that_it_has_changes_nothing(registry, endpoint, template, changes):
+    assert endpoint == registry.save_with_container(endpoint, replace(template, name="", readme="other"))
+    assert ((template,), []) == (registry.templates(), changes)
+
+
+def test_a_new_container_is_not_put_into_a_template_made_by_somebody(registry, endpoint, template):
+    after = registry.save_with_container(endpoint, replace(template, image_name="yolo:2"))
+
+    assert template == registry.template(template.id)
+    assert ("yolo:2", 1) == (registry.template(after.template_id).image_name, after.version)
+
+
+def test_only_the_template_that_was_made_for_it_goes_with_an_endpoint(registry, endpoint, template, bound):
+    registry.delete_endpoint(endpoint.id, with_template=True)
+    registry.delete_endpoint(bound.id, with_template=True)
+
+    assert (template,) == registry.templates()
+
+
+def test_each_version_is_a_release(registry, endpoint, template):
+    """Also one that came of a changed template; what only scales is none."""
+    registry.save_endpoint(replace(endpoint, workers_max=9))
+    registry.save_template(replace(template, env={"MODEL": "b.pt", "HF_TOKEN": "hush"}))
+    registry.save_endpoint(replace(registry.endpoint(endpoint.id), gpu_count=2, idle_timeout_s=5))
+    third, second, first = registry.releases(endpoint.id)
+
+    assert [2, 1, 0] == [third.version, second.version, first.version]
+    assert [["gpuCount", 1, 2], ["idleTimeout", 10, 5]] == sorted(third.diff)
+    assert (["template.env", {"MODEL": "a.pt"}, {"MODEL": "b.pt", "HF_TOKEN": "***"}],) == second.diff
+    assert ((), endpoint.created_at) == (first.diff, first.created_at)
+
+
+def test_releases_go_with_their_endpoint(registry, endpoint):
+    registry.delete_endpoint(endpoint.id)
+
+    assert () == registry.releases(endpoint.id)
+
+
+def test_volumes_are_kept_and_replaced(registry):
+    volume = registry.save_network_volume(NetworkVolumeRecord("", "weights", 10, "EU-RO-1"))
+    grown = registry.save_network_volume(replace(volume, size_gb=20))
+
+    assert 10 == len(volume.id)
+    assert ((grown,), grown) == (registry.network_volumes(), registry.network_volume(volume.id))
+    registry.delete_network_volume(volume.id)
+    assert ((), None) == (registry.network_volumes(), registry.network_volume(volume.id))
+
+
+def test_templates_lose_a_login_that_is_deleted(registry, endpoint, template):
+    """Without a new version: workers that run have their image."""
+    login = registry.save_registry_auth(RegistryAuthRecord(id="", name="ghcr"))
+    registry.save_template(replace(template, container_registry_auth_id=login.id))
+    version = registry.endpoint(endpoint.id).version
+    registry.delete_registry_auth(login.id)
+
+    assert (template, version) == (registry.template(template.id), registry.endpoint(endpoint.id).version)
 
 
 def test_registry_logins_are_kept_and_replaced(registry):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class ReleaseRecord:
     endpoint_id: str
     version: int
     created_at: str
-    diff: tuple[tuple[str, object, object], ...] = field(default=(), repr=False)
+    diff: tuple[Sequence[Any], ...] = field(default=(), repr=False)
 
 
 # What GraphQL calls the fields of our records.

@@ -174,7 +174,7 @@ def violations(schema: Schema, value: Any, path: str = "$") -> Iterator[str]:
 def _of_object(schema: Schema, value: dict[str, Any], path: str) -> Iterator[str]:
     if "oneOf" in schema:
         variants: dict[str, Schema] = schema["oneOf"]
-        if value.get("type") not in variants:
+        if value.get("type") not in tuple(variants):
             yield from _unknown_variant(variants, value, path)
             return
         schema = variants[value["type"]]

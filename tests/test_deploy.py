@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidctl import client, deploy, settings, spec
-from vidctl.deploy import difference
+from vidctl import deploy, settings, spec, targets
 from vidctl.errors import ApiError
+from vidctl.proof import difference
 
 ENDPOINT_NAME = "VIDCTL_ECHO_ENDPOINT_ID_LOCAL"
 SMOKE = {"input": "workers/echo/test_input.json", "contains": {"echo": {"question": 1}}}
@@ -33,7 +33,7 @@ def test_a_deploy_ends_with_an_endpoint_that_answered(echo):
 
     document = outcome.document
     assert (outcome.status, outcome.stderr) == (0, "")
-    assert (document["template"], document["endpoint"]) == ("create", "create")
+    assert (document["action"], document["is_proven"]) == ("create", True)
     assert echo.dotenv() == {ENDPOINT_NAME: document["endpoint_id"]}
     assert [(job["what"], job["status"]) for job in echo.jobs()] == [("smoke test of echo", "COMPLETED")]
     assert [each["id"] for each in echo.run("local", "status", "--json").document["endpoints"]] == [
@@ -62,7 +62,7 @@ def test_a_dry_run_changes_nothing(echo):
     outcome = echo.run("deploy", "echo", "--dry-run")
 
     assert outcome.status == 0
-    assert "would create the template and create the endpoint" in outcome.stdout
+    assert outcome.stdout == "echo: would create endpoint test-echo; nothing was changed\n"
     assert "endpoint gpu_ids: AMPERE_24" in outcome.stderr
     assert not (echo.root / ".env").exists()
     assert echo.run("local", "status", "--json").document["endpoints"] == []
@@ -72,11 +72,13 @@ def test_a_changed_field_is_the_only_change(echo):
     """One field in the spec, one line in the plan, the same endpoint."""
     first = echo.run("deploy", "echo", "--json").document
     echo.spec("echo", worker="echo", smoke=SMOKE, workers={"min": 0, "max": 5})
-    second = echo.run("deploy", "echo", "--json").document
+    second = echo.run("deploy", "echo", "--json", "--yes").document
 
     assert second["endpoint_id"] == first["endpoint_id"]
-    assert second["changes"] == [{"resource": "endpoint", "field": "workers_max", "old": "3", "new": "5"}]
-    assert (second["template"], second["endpoint"]) == ("keep", "update")
+    assert second["changes"] == [
+        {"resource": "endpoint", "field": "workers_max", "old": "3", "new": "5", "is_drift": False}
+    ]
+    assert (second["action"], second["replaces_workers"]) == ("update", False)
 
 
 def test_changed_code_is_a_new_image_and_new_workers(echo):
@@ -87,23 +89,26 @@ def test_changed_code_is_a_new_image_and_new_workers(echo):
     touched = echo.run("deploy", "echo", "--json").document
     handler.write_text(handler.read_text().replace("hello", "welcome"))
     echo.spec("echo", worker="echo", smoke={**SMOKE, "contains": {"greeting": "welcome"}})
-    changed = echo.run("deploy", "echo", "--json").document
+    changed = echo.run("deploy", "echo", "--json", "--yes").document
 
     assert touched["up_to_date"]
     assert [change["field"] for change in changed["changes"]] == ["image"]
+    assert changed["replaces_workers"]
 
 
 def test_an_edit_behind_our_back_is_put_right(echo):
     """Somebody changed the live endpoint: the next deploy sees it and writes every field, zeros included."""
     echo.spec("echo", worker="echo", smoke=SMOKE, workers={"min": 0, "max": 4}, flashboot=False)
     echo.run("deploy", "echo")
-    target = deploy_target(echo)
-    live, _ = target.control.find("test-echo", "vidctl-test-echo")
-    target.control.save_endpoint(dataclasses.replace(live, workers_min=1, flashboot=True))
-    outcome = echo.run("deploy", "echo", "--json").document
-    live, _ = target.control.find("test-echo", "vidctl-test-echo")
+    control = target_of(echo).control
+    (live,) = control.account().endpoints
+    control.save(dataclasses.replace(live, workers_min=1, flashboot=True), before=live)
+    outcome = echo.run("deploy", "echo", "--json", "--yes").document
+    (live,) = control.account().endpoints
 
-    assert [change["field"] for change in outcome["changes"]] == ["workers_min", "flashboot"]
+    assert [(change["field"], change["is_drift"]) for change in outcome["changes"]] == [
+        ("workers_min", True), ("flashboot", True),
+    ]  # fmt: skip
     assert (live.workers_min, live.workers_max, live.flashboot) == (0, 4, False)
 
 
@@ -165,7 +170,7 @@ def test_a_secret_travels_and_is_shown_nowhere(echo):
     echo.spec("echo", worker="echo", smoke=SMOKE, secrets=["HF_TOKEN"])
     (echo.root / ".env").write_text("HF_TOKEN=hf_verysecret\n")
     outcome = echo.run("deploy", "echo", "-v")
-    again = echo.run("deploy", "echo", HF_TOKEN="hf_evenmoresecret")
+    again = echo.run("deploy", "echo", "--yes", HF_TOKEN="hf_evenmoresecret")
 
     assert (outcome.status, again.status) == (0, 0)
     assert "template env.HF_TOKEN: (set) → (changed)" in again.stderr
@@ -236,64 +241,38 @@ def test_another_project_on_the_same_runtime_through_the_sdks_variables(echo):
     assert echo.dotenv() == {"VIDCTL_CLOUD_ENDPOINT_ID": outcome.document["endpoint_id"]}
 
 
-def deploy_target(project):
+def target_of(project):
     """The collaborators of a deploy to the project's runtime."""
     for name, value in project.environ.items():
         os.environ[name] = value
-    return client.deploy_target(settings.open_project(project.root, os.environ), "local")
+    return targets.deploy_target(settings.open_project(project.root, os.environ), "local")
 
 
-class Counting:
-    """A control plane that counts writes, and can lose the answer to one."""
+class Forgetful:
+    """A control plane that accepts an idle timeout and keeps another."""
 
-    def __init__(self, control, *, forget=()):
-        self.control = control
-        self.writes = []
-        self.forget = forget
+    plane = "graphql"
 
-    def find(self, endpoint_name, template_name):
-        return self.control.find(endpoint_name, template_name)
+    def __init__(self, control):
+        self.account = control.account
+        self._control = control
 
-    def save_template(self, template):
-        self.writes.append("template")
-        return self.control.save_template(template)
-
-    def save_endpoint(self, endpoint):
-        self.writes.append("endpoint")
-        kept = {name: getattr(type(endpoint)(name="", template_id="", gpu_ids=""), name) for name in self.forget}
-        return self.control.save_endpoint(dataclasses.replace(endpoint, **kept))
-
-
-def loaded(project):
-    return spec.load(spec.find("echo", root=project.root), environ={}).with_local()
-
-
-def test_the_second_deploy_sends_no_mutation(echo, monkeypatch):
-    """One template and one endpoint are written by the first; the second only reads."""
-    monkeypatch.setattr(os, "environ", {**os.environ, **echo.environ})
-    target = deploy_target(echo)
-    control = Counting(target.control)
-    target = dataclasses.replace(target, control=control)
-    writes = []
-    for _ in range(2):
-        todo = deploy.prepare(loaded(echo), target, secrets={})
-        deploy.deploy(loaded(echo), target, todo, secrets={})
-        writes.append(tuple(control.writes))
-        control.writes.clear()
-
-    assert writes == [("template", "endpoint"), ()]
+    def save(self, endpoint, *, before):
+        return self._control.save(dataclasses.replace(endpoint, idle_timeout_s=7), before=before)
 
 
 def test_success_is_read_back(echo, monkeypatch):
     """A control plane that accepts a value and keeps another is not believed."""
     monkeypatch.setattr(os, "environ", {**os.environ, **echo.environ})
-    echo.spec("echo", worker="echo", smoke=SMOKE, timeouts={"idle": "42s"})
-    target = deploy_target(echo)
-    forgetful = dataclasses.replace(target, control=Counting(target.control, forget=("idle_timeout_s",)))
-    todo = deploy.prepare(loaded(echo), forgetful, secrets={})
+    path = echo.spec("echo", worker="echo", smoke=SMOKE, timeouts={"idle": "42s"})
+    each = spec.load(path, environ={})
+    target = target_of(echo)
+    target = dataclasses.replace(target, control=Forgetful(target.control))
+    known = deploy.survey([each], target)
+    todo = deploy.prepare(each, target, known, image=target.images.look(each), secrets={})
 
     with pytest.raises(ApiError, match="reads back differently: endpoint idle_timeout_s"):
-        deploy.deploy(loaded(echo), forgetful, todo, secrets={})
+        deploy.deploy(each, target, todo, secrets={})
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def main() -> int:
     env_file = ROOT / ".env"
     env_before = env_file.read_bytes() if env_file.exists() else None
     try:
-        vidctl.run("deploy", "yolo", "--target", "local")
+        vidctl.run("deploy", "yolo", "--target", "local", "--yes")
         photograph = find_photograph()
         vidctl.run("detect", str(photograph), "--target", "local", "--save", OUTPUT.name)
     finally:

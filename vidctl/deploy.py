@@ -263,12 +263,12 @@ def destroy(thing: Possession, target: Target, *, notify: Notify = silent) -> No
     """Delete an endpoint, or what an interrupted deploy left of one; return once it is seen to be gone."""
     live = thing.live
     if live is not None:
-        notify(Progress("destroy", f"endpoint {live.name} ({live.id})", subject=thing.key))
+        notify(Progress("destroy", f"endpoint {live.name} ({live.id})"))
         target.control.delete(live)
         if any(each.id == live.id for each in target.control.account().endpoints):
             raise ApiError(f"endpoint {live.id} was deleted, and is still there", hint="run it again", endpoint=live.id)
     for template in thing.templates if live is None else ():
-        notify(Progress("destroy", f"template {template.name}", subject=thing.key))
+        notify(Progress("destroy", f"template {template.name}"))
         target.control.delete_template(template)
 
 

@@ -72,7 +72,7 @@ class ApiError(VidctlError):
 
 
 class Refused(ApiError):
-    """RunPod does not take a value; `field` is its name in `vidctl.resources` (`workers_max`), None if it named none."""
+    """RunPod does not take a value; `field` is its name in `vidctl.resources` (`workers_max`), None if unknown."""
 
     def __init__(self, message: str, *, field: str | None, hint: str | None = None, status: int | None = None) -> None:
         super().__init__(message, hint=hint, status=status)

@@ -37,7 +37,7 @@ def _acquired(folder: Path, name: str, holder: Path, timeout_s: float, notify: N
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            notify(Progress("lock", f"{name}: waiting for {_who(holder)}", subject=name))
+            notify(Progress("lock", f"{name}: waiting for {_who(holder)}"))
             _wait(lock, name, holder, timeout_s)
         holder.write_text(json.dumps({"pid": os.getpid(), "since": time.strftime("%H:%M:%S")}))
     except OSError as error:

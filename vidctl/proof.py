@@ -133,24 +133,23 @@ class _Watch:
         if self.prover.is_stopped():
             raise Interrupted("interrupted", endpoint=self.live.id)
         if health is None:
-            self.tell("smoke", "the worker has the job", is_news_only=True)
+            self.tell("smoke", "the worker has the job", about="job")
             return
         if time.monotonic() - self.looked > _LOOK_S or health.workers.get("unhealthy"):
             self._look()
         sight = self._sight(health)
         self.diagnosis = diagnose(sight)
-        self.tell("wait", self.diagnosis.sentence, is_news_only=True)
-        self.prover.notify(
-            Progress("wait", summary(sight), key=f"{self.spec.key} wait", is_passing=True, subject=self.spec.key)
-        )
+        self.tell("wait", self.diagnosis.sentence, about=self.diagnosis.kind)
+        self.prover.notify(Progress("wait", summary(sight), is_passing=True))
         if self.diagnosis.is_hopeless:
             raise JobFailed(self.diagnosis.sentence, status="UNHEALTHY")
 
-    def tell(self, step: str, message: str, *, is_news_only: bool = False) -> None:
-        if is_news_only and message == self.said:
+    def tell(self, step: str, message: str, *, about: str = "") -> None:
+        """Say it, but of the same thing only once."""
+        if about and about == self.said:
             return
-        self.said = message
-        self.prover.notify(Progress(step, message, subject=self.spec.key))
+        self.said = about
+        self.prover.notify(Progress(step, message))
 
     def explained(self, error: TimedOut | JobFailed) -> VidctlError:
         """The same error with why, with what the worker last said, and with what is left running."""

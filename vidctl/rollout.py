@@ -1,18 +1,18 @@
-"""Deploy several specs: everything is checked first and asked once, then independent parts go on side by side."""
+"""Deploy several specs: check all, provide the images, carry out the plans, with independent parts side by side."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
 from vidctl import lock
-from vidctl.deploy import Choices, Deployed, Survey, Target, check, deploy, is_proven, prepare
+from vidctl.deploy import Choices, Deployed, Survey, Target, deploy, is_proven, prepare
 from vidctl.errors import Interrupted, VidctlError
 from vidctl.plan import Plan
 from vidctl.progress import Notify, Progress
@@ -24,11 +24,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Planned:
-    """One spec with what is to be done for it."""
+    """One spec with what is to be done for it; `is_proven` says that just this has answered before."""
 
     spec: EndpointSpec
     plan: Plan
     is_proven: bool
+
+    @property
+    def has_work(self) -> bool:
+        return not (self.plan.is_empty and self.is_proven)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,15 @@ class Outcome:
 
     planned: Planned
     result: Deployed | VidctlError
+
+
+@contextmanager
+def locked(keys: Sequence[str], target: str, folder: Path, *, timeout_s: float, notify: Notify) -> Iterator[None]:
+    """Keep other vidctls of this project from the same endpoints; raise Busy, naming who has one, after `timeout_s`."""
+    with ExitStack() as stack:
+        for key in sorted(set(keys)):  # always in the same order: two that want several cannot wait for each other
+            stack.enter_context(lock.held(folder, f"{target}-{key}", timeout_s=timeout_s, notify=notify))
+        yield
 
 
 def plan_all(
@@ -50,71 +63,59 @@ def plan_all(
     return planned
 
 
-def roll_out(
-    specs: Sequence[EndpointSpec],
-    target: Target,
-    *,
-    secrets: Mapping[str, str],
-    choices: Choices,
-    review: Callable[[Sequence[Planned], Survey], None],
-    confirm: Callable[[Sequence[Planned], Survey], None],
-    notify: Notify,
-    locks: Path,
+def provide(
+    planned: Sequence[Planned], target: Target, known: Survey, *, secrets: Mapping[str, str], notify: Notify
+) -> list[Planned]:
+    """Build and push what is new, then plan once more, with the digests that registries report."""
+
+    def work(each: Planned, tell: Notify, _: Event) -> Planned:
+        if not each.has_work:
+            return each
+        image = target.images.provide(each.spec, each.plan.endpoint.template.env, tell)
+        plan = prepare(each.spec, target, known, image=image, secrets=secrets)
+        return Planned(each.spec, plan, is_proven(each.spec, target, plan))
+
+    return _side_by_side(work, planned, notify)
+
+
+def carry_out(
+    planned: Sequence[Planned], target: Target, *, secrets: Mapping[str, str], choices: Choices, notify: Notify
 ) -> list[Outcome]:
-    """Deploy the specs: check, build and push, plan, apply, prove.
+    """Apply and prove each plan.  One spec's failure stops no other; Ctrl-C stops all."""
 
-    `review` sees the plans before anything is built, `confirm` with the images' digests before anything is changed;
-    either raises to stop.  One spec's failure stops no other.
-    """
-    with ExitStack() as stack:
-        for key in sorted(spec.key for spec in specs):
-            stack.enter_context(lock.held(locks, f"{target.name}-{key}", timeout_s=choices.timeout_s, notify=notify))
-        known = check(specs, target, secrets=secrets, adopts=choices.adopts)
-        planned = plan_all(specs, target, known, secrets=secrets)
-        review(planned, known)
-        stop = Event()
-        _side_by_side(
-            lambda each: _provide(each, target, notify), [each for each in planned if not each.is_proven], stop
-        )
-        planned = plan_all(specs, target, known, secrets=secrets)
-        confirm(planned, known)
+    def work(each: Planned, tell: Notify, stop: Event) -> Outcome:
+        try:
+            done = deploy(
+                each.spec, target, each.plan, secrets=secrets, choices=choices, notify=tell, is_stopped=stop.is_set
+            )
+        except Interrupted:
+            raise
+        except VidctlError as error:
+            return Outcome(each, error)
+        return Outcome(each, done)
 
-        def carry_out(each: Planned) -> Outcome:
-            try:
-                done = deploy(
-                    each.spec,
-                    target,
-                    each.plan,
-                    secrets=secrets,
-                    choices=choices,
-                    notify=notify,
-                    is_stopped=stop.is_set,
-                )
-            except Interrupted:
-                raise
-            except VidctlError as error:
-                return Outcome(each, error)
-            return Outcome(each, done)
-
-        return _side_by_side(carry_out, planned, stop)
+    return _side_by_side(work, planned, notify)
 
 
-def _provide(each: Planned, target: Target, notify: Notify) -> None:
-    def tell(progress: Progress) -> None:
-        notify(dataclasses.replace(progress, subject=each.spec.key))
-
-    target.images.provide(each.spec, each.plan.endpoint.template.env, tell)
-
-
-def _side_by_side(work: Callable[[Planned], T], items: Sequence[Planned], stop: Event) -> list[T]:
-    """Do the work for each, in threads where there are several; Ctrl-C sets `stop` and waits for them to let go."""
+def _side_by_side(work: Callable[[Planned, Notify, Event], T], items: Sequence[Planned], notify: Notify) -> list[T]:
+    """Do the work for each, in threads where there are several; what goes wrong in one, and Ctrl-C, stops the rest."""
+    stop = Event()
     if len(items) < 2:
-        return [work(each) for each in items]
+        return [work(each, notify, stop) for each in items]
     with ThreadPoolExecutor(min(_AT_ONCE, len(items)), thread_name_prefix="vidctl-deploy") as pool:
-        futures: list[Future[T]] = [pool.submit(work, each) for each in items]
+        futures: list[Future[T]] = [pool.submit(work, each, _about(each, notify), stop) for each in items]
         try:
             return [future.result() for future in futures]
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _about(each: Planned, notify: Notify) -> Notify:
+    """Say of each thing which spec it is about."""
+
+    def tell(progress: Progress) -> None:
+        notify(dataclasses.replace(progress, subject=each.spec.key))
+
+    return tell

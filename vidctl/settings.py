@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -120,6 +120,24 @@ def endpoint_id_name(spec_key: str, target: Target) -> str:
 def remember(env_file: Path, name: str, value: str) -> None:
     """Set one variable in `.env`, atomically, all else kept; the file is readable by its owner only."""
     import dotenv
+
+    _edit(
+        env_file,
+        lambda copy: dotenv.set_key(copy, name, value, quote_mode="never"),
+        hint=f"add the line {name}={value} to it",
+    )
+
+
+def forget(env_file: Path, name: str) -> None:
+    """Take one variable out of `.env`, atomically, all else kept."""
+    import dotenv
+
+    if name in _dotenv(env_file):
+        _edit(env_file, lambda copy: dotenv.unset_key(copy, name), hint=f"remove the line {name}=… from it")
+
+
+def _edit(env_file: Path, edit: Callable[[str], object], *, hint: str) -> None:
+    """Edit a copy, then let it take the file's place."""
     from filelock import FileLock
 
     env_file = env_file.resolve()  # a linked .env stays a link
@@ -131,16 +149,14 @@ def remember(env_file: Path, name: str, value: str) -> None:
             with tempfile.NamedTemporaryFile(dir=env_file.parent, prefix=".env.", delete=False) as temporary:
                 temporary.write(before)
             try:
-                dotenv.set_key(temporary.name, name, value, quote_mode="never")
+                edit(temporary.name)
                 _flush(Path(temporary.name))
                 os.replace(temporary.name, env_file)  # noqa: PTH105  the file has no Path yet
             except BaseException:
                 Path(temporary.name).unlink(missing_ok=True)
                 raise
     except (OSError, ValueError) as error:
-        raise VidctlError(
-            f"{env_file}: cannot be written: {error}", hint=f"add the line {name}={value} to it"
-        ) from error
+        raise VidctlError(f"{env_file}: cannot be written: {error}", hint=hint) from error
 
 
 def _flush(path: Path) -> None:

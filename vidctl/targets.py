@@ -55,7 +55,7 @@ def image_source(each: EndpointSpec, environ: Mapping[str, str]) -> Source:
         key=each.key,
         folder=image.build,
         repository=image.repository,
-        dockerfile=image.dockerfile,
+        dockerfile=str(image.dockerfile),
         build_args=image.build_args,
         login=Login(login.username, password) if login and login.username and password else None,
     )

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from vidctl import __version__
-from vidctl.cli import deploying, detecting, local, specs
+from vidctl.cli import account, deploying, detecting, images, local, specs
 from vidctl.errors import Interrupted, UsageError, VidctlError
 
 app = typer.Typer(
@@ -24,11 +24,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("deploy")(deploying.deploy)
 app.command("detect")(detecting.detect)
 app.command("validate")(specs.validate)
-app.command("schema")(specs.schema)
+app.command("plan")(deploying.plan)
+app.command("deploy")(deploying.deploy)
+app.command("list")(account.list_endpoints)
+app.command("destroy")(account.destroy)
+app.command("build")(images.build)
+app.command("push")(images.push)
+app.add_typer(images.app, name="images")
+app.add_typer(account.registry, name="registry")
 app.command("jobs")(deploying.jobs)
+app.command("schema")(specs.schema)
 app.add_typer(local.app, name="local")
 
 

@@ -56,9 +56,7 @@ def destroy(
     debug: options.Debug = False,
 ) -> None:
     """Delete endpoints, their workers and queued jobs, and their templates.  A spec stays as it is."""
-    from contextlib import ExitStack
-
-    from vidctl import deploy, lock, settings
+    from vidctl import deploy, rollout, settings
     from vidctl.cli.report import Report
     from vidctl.errors import UsageError
 
@@ -66,19 +64,15 @@ def destroy(
     project, place = _place(report, target)
     keys = [f"{name}.{env}" if env else name for name in dict.fromkeys(names)]
     documents = []
-    with ExitStack() as stack:
-        for key in sorted(keys):
-            folder = project.root / ".vidctl" / "locks"
-            stack.enter_context(lock.held(folder, f"{place.name}-{key}", timeout_s=60, notify=report.step))
+    locks = project.root / ".vidctl" / "locks"
+    with rollout.locked(keys, place.name, locks, timeout_s=60, notify=report.step):
         found = [_thing(key, project, place, adopts=adopt) for key in keys]
         told = ", ".join(str(each) for each in found)
-        if not yes and not report.can_ask:
-            raise UsageError(f"{told} would be deleted, and nobody can be asked here", hint="say so with --yes")
         if not yes and not report.confirm(f"delete {told} on {place.name}?"):
             raise UsageError("nothing was deleted: you said no")
-        with report.live():
+        with report.live() as notify:
             for each in found:
-                deploy.destroy(each, place, notify=report.step)
+                deploy.destroy(each, place, notify=notify)
                 settings.forget(project.env_file, settings.endpoint_id_name(each.key, place.name))
                 documents.append({"spec": each.key, "target": place.name, "endpoint_id": each.live and each.live.id})
                 if not report.is_silent:
@@ -89,17 +83,17 @@ def destroy(
 
 def _thing(key: str, project: Project, place: Target, *, adopts: bool) -> Possession:
     """What a spec made, by its stamp or by the spec's name; or an endpoint by its id.  Raise NotDeployed."""
-    from vidctl import deploy, spec
+    from vidctl import deploy, plan, spec
     from vidctl.errors import NotDeployed, SpecError
 
     account = place.control.account()
     by_id = [each for each in account.endpoints if each.id == key]
-    stamped = [each for each in account.endpoints if deploy.owner(each) == key]
+    stamped = [each for each in account.endpoints if plan.owner(each) == key]
     live = next(iter(by_id or stamped), None)
     name = live.name if live else None
     if live is None:
         try:
-            known = spec.load_all([key], root=project.root, environ=project.environ)[0]
+            (known,) = spec.load_all([key], root=project.root, environ=project.environ)
         except SpecError as error:
             raise NotDeployed(f"{key}: there is no such endpoint, and no such spec", hint="vidctl list") from error
         live, name = deploy.find(known, account), known.name
@@ -107,7 +101,7 @@ def _thing(key: str, project: Project, place: Target, *, adopts: bool) -> Posses
     if live is None and not templates:
         raise NotDeployed(f"{key} is not deployed to {place.name}", hint="vidctl list")
     if live is not None:
-        deploy.require_owned(live, key, place.journal, adopts=adopts or bool(by_id and deploy.owner(live)))
+        deploy.require_owned(live, key, place.journal, adopts=adopts or bool(by_id and plan.owner(live)))
     return deploy.Possession(key, live, templates)
 
 

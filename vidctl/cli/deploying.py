@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,7 +33,7 @@ NamesOrPlan = Annotated[
         autocompletion=options.specs,
     ),
 ]
-All = Annotated[bool, typer.Option("--all", help="All specs in configs/.")]
+All = Annotated[bool, typer.Option("--all", help="All specs in configs/; with -e, all that have the overlay.")]
 Adopt = Annotated[bool, typer.Option("--adopt", help="Take over an endpoint that vidctl, or this spec, did not make.")]
 
 CHANGES_FOUND = 10
@@ -74,7 +74,7 @@ def plan(
         planfile.save(output, scene.place.name, planned)
     if as_json:
         _print(scene.documents(planned, known), one=len(planned) == 1)
-    return CHANGES_FOUND if detailed_exitcode and any(_has_work(each) for each in planned) else 0
+    return CHANGES_FOUND if detailed_exitcode and any(each.has_work for each in planned) else 0
 
 
 def deploy(
@@ -103,7 +103,7 @@ def deploy(
     """
     from vidctl import planfile, rollout
     from vidctl.cli.report import Report
-    from vidctl.deploy import Choices
+    from vidctl.deploy import Choices, check
     from vidctl.errors import UsageError
 
     if dry_run:
@@ -117,32 +117,23 @@ def deploy(
         names, target = list(saved.specs), saved.target
     scene = _scene(report, names, every, env, target)
 
-    def review(planned: Sequence[Planned], _: Survey) -> None:
+    secrets = scene.project.environ
+    choices = Choices(timeout_s=timeout, waits=wait, rolls_back=not no_rollback, adopts=adopt)
+    with scene.locked(timeout):
+        known = check(scene.specs, scene.place, secrets=secrets, adopts=adopt)
+        planned = rollout.plan_all(scene.specs, scene.place, known, secrets=secrets)
         if saved is not None:
             saved.require_current(planned)
-        elif not yes and not report.can_ask and any(each.plan.action == "update" for each in planned):
-            changed = ", ".join(each.spec.key for each in planned if each.plan.action == "update")
-            raise UsageError(f"{changed}: would be changed, and nobody can be asked here", hint="say so with --yes")
-
-    def confirm(planned: Sequence[Planned], known: Survey) -> None:
+        elif not yes:
+            scene.require_someone_to_ask(planned)
+        with report.live() as notify:
+            planned = rollout.provide(planned, scene.place, known, secrets=secrets, notify=notify)
         scene.show(planned, known)
-        if yes or saved is not None or not report.can_ask or not any(scene.is_worth_asking(each) for each in planned):
-            return
-        if not report.confirm(f"deploy {', '.join(each.spec.key for each in planned)} to {scene.place.name}?"):
-            raise UsageError("nothing was changed: you said no")
-
-    with report.live():
-        outcomes = rollout.roll_out(
-            scene.specs,
-            scene.place,
-            secrets=scene.project.environ,
-            choices=Choices(timeout_s=timeout, waits=wait, rolls_back=not no_rollback, adopts=adopt),
-            review=review,
-            confirm=confirm,
-            notify=report.step,
-            locks=scene.project.root / ".vidctl" / "locks",
-        )
-    scene.finish(outcomes)
+        if not yes and saved is None:
+            scene.ask(planned)
+        with report.live() as notify:
+            outcomes = rollout.carry_out(planned, scene.place, secrets=secrets, choices=choices, notify=notify)
+        scene.finish(outcomes)
 
 
 @dataclass(frozen=True)
@@ -163,13 +154,36 @@ class _Scene:
         catalogue = self._catalogue(planned)
         for each in planned:
             if not each.plan.is_empty:
-                self.report.plan(each.plan, target=self.place.name, catalogue=catalogue)
+                self.report.plan(each.plan, catalogue)
         for warning in deploy.warnings([each.plan for each in planned], known):
             self.report.warn(warning)
 
-    def is_worth_asking(self, each: Planned) -> bool:
-        """On the local runtime something new harms nobody."""
-        return each.plan.action == "update" or (each.plan.action == "create" and self.place.name != "local")
+    def locked(self, timeout_s: float) -> AbstractContextManager[None]:
+        """Keep other deploys of this project from the same endpoints."""
+        from vidctl import rollout
+
+        keys = [each.key for each in self.specs]
+        locks = self.project.root / ".vidctl" / "locks"
+        return rollout.locked(keys, self.place.name, locks, timeout_s=timeout_s, notify=self.report.step)
+
+    def require_someone_to_ask(self, planned: Sequence[Planned]) -> None:
+        """Raise UsageError, before anything is built, where something that exists would change and nobody is there."""
+        from vidctl.errors import UsageError
+
+        changed = [each.spec.key for each in planned if each.plan.action == "update"]
+        if changed and not self.report.can_ask:
+            raise UsageError(
+                f"{', '.join(changed)}: would be changed, and nobody can be asked here", hint="say so with -y"
+            )
+
+    def ask(self, planned: Sequence[Planned]) -> None:
+        """Let the user say no; raise UsageError then.  On the local runtime something new harms nobody."""
+        from vidctl.errors import UsageError
+
+        asked = ("update",) if self.place.name == "local" else ("update", "create")
+        keys = [each.spec.key for each in planned if each.plan.action in asked]
+        if keys and self.report.can_ask and not self.report.confirm(f"deploy {', '.join(keys)} to {self.place.name}?"):
+            raise UsageError("nothing was changed: you said no")
 
     def documents(self, planned: Sequence[Planned], known: Survey) -> list[dict[str, Any]]:
         """What --json prints of plans."""
@@ -212,7 +226,7 @@ class _Scene:
     def _tell(self, outcome: Outcome) -> None:
         each, done = outcome.planned, outcome.result
         where = f"endpoint {getattr(done, 'endpoint_id', '')} on {self.place.name}"
-        if not _has_work(each):
+        if not each.has_work:
             _say(self.report, f"{each.spec.key}: up to date ({where})")
         elif not getattr(done, "is_proven", False):
             _say(self.report, f"{each.spec.key}: {where} is saved; nobody waited for it to answer")
@@ -244,15 +258,12 @@ def _scene(report: Report, names: list[str] | None, every: bool, env: str | None
     chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
     if is_default:
         report.note("RUNPOD_API_KEY is not set: deploying to the local runtime (--target local)")
-    specs = spec.load_all(names or spec.names(project.root), root=project.root, environ=project.environ, overlay=env)
+    every_name = (each for each in spec.names(project.root) if env is None or env in spec.overlays(project.root, each))
+    specs = spec.load_all(names or every_name, root=project.root, environ=project.environ, overlay=env)
     if chosen == "local":
         specs = [each.with_local() for each in specs]
     place = targets.deploy_target(project, chosen, notify=report.step)
     return _Scene(report, project, place, specs)
-
-
-def _has_work(each: Planned) -> bool:
-    return not (each.plan.is_empty and each.is_proven)
 
 
 def _summary(each: Planned) -> str:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
+import threading
 import traceback as traceback_module
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
+from rich.file_proxy import FileProxy
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
-from vidctl.errors import VidctlError
-from vidctl.progress import Progress
+from vidctl.errors import UsageError, VidctlError
+from vidctl.progress import Notify, Progress
 
 if TYPE_CHECKING:
-    from vidctl.plan import Plan
+    from vidctl.plan import Change, Cost, Plan
+    from vidctl.resources import Catalogue
     from vidctl.tasks.detect import Detections, Failed
 
 
@@ -29,12 +36,11 @@ def failure(error: VidctlError, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(error.to_json(), ensure_ascii=False), file=sys.stderr)  # noqa: T201
         return
-    console = _stderr()
-    console.print(f"[bold red]error:[/] {escape(_printable(error.message))}", soft_wrap=True)
+    _print(f"[bold red]error:[/] {escape(_printable(error.message))}")
     if error.job_id and error.job_id not in error.message:
-        console.print(f"[dim]job:[/] {escape(error.job_id)}", soft_wrap=True)
+        _print(f"[dim]job:[/] {escape(error.job_id)}")
     if error.hint:
-        console.print(f"[dim]hint:[/] {escape(_printable(error.hint))}", soft_wrap=True)
+        _print(f"[dim]hint:[/] {escape(_printable(error.hint))}")
 
 
 def traceback(error: BaseException) -> None:
@@ -61,16 +67,44 @@ class Report:
         return self.quiet or self.as_json
 
     def step(self, progress: Progress) -> None:
-        """One plain line for each thing that happened."""
-        if not self.is_silent:
-            _stderr().print(
-                f"[cyan]{escape(progress.step):>8}[/]  {escape(_printable(progress.message))}", soft_wrap=True
-            )
+        """One plain line for each thing that happened; what is passing is for a live view only."""
+        if not self.is_silent and not progress.is_passing:
+            _print(f"[cyan]{escape(progress.step):>8}[/]  {escape(_printable(_said(progress)))}")
+
+    @contextmanager
+    def live(self) -> Iterator[Notify]:
+        """Show what is under way: `step`, and on a terminal one line for each key too, replaced in place.
+
+        The lines are gone when the block ends, however it ends.  Safe to call in threads.
+        """
+        # Rich takes FORCE_COLOR for a terminal; escape sequences that move the cursor would fill a CI's log.
+        if self.is_silent or not _stderr().is_interactive or not sys.stderr.isatty():
+            yield self.step
+            return
+        under_way = _UnderWay(self.step)
+        with under_way.drawn(), _results_above():
+            yield under_way.notify
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody sits at a terminal, and expects to be asked."""
+        return not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def confirm(self, question: str) -> bool:
+        """Ask, and take anything but yes for a no; raise UsageError where there is nobody to ask."""
+        if not self.can_ask:
+            raise UsageError(f"{question} There is no terminal to ask on", hint="say yes beforehand with -y")
+        _print(escape(f"{_printable(question)} [y/N] "), end="")
+        answer = sys.stdin.readline()
+        if not answer.endswith("\n"):  # Ctrl-D leaves the cursor behind the question
+            _print("")
+        return answer.strip().lower() in ("y", "yes")
 
     def note(self, text: str) -> None:
         """Something a person should know, on one line."""
         if not self.is_silent:
-            _stderr().print(escape(_printable(text)), style="dim", soft_wrap=True)
+            # In markup: a style= would be that of a live view too, when it is drawn again below the text.
+            _print(f"[dim]{escape(_printable(text))}[/]")
 
     def detail(self, text: str) -> None:
         """Something for those who asked for more with -v."""
@@ -82,7 +116,7 @@ class Report:
         if not self.as_json:
             about = "" if result.source in result.error.message else f"{result.source}: "
             text = escape(_printable(about + result.error.message))
-            _stderr().print(f"[bold red]error:[/] {text}", soft_wrap=True)
+            _print(f"[bold red]error:[/] {text}")
 
     @contextmanager
     def counting(self, what: str, total: int, *, shown: bool) -> Iterator[Counter]:
@@ -96,14 +130,127 @@ class Report:
             task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)
 
-    def plan(self, todo: Plan) -> None:
-        """What differs: a mark, the field, the old and the new value; of what is new, only what says something."""
+    def warn(self, text: str) -> None:
+        """Something that may cost or surprise."""
+        if not self.is_silent:
+            _print(f"[yellow]warning:[/] {escape(_printable(text))}")
+
+    def plan(self, todo: Plan, catalogue: Catalogue | None) -> None:
+        """What differs, whether workers are replaced, and what it costs before and after."""
+        from vidctl.plan import cost, priced_on
+
+        if self.is_silent or todo.is_empty:
+            return
+        _print(f"[bold]{escape(todo.key)}[/]: {todo.action} endpoint {escape(_printable(todo.endpoint.name))}")
         for change in todo.changes:
-            if not self.is_silent and (change.old is not None or change.new):
-                mark = "[green]+[/]" if change.old is None else "[yellow]~[/]"
-                old = "" if change.old is None else f"{change.old or '(empty)'} → "
-                text = f"{change.resource} {change.field}: {old}{change.new or '(empty)'}"
-                _stderr().print(f"  {mark} {escape(_printable(text))}", soft_wrap=True)
+            # Of what is new, only what says something.
+            if change.old is not None or change.new:
+                _print(_change(change))
+        if todo.image.digest is None:
+            self.note(f"  the image {todo.image.tag} is yet to be built and pushed")
+        if todo.replaces_workers:
+            self.note("  its workers will be replaced")
+        before = f"{_price(cost(todo.before, catalogue))} → " if todo.before else ""
+        self.note(f"  at RunPod: {before}{_price(cost(todo.endpoint, catalogue))} (prices: {priced_on(catalogue)})")
+
+
+def _change(change: Change) -> str:
+    mark = "[green]+[/]" if change.old is None else "[yellow]~[/]"
+    old = "" if change.old is None else f"{change.old or '(empty)'} → "
+    drift = "  [magenta](drift: it was changed elsewhere)[/]" if change.is_drift else ""
+    text = f"{change.resource} {change.field}: {old}{change.new or '(empty)'}"
+    return f"  {mark} {escape(_printable(text))}{drift}"
+
+
+def _price(found: Cost) -> str:
+    """`$0.00/h idle, $3.35/h at most (3 workers of $0.68 to $1.12/h)`."""
+    if found.worker is None:
+        return "a price that RunPod does not publish"
+    least, most = (f"${price:.2f}" for price in found.worker)
+    each = most if least == most else f"{least} to {most}"
+    workers = "1 worker" if found.workers_max == 1 else f"{found.workers_max} workers"
+    return f"${found.idle or 0:.2f}/h idle, ${found.most or 0:.2f}/h at most ({workers} of {each}/h)"
+
+
+class _UnderWay:
+    """The newest of each key that has not ended, drawn as one line each."""
+
+    def __init__(self, finish: Notify) -> None:
+        self._finish = finish
+        self._newest: dict[tuple[str, str, str], Progress] = {}
+        self._changed = threading.Event()
+
+    def notify(self, progress: Progress) -> None:
+        """Keep what is passing; what is not ends its key's line, or without a key all lines of its step."""
+        about = (progress.subject, progress.step, progress.key)
+        with _SCREEN:
+            if progress.is_passing:
+                self._newest[about] = progress
+                self._changed.set()
+                return
+            for ended in [each for each in self._newest if each == about or (*each[:2], "") == about]:
+                del self._newest[ended]
+            self._finish(progress)
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Draw again ten times a second what has changed; Rich's own thread for it takes no turns with `_print`."""
+        over = threading.Event()
+        # Rich redirects both streams to stderr, wherever stdout goes.
+        with Live(
+            self, console=_stderr(), transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        ) as view:
+            thread = threading.Thread(target=self._draw, args=(view, over), daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                over.set()
+                thread.join()
+
+    def _draw(self, view: Live, over: threading.Event) -> None:
+        while not over.wait(0.1):
+            if self._changed.is_set():
+                self._changed.clear()
+                with _SCREEN:
+                    view.refresh()
+
+    def __rich__(self) -> Table:
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(min_width=8, justify="right", style="cyan", no_wrap=True)
+        for progress in self._newest.values():
+            text = Text(" ".join(_printable(_said(progress)).split()), no_wrap=True, overflow="ellipsis")
+            grid.add_row(escape(progress.step), text, *_measure(progress))
+        return grid
+
+
+class _Above(FileProxy):
+    """A stream whose lines go above a live view."""
+
+    def write(self, text: str) -> int:
+        with _SCREEN:
+            return super().write(text)
+
+
+@contextmanager
+def _results_above() -> Iterator[None]:
+    """Keep stdout from writing into the live view, where both are on one screen."""
+    if not sys.stdout.isatty():
+        yield
+        return
+    with redirect_stdout(_Above(_stderr(), sys.stdout)):
+        yield
+
+
+def _measure(progress: Progress) -> tuple[ProgressBar, str] | tuple[()]:
+    if progress.done is None or not progress.total:
+        return ()
+    done = min(progress.done, progress.total)
+    return ProgressBar(progress.total, done, width=20), f"{100 * done // progress.total:3d}%"
+
+
+def _said(progress: Progress) -> str:
+    return f"{progress.subject}: {progress.message}" if progress.subject else progress.message
 
 
 def detections(result: Detections) -> None:
@@ -165,7 +312,18 @@ def _count(result: Detections) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing found"
 
 
+# Rich measures how far to move the cursor, and writes that later: two threads that print would overtake each other.
+_SCREEN = threading.RLock()
+
+
+def _print(markup: str, end: str = "\n") -> None:
+    with _SCREEN:
+        _stderr().print(markup, end=end, soft_wrap=True)
+
+
+@functools.cache
 def _stderr() -> Console:
+    """One for all, so that what is printed goes above a live view; it looks up sys.stderr each time."""
     return Console(stderr=True, highlight=False)
 
 

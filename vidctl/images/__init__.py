@@ -300,9 +300,8 @@ class Images:
     def _make(self, source: Source, read: _Read, notify: Notify, log: Log, *, use_cache: bool) -> None:
         """Build with what the Dockerfile needs, check what came out, and only then give it its name."""
         marks = labels(source.key, read.tag.rpartition(":")[2], source.folder, self._environ)
-        pushed = [each.tag for each in self.built() if each.key == source.key and each.digest][:1]
-        order = buildx.Order(source.key, source.dockerfile, source.build_args, marks, pushed, use_cache)
         if dockerfile.buildkit_line(read.text):
+            order = buildx.Order(source.key, source.dockerfile, source.build_args, marks, use_cache)
             image_id = buildx.build(read.context.tar(), order, environ=self._environ, notify=notify, log=log)
         else:
             if line := dockerfile.syntax_line(read.text):
@@ -314,7 +313,7 @@ class Images:
                 dockerfile=source.dockerfile,
                 build_args=source.build_args,
                 labels=marks,
-                cache_from=pushed,
+                cache_from=[each.tag for each in self.built() if each.key == source.key and each.digest][:1],
                 use_cache=use_cache,
             )
             image_id = streams.follow_build(lines, key=source.key, notify=notify, log=log)

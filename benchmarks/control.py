@@ -1,0 +1,139 @@
+"""What commands ask of the control plane, and their time: a deploy that changes nothing, a plan of fifty specs."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import startup
+from promises import Promise, print_table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from support import scripted  # type: ignore[import-not-found]  # the tests are not typed
+
+ROUNDS = 15
+SPECS = 50
+VIDCTL = str(Path(sys.executable).parent / "vidctl")
+DOCKERFILE = "ARG BASE\nFROM ${BASE}\nCOPY . /app/\n"
+
+
+def measure(scratch: Path) -> list[Promise]:
+    """Print the counts and times, and judge them, against a local runtime that plays RunPod behind a counting proxy."""
+    project = scratch / "control"
+    (project / "configs").mkdir(parents=True)
+    with runtime(project) as account:
+        return [*measure_no_op(project, account), *measure_many(project, account)]
+
+
+@dataclass
+class Account:
+    """The environment of commands, and what they asked since last looked at."""
+
+    environ: dict[str, str]
+    requests: list[str] = field(default_factory=list)
+
+    def run(self, *arguments: str, cwd: Path) -> Counter[str]:
+        """One command; what it asked, by kind."""
+        self.requests.clear()
+        command = [VIDCTL, *arguments]
+        subprocess.run(command, cwd=cwd, env=self.environ, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        return Counter(self.requests)
+
+
+@contextmanager
+def runtime(project: Path) -> Iterator[Account]:
+    """A local runtime, and a proxy before it that counts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    own = {**os.environ, "VIDCTL_STATE_DIR": str(project / "state"), "VIDCTL_LOCAL_PORT": port}
+    subprocess.run([VIDCTL, "local", "up", "-q"], cwd=project, env=own, capture_output=True, check=True)
+    try:
+        told = subprocess.run([VIDCTL, "local", "env", "--json"], cwd=project, env=own, capture_output=True, check=True)
+        found = json.loads(told.stdout)
+        account = Account({**own, **found, "VIDCTL_TARGET": "runpod"})
+
+        def answer(request: scripted.Request) -> scripted.Reply:
+            account.requests.append(f"{request.method} {request.path}")
+            return scripted.forward(request, found["RUNPOD_API_BASE_URL"])
+
+        with scripted.serving(answer) as server:
+            account.environ["RUNPOD_API_BASE_URL"] = server.url
+            yield account
+    finally:
+        subprocess.run([VIDCTL, "local", "down"], cwd=project, env=own, capture_output=True, check=True)
+
+
+def measure_no_op(project: Path, account: Account) -> list[Promise]:
+    """A worker that is built, pushed and deployed already, deployed again, beside `vidctl list`."""
+    folder = project / "workers" / "still"
+    folder.mkdir(parents=True)
+    (folder / "handler.py").write_text("")
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    registry, base = os.environ.get("TEST_REGISTRY"), os.environ.get("TEST_BASE_BUSYBOX")
+    has_engine = bool(registry and base)
+    built = {"build": "workers/still", "repository": f"{registry}/bench/still", "build_args": {"BASE": base}}
+    image = built if has_engine else "docker.io/you/still:1"
+    spec = {"name": "still", "image": image, "gpu": "L4", "workers": {"min": 0, "max": 0}}
+    (project / "configs" / "still.yaml").write_text(json.dumps(spec))
+    account.run("deploy", "still", cwd=project)
+    logs = project / ".vidctl" / "logs"
+    builds = len(list(logs.glob("*"))) if logs.is_dir() else 0
+    asked = account.run("deploy", "still", cwd=project)
+    built_again = (len(list(logs.glob("*"))) if logs.is_dir() else 0) - builds
+    here = Path.cwd()
+    os.chdir(project)
+    try:
+        commands = {"vidctl list": [VIDCTL, "list"], "vidctl deploy still": [VIDCTL, "deploy", "still"]}
+        times = startup.paired(commands, ROUNDS, account.environ)
+    finally:
+        os.chdir(here)
+    what = "built and pushed image" if has_engine else "prebuilt image (tools/engine.sh was not sourced)"
+    print_table(
+        f"A deploy that changes nothing, {what}: median of {ROUNDS} runs",
+        ("command", "milliseconds"),
+        [(name, f"{sorted(seconds)[len(seconds) // 2] * 1000:.0f}") for name, seconds in times.items()],
+    )
+    return [
+        Promise("requests of a deploy that changes nothing", "at most", 2, sum(asked.values())),
+        Promise("its builds and pushes", "at most", 0, built_again),
+        Promise(
+            "its time against vidctl list",
+            "at most",
+            3,
+            startup.ratio(times["vidctl deploy still"], times["vidctl list"]),
+        ),
+    ]
+
+
+def measure_many(project: Path, account: Account) -> list[Promise]:
+    """`plan --all` over fifty deployed specs."""
+    (project / "configs" / "still.yaml").unlink()
+    for number in range(SPECS):
+        spec = {"name": f"many-{number}", "image": "docker.io/you/many:1", "gpu": "L4", "workers": {"min": 0, "max": 0}}
+        (project / "configs" / f"many{number}.yaml").write_text(json.dumps(spec))
+    account.run("deploy", "--all", cwd=project)
+    for number in range(SPECS):
+        path = project / "configs" / f"many{number}.yaml"
+        path.write_text(path.read_text().replace('"max": 0', '"max": 1'))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    asked = account.run("plan", "--all", cwd=project)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print_table(
+        f"plan --all, {SPECS} specs that all change", ("request", "times"), [(k, str(n)) for k, n in asked.items()]
+    )
+    return [
+        Promise(f"requests of one kind of plan --all over {SPECS} specs", "at most", 1, max(asked.values())),
+        Promise("its processor time", "at most", 1, seconds, "s"),
+    ]

@@ -1,0 +1,282 @@
+"""What a deploy asks, waits for, puts back and saves: on the local runtime, through the command."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+
+import pytest
+from support.project import ended
+from support.runtime import until
+
+SMOKE = {"input": "workers/echo/test_input.json", "contains": {"echo": {"question": 1}}}
+
+
+@pytest.fixture
+def echo(project):
+    project.worker("echo")
+    project.spec("echo", worker="echo", smoke=SMOKE)
+    return project
+
+
+def break_worker(project):
+    """A new version whose worker cannot start."""
+    handler = project.root / "workers" / "echo" / "handler.py"
+    good = handler.read_text()
+    handler.write_text("raise SystemExit('the weights are not where they should be')\n")
+    return lambda: handler.write_text(good)
+
+
+def live(project):
+    (endpoint,) = project.run("list", "--json").document
+    return endpoint
+
+
+def test_a_change_is_asked_for(echo):
+    """Without a terminal and without --yes nothing that exists is changed: exit code 2, and how to say yes."""
+    echo.run("deploy", "echo")
+    echo.spec("echo", worker="echo", smoke=SMOKE, workers={"min": 0, "max": 5})
+    asked = echo.run("deploy", "echo", "--json")
+
+    assert (asked.status, asked.error["hint"]) == (2, "say so with --yes")
+    assert live(echo)["workers_max"] == 3
+    assert echo.run("deploy", "echo", "--yes").status == 0
+    assert live(echo)["workers_max"] == 5
+
+
+def test_a_version_that_does_not_work_is_put_back(echo):
+    """The smoke test fails: the image that was there is there again, the exit code says so, and it still answers."""
+    echo.run("deploy", "echo")
+    before = live(echo)["image"]
+    mend = break_worker(echo)
+    outcome = echo.run("deploy", "echo", "--yes", "--json", "--timeout", "60")
+
+    assert (outcome.status, outcome.error["code"]) == (7, "rolled_back")
+    assert "the weights are not where they should be" in outcome.error["error"]
+    assert f"The last good version was put back: {before}" in outcome.error["error"]
+    assert live(echo)["image"] == before
+    mend()
+    assert echo.run("plan", "echo", "--json").document["up_to_date"]
+
+
+def test_without_rollback_the_new_version_stays(echo):
+    echo.run("deploy", "echo")
+    before = live(echo)["image"]
+    break_worker(echo)
+    outcome = echo.run("deploy", "echo", "--yes", "--json", "--no-rollback", "--timeout", "60")
+
+    assert (outcome.status, outcome.error["code"]) == (3, "job_failed")
+    assert "vidctl destroy echo removes it" in outcome.error["hint"]
+    assert live(echo)["image"] != before
+
+
+def test_what_never_worked_is_not_put_back(echo):
+    """The first version failed too: there is no good one, and nobody pretends."""
+    mend = break_worker(echo)
+    echo.run("deploy", "echo", "--timeout", "60")
+    first = live(echo)["image"]
+    (echo.root / "workers" / "echo" / "handler.py").write_text("raise SystemExit('still broken')\n")
+    outcome = echo.run("deploy", "echo", "--yes", "--json", "--timeout", "60")
+
+    assert outcome.error["code"] == "job_failed"
+    assert live(echo)["image"] != first
+    mend()
+    assert echo.run("deploy", "echo", "--yes").status == 0
+
+
+def test_after_two_bad_versions_the_good_one_comes_back(echo):
+    """--no-rollback left a bad version live; the next bad one gives way to the last that was proved, not to it."""
+    echo.run("deploy", "echo")
+    good = live(echo)["image"]
+    break_worker(echo)
+    echo.run("deploy", "echo", "--yes", "--no-rollback", "--timeout", "60")
+    (echo.root / "workers" / "echo" / "handler.py").write_text("raise SystemExit('worse')\n")
+    outcome = echo.run("deploy", "echo", "--yes", "--json", "--timeout", "60")
+
+    assert outcome.error["code"] == "rolled_back"
+    assert live(echo)["image"] == good
+
+
+def test_nobody_needs_to_wait(echo):
+    """--no-wait saves and reads back; the next deploy, and plan, know that nothing was proved."""
+    outcome = echo.run("deploy", "echo", "--no-wait", "--json")
+
+    assert (outcome.status, outcome.document["is_proven"], echo.jobs()) == (0, False, [])
+    assert echo.run("plan", "echo", "--detailed-exitcode").status == 10
+    assert echo.run("deploy", "echo").status == 0
+    assert [job["status"] for job in echo.jobs()] == ["COMPLETED"]
+    assert echo.run("plan", "echo", "--detailed-exitcode").status == 0
+
+
+def test_a_saved_plan_is_what_is_done(echo):
+    """plan -o, then deploy FILE: no question; out of date once the spec or the endpoint has changed."""
+    echo.run("deploy", "echo")
+    echo.spec("echo", worker="echo", smoke=SMOKE, workers={"min": 0, "max": 5})
+    echo.run("plan", "echo", "-o", "plan.json")
+    done = echo.run("deploy", "plan.json", "--json")
+    stale = echo.run("deploy", "plan.json", "--json")
+
+    assert (done.status, live(echo)["workers_max"]) == (0, 5)
+    assert (stale.status, stale.error["code"]) == (2, "usage_error")
+    assert "plan.json is out of date for echo" in stale.error["error"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"specs": {"echo": 1}, "target": "local"}', '{"target": "local"}'])
+def test_what_is_no_plan_is_not_taken_for_one(echo, content):
+    (echo.root / "plan.json").write_text(content)
+    outcome = echo.run("deploy", "plan.json", "--json")
+
+    assert (outcome.status, outcome.error["error"]) == (2, "plan.json: this is not a plan of vidctl")
+
+
+def test_a_plan_tells_what_it_costs(echo):
+    """Per hour before and after: one worker, nothing to do, everything at once."""
+    echo.spec("echo", worker="echo", smoke=SMOKE, gpu="RTX 4090", workers={"min": 1, "max": 2})
+    cost = echo.run("plan", "echo", "--json").document["cost"]
+
+    assert cost["before"] is None
+    assert {key: cost["after"][key] for key in ("idle_per_hour", "most_per_hour")} == {
+        "idle_per_hour": pytest.approx(1.116), "most_per_hour": pytest.approx(2.232),
+    }  # fmt: skip
+    assert "$1.12/h idle, $2.23/h at most" in echo.run("plan", "echo").stderr
+
+
+def test_everything_that_is_wrong_is_told_at_once(echo):
+    """A missing secret and a login that is not there, of two specs: one report, before anything is made."""
+    echo.spec("first", worker="echo", secrets=["HF_TOKEN"])
+    echo.spec("second", worker="echo", registry_auth="nobody")
+    outcome = echo.run("deploy", "first", "second", "--json")
+
+    assert (outcome.status, outcome.error["code"]) == (2, "several")
+    assert "HF_TOKEN: not set" in outcome.error["error"]
+    assert "no registry login 'nobody'" in outcome.error["error"]
+    assert echo.run("list", "--json").document == []
+
+
+def test_all_specs_side_by_side(echo):
+    """--all deploys every spec; one that fails stops no other."""
+    echo.spec("other", worker="echo", smoke=SMOKE)
+    echo.spec("wrong", worker="echo", smoke={**SMOKE, "contains": {"greeting": "goodbye"}})
+    outcome = echo.run("deploy", "--all", "--json")
+
+    assert (outcome.status, sorted(each["spec"] for each in outcome.document)) == (3, ["echo", "other"])
+    assert outcome.error["code"] == "job_failed"
+    assert len(echo.run("list", "--json").document) == 3
+
+
+def test_an_overlay_is_an_endpoint_of_its_own(echo):
+    """-e prod: its name, its key in .env, its fields; the base is left alone."""
+    (echo.root / "configs" / "echo.prod.yaml").write_text("workers: {min: 0, max: 7}\n")
+    echo.run("deploy", "echo")
+    outcome = echo.run("deploy", "echo", "-e", "prod", "--json")
+    named = {each["name"]: (each["spec"], each["workers_max"]) for each in echo.run("list", "--json").document}
+
+    assert (outcome.status, outcome.document["spec"]) == (0, "echo.prod")
+    assert named == {"test-echo": ("echo", 3), "test-echo-prod": ("echo.prod", 7)}
+    assert sorted(echo.dotenv()) == ["VIDCTL_ECHO_ENDPOINT_ID_LOCAL", "VIDCTL_ECHO_PROD_ENDPOINT_ID_LOCAL"]
+
+
+def test_an_endpoint_of_somebody_elses_is_not_touched(echo):
+    """Same name, no stamp: exit code 2 and --adopt named; with it, it becomes ours."""
+    echo.run("deploy", "echo")
+    echo.spec("twin", worker="echo", name="test-echo", workers={"min": 0, "max": 9})
+    refused = echo.run("deploy", "twin", "--yes", "--json")
+
+    assert (refused.status, refused.error["code"]) == (2, "not_owned")
+    assert "that the spec 'echo' made" in refused.error["error"]
+    assert live(echo)["workers_max"] == 3
+    assert echo.run("destroy", "twin", "--yes").status == 2
+    assert echo.run("deploy", "twin", "--yes", "--adopt").status == 0
+    assert (live(echo)["spec"], live(echo)["workers_max"]) == ("twin", 9)
+
+
+def test_what_is_destroyed_is_gone(echo):
+    """The endpoint, its template and its line in .env; a second time there is nothing: exit code 5."""
+    echo.run("deploy", "echo")
+    refused = echo.run("destroy", "echo")
+    gone = echo.run("destroy", "echo", "--yes")
+    again = echo.run("destroy", "echo", "--yes", "--json")
+
+    assert (refused.status, gone.status, again.status) == (2, 0, 5)
+    assert echo.run("list", "--json").document == []
+    assert echo.dotenv() == {}
+    assert echo.run("deploy", "echo").status == 0
+
+
+def test_a_second_deploy_waits_and_says_for_whom(echo):
+    """One endpoint, two deploys at once: the second names the process that it waits for, and then finds all done."""
+    gate = echo.root / "gate"
+    echo.worker("slow")
+    echo.spec("slow", worker="slow", env={"GATE": str(gate)}, smoke={"input": "workers/slow/test_input.json"})
+    first = echo.start("deploy", "slow")
+    until(echo.jobs)
+    second = echo.start("deploy", "slow")
+    said = b""
+    while b"waiting for" not in said:
+        said += second.stderr.readline()
+    gate.touch()
+
+    assert f"waiting for the vidctl of process {first.pid}".encode() in said
+    assert (first.wait(60), second.wait(60)) == (0, 0)
+    assert b"up to date" in second.stdout.read()
+    assert len(echo.jobs()) == 1
+
+
+def test_ctrl_c_in_the_smoke_test_cancels_it(echo):
+    """Exit code 130, the job cancelled, and the next deploy tries again."""
+    import signal
+
+    gate = echo.root / "gate"
+    echo.worker("slow")
+    echo.spec("slow", worker="slow", env={"GATE": str(gate)}, smoke={"input": "workers/slow/test_input.json"})
+    process = echo.start("deploy", "slow")
+    until(echo.jobs)
+    status, _, stderr = ended(process, signal.SIGINT)
+
+    assert (status, [job["status"] for job in echo.jobs()]) == (130, ["CANCELLED"])
+    assert "cancelled 1 job" in stderr
+    gate.touch()
+    assert echo.run("deploy", "slow").status == 0
+
+
+def test_nothing_secret_is_anywhere(echo):
+    """Not in plans, logs, --debug, the journal or a saved plan; what may hold more than others should read is 0600."""
+    secret = "hf_9d8f7e6c5b4a"
+    echo.spec("echo", worker="echo", smoke=SMOKE, secrets=["HF_TOKEN"], env={"DB_PASSWORD": secret[::-1]})
+    (echo.root / ".env").write_text(f"HF_TOKEN={secret}\n")
+    shown = ""
+    for arguments in (
+        ["plan", "echo", "-o", "plan.json", "-v", "--debug"], ["plan", "echo", "--json"], ["deploy", "echo", "-v", "--debug"],
+        ["list", "--json"], ["list"], ["local", "logs"], ["local", "logs", "test-echo"],
+    ):  # fmt: skip
+        outcome = echo.run(*arguments)
+        assert outcome.status == 0, outcome.stderr
+        shown += outcome.stdout + outcome.stderr
+    files = [path for path in (echo.root / ".vidctl").rglob("*") if path.is_file()] + [echo.root / "plan.json"]
+    shown += "".join(path.read_bytes().decode("latin-1") for path in files)
+
+    assert secret not in shown
+    assert secret[::-1] not in shown
+    assert stat.S_IMODE((echo.root / ".env").stat().st_mode) == 0o600
+    assert stat.S_IMODE((echo.root / ".vidctl" / "journal.db").stat().st_mode) == 0o600
+    processes = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert secret not in processes
+
+
+def test_a_login_is_made_once_and_its_password_is_read_from_stdin(echo):
+    """`vidctl registry login`: created, then found; a spec may name it; the password is shown nowhere."""
+    made = echo.run("registry", "login", "hub", "-u", "me", "--password-stdin", "--json", stdin=b"dckr_secret\n")
+    again = echo.run("registry", "login", "hub", "-u", "me", "--password-stdin", "--json", stdin=b"dckr_secret\n")
+    adopted = echo.run(
+        "registry", "login", "hub", "-u", "me", "--adopt", "--json", VIDCTL_REGISTRY_PASSWORD="dckr_secret"
+    )
+    echo.spec("echo", worker="echo", smoke=SMOKE, registry_auth="hub")
+    deployed = echo.run("deploy", "echo", "--json")
+
+    assert (made.status, made.document["name"]) == (0, "hub")
+    assert (again.status, again.error["code"]) == (2, "not_owned")
+    assert adopted.document["id"] == made.document["id"]
+    assert echo.run("registry", "list", "--json").document == [made.document]
+    assert [c["new"] for c in deployed.document["changes"] if c["field"] == "registry_auth_id"] == [made.document["id"]]
+    assert "dckr_secret" not in json.dumps([made.stdout, made.stderr, again.stderr, adopted.stderr, deployed.stdout])

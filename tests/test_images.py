@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.client
 import io
 import json
@@ -10,6 +12,7 @@ import shutil
 import stat
 import subprocess
 import tarfile
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -97,7 +100,6 @@ def test_the_second_time_nothing_is_built_or_sent(workshop, engine, base_busybox
     workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\n", a_py="1")
     first = workshop.provide()
     os.utime(workshop.folder / "a.py", (1, 1))
-    workshop.environ["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
     second = workshop.provide()
 
     assert first == second == workshop.images.look(workshop.source)
@@ -210,7 +212,7 @@ def test_force_builds_again_without_the_cache(workshop, engine, base_busybox):
 
 
 def test_a_base_that_moved_in_its_registry_is_another_image(workshop, engine, registry, base_busybox):
-    """The tag follows the registry, and the build stands on what the registry has, not on what this engine remembers."""
+    """The tag follows the registry, and the build stands on what the registry has, not on what the engine remembers."""
     with engines.repository_of(engine, registry) as base:
         for content in ("old", "new"):
             made = engine.import_image_from_data(_tar_of("base.txt", content.encode()), repository=base, tag=content)
@@ -249,8 +251,6 @@ def test_an_image_for_another_processor_gets_no_name(workshop, engine):
     name = f"vidctl-test/{uuid4().hex}"
     config = {"architecture": "arm64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}
     layer = _tar_of("a", b"1")
-    import hashlib
-
     config["rootfs"]["diff_ids"] = ["sha256:" + hashlib.sha256(layer).hexdigest()]
     manifest = [{"Config": "config.json", "RepoTags": [f"{name}:1"], "Layers": ["layer.tar"]}]
     buffer = io.BytesIO()
@@ -267,8 +267,392 @@ def test_an_image_for_another_processor_gets_no_name(workshop, engine):
     try:
         workshop.write(Dockerfile=f"FROM {name}:1\nCOPY a.py /\n", a_py="1")
 
-        assert "linux/amd64" in workshop.failure().message
+        expected = f"{workshop.source.key}: the image is for linux/arm64, and RunPod's hosts are linux/amd64"
+
+        assert expected == workshop.failure().message
         assert workshop.images.look(workshop.source).digest is None
         assert [] == [each for each in workshop.images.built() if workshop.source.repository in each.tag]
     finally:
         engine.remove_image(f"{name}:1", force=True)
+
+
+# --- what would fail is found before anything is built -------------------------------------------------------------
+
+
+def _problems(workshop: Workshop) -> list[str]:
+    return [problem.message for problem in workshop.images.problems(workshop.source)]
+
+
+@pytest.fixture
+def locked(workshop, engine, locked_registry):
+    """A workshop whose repository is in the registry that asks for a password."""
+    with engines.repository_of(engine, locked_registry.host) as repository:
+        workshop.source = replace(workshop.source, repository=repository)
+        yield workshop
+
+
+def _nothing_was_built(workshop: Workshop, engine) -> bool:
+    return engine.images(filters={"label": f"vidctl.spec={workshop.source.key}"}) == [] and not workshop.logs.exists()
+
+
+def test_nothing_stands_in_the_way_of_a_good_build(workshop, base_busybox):
+    """No problem is told where there is none."""
+    workshop.write(Dockerfile=f"FROM {base_busybox}\n")
+
+    assert [] == _problems(workshop)
+
+
+def test_a_missing_login_is_found_before_the_build(locked, engine, base_busybox, docker_config):
+    """The registry wants one, and neither the spec nor the Docker config has it."""
+    locked.environ["DOCKER_CONFIG"] = str(docker_config)
+    locked.write(Dockerfile=f"FROM {base_busybox}\n")
+    expected = f"{locked.source.repository}: its registry wants a login, and there is none"
+
+    assert [expected] == _problems(locked)
+    assert expected == locked.failure().message
+    assert _nothing_was_built(locked, engine)
+
+
+def test_a_wrong_password_is_found_before_the_build(locked, engine, locked_registry, base_busybox):
+    """Also after the right one was used: the engine's memory is not asked."""
+    locked.write(Dockerfile=f"FROM {base_busybox}\n")
+    locked.source = replace(locked.source, login=Login(locked_registry.user, locked_registry.password))
+    good = locked.images
+    assert [] == good.problems(locked.source)
+    locked.source = replace(locked.source, login=Login(locked_registry.user, "wr0ng-pass"))
+    expected = f"{locked.source.repository}: its registry does not take the login of registry_auth"
+
+    (problem,) = good.problems(locked.source)
+
+    assert problem.message.startswith(expected)
+    assert locked.failure().message.startswith(expected)
+    assert "wr0ng-pass" not in f"{problem.message}{problem.hint}{locked.source!r}"
+    assert _nothing_was_built(locked, engine)
+
+
+@pytest.mark.parametrize("keeper", ["auths", "credHelpers", "credsStore"])
+def test_the_docker_config_s_login_is_used(locked, locked_registry, base_busybox, docker_config, monkeypatch, keeper):
+    """A login in the file itself, or with a credential helper: what `docker login` left is enough."""
+    host, login = locked_registry.host, f"{locked_registry.user}:{locked_registry.password}"
+    helper = docker_config / "docker-credential-test"
+    answer = {"ServerURL": host, "Username": locked_registry.user, "Secret": locked_registry.password}
+    helper.write_text(f"#!/bin/sh\ncat > /dev/null\necho '{json.dumps(answer)}'\n")
+    helper.chmod(0o755)
+    document = {
+        "auths": {"auths": {host: {"auth": base64.b64encode(login.encode()).decode()}}},
+        "credHelpers": {"credHelpers": {host: "test", "other.example": "absent"}},
+        "credsStore": {"credsStore": "test"},
+    }[keeper]
+    (docker_config / "config.json").write_text(json.dumps(document))
+    monkeypatch.setenv("PATH", f"{docker_config}:{os.environ['PATH']}")
+    locked.environ["DOCKER_CONFIG"] = str(docker_config)
+    locked.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\n", a_py=keeper)
+
+    assert [] == _problems(locked)
+    assert locked.provide().digest == locked.images.look(locked.source).digest
+
+
+def test_a_login_stays_out_of_everything(locked, engine, locked_registry, base_busybox):
+    """The password is in no log, label, layer, history or error; a secret build argument is in no log."""
+    login = Login(locked_registry.user, locked_registry.password)
+    arguments = {"API_TOKEN": "argument-value", "SIZE": "big"}
+    locked.source = replace(locked.source, login=login, build_args=arguments)
+    locked.write(Dockerfile=f"FROM {base_busybox}\nARG API_TOKEN\nARG SIZE\nRUN echo token $API_TOKEN $SIZE\n")
+    image = locked.provide()
+    layers = b"".join(engine.get_image(image.tag))
+    said = locked.all_logs() + repr(locked.told) + repr(locked.source)
+    kept = json.dumps([engine.inspect_image(image.tag), engine.history(image.tag)])
+
+    assert locked_registry.password not in said + kept
+    assert locked_registry.password.encode() not in layers
+    assert "argument-value" not in said
+    assert "token *** big" in locked.all_logs().splitlines()
+
+
+def test_an_engine_that_is_not_there_is_one_line_and_a_hint(workshop, base_busybox):
+    """Whoever has no Docker running is told so, and what to do."""
+    workshop.write(Dockerfile=f"FROM {base_busybox}\n")
+    workshop.environ["DOCKER_HOST"] = "unix:///nowhere/docker.sock"
+
+    (problem,) = workshop.images.problems(workshop.source)
+
+    assert "the Docker engine at unix:///nowhere/docker.sock is not there" == problem.message
+    assert "start Docker, or name its engine in DOCKER_HOST; docker info says whether it runs" == problem.hint
+    assert problem.message == workshop.failure().message
+
+
+def test_problems_of_the_folder_and_of_the_registry_are_told_together(workshop):
+    """One run tells all that is to be mended."""
+    workshop.source = replace(workshop.source, repository="127.0.0.1:1/t/none")
+
+    missing, closed = _problems(workshop)
+
+    assert f"{workshop.folder / 'Dockerfile'}: is not there" == missing
+    assert closed.startswith("127.0.0.1:1/t/none: its registry does not answer: ")
+    assert closed.endswith("connection refused")
+
+
+def test_a_line_that_needs_buildkit_is_named(workshop, engine, base_busybox):
+    """Without docker buildx the file and the line are in the error, before anything is sent."""
+    workshop.environ["PATH"] = str(workshop.folder)
+    workshop.write(Dockerfile=f"FROM {base_busybox}\n\nRUN --mount=type=cache,target=/x \\\n  true\n")
+    expected = f"{workshop.folder / 'Dockerfile'}:3: RUN --mount needs BuildKit, and docker buildx is not there"
+
+    assert [expected] == _problems(workshop)
+    assert expected == workshop.failure().message
+    assert _nothing_was_built(workshop, engine)
+
+
+@pytest.fixture
+def buildx(workshop, tmp_path):
+    """`docker buildx`; where it is not installed, BuildKit by way of the `docker build` of Debian's docker.io."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    real = shutil.which("docker")
+    if real and subprocess.run([real, "buildx", "version"], capture_output=True, check=False).returncode == 0:
+        command = f'exec {real} "$@"'
+    elif Path("/usr/bin/docker").exists():
+        command = '[ "$2" = version ] && exit; shift 3; DOCKER_BUILDKIT=1 exec /usr/bin/docker build "$@"'
+    else:
+        pytest.skip("neither docker buildx nor Debian's docker is installed: apt-get install docker.io")
+    script = f'#!/bin/sh\necho "$@" >> {tmp_path}/arguments\n{command}\n'
+    (programs / "docker").write_text(script)
+    (programs / "docker").chmod(0o755)
+    workshop.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
+    return tmp_path / "arguments"
+
+
+def test_a_dockerfile_that_needs_buildkit_is_built_by_buildx(workshop, buildx, engine, base_busybox):
+    """The same labels, log and push; a build argument's value is in no process list and, being secret, in no log."""
+    run = "RUN --mount=type=cache,target=/x echo token $API_TOKEN > /made"
+    workshop.write(Dockerfile=f"FROM {base_busybox}\nARG API_TOKEN\n{run}\nCOPY a.py /\n", a_py="1")
+    workshop.source = replace(workshop.source, build_args={"API_TOKEN": "argument-value"})
+    image = workshop.provide()
+    labels = engine.inspect_image(image.tag)["Config"]["Labels"]
+
+    assert [] == _problems(workshop)
+    assert image.tag.partition(":content-")[2] == labels["vidctl.content"].removeprefix("content-")
+    assert 3 == len([each for each in workshop.steps if each.split("/")[0] in "123"])
+    assert "--build-arg API_TOKEN" in buildx.read_text()
+    assert "argument-value" not in buildx.read_text() + workshop.all_logs() + repr(workshop.told)
+
+
+def test_buildx_s_failing_step_is_named_too(workshop, buildx, base_busybox):
+    """The same error as the classic builder's: the step, the last lines, the log."""
+    run = "RUN --mount=type=cache,target=/x echo before; exit 3"
+    workshop.write(Dockerfile=f"FROM {base_busybox}\n{run}\n")
+    failure = workshop.failure()
+    (log,) = workshop.logs.iterdir()
+
+    assert failure.message.startswith(f"{workshop.source.key}: Step 2/2 : {run}: ")
+    assert "before" in failure.message
+    assert f"the whole log: {log}" == failure.hint
+
+
+# --- what fails on the way -----------------------------------------------------------------------------------------
+
+
+def test_a_run_that_fails_is_named_with_its_last_words(workshop, engine, base_busybox):
+    """The step, the last twenty lines, and where the rest is."""
+    run = "RUN for i in $(seq 30); do echo line $i; done; echo last; exit 3"
+    workshop.write(Dockerfile=f"FROM {base_busybox}\n{run}\n")
+    failure = workshop.failure()
+    (log,) = workshop.logs.iterdir()
+
+    head, *last = failure.message.splitlines()
+
+    assert head.startswith(f"{workshop.source.key}: Step 2/5 : {run}: ")
+    assert head.endswith("returned a non-zero code: 3")
+    assert (20, True) == (len(last), {"  line 30", "  last"} <= set(last))
+    assert f"the whole log: {log}" == failure.hint
+    assert "line 1" in log.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "expected"),
+    [
+        ("FROM {base}\nCOPY nope /x\n", "Step 2/5 : COPY nope /x: COPY failed: file not found in build context"),
+        ("FROM {base}\nCOPPY a /x\n", "the build: dockerfile parse error line 2: unknown instruction: COPPY"),
+        ("\n", "the build: failed to parse Dockerfile: file with no instructions"),
+    ],
+)
+def test_what_the_engine_finds_wrong_is_told(workshop, base_busybox, dockerfile, expected):
+    """A file that is missing, an instruction that there is not, a Dockerfile that says nothing."""
+    workshop.write(Dockerfile=dockerfile.format(base=base_busybox))
+
+    assert workshop.failure().message.startswith(f"{workshop.source.key}: {expected}")
+
+
+def test_a_base_that_is_nowhere_is_named_with_its_line(workshop, registry):
+    """Neither in its registry nor on this engine: found before the build."""
+    workshop.write(Dockerfile=f"ARG BASE={registry}/no/such\n\nFROM $BASE\n")
+    where = f"{workshop.folder / 'Dockerfile'}:3"
+    expected = f"{where}: the base image {registry}/no/such cannot be had: its registry has none of that name"
+
+    assert [expected] == _problems(workshop)
+    assert expected == workshop.failure().message
+
+
+def test_a_full_disk_for_logs_stops_the_build_and_leaves_nothing(workshop, engine, base_busybox, tmp_path):
+    """Half a log is no log, and a build that cannot be told of is not made."""
+    with _tiny_disk(tmp_path / "disk", "64k") as disk:
+        workshop.logs = disk / "logs"
+        workshop.write(Dockerfile=f"FROM {base_busybox}\nRUN seq 100000\n")
+        failure = workshop.failure()
+
+        assert failure.message.endswith(".log: cannot be written: No space left on device")
+        assert [] == list(workshop.logs.iterdir())
+        assert [] == engine.images(filters={"label": f"vidctl.spec={workshop.source.key}"})
+
+
+def test_a_registry_whose_disk_is_full_is_one_clear_error(workshop, engine, base_busybox, tmp_path):
+    """It says what to do, and no digest is believed."""
+    with _tiny_disk(tmp_path / "disk", "4m") as disk, engines.registry_process(disk / "registry") as process:
+        workshop.source = replace(workshop.source, repository=f"{process.host}/t/full")
+        workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.bin /\n", a_bin=os.urandom(6_000_000))
+        failure = workshop.failure()
+
+        assert failure.message.startswith(f"{workshop.source.key}: the push failed: ")
+        assert "the registry itself failed: is its disk full? Its log tells" == failure.hint
+        assert workshop.images.look(workshop.source).digest is None
+
+
+@contextmanager
+def _tiny_disk(folder: Path, size: str):
+    """A file system of its own, as full as can be had without filling the machine's."""
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip("a file system of its own cannot be mounted: needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def own_registry(workshop, tmp_path):
+    """A registry of the test's own; the workshop's repository is in it."""
+    with ExitStack() as stack:
+        process = stack.enter_context(engines.registry_process(tmp_path / "registry"))
+        workshop.source = replace(workshop.source, repository=f"{process.host}/t/{uuid4().hex}")
+
+        def restart() -> None:
+            port = int(process.host.partition(":")[2])
+            stack.enter_context(engines.registry_process(tmp_path / "registry", port=port))
+
+        yield process, restart
+
+
+def test_a_registry_that_dies_in_mid_push_and_comes_back_gets_the_image(workshop, own_registry, base_busybox):
+    """Half of the layer is sent when it is killed; the push goes on and the digest is what the registry reports."""
+    process, restart = own_registry
+    workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.bin /\n", a_bin=os.urandom(60_000_000))
+    seen = []
+
+    def watch(progress: Progress) -> None:
+        is_alive = process.process.poll() is None
+        if is_alive and progress.step == "push" and 0 < (progress.done or 0) < 60_000_000 <= (progress.total or 0):
+            process.kill()
+            seen.append("killed")
+        elif not is_alive and "retrying" in progress.message and "restarted" not in seen:
+            restart()
+            seen.append("restarted")
+
+    image = workshop.images.provide(workshop.source, watch)
+
+    assert ["killed", "restarted"] == seen
+    assert sum(_sizes(image.digest).values()) > 60_000_000
+
+
+def test_a_push_to_a_registry_that_is_away_for_a_moment_is_tried_again(workshop, own_registry, base_busybox):
+    """The engine gives up at once; vidctl tries three times."""
+    process, restart = own_registry
+    workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\n", a_py="1")
+    images = workshop.images
+    images.build(workshop.source, silent)
+    process.kill()
+
+    def watch(progress: Progress) -> None:
+        workshop.told.append(progress)
+        if "trying again" in progress.message:
+            restart()
+
+    image = images.push(workshop.source, watch)
+
+    assert image == images.look(workshop.source)
+    assert ["connection refused; trying again in 1 s"] == [
+        each[-39:] for each in workshop.steps if "trying again" in each
+    ]
+
+
+def test_a_push_to_a_registry_that_stays_away_is_one_clear_error(workshop, own_registry, base_busybox):
+    """Three tries, then what the engine said and where the whole log is; what was built is kept for the next try."""
+    process, _ = own_registry
+    workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\n", a_py="1")
+    images = workshop.images
+    built = images.build(workshop.source, silent)
+    process.kill()
+
+    with pytest.raises(ImageError) as failure:
+        images.push(workshop.source, workshop.told.append)
+
+    assert failure.value.message.startswith(f"{workshop.source.key}: the push failed: ")
+    assert failure.value.message.endswith("connection refused")
+    assert 2 == len([each for each in workshop.steps if "trying again" in each])
+    assert [built.tag] == [each.tag for each in images.built() if each.key == workshop.source.key]
+
+
+# --- what was built ------------------------------------------------------------------------------------------------
+
+
+def test_the_list_says_what_was_pushed_and_which_step_changed(workshop, base_busybox):
+    """Newest first: the first image has none before it, the second shares all but the code."""
+    dockerfile = f"FROM {base_busybox}\nCOPY weights.pt /models/\nRUN echo packages > /packages\nCOPY *.py /app/\n"
+    workshop.write(Dockerfile=dockerfile, weights_pt=os.urandom(2_000_000), handler_py="1")
+    first = workshop.provide()
+    workshop.write(handler_py="22")
+    second = workshop.images.build(workshop.source, silent)
+    newer, older = [each for each in workshop.images.built() if each.key == workshop.source.key]
+
+    assert (first.tag, first.digest, None, None) == (older.tag, older.digest, older.changed_step, older.changed_bytes)
+    assert (second.tag, None, "COPY … /app/", 2) == (newer.tag, newer.digest, newer.changed_step, newer.changed_bytes)
+    assert 2_000_000 < newer.size
+
+
+def test_prune_keeps_the_newest_and_what_is_not_vidctl_s(workshop, engine, base_busybox):
+    """Of each spec's images the newest stay; others' images are not looked at, a registry is not touched."""
+    workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\n")
+    made = []
+    for content in "123":
+        workshop.write(a_py=content)
+        made.append(workshop.provide())
+    others = {each["Id"] for each in engine.images()} - _ids(engine, workshop.source.key)
+
+    done = workshop.images.prune(keep=1, keys=[workshop.source.key])
+
+    assert [(made[1].tag, None), (made[0].tag, None)] == [(each.image.tag, each.kept_because) for each in done]
+    assert [made[2].tag] == [each.tag for each in workshop.images.built() if each.key == workshop.source.key]
+    assert others <= {each["Id"] for each in engine.images()}
+    workshop.write(a_py="1")
+    assert made[0] == workshop.images.look(workshop.source)
+
+
+def _ids(engine, key: str) -> set[str]:
+    return {each["Id"] for each in engine.images(filters={"label": f"vidctl.spec={key}"})}
+
+
+def test_prune_keeps_what_a_container_uses(workshop, engine, base_busybox):
+    """The engine refuses, and its reason is told."""
+    workshop.write(Dockerfile=f'FROM {base_busybox}\nCMD ["true"]\n')
+    image = workshop.images.build(workshop.source, silent)
+    container = engine.create_container(image.tag)["Id"]
+    try:
+        (kept,) = workshop.images.prune(keep=0, keys=[workshop.source.key])
+
+        assert image.tag == kept.image.tag
+        assert container[:12] in kept.kept_because
+    finally:
+        engine.remove_container(container, force=True)

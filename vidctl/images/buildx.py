@@ -26,7 +26,6 @@ class Order:
     dockerfile: str
     build_args: Mapping[str, str]
     labels: Mapping[str, str]
-    cache_from: list[str]
     use_cache: bool
 
 
@@ -58,19 +57,19 @@ def build(tar: Iterator[bytes], order: Order, *, environ: Mapping[str, str], not
         )
         try:
             step = _follow(process, tar, order.key, notify, log)
-        finally:
+        except BaseException:
             process.kill()
+            raise
         if process.wait() != 0 or not id_file.is_file():
-            failure = next((line for line in reversed(log.last) if line.startswith("ERROR")), "docker buildx failed")
-            raise build_failed(order.key, step, failure, log)
+            said = [line for line in log.last if line.startswith("ERROR")] or [*log.last] or ["docker buildx failed"]
+            raise build_failed(order.key, step, said[-1], log)
         return id_file.read_text().strip()
 
 
 def _arguments(order: Order, id_file: Path) -> list[str]:
     pairs = [("--build-arg", name) for name in order.build_args]
     pairs += [("--label", f"{name}={value}") for name, value in order.labels.items()]
-    pairs += [("--cache-from", tag) for tag in order.cache_from]
-    words = ["buildx", "build", "--platform", PLATFORM, "--progress", "plain", "--load", "--iidfile", str(id_file)]
+    words = ["buildx", "build", "--load", "--platform", PLATFORM, "--progress", "plain", "--iidfile", str(id_file)]
     words += [] if order.use_cache else ["--no-cache"]
     return [*words, *(word for pair in pairs for word in pair), "--file", order.dockerfile, "-"]
 

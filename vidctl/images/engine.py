@@ -45,7 +45,8 @@ class _Client(docker.APIClient):  # type: ignore[misc]  # untyped
         self.timeout = _ANSWER_S
         file = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
         # Left to itself docker-py goes on to look in other places for a file that is not there.
-        self._auth_configs = auth.load_config(str(file)) if file.exists() else auth.AuthConfig({})
+        config = auth.load_config(str(file), credstore_env=dict(environ)) if file.exists() else auth.AuthConfig({})
+        self._auth_configs = config
 
     def _set_auth_headers(self, headers: dict[str, str]) -> None:
         pass

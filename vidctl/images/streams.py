@@ -86,8 +86,9 @@ def is_broken(failure: str) -> bool:
 
 
 _BROKEN = re.compile(
+    # 500 is not among them: the engine itself has tried it five times within a minute.
     r"connection (refused|reset)|broken pipe|\bEOF\b|time(d )?out|deadline exceeded|unreachable|connection lost"
-    r"|HTTP status:? 5\d\d|status code 5\d\d|toomanyrequests|upload (unknown|invalid)",
+    r"|HTTP status:? 50[234]|toomanyrequests|upload (unknown|invalid)",
     re.IGNORECASE,
 )
 _FULL = re.compile(r"no space left|quota exceeded|disk.{0,20}full", re.IGNORECASE)
@@ -105,6 +106,8 @@ def hint_of(failure: str, otherwise: str | None) -> str | None:
     """What helps against a failure that is known."""
     if _FULL.search(failure):
         return "make room: vidctl images prune, docker system prune; or on the registry's disk"
+    if "500 Internal Server Error" in failure:
+        return "the registry itself failed: is its disk full? Its log tells"
     if is_refused(failure):
         return "docker login REGISTRY, or registry_auth in the spec; it must be allowed to push there"
     return otherwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from support.command import vidctl
 from vidctl import spec
 from vidctl.client import Client
 from vidctl.errors import NotDeployed, SpecError, UsageError
+from vidctl.spec.document import parse
+from vidctl.spec.overlay import lay as lay_over
 
 ROOT = Path(__file__).parent.parent
 BASE = """\
@@ -187,6 +190,17 @@ def test_an_overlay_wins_and_leaves_the_rest(lay, tmp_path, content, over):
     assert before == spec.load(tmp_path / "configs/echo.yaml", environ={})
 
 
+@given(content=SPECS, over=CONTENT)
+def test_laying_over_changes_neither(content, over):
+    """What a file was read as is as it was, places and all."""
+    base, overlay = (parse(json.dumps(each), {}) for each in (content, over))
+    before = copy.deepcopy((base, overlay))
+
+    lay_over(overlay, base, suffix="-prod")
+
+    assert before == (base, overlay)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=SPECS, over=CONTENT, removed=st.sampled_from(["workers", "scaling", "env", "flashboot", "cuda"]))
 def test_what_null_takes_away_is_as_if_never_said(lay, content, over, removed):
@@ -302,7 +316,8 @@ def test_any_overlay_over_anything_is_a_spec_or_told(lay, over, base):
 def several(write):
     for name in ("yolo", "yolo.prod", "yolo.staging", "whisper", "other.v2"):
         write("", f"configs/{name}.yaml")
-    write("", "configs/yolo.prod.eu.yml")
+    for name in ("yolo.prod.eu.yml", "yolo.prod.yml", ".yolo.yaml", "yolo.txt"):
+        write("", f"configs/{name}")
 
 
 def test_overlays_are_no_specs_of_their_own(several, tmp_path):
@@ -410,14 +425,15 @@ def test_a_file_that_is_gone_says_nothing(lay):
 def test_validate_checks_every_overlay(write, lay, tmp_path):
     """All without a name; the base's mistakes once; with a name just that."""
     lay("workers: {max: 4}\n")
-    write("flashboot: 1\n", "configs/echo.bad.yaml")
+    write("name: echo\ngpu: L4\nimage: you/echo:1.0\nflashboot: 1\n", "configs/bad.yaml")
+    write("disk: 20GB\n", "configs/bad.prod.yaml")
 
     everything = vidctl("validate", cwd=tmp_path)
     one = vidctl("validate", "echo", "-e", "prod", "--json", cwd=tmp_path)
     by_name = vidctl("validate", "echo.prod", cwd=tmp_path)
 
     assert (2, "echo: valid (echo)\necho.prod: valid (echo-prod)\n") == (everything.status, _first(everything.stdout))
-    assert 1 == everything.stderr.count("configs/echo.bad.yaml:1:12: this must be true or false")
+    assert 1 == everything.stderr.count("configs/bad.yaml:4:12: this must be true or false")
     assert ["echo.prod"] == [entry["spec"] for entry in one.document["valid"]]
     assert (0, "echo.prod: valid (echo-prod)\n") == (by_name.status, _first(by_name.stdout))
 
@@ -487,6 +503,18 @@ def test_a_client_says_which_overlay_is_not_deployed(deployed, tmp_path):
         Client(project=tmp_path, target="local", overlay="dev").endpoint_id("detect")
     with pytest.raises(UsageError):
         Client(project=tmp_path, target="local", overlay="prod", endpoint_id="e1")
+
+
+def test_detect_asks_the_endpoint_of_the_overlay(lay, tmp_path):
+    """`-e prod` is enough where one spec is for detect."""
+    lay("workers: {max: 4}\n")
+    (tmp_path / "frame.jpg").touch()
+
+    outcome = vidctl("detect", "frame.jpg", "-e", "prod", "--target", "local", cwd=tmp_path)
+
+    assert NotDeployed.exit_status == outcome.status
+    assert "echo.prod is not deployed to local" in outcome.stderr
+    assert "hint: vidctl deploy echo.prod --target local" in outcome.stderr
 
 
 def test_the_task_of_an_overlay_is_its_own_or_its_bases(write, lay, tmp_path):

@@ -29,8 +29,7 @@ def file_of(root: Path, key: str) -> Path | None:
 def overlay_files(path: Path) -> dict[str, Path]:
     """The overlays of the spec in a file, those over other overlays among them, each with its file."""
     start = f"{path.stem}."
-    beside = {key: file for key, file in _files(path.parent).items() if key.startswith(start)}
-    return {key.removeprefix(start): file for key, file in beside.items() if path.stem in _stems(file)}
+    return {key.removeprefix(start): file for key, file in _files(path.parent).items() if key.startswith(start)}
 
 
 def layers(path: Path) -> tuple[Path, ...]:
@@ -48,10 +47,6 @@ def base_of(path: Path) -> Path | None:
             if _is_file(base):
                 return base
     return None
-
-
-def _stems(path: Path) -> list[str]:
-    return [layer.stem for layer in layers(path)]
 
 
 def _files(folder: Path) -> dict[str, Path]:

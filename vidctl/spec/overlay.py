@@ -30,7 +30,7 @@ def lay(over: Document, under: Document, *, suffix: str) -> Document:
     laying = _Laying(over)
     value = laying.merged(over.value, under.value, ())
     if "name" not in over.value and isinstance(value.get("name"), str):
-        value["name"] = type(value["name"])(value["name"] + suffix)
+        value["name"] += suffix
     places = {at: place for at, place in under.places.items() if not laying.is_gone(at)} | over.places
     for at in laying.removals:  # stays a place, for what is missing then, but lacks no value
         places[at] = replace(places[at], is_empty=False)

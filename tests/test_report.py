@@ -35,7 +35,6 @@ with Report().live() as notify:
     ended("push", "layer b is there", key="b")
     passing("smoke", "1 running")
     sys.stdin.readline()
-    ended("push", "pushed")
     ended("smoke", "passed")
 """
 
@@ -119,7 +118,7 @@ def test_each_key_has_a_line_that_is_replaced_in_place():
         f"    push  layer a    {quarter}   25%",
         "   smoke  1 running",
     ]
-    assert left == ["    plan  read", "    push  layer b is there", "    push  pushed", "   smoke  passed"]
+    assert left == ["    plan  read", "    push  layer b is there", "   smoke  passed"]
 
 
 def run(script: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -139,7 +138,7 @@ def test_without_a_terminal_each_thing_that_is_done_is_one_line():
     """A log holds plain lines, no percentages, and no sequence that moves a cursor, though colours be forced."""
     plain, coloured = run(DEPLOY), run(DEPLOY, FORCE_COLOR="1")
 
-    assert plain.stderr == "    plan  read\n    push  layer b is there\n    push  pushed\n   smoke  passed\n"
+    assert plain.stderr == "    plan  read\n    push  layer b is there\n   smoke  passed\n"
     assert plain.stdout == ""
     assert re.sub(r"\x1b\[\d*m", "", coloured.stderr) == plain.stderr
 
@@ -161,7 +160,7 @@ def test_several_specs_are_told_apart():
 with Report().live() as notify:
     passing("build", "step 2/9", subject="yolo")
     passing("build", "step 3/9", subject="whisper")
-    ended("build", "built", subject="yolo")
+    ended("push", "it is there", subject="yolo")
     sys.stdin.readline()
 """
     )
@@ -169,8 +168,8 @@ with Report().live() as notify:
     both = terminal.until("whisper: step 3/9")
     terminal.type("\n")
 
-    assert both == ["   build  yolo: built", "   build  whisper: step 3/9"]
-    assert terminal.until_the_end() == ["   build  yolo: built"]
+    assert both == ["    push  yolo: it is there", "   build  whisper: step 3/9"]
+    assert terminal.until_the_end() == ["    push  yolo: it is there"]
 
 
 def test_threads_may_tell_at_the_same_time():

@@ -181,15 +181,16 @@ class _UnderWay:
         self._changed = threading.Event()
 
     def notify(self, progress: Progress) -> None:
-        """Keep what is passing; what is not ends its key's line, or without a key all lines of its step."""
+        """Keep what is passing; what is not ends its key's line, or without a key all lines of its subject."""
         about = (progress.subject, progress.step, progress.key)
         with _SCREEN:
             if progress.is_passing:
                 self._newest[about] = progress
                 self._changed.set()
                 return
-            for ended in [each for each in self._newest if each == about or (*each[:2], "") == about]:
-                del self._newest[ended]
+            for each in list(self._newest):
+                if each == about or (not progress.key and each[0] == progress.subject):
+                    del self._newest[each]
             self._finish(progress)
 
     @contextmanager

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.runtime import API_KEY, LocalRuntime, until
 
 from vidctl.diagnosis import Diagnosis, Sight, diagnose, summary
 from vidctl.resources import Fleet, LogLine, Worker
+from vidctl.runpod.http import Http
+from vidctl.runpod.jobs import Jobs
+from vidctl.runpod.workers import Workers
 
 IMAGE = "docker.io/you/yolo@sha256:0123"
 CREATE = ("system", f"create container {IMAGE}")
@@ -380,3 +385,32 @@ def test_want_of_gpus_is_never_said_of_a_crash(sight):
     assert not (found.is_hopeless and found.kind in ("no_capacity", "throttled", "pulling", "loading", "working"))
     assert len(found.evidence) <= 5
     assert "\n" not in found.sentence
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    runtime = LocalRuntime(tmp_path / "runtime")
+    runtime.start()
+    yield runtime
+    runtime.close()
+
+
+def test_a_real_crash_is_seen_through_the_api(runtime):
+    """From counts, workers and logs as a server sends them: a worker that cannot start is never short of GPUs."""
+    http, base_url = Http(API_KEY), f"{runtime.url}/v2"
+    jobs, workers = Jobs(http, base_url), Workers(http, base_url)
+    endpoint_id = runtime.endpoint(Path(__file__).parent / "handlers" / "crashing", workers_max=1)
+    runtime.run(endpoint_id, {"a": 1})
+    kinds = set()
+
+    def hopeless():
+        health, fleet = jobs.health(endpoint_id), workers.workers(endpoint_id)
+        logs = {worker.id: workers.logs(endpoint_id, worker.id, max_s=2) for worker in fleet.workers}
+        found = diagnose(Sight(health.workers, health.jobs, workers_max=1, fleet=fleet, logs=logs))
+        kinds.add(found.kind)
+        return found.is_hopeless and found
+
+    found = until(hopeless)
+
+    assert (found.kind, found.evidence) == ("crash_loop", ("the weights are not where they should be",))
+    assert kinds <= {"starting", "pulling", "loading", "crash_loop"}

@@ -88,6 +88,22 @@ def test_the_containers_of_a_killed_runtime_go_at_its_next_start(own_runtime, ec
     assert "COMPLETED" == own_runtime.runsync(endpoint, {"question": 1})["status"]
 
 
+def test_down_takes_away_what_a_killed_runtime_left(engine, project, base_busybox):
+    """And nothing else: containers of another runtime, or of nobody, are not its own."""
+    port = project.run("local", "up", "--json").document["port"]
+    home = Path(project.environ["VIDCTL_STATE_DIR"]) / "local" / str(port)
+    (home / "containers").touch()
+    ours, others = (
+        engine.create_container(base_busybox, labels={RUNTIME_LABEL: str(workers)})["Id"]
+        for workers in (home / "workers", home / "workers2")
+    )
+    project.run("local", "down")
+    left = {container["Id"] for container in engine.containers(all=True)}
+    engine.remove_container(others)
+
+    assert {others} == left & {ours, others}
+
+
 def test_a_container_that_is_killed_is_followed_by_another(engine, own_runtime, echo_image, containers):
     endpoint = own_runtime.image_endpoint(echo_image, name="echo", workers_max=1)
     first = own_runtime.runsync(endpoint, {"question": 1})

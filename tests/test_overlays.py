@@ -458,8 +458,11 @@ def test_validate_with_an_environment_that_no_spec_has(lay, tmp_path):
     [
         ("vidctl validate yolo", ["yolo", "yolo.prod", "yolo.prod.eu", "yolo.staging"]),
         ("vidctl validate yolo -e ", ["prod", "prod.eu", "staging"]),
+        ("vidctl validate whisper -e ", []),
         ("vidctl validate -e s", ["staging"]),
+        ("vidctl validate whisper --env=", []),
         ("vidctl detect --endpoint whisper -e ", []),
+        ("vidctl detect frame.jpg -e ", ["prod", "prod.eu", "staging"]),
     ],
 )
 def test_completion_knows_specs_and_overlays(several, tmp_path, words, expected):

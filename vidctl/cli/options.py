@@ -20,9 +20,10 @@ def specs() -> list[str]:
 def environments(context: typer.Context) -> list[str]:
     """The overlays of the specs on the command line, of all without one, for completion."""
     root = _root()
-    given = context.params.get("names") or context.params.get("endpoint") or configs.specs(root)
-    wanted = [given] if isinstance(given, str) else given
-    return sorted({overlay for spec in wanted for overlay in configs.overlays(root, spec)})
+    given = [context.params["endpoint"]] if context.params.get("endpoint") else []
+    if "names" in context.params:
+        given = context.params["names"] or context.args  # an option that lacks its value leaves the names there
+    return sorted({overlay for spec in given or configs.specs(root) for overlay in configs.overlays(root, spec)})
 
 
 def _root() -> Path:

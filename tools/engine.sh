@@ -51,18 +51,20 @@ start() {
 
 install_packages() {
   local missing=() log=$DIR/logs/apt
-  command -v dockerd docker >/dev/null || missing+=(docker.io)
-  command -v docker-registry >/dev/null || missing+=(docker-registry)
+  { has docker && has dockerd; } || missing+=(docker.io)
+  has docker-registry || missing+=(docker-registry)
   [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
-  command -v curl >/dev/null || missing+=(curl)
+  has curl || missing+=(curl)
   [ -f "$BUNDLE" ] || missing+=(ca-certificates)
   [ ${#missing[@]} -gt 0 ] || return 0
-  command -v apt-get >/dev/null || fail "install these first, there is no apt-get here: ${missing[*]}"
+  has apt-get || fail "install these first, there is no apt-get here: ${missing[*]}"
   say "installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
   { apt-get update && apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}"; } \
     >"$log" 2>&1 </dev/null || fail "apt-get cannot install ${missing[*]}: $(tail -n 1 "$log") (all of it: $log)"
 }
+
+has() { type -P "$1" >/dev/null; }
 
 # --- The engine
 

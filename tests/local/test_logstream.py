@@ -56,6 +56,19 @@ def test_resuming_gives_exactly_the_rest(tmp_path_factory, writes, max_bytes, in
     assert sorted(set(places)) == places
 
 
+def test_what_the_log_still_has_is_told(tmp_path):
+    """Also what lies in the older of its two files; the numbers go on over what is gone."""
+    log = Log(tmp_path / "log", max_bytes=8)
+    for text in (b"one\n", b"two\n", b"three\n", b"four\n"):
+        log.write(text)
+    everything = past(log)
+    log.close()
+
+    assert [("000000000014", "three"), ("000000000019", "four")] == [
+        (event_id.rpartition("/")[2], line) for event_id, line in everything
+    ]
+
+
 def test_a_line_is_told_once_it_is_whole(log):
     log.write(b"one\ntw")
 

@@ -705,6 +705,35 @@ def test_a_template_lent_to_another_endpoint_is_left_as_it_is(sdk, ask, endpoint
     assert "asr:1" == ask("GET", f"/v2/serverless/{other}")["image"]
 
 
+def test_a_template_that_came_within_an_endpoint_is_its_own(ask, graphql):
+    save = "mutation Save($input: EndpointInput!) { saveEndpoint(input: $input) { id templateId } }"
+    template = {"name": unique("inline"), "imageName": "asr:1"}
+    made = graphql(save, input={"name": "inline", "gpuIds": "ADA_24", "template": template})["saveEndpoint"]
+    path, template_path = f"/v2/serverless/{made['id']}", f"/v2/templates/{made['templateId']}"
+    ask("PATCH", path, {"image": "asr:2"})
+
+    assert (template["name"], "asr:2") == tuple(ask("GET", template_path)[field] for field in ("name", "image"))
+    ask("DELETE", path, status=204)
+    assert "template not found" == ask("GET", template_path, status=404)["detail"]
+
+
+def test_what_graphql_lets_through_does_not_stop_a_patch(sdk, ask, graphql):
+    """GraphQL takes exact CUDA versions beside a floor, and countries as locations."""
+    template = sdk.create_template(unique("odd"), "asr:1", is_serverless=True)["id"]
+    save = "mutation Save($input: EndpointInput!) { saveEndpoint(input: $input) { id } }"
+    odd = {"allowedCudaVersions": "12.8", "minCudaVersion": "12.4", "locations": "US", "networkVolumeId": "gone"}
+    made = graphql(save, input={"name": "odd", "templateId": template, "gpuIds": "ADA_24", **odd})["saveEndpoint"]
+    after = ask("PATCH", f"/v2/serverless/{made['id']}", {"workers": {"max": 1}})
+
+    assert (1, ["US"], ["gone"], ["12.8"], "12.4") == (
+        after["workers"]["max"],
+        after["dataCenterIds"],
+        after["networkVolumes"],
+        after["gpu"]["allowedCudaVersions"],
+        after["gpu"]["minCudaVersion"],
+    )
+
+
 def test_a_cpu_endpoint_of_graphql_is_shown_as_one(sdk, ask, refusal, graphql):
     template = sdk.create_template(unique("cpu"), "asr:1", is_serverless=True)["id"]
     save = "mutation Save($input: EndpointInput!) { saveEndpoint(input: $input) { id } }"

@@ -176,7 +176,10 @@ def _save_endpoint(registry: Registry, arguments: _Arguments) -> dict[str, Any] 
         raise RegistryError(problem)
     if "template" in sent:
         record = replace(record, template_id=_bind_template(registry, sent["template"], record.template_id).id)
-    return _endpoint_node(registry, registry.save_endpoint(record))
+    endpoint = registry.save_endpoint(record)
+    if "template" in sent:
+        _own_template(registry, endpoint)
+    return _endpoint_node(registry, endpoint)
 
 
 def _endpoint_problem(sent: _Arguments, record: EndpointRecord) -> str | None:
@@ -210,6 +213,13 @@ def _bind_template(registry: Registry, sent: _Arguments, template_id: str) -> Te
     bound = registry.template(template_id)
     base = bound if bound and bound.name == sent["name"] else TemplateRecord(id="", name="", image_name="")
     return registry.save_template(replace(base, **_changes(sent, TEMPLATE_FIELDS), **_environment(sent)))
+
+
+def _own_template(registry: Registry, endpoint: EndpointRecord) -> None:
+    """Let the endpoint's template be its own: REST v2 deletes it with the endpoint."""
+    template = registry.template(endpoint.template_id)
+    if template is not None:
+        registry.save_template(replace(template, bound_endpoint_id=endpoint.id))
 
 
 def _delete_endpoint(registry: Registry, arguments: _Arguments) -> None:

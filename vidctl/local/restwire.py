@@ -136,7 +136,7 @@ def _rules(body: Json, record: EndpointRecord) -> Iterable[tuple[bool, str]]:
         (bool(strangers), f"gpu.excludedTypes are no GPU types of the pools: {', '.join(strangers)}"),
         (bool(chosen.pools) and not chosen.types, "gpu.excludedTypes leaves no GPU type of the pools"),
         (
-            bool(record.allowed_cuda_versions and record.min_cuda_version),
+            "gpu" in body and bool(record.allowed_cuda_versions and record.min_cuda_version),
             "gpu.allowedCudaVersions and gpu.minCudaVersion are mutually exclusive",
         ),
         (record.workers_min > record.workers_max, "workers.min must not be greater than workers.max"),

@@ -361,16 +361,17 @@ def test_the_path_of_an_error_names_the_field_too(at):
 
 
 @pytest.mark.parametrize("status", [200, 400])
-def test_a_refusal_tells_no_secret(at, status):
+@pytest.mark.parametrize("before", [None, LIVE])
+def test_a_refusal_tells_no_secret(at, status, before):
     """RunPod quotes what it refuses, in JSON's spelling: the values of variables are blotted out."""
     secret = 'hf_"quoted"\nsecret'
     body = {"errors": [{"message": f"bad value {json.dumps(secret)} or {secret} at input.env[0].value"}]}
-    template = replace(WANTED.template, env={"TOKEN": secret})
+    refusal = Reply(status, json.dumps(body).encode())
+    there = {"endpoints": [ENDPOINT], "templates": [TEMPLATE]} if before else {"endpoints": [], "templates": []}
+    wanted = replace(WANTED, template=replace(WANTED.template, env={"TOKEN": secret}))
 
     with pytest.raises(Refused) as raised:
-        at(RunPod(endpoints=(), templates=(), SaveTemplate=[Reply(status, json.dumps(body).encode())])).save(
-            replace(WANTED, template=template), before=None
-        )
+        at(RunPod(**there, SaveTemplate=[refusal])).save(wanted, before=before)
     assert raised.value.message == 'RunPod: bad value "…" or … at input.env[0].value'
     assert raised.value.field == "env"
 
@@ -411,18 +412,21 @@ def test_a_question_is_asked_again_when_runpod_is_out_of_sorts(at, slept):
     assert runpod.operations() == ["Account", "SaveEndpoint"]
 
 
+def test_a_question_is_not_asked_for_ever(at, slept):
+    with pytest.raises(Refused, match="Something went wrong"):
+        at(RunPod(Templates=[failure(CATCH_ALL)])).templates()
+    assert slept == [1, 3]
+
+
 def test_a_delete_stops_the_workers_first(at):
     """RunPod deletes no endpoint that may have workers; then its template goes, by name."""
-    runpod = RunPod()
+    runpod = RunPod(endpoints=[{**ENDPOINT, "executionTimeoutMs": 0}])
     at(runpod).delete(LIVE)
 
     assert runpod.operations() == ["Account", "SaveEndpoint", "DeleteEndpoint", "DeleteTemplate"]
     (_, stopped), (_, deleted), (_, template) = runpod.sent[1:]
-    assert (stopped["input"]["workersMin"], stopped["input"]["workersMax"], stopped["input"]["idleTimeout"]) == (
-        0,
-        0,
-        42,
-    )
+    sent = {key: stopped["input"][key] for key in ("workersMin", "workersMax", "idleTimeout", "executionTimeoutMs")}
+    assert sent == {"workersMin": 0, "workersMax": 0, "idleTimeout": 42, "executionTimeoutMs": 0}
     assert (deleted, template) == ({"id": "e1"}, {"name": "vidctl-yolo"})
 
 

@@ -286,7 +286,7 @@ def test_a_refusal_tells_no_secret(at):
     with pytest.raises(Refused) as raised:
         rest.save(replace(WANTED, template=replace(WANTED.template, env={"TOKEN": "hf_secret"})), before=None)
     assert raised.value.message == "RunPod: $.env.TOKEN: '…' does not match"
-    assert raised.value.__suppress_context__
+    assert (raised.value.__cause__, raised.value.__suppress_context__) == (None, True)
 
 
 def test_an_endpoint_that_went_away_is_not_made_again(at):
@@ -324,6 +324,14 @@ def test_a_create_that_nobody_can_find_is_not_made_again(at, slept):
         rest.save(WANTED, before=None)
     assert server.paths().count("POST /v2/serverless") == 1
     assert sum(slept) == 3.0
+
+
+def test_a_look_that_fails_leaves_it_undecided(at):
+    """What is told is the lost create, not the question after it."""
+    rest, _ = at(EMPTY, RESET, Reply(200, b"<html>"))
+
+    with pytest.raises(Unanswered, match="endpoint yolo is not there yet, but may still appear"):
+        rest.save(WANTED, before=None)
 
 
 def test_a_failure_of_runpods_keeps_its_request_id(at):

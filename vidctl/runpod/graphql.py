@@ -329,15 +329,13 @@ class GraphQL:
     def _ask(
         self, kind: Literal["read", "write"], document: str, variables: Node | None = None, *, hide: Iterable[str] = ()
     ) -> Node:
-        for pause_s in (*_PASSING_PAUSES_S, None):
-            answer = self._send(kind, document, variables or {})
-            problem = _problem(answer, hide)
-            if problem is None:
-                return _object(answer, "data")
-            if kind == "write" or pause_s is None or not _PASSING.search(problem.message):
+        pauses_s = iter(_PASSING_PAUSES_S if kind == "read" else ())
+        while problem := _problem(answer := self._send(kind, document, variables or {}), hide):
+            pause_s = next(pauses_s, None)
+            if pause_s is None or not _PASSING.search(problem.message):
                 raise problem
             self._sleep(pause_s)
-        raise AssertionError("unreachable")
+        return _object(answer, "data")
 
     def _send(self, kind: Literal["read", "write"], document: str, variables: Node) -> Node:
         send = self._http.read if kind == "read" else self._http.write

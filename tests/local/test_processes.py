@@ -42,6 +42,16 @@ def test_a_log_keeps_its_end_and_no_more_than_twice_its_size(tmp_path):
     assert last_lines(tmp_path / "log", 100) == [f"line {number}" for number in range(900, 1000)]
 
 
+def test_a_line_of_ours_is_a_line_whatever_the_worker_left_unfinished(tmp_path):
+    log = Log(tmp_path / "log")
+    log.write(b"half")
+    log.note("one")
+    log.note("two")
+    log.close()
+
+    assert (tmp_path / "log").read_text() == "half\nvidctl-local: one\nvidctl-local: two\n"
+
+
 @pytest.mark.parametrize(("count", "lines"), [(0, []), (1, ["c"]), (2, ["b", "c"]), (9, ["a", "b", "c"])])
 def test_the_last_lines_are_the_last_lines(tmp_path, count, lines):
     (tmp_path / "log").write_text("a\nb\nc\n")

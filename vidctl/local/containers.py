@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RUNTIME_LABEL: Final = "vidctl.runtime"  # the folder of the runtime's workers, in which its port is
 WORKER_LABEL: Final = "vidctl.worker"
 _DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
-_START: Final = "start Docker, or name its engine in DOCKER_HOST and start the runtime again: vidctl local down"
+_START: Final = "start Docker, or set DOCKER_HOST and start the runtime again: vidctl local down, vidctl local up"
 _SHELL_SIGNAL: Final = 128  # the init in a container ends, as a shell does, with this and the number of the signal
 
 

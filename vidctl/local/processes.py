@@ -71,13 +71,15 @@ class Log:
         self._max_bytes = max_bytes
         self._file = path.open("ab", buffering=0)
         self._lock = threading.Lock()
+        self._is_mid_line = False
 
     def write(self, data: bytes) -> None:
         with self._lock:
-            if not self._file.closed:
-                self._write(data)
+            self._write(data)
 
     def _write(self, data: bytes) -> None:
+        if self._file.closed:
+            return
         if self._file.tell() + len(data) > self._max_bytes:
             self._file.close()
             self.path.replace(older(self.path))
@@ -87,10 +89,13 @@ class Log:
         if not self._times or self._times[-1][1] != at_ms:
             self._times.append((self.written, at_ms))
         self.written += len(data)
+        self._is_mid_line = not data.endswith(b"\n")
 
     def note(self, message: str) -> None:
         """A line of ours between the worker's."""
-        self.write(f"{NOTE}{message}\n".encode())
+        with self._lock:
+            start = "\n" if self._is_mid_line else ""
+            self._write(f"{start}{NOTE}{message}\n".encode())
 
     def read(self, position: int) -> Stretch:
         """What was written from `position` on, or from the first byte that is still kept."""

@@ -128,7 +128,7 @@ YAML
 crypted_login() {
   local salt
   salt=$(head -c 16 /dev/urandom | base64 | tr '+=' './' | head -c 21)
-  PASSWORD=$PASSWORD perl -e 'print "$ARGV[0]:", crypt($ENV{PASSWORD}, "\$2b\$05\$$ARGV[1]."), "\n"' "$USER_NAME" "$salt"
+  PASSWORD=$PASSWORD perl -e 'print "$ARGV[0]:", crypt($ENV{PASSWORD}, $ARGV[1]), "\n"' "$USER_NAME" "\$2b\$05\$$salt."
 }
 
 # --- The base images: stand-ins for those of Docker Hub, which a test machine may not reach
@@ -151,9 +151,9 @@ make_python() {
   cp "$prefix/bin/$version" "$root/usr/local/bin/python3"
   ln -s python3 "$root/usr/local/bin/python"
   tar -C "$prefix/lib" --exclude=site-packages --exclude=dist-packages --exclude=__pycache__ --exclude=test \
-    --exclude=tests --exclude=idlelib --exclude=tkinter --exclude='config-*' -c "$version" | tar -C "$root/usr/local/lib" -x
+    --exclude=tests --exclude=idlelib --exclude='*tkinter*' --exclude='config-*' -c "$version" | tar -C "$root/usr/local/lib" -x
   cp -L "$BUNDLE" "$root$BUNDLE"
-  copy_libraries "$root" "$prefix" "$prefix/bin/$version" "$prefix/lib/$version"/lib-dynload/*.so
+  copy_libraries "$root" "$prefix" "$prefix/bin/$version" "$root/usr/local/lib/$version"/lib-dynload/*.so
   build local/python:3 "$root" <<DOCKERFILE
 FROM scratch
 COPY . /
@@ -262,7 +262,7 @@ stop() {
 
 status() {
   local name
-  engine_answers && say "a Docker engine answers at $SOCKET" || say "no Docker engine answers at $SOCKET"
+  if engine_answers; then say "a Docker engine answers at $SOCKET"; else say "no Docker engine answers at $SOCKET"; fi
   for name in open locked engine; do is_running "$name" && say "$name was started from $DIR and runs" || true; done
   engine_answers
 }

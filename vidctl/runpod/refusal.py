@@ -28,13 +28,11 @@ _HINTS: Final = (
 )
 
 
-def refused(
-    said: str, *, field: str | None = None, hide: Iterable[str] = (), hint: str | None = None, status: int | None = None
-) -> Refused:
+def refused(said: str, *, field: str | None = None, hide: Iterable[str] = (), status: int | None = None) -> Refused:
     """The error to raise; `hide` are values that were sent and must not be seen, for RunPod quotes what it refuses."""
     said = one_line(_without(said, hide))
     advice = (words for sign, words in _HINTS if re.search(sign, said, re.IGNORECASE))
-    return Refused(f"RunPod: {said}", field=field, hint=hint or next(advice, None), status=status)
+    return Refused(f"RunPod: {said}", field=field, hint=next(advice, None), status=status)
 
 
 def _without(said: str, hide: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
@@ -21,9 +20,7 @@ _IN_USE: Final = re.compile(r"in use|used by", re.IGNORECASE)
 _IN_USE_PAUSES_S: Final = (2, 4, 8, 16, 30, 30, 30)
 
 
-def create_once(
-    send: Callable[[], _Thing], look: Callable[[], _Thing | None], *, what: str, sleep: Sleep = time.sleep
-) -> _Thing:
+def create_once(send: Callable[[], _Thing], look: Callable[[], _Thing | None], *, what: str, sleep: Sleep) -> _Thing:
     """Give what `send` gives or, when its answer is lost, what `look` finds within three seconds.
 
     RunPod has no token that would tell a repeated create from a new one, and its names are not unique: a create that is

@@ -102,7 +102,14 @@ CASES = [
     ),
     ("throttled", queued("THROTTLED"), HELD_BACK),
     ("throttled", unlisted(throttled=2), "2 workers held back: the hosts have no free ADA_24 GPU"),
+    ("throttled", queued("THROTTLED", CREATE, PENDING), HELD_BACK),
     # A worker has a GPU and gets its image.
+    ("starting", queued("INITIALIZING", START, SDK, *STOP), "1 worker starting, 95 s so far"),
+    (
+        "starting",
+        queued("INITIALIZING", workers={"initializing": 1, "unhealthy": 1}),
+        "1 worker starting, 95 s so far",
+    ),
     ("starting", queued("INITIALIZING"), "1 worker starting, 95 s so far"),
     ("starting", unlisted(initializing=2, throttled=1), "2 workers starting, 95 s so far"),
     ("pulling", queued("INITIALIZING", CREATE), PULLS),
@@ -144,6 +151,10 @@ CASES = [
     ("loading", queued("INITIALIZING", LOADING, LOADING), LOADS),
     ("loading", queued("IDLE"), "1 worker ready, yet no job was taken in 95 s"),
     ("starting", queued("IDLE", waited_s=20), "a ready worker is about to take the job"),
+    ("loading", queued("INITIALIZING", START, LOADING, START, ("container", "")), LOADS),
+    ("loading", queued("INITIALIZING", START, LOADING, START, LOADING), LOADS),
+    ("loading", queued("INITIALIZING", START, SDK, START, SDK, START), LOADS),
+    ("loading", queued("IDLE", START, *TRACEBACK), "1 worker ready, yet no job was taken in 95 s"),
     # What its own program was refused is no matter of the registry or of the image.
     (
         "loading",
@@ -200,10 +211,12 @@ CASES = [
     (
         "working",
         queued("RUNNING", workers={"running": 1}, jobs={"inProgress": 1, "inQueue": 4}),
-        "1 job running, 4 in line",
+        "1 worker busy; 4 jobs in line",
     ),
     ("working", queued("RUNNING", jobs={"inProgress": 1, "inQueue": 0}), "a worker has the job"),
     ("working", queued("UNHEALTHY", jobs={"inProgress": 1, "inQueue": 0}), "a worker has the job"),
+    # The two views may disagree.
+    ("working", queued("RUNNING", workers={}), "1 worker busy; 1 job in line"),
     ("working", queued("IDLE", jobs={"inProgress": 0, "inQueue": 0}), "1 worker ready"),
     # The version before does the jobs: only what the newest does counts.
     (
@@ -266,11 +279,13 @@ def test_only_what_cannot_mend_itself_is_hopeless(sight, is_hopeless):
     assert diagnose(sight).is_hopeless is is_hopeless
 
 
-def test_the_runner_up_does_not_hide_the_worse():
-    """One worker pulls, one crashes: the same image will crash there too."""
+@pytest.mark.parametrize("better", [(CREATE,), (START, LOADING)])
+def test_a_crash_is_told_before_what_another_worker_does(better):
+    """The same image will crash there too; but as long as one may do better, it is worth waiting."""
     both = Fleet((Worker("w1", "INITIALIZING"), Worker("w2", "INITIALIZING")))
+    logs = {"w1": lines(*better), "w2": lines(START, *TRACEBACK, START, *TRACEBACK)}
 
-    found = diagnose(queued("INITIALIZING", fleet=both, logs={"w1": lines(CREATE), "w2": lines(START, *TRACEBACK)}))
+    found = diagnose(queued("INITIALIZING", fleet=both, logs=logs))
 
     assert (found.kind, found.is_hopeless) == ("crash_loop", False)
 
@@ -315,15 +330,14 @@ def test_lack_of_gpus_advises_to_ask_for_more():
 def test_both_sources_are_read_in_the_order_of_time():
     """Lines come source by source, with times to the second or the nanosecond."""
     said = (
-        LogLine("2026-08-06T17:43:01.179039264Z", "container", "Traceback (most recent call last):"),
-        LogLine("2026-08-06T17:43:01.279039264Z", "container", "KeyError: 'MODEL'"),
-        LogLine("2026-08-06T17:43:01Z", "system", f"start container for {IMAGE}: begin"),
-        LogLine("2026-08-06T17:43:00Z", "system", f"create container {IMAGE}"),
+        LogLine("2026-08-06T17:43:01.179039264Z", "container", "Loading"),
+        LogLine("2026-08-06T17:43:01Z", "system", START[1]),
+        LogLine("2026-08-06T17:43:00Z", "system", CREATE[1]),
     )
 
     found = diagnose(queued("INITIALIZING", logs={"w1": said}))
 
-    assert found.sentence == "the worker's container ended by itself: KeyError: 'MODEL'"
+    assert (found.kind, found.evidence) == ("loading", (CREATE[1], START[1], "Loading"))
 
 
 @pytest.mark.parametrize(

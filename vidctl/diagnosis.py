@@ -100,24 +100,22 @@ def diagnose(sight: Sight) -> Diagnosis:
 def _is_served(sight: Sight) -> bool:
     """Whether jobs are being done, or could be; what workers of an older version do says nothing of the newest."""
     fresh = {worker.status for worker in _fresh(sight)}
-    if _stale(sight):
-        return "RUNNING" in fresh or ("IDLE" in fresh and not sight.waiting_jobs)
-    return sight.running_jobs > 0 or ("IDLE" in fresh and not sight.waiting_jobs)
+    is_busy = "RUNNING" in fresh or (sight.running_jobs > 0 and not _stale(sight))
+    return is_busy or ("IDLE" in fresh and not sight.waiting_jobs)
 
 
 def _served(sight: Sight) -> Diagnosis:
-    if not sight.running_jobs and not sight.waiting_jobs:
-        return Diagnosis("working", f"{_count(_number(sight, 'IDLE'), 'worker')} ready")
-    if not sight.waiting_jobs:
-        return Diagnosis("working", "a worker has the job")
     busy = max(_number(sight, "RUNNING"), sight.workers.get("running", 0))
+    if not sight.waiting_jobs:
+        is_busy = busy or sight.running_jobs
+        return Diagnosis("working", "a worker has the job" if is_busy else f"{_workers(sight, 'IDLE')} ready")
     if busy >= sight.workers_max:
         return Diagnosis(
             "at_max",
             f"all {_count(busy, 'worker')} busy with other jobs; {_count(sight.waiting_jobs, 'job')} in line",
             hint="more workers.max in the spec lets more jobs run at a time",
         )
-    return Diagnosis("working", f"{_count(sight.running_jobs, 'job')} running, {sight.waiting_jobs} in line")
+    return Diagnosis("working", f"{_count(busy, 'worker')} busy; {_count(sight.waiting_jobs, 'job')} in line")
 
 
 def _told_by_workers(sight: Sight) -> Diagnosis | None:
@@ -154,7 +152,7 @@ _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit)(: .*)?")
 
 def _judge(worker: Worker, life: Sequence[LogLine], sight: Sight) -> Diagnosis | None:
     """What a worker's state and its log since it was last stopped say of it; None if nothing."""
-    if worker.status in ("IDLE", "RUNNING"):
+    if worker.status == "IDLE":
         return None
     trouble = _image_trouble(worker, life) or _crash(worker, life)
     if trouble or worker.status == "THROTTLED":
@@ -250,9 +248,10 @@ def _told_by_health(sight: Sight) -> Diagnosis | None:
 def _told_by_states(sight: Sight) -> Diagnosis | None:
     """What the states of workers say whose logs say nothing, or cannot be seen."""
     states = {worker.status for worker in _fresh(sight)}
-    if "THROTTLED" in states and not states & {"IDLE", "INITIALIZING", "RUNNING"}:
-        number = _number(sight, "THROTTLED")
-        return _for_want_of_gpus(sight, "throttled", f"{_count(number, 'worker')} held back: the hosts have no free")
+    if states == {"THROTTLED"}:
+        return _for_want_of_gpus(
+            sight, "throttled", f"{_workers(sight, 'THROTTLED')} held back: the hosts have no free"
+        )
     if _stale(sight) and sight.fleet:
         return Diagnosis(
             "rolling", f"{_rollout(sight.fleet)}; RunPod replaces the others when they have finished their jobs"
@@ -260,13 +259,13 @@ def _told_by_states(sight: Sight) -> Diagnosis | None:
     if "INITIALIZING" in states:
         return Diagnosis(
             "starting",
-            f"{_count(_number(sight, 'INITIALIZING'), 'worker')} starting, {_duration(sight.waited_s)} so far",
+            f"{_workers(sight, 'INITIALIZING')} starting, {_duration(sight.waited_s)} so far",
             hint="it pulls the image or loads the model",
         )
     if "IDLE" in states and sight.waited_s >= _PATIENCE_S:
         return Diagnosis(
             "loading",
-            f"{_count(_number(sight, 'IDLE'), 'worker')} ready, yet no job was taken in {_duration(sight.waited_s)}",
+            f"{_workers(sight, 'IDLE')} ready, yet no job was taken in {_duration(sight.waited_s)}",
             hint="does the image start RunPod's worker loop, runpod.serverless.start?",
         )
     return Diagnosis("starting", "a ready worker is about to take the job") if "IDLE" in states else None
@@ -301,6 +300,10 @@ def _fresh(sight: Sight) -> tuple[Worker, ...]:
 
 def _stale(sight: Sight) -> bool:
     return sight.fleet is not None and len(sight.fleet.fresh) < len(sight.fleet.workers)
+
+
+def _workers(sight: Sight, status: str) -> str:
+    return _count(_number(sight, status), "worker")
 
 
 def _number(sight: Sight, status: str) -> int:

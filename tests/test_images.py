@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import http.server
 import io
 import json
 import os
 import shutil
+import socketserver
 import stat
 import subprocess
 import tarfile
+import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -515,6 +518,73 @@ def test_a_registry_whose_disk_is_full_is_one_clear_error(workshop, engine, base
         assert failure.message.startswith(f"{workshop.source.key}: the push failed: ")
         assert "the registry itself failed: is its disk full? Its log tells" == failure.hint
         assert workshop.images.look(workshop.source).digest is None
+
+
+def test_a_disk_without_room_is_found_before_the_build(workshop, tmp_path):
+    """Twice the files and a gigabyte must be free where a local engine keeps its images."""
+    info = {"DockerRootDir": f"{tmp_path}/disk"}
+    with _tiny_disk(tmp_path / "disk", "8m"), _scripted_engine(tmp_path, {"info": info}):
+        workshop.environ["DOCKER_HOST"] = f"unix://{tmp_path}/engine.sock"
+        workshop.source = replace(workshop.source, repository=None)
+        workshop.write(Dockerfile="FROM scratch\nCOPY a.bin /\n", a_bin=bytes(100_000_000))
+        (problem,) = workshop.images.problems(workshop.source)
+
+        key = workshop.source.key
+        assert f"the Docker engine's disk has 0.0 GB free; {key} needs 1.2 GB" == problem.message
+        assert "make room: vidctl images prune, docker system prune" == problem.hint
+
+
+def test_an_engine_whose_disk_fills_up_says_what_to_do(workshop, tmp_path):
+    """Its last word is an error of the stream, which has the answer's status 200."""
+    words = "write /app/a.bin: no space left on device"
+    lines = [{"stream": "Step 1/2 : FROM scratch\n"}, {"stream": "Step 2/2 : COPY a.bin /\n"}, {"error": words}]
+    with _scripted_engine(tmp_path, {"build": lines, "images/json": []}):
+        workshop.environ["DOCKER_HOST"] = f"unix://{tmp_path}/engine.sock"
+        workshop.source = replace(workshop.source, repository=None)
+        workshop.write(Dockerfile="FROM scratch\nCOPY a.bin /\n", a_bin=b"1")
+        failure = workshop.failure()
+
+        assert failure.message.startswith(f"{workshop.source.key}: Step 2/2 : COPY a.bin /: {words}\n")
+        assert "make room: vidctl images prune, docker system prune; or on the registry's disk" == failure.hint
+
+
+@contextmanager
+def _scripted_engine(folder: Path, answers: dict):
+    """What answers on `engine.sock` as an engine of API 1.41 does: these paths, and 404 for all else."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0].removeprefix("/v1.41/").removeprefix("/")
+            known = {"version": {"ApiVersion": "1.41"}, **answers}
+            self._answer(200 if path in known else 404, known.get(path, {"message": "manifest unknown"}))
+
+        def do_POST(self) -> None:
+            while size := int(self.rfile.readline(), 16):  # the files, in chunks
+                self.rfile.read(size + 2)
+            self.rfile.readline()
+            self.do_GET()
+
+        def _answer(self, status: int, document) -> None:
+            is_stream = self.path.partition("?")[0].endswith("/build")
+            parts = [json.dumps(each).encode() for each in (document if is_stream else [document])]
+            self.send_response(status)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for part in [*parts, b""]:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(socketserver.ThreadingUnixStreamServer):
+        daemon_threads = True
+
+    with Server(f"{folder}/engine.sock", Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
 
 
 @contextmanager

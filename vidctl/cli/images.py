@@ -89,6 +89,10 @@ def list_images(context: typer.Context, as_json: options.Json = False, debug: op
 
 @app.command("prune")
 def prune(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME…]", help="Specs [default: all].", autocompletion=options.specs),
+    ] = None,
     keep: Annotated[int, typer.Option("--keep", min=0, metavar="N", help="How many of each spec to keep.")] = 3,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: options.Json = False,
@@ -100,11 +104,11 @@ def prune(
     from vidctl.errors import UsageError
 
     report, images = Report(quiet=quiet, as_json=as_json), _images()
-    found = images.outdated(keep=keep)
+    found = images.outdated(keep=keep, keys=names or ())
     size = _megabytes(sum(each.size for each in found))
     if found and not yes and not report.confirm(f"remove {len(found)} images ({size} with the layers they share)?"):
         raise UsageError("nothing was removed: you said no")
-    done = images.prune(keep=keep) if found else []
+    done = images.prune(keep=keep, keys=names or ()) if found else []
     if as_json:
         print(json.dumps([{**_entry(each.image), "kept_because": each.kept_because} for each in done], indent=2))  # noqa: T201
         return

@@ -1,0 +1,103 @@
+"""`vidctl build`, `push`, `images` and `images prune`, as a user types them."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from support.project import Project
+
+
+@pytest.fixture
+def shop(tmp_path, engine, repository, base_busybox):
+    """A project with a spec `word` whose worker's image is a line of Dockerfile over busybox."""
+    project = Project(tmp_path / "project")
+    folder = project.worker("echo")
+    (folder / "Dockerfile").write_text(f"FROM {base_busybox}\nCOPY *.py /\nRUN echo built\n")
+    key = f"k{uuid4().hex}"
+    project.key = key
+    project.spec(key, worker="echo", image={"build": "workers/echo", "repository": repository})
+    yield project
+    for image in engine.images(filters={"label": f"vidctl.spec={key}"}):
+        engine.remove_image(image["Id"], force=True)
+
+
+def _mine(project, documents):
+    return [each for each in documents if each["spec"] == project.key]
+
+
+def test_push_builds_what_is_not_built_and_says_each_step_once(shop):
+    """Steps on stderr, the digest on stdout; again it says the digest and nothing else."""
+    first, second = shop.run("push", shop.key), shop.run("push", shop.key)
+
+    assert (0, 0) == (first.status, second.status), first.stderr
+    assert first.stdout == second.stdout
+    assert first.stdout.startswith(f"{shop.key}: 127.0.0.1:")
+    assert 1 == len([line for line in first.stderr.splitlines() if line.split()[:2] == ["build", "3/6"]])
+    assert "" == second.stderr
+
+
+def test_build_needs_no_registry_and_no_second_build(shop):
+    """An image of this machine: the tag for people, JSON for scripts."""
+    first, second = shop.run("build", shop.key, "--json"), shop.run("build", shop.key)
+
+    assert (0, "") == (first.status, first.stderr)
+    assert {"spec": shop.key, "image": first.document["image"], "digest": None} == first.document
+    assert f"{shop.key}: {first.document['image']}\n" == second.stdout
+    assert "" == second.stderr
+
+
+def test_a_prebuilt_image_is_not_built(shop):
+    """There is nothing to build: a mistake of the command line."""
+    shop.spec("ready", worker="echo", image="example.com/me/worker:1")
+    outcome = shop.run("build", "ready", "--json")
+
+    assert (2, "usage_error") == (outcome.status, outcome.error["code"])
+    assert "ready: its image is prebuilt (example.com/me/worker:1)" == outcome.error["error"]
+
+
+def test_pushing_without_a_repository_is_told_before_anything(shop):
+    """The spec names none, so there is nowhere to push to."""
+    shop.spec("local", worker="echo")
+    outcome = shop.run("push", "local")
+
+    assert 2 == outcome.status
+    assert "local: no repository to push to" in outcome.stderr
+
+
+def test_an_engine_that_is_not_there_is_one_line_and_a_hint(shop):
+    """No traceback: what is missing, and what to do."""
+    outcome = shop.run("build", shop.key, DOCKER_HOST="unix:///nowhere/docker.sock")
+
+    assert 1 == outcome.status
+    assert [
+        "error: the Docker engine at unix:///nowhere/docker.sock is not there",
+        "hint: start Docker, or name its engine in DOCKER_HOST; docker info says whether it runs",
+    ] == outcome.stderr.splitlines()
+
+
+def test_images_lists_and_prune_removes_after_a_yes(shop):
+    """The list knows what was pushed; nothing is removed where nobody can be asked."""
+    shop.run("push", shop.key)
+    handler = shop.root / "workers" / "echo" / "handler.py"
+    handler.write_text(handler.read_text() + "# one more\n")
+    shop.run("build", shop.key)
+    newer, older = _mine(shop, shop.run("images", "--json").document)
+    plain = [line.split("\t") for line in shop.run("images").stdout.splitlines() if line.startswith(shop.key)]
+
+    assert (None, "COPY … /") == (newer["digest"], newer["changed_layer"])
+    assert (True, None) == (older["digest"].startswith("127.0.0.1:"), older["changed_layer"])
+    assert [[shop.key, newer["image"], "no"], [shop.key, older["image"], "yes"]] == [
+        [row[0], row[1], row[4]] for row in plain
+    ]
+    refused = shop.run("images", "prune", shop.key, "--keep", "1")
+    done = shop.run("images", "prune", shop.key, "--keep", "1", "--yes", "--json")
+    again = shop.run("images", "prune", shop.key, "--keep", "1")
+
+    assert 2 == refused.status
+    assert refused.stderr.startswith(
+        f"error: remove 1 images ({older['size'] / 1e6:.1f} MB with the layers they share)?"
+    )
+    assert [{**older, "kept_because": None}] == done.document
+    assert [newer["image"]] == [each["image"] for each in _mine(shop, shop.run("images", "--json").document)]
+    assert (0, "nothing to remove\n") == (again.status, again.stderr)

@@ -160,7 +160,7 @@ def test_a_worker_that_cannot_start_shows_its_last_lines(project):
     outcome = project.run("deploy", "crashing", "--json", "--timeout", "120")
 
     assert (outcome.status, outcome.error["status"]) == (3, "UNHEALTHY")
-    assert "exits again and again" in outcome.error["error"]
+    assert "the worker's container ended by itself" in outcome.error["error"]
     assert "the weights are not where they should be" in outcome.error["error"]
     assert [job["status"] for job in project.jobs()] == ["CANCELLED"]
 

@@ -39,7 +39,7 @@ def test_a_change_is_asked_for(echo):
     echo.spec("echo", worker="echo", smoke=SMOKE, workers={"min": 0, "max": 5})
     asked = echo.run("deploy", "echo", "--json")
 
-    assert (asked.status, asked.error["hint"]) == (2, "say so with --yes")
+    assert (asked.status, asked.error["hint"]) == (2, "say so with -y")
     assert live(echo)["workers_max"] == 3
     assert echo.run("deploy", "echo", "--yes").status == 0
     assert live(echo)["workers_max"] == 5

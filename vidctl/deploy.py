@@ -13,10 +13,10 @@ from vidctl import settings
 from vidctl import spec as specs
 from vidctl.errors import ApiError, JobFailed, NotOwned, Refused, RolledBack, Several, TimedOut, UsageError, VidctlError
 from vidctl.journal import Journal
-from vidctl.plan import SOURCES, STAMP, Document, Plan, document, missing_secrets, owner, plan, template_name
+from vidctl.plan import SOURCES, Document, Plan, document, missing_secrets, owner, plan, template_name
 from vidctl.progress import Notify, Progress, silent
 from vidctl.proof import Prover
-from vidctl.resources import Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
+from vidctl.resources import STAMP, Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
 from vidctl.runpod.jobs import Job, Jobs
 from vidctl.runpod.workers import Workers
 from vidctl.spec import EndpointSpec

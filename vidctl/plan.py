@@ -12,16 +12,13 @@ from typing import Literal
 
 from vidctl import gpus
 from vidctl.errors import UsageError
-from vidctl.resources import Catalogue, Endpoint, Image, Template
+from vidctl.resources import STAMP, Catalogue, Endpoint, Image, Template
 from vidctl.spec import EndpointSpec
 
 Action = Literal["create", "update", "keep"]
 Plane = Literal["graphql", "rest"]
 Document = Mapping[str, str | None]
 """An endpoint as flat text, `template.image` to `endpoint.flashboot`; None is a value that is not to be told."""
-
-STAMP = "VIDCTL_SPEC"
-"""The variable that says of an endpoint which spec made it, on either control plane."""
 
 # Where a spec says what a field of the resources gets.
 SOURCES: Mapping[str, tuple[str, ...]] = {

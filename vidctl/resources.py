@@ -8,6 +8,9 @@ from typing import Literal
 ScalerType = Literal["QUEUE_DELAY", "REQUEST_COUNT"]
 Stock = Literal["NONE", "LOW", "MEDIUM", "HIGH"]
 
+STAMP = "VIDCTL_SPEC"
+"""The variable in a container's environment that says which spec made it; both control planes keep and show it."""
+
 
 @dataclass(frozen=True)
 class Image:

@@ -29,7 +29,7 @@ def deploy_target(project: Project, chosen: settings.Target, *, notify: Notify =
         name=chosen,
         control=control(control_plane(project), http, access.api_base_url, notify=notify),
         jobs=Jobs(http, access.endpoint_base_url),
-        workers=Workers(http, access.api_base_url),
+        workers=Workers(http, f"{access.api_base_url}/v2"),
         images=_WorkerImages(project, _local_isolation() if chosen == "local" else None),
         journal=Journal(project.journal_file),
     )

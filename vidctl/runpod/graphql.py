@@ -17,9 +17,8 @@ from typing import Final, Literal
 
 from vidctl import gpus
 from vidctl.errors import ApiError, NotDeployed, NotOwned, Refused
-from vidctl.plan import STAMP
 from vidctl.progress import Notify, silent
-from vidctl.resources import Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Template
+from vidctl.resources import STAMP, Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Template
 from vidctl.runpod.answers import Node, endpoint_name, nodes, read
 from vidctl.runpod.http import Http, Rejected
 from vidctl.runpod.refusal import refused

@@ -33,13 +33,13 @@ from pydantic import (
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from vidctl import gpus
+from vidctl.resources import STAMP
 from vidctl.spec.document import Interpolated, Location
 
 DAY_S = 86_400
 POOLS_LIMIT = 3  # RunPod docs, serverless/endpoints/endpoint-configurations: GPUs in order of priority
 # Variables that a user may set for RunPod's SDK and platform; the other RUNPOD_* are RunPod's to set in a worker.
 OPEN_RUNPOD_VARIABLES = frozenset({"RUNPOD_DEBUG_LEVEL", "RUNPOD_INIT_TIMEOUT", "RUNPOD_LOG_LEVEL"})
-OWNERSHIP_VARIABLE = "VIDCTL_SPEC"  # what vidctl makes carries the spec's key in it
 
 Isolation = Literal["process", "container"]
 
@@ -189,7 +189,7 @@ def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
 def _variable_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise wrong("this is not the name of an environment variable", hint="use letters, digits and _")
-    if name == OWNERSHIP_VARIABLE:
+    if name == STAMP:
         raise wrong(f"vidctl itself sets {name}: it marks what vidctl made", hint="remove it")
     if name.startswith("RUNPOD_") and name not in OPEN_RUNPOD_VARIABLES:
         allowed = ", ".join(sorted(OPEN_RUNPOD_VARIABLES))

@@ -20,8 +20,7 @@ from support.scripted import RESET, Reply, forward, serving
 
 from vidctl import gpus
 from vidctl.errors import ApiError, NetworkError, VidctlError
-from vidctl.plan import STAMP
-from vidctl.resources import Account, Endpoint, Template
+from vidctl.resources import STAMP, Account, Endpoint, Template
 from vidctl.runpod.control import FailOver, control
 from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http

@@ -336,11 +336,12 @@ def test_schema_is_json(folder):
 def test_readme_documents_every_exit_code():
     """The table in the README and the errors' exit statuses are the same."""
     from vidctl import errors
+    from vidctl.cli.deploying import CHANGES_FOUND
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.VidctlError)]
     table = {int(number) for number in re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)}
 
-    assert table == {0} | {kind.exit_status for kind in kinds}
+    assert table == {0, CHANGES_FOUND} | {kind.exit_status for kind in kinds}
 
 
 def test_errors_in_json_are_flat(folder):

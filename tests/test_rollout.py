@@ -247,8 +247,9 @@ def test_nothing_secret_is_anywhere(echo):
     (echo.root / ".env").write_text(f"HF_TOKEN={secret}\n")
     shown = ""
     for arguments in (
-        ["plan", "echo", "-o", "plan.json", "-v", "--debug"], ["plan", "echo", "--json"], ["deploy", "echo", "-v", "--debug"],
-        ["list", "--json"], ["list"], ["local", "logs"], ["local", "logs", "test-echo"],
+        ["plan", "echo", "-o", "plan.json", "-v", "--debug"], ["plan", "echo", "--json"],
+        ["deploy", "echo", "-v", "--debug"], ["list", "--json"], ["list"], ["local", "logs"],
+        ["local", "logs", "test-echo"],
     ):  # fmt: skip
         outcome = echo.run(*arguments)
         assert outcome.status == 0, outcome.stderr

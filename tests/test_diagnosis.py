@@ -312,10 +312,13 @@ def test_silent_crash_shows_what_the_host_did():
 
 def test_slow_start_is_given_its_own_advice():
     """RunPod calls a worker unhealthy that loads for over seven minutes, although nothing is broken."""
-    found = diagnose(queued("UNHEALTHY", CREATE, START, LOADING, LOADING))
+    slow = queued("UNHEALTHY", CREATE, START, LOADING, LOADING, waited_s=430)
 
-    assert found.hint == (
+    assert diagnose(slow).hint == (
         "RunPod gives a start 7 minutes; RUNPOD_INIT_TIMEOUT: SECONDS under env in the spec gives it longer"
+    )
+    assert diagnose(dataclasses.replace(slow, waited_s=30)).hint == (
+        "mend the worker and deploy again; --target local runs the same code here"
     )
 
 

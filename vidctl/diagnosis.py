@@ -154,7 +154,7 @@ def _judge(worker: Worker, life: Sequence[LogLine], sight: Sight) -> Diagnosis |
     """What a worker's state and its log since it was last stopped say of it; None if nothing."""
     if worker.status == "IDLE":
         return None
-    trouble = _image_trouble(worker, life) or _crash(worker, life)
+    trouble = _image_trouble(worker, life) or _crash(worker, life, sight)
     if trouble or worker.status == "THROTTLED":
         return trouble
     if _runs(life):
@@ -176,6 +176,7 @@ def _judge(worker: Worker, life: Sequence[LogLine], sight: Sight) -> Diagnosis |
 
 
 # RunPod docs, serverless/development/optimization.
+_START_S = 7 * 60
 _SLOW_LOAD = "RunPod gives a start 7 minutes; RUNPOD_INIT_TIMEOUT: SECONDS under env in the spec gives it longer"
 
 
@@ -210,7 +211,7 @@ def _image_trouble(worker: Worker, life: Sequence[LogLine]) -> Diagnosis | None:
     return None
 
 
-def _crash(worker: Worker, life: Sequence[LogLine]) -> Diagnosis | None:
+def _crash(worker: Worker, life: Sequence[LogLine], sight: Sight) -> Diagnosis | None:
     """A container that ends by itself: unhealthy, out with a traceback, or started again and again.
 
     RunPod's own sign is `start container` again and again with nothing from the container (golden-paths/15).
@@ -221,7 +222,7 @@ def _crash(worker: Worker, life: Sequence[LogLine]) -> Diagnosis | None:
     ended += bool(runs) and (is_unhealthy or _died(runs[-1]))
     if not (is_unhealthy or ended > 1 or (ended and (cause or not any(runs)))):
         return None
-    is_slow = is_unhealthy and any(runs) and not cause and len(runs) == 1
+    is_slow = any(runs) and not cause and len(runs) == 1 and sight.waited_s >= _START_S
     return Diagnosis(
         "crash_loop",
         f"the worker's container ended by itself{f' {ended} times' if ended > 1 else ''}"

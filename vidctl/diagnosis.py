@@ -233,7 +233,7 @@ def _crash(worker: Worker, life: Sequence[LogLine], sight: Sight) -> Diagnosis |
     )
 
 
-_LOOP = "Starting Serverless Worker"  # what the SDK writes when all is loaded (runpod-python, serverless/worker.py)
+_LOOP = "Starting Serverless Worker"  # what the SDK writes when all is loaded (runpod-python, serverless/__init__.py)
 _MEND = "mend the worker and deploy again; --target local runs the same code here"
 
 

@@ -40,10 +40,6 @@ class FailOver:
     def plane(self) -> Literal["graphql", "rest"]:
         return self._now.plane
 
-    @property
-    def orders_gpus(self) -> bool:
-        return self._now.orders_gpus
-
     def account(self) -> Account:
         return self._ask(lambda plane: plane.account())
 

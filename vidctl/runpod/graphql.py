@@ -135,7 +135,6 @@ class GraphQL:
     """One account at one base URL, e.g. `https://api.runpod.io`."""
 
     plane: Final[Literal["graphql"]] = "graphql"
-    orders_gpus: Final = True
 
     def __init__(self, http: Http, base_url: str, *, notify: Notify = silent, sleep: Sleep = time.sleep) -> None:
         self._http = http

@@ -61,7 +61,6 @@ class Rest:
     """One account at one base URL, e.g. `https://api.runpod.io`."""
 
     plane: Final[Literal["rest"]] = "rest"
-    orders_gpus: Final = False
 
     def __init__(self, http: Http, base_url: str, *, notify: Notify = silent, sleep: Sleep = time.sleep) -> None:
         self._http = http

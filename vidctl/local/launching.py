@@ -27,8 +27,11 @@ STOP_GRACE_S = 5.0
 
 @dataclass(frozen=True)
 class Order:
-    """The worker that is wanted.  `folder` is its own, for its log and records; `variables` are RunPod's and the
-    template's, which `template_env` holds alone.  `login` is the one to the image's registry."""
+    """The worker that is wanted.
+
+    `folder` is its own, for its log and records; `variables` are RunPod's and the template's, which `template_env`
+    holds alone; `login` is the one to the image's registry.
+    """
 
     worker_id: str
     image_name: str

@@ -15,12 +15,13 @@ import stat
 import subprocess
 import tarfile
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from docker.errors import NotFound
 from support import engine as engines
 
 from vidctl.errors import ImageError
@@ -333,6 +334,17 @@ def test_a_wrong_password_is_found_before_the_build(locked, engine, locked_regis
     assert _nothing_was_built(locked, engine)
 
 
+def test_one_spec_s_login_is_not_another_s(locked, locked_registry, base_busybox, docker_config):
+    """Several specs are deployed at once, and each pushes as who it says."""
+    locked.environ["DOCKER_CONFIG"] = str(docker_config)
+    locked.write(Dockerfile=f"FROM {base_busybox}\n")
+    images = locked.images
+    with_login = replace(locked.source, login=Login(locked_registry.user, locked_registry.password))
+
+    assert [] == images.problems(with_login)
+    assert 1 == len(images.problems(locked.source))
+
+
 @pytest.mark.parametrize("keeper", ["auths", "credHelpers", "credsStore"])
 def test_the_docker_config_s_login_is_used(locked, locked_registry, base_busybox, docker_config, monkeypatch, keeper):
     """A login in the file itself, or with a credential helper: what `docker login` left is enough."""
@@ -471,6 +483,25 @@ def test_a_run_that_fails_is_named_with_its_last_words(workshop, engine, base_bu
     assert "line 1" in log.read_text().splitlines()
 
 
+def test_an_interrupted_build_does_not_go_on(workshop, engine, base_busybox):
+    """Ctrl-C ends the engine's work too, not only the watching."""
+    mark = uuid4().hex
+    workshop.write(Dockerfile=f"FROM {base_busybox}\nRUN echo {mark}; echo begun; sleep 600\n")
+
+    def watch(progress: Progress) -> None:
+        if progress.message == "2/5 begun":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        workshop.images.build(workshop.source, watch)
+    for container in engine.containers():
+        if mark in container["Command"]:
+            with suppress(NotFound):
+                engine.wait(container["Id"], timeout=60)
+
+    assert [] == [each for each in engine.containers() if mark in each["Command"]]
+
+
 @pytest.mark.parametrize(
     ("dockerfile", "expected"),
     [
@@ -538,7 +569,7 @@ def test_an_engine_whose_disk_fills_up_says_what_to_do(workshop, tmp_path):
     """Its last word is an error of the stream, which has the answer's status 200."""
     words = "write /app/a.bin: no space left on device"
     lines = [{"stream": "Step 1/2 : FROM scratch\n"}, {"stream": "Step 2/2 : COPY a.bin /\n"}, {"error": words}]
-    with _scripted_engine(tmp_path, {"build": lines, "images/json": []}):
+    with _scripted_engine(tmp_path, {"build": lines, "images/json": [], "info": {}}):
         workshop.environ["DOCKER_HOST"] = f"unix://{tmp_path}/engine.sock"
         workshop.source = replace(workshop.source, repository=None)
         workshop.write(Dockerfile="FROM scratch\nCOPY a.bin /\n", a_bin=b"1")

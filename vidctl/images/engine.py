@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError  # what docker-py lets through when a s
 from vidctl.errors import ImageError
 from vidctl.images import streams
 from vidctl.images.context import PLATFORM
-from vidctl.images.login import Login
+from vidctl.images.source import Login
 
 _FIRST_ANSWER_S = 30
 _ANSWER_S = 600  # a busy engine is silent for long
@@ -50,6 +50,10 @@ class _Client(docker.APIClient):  # type: ignore[misc]  # untyped
 
     def _set_auth_headers(self, headers: dict[str, str]) -> None:
         pass
+
+    def try_login(self, credentials: dict[str, str]) -> None:
+        """Ask the registry; docker-py's own `login` may answer from memory, and keeps what it was given."""
+        self._raise_for_status(self._post_json(self._url("/auth"), data=credentials))
 
     def login_of(self, registry: str) -> dict[str, Any]:
         return self._auth_configs.resolve_authconfig(registry) or {}
@@ -123,7 +127,7 @@ class Engine:
         labels: Mapping[str, str],
         cache_from: list[str],
         use_cache: bool,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, None]:
         """Yield the classic builder's lines; closing the iterator ends the build.
 
         What it refuses before the first line, such as an instruction that there is not, is a line as every failure is.
@@ -146,14 +150,14 @@ class Engine:
             except APIError as error:
                 yield {"error": str(error.explanation)}
 
-    def push(self, reference: str, login: Login | None) -> Iterator[dict[str, Any]]:
+    def push(self, reference: str, login: Login | None) -> Generator[dict[str, Any], None, None]:
         repository, _, tag = reference.rpartition(":")
         with self._translated():
             yield from self._client.push(
                 repository, tag, stream=True, decode=True, auth_config=self._credentials(repository, login)
             )
 
-    def pull(self, repository: str, digest: str, login: Login | None) -> Iterator[dict[str, Any]]:
+    def pull(self, repository: str, digest: str, login: Login | None) -> Generator[dict[str, Any], None, None]:
         with self._translated():
             yield from self._client.pull(
                 f"{repository}@{digest}",
@@ -192,8 +196,7 @@ class Engine:
         address = auth.INDEX_URL if registry == auth.INDEX_NAME else registry
         with self._translated():
             try:
-                # Without reauth docker-py answers from memory, whatever the password.
-                self._client.login(found["username"], found["password"], registry=address, reauth=True)
+                self._client.try_login({**found, "serveraddress": address})
             except APIError as error:
                 words = str(error.explanation)
                 return Answer(problem="refused" if _is_wrong(words) else "unreachable", words=words)

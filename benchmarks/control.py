@@ -105,8 +105,8 @@ def measure_no_op(project: Path, account: Account) -> list[Promise]:
         [(name, f"{sorted(seconds)[len(seconds) // 2] * 1000:.0f}") for name, seconds in times.items()],
     )
     return [
-        Promise("requests of a deploy that changes nothing", "at most", 2, sum(asked.values())),
-        Promise("its builds and pushes", "at most", 0, built_again),
+        Promise("what a deploy that changes nothing asks", "at most", 2, sum(asked.values()), "requests"),
+        Promise("what it builds and pushes", "at most", 0, built_again, "images"),
         Promise(
             "its time against vidctl list",
             "at most",
@@ -134,6 +134,8 @@ def measure_many(project: Path, account: Account) -> list[Promise]:
         f"plan --all, {SPECS} specs that all change", ("request", "times"), [(k, str(n)) for k, n in asked.items()]
     )
     return [
-        Promise(f"requests of one kind of plan --all over {SPECS} specs", "at most", 1, max(asked.values())),
+        Promise(
+            f"what plan --all over {SPECS} specs asks, of each kind", "at most", 1, max(asked.values()), "requests"
+        ),
         Promise("its processor time", "at most", 1, seconds, "s"),
     ]

@@ -1,6 +1,6 @@
 """`make bench`: measure what vidctl promises, print it, and end with exit code 1 if a promise is missed.
 
-`python benchmarks/run.py [startup|pictures|runtime …] [--rounds N]`; nothing is written but to the cache.
+`python benchmarks/run.py [startup|pictures|runtime|control|hashing …] [--rounds N]`; nothing is written but to the cache.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import control
+import hashing
 import photographs
 import pictures
 import startup
@@ -32,7 +34,7 @@ os.environ.setdefault("VIDCTL_CACHE_DIR", str(ROOT / ".cache"))
 
 import demo  # noqa: E402  it reads the cache's place when imported
 
-PARTS = ("startup", "pictures", "runtime")
+PARTS = ("startup", "pictures", "runtime", "control", "hashing")
 
 
 def main() -> int:
@@ -52,11 +54,19 @@ def main() -> int:
 
 
 def measure(wanted: Collection[str], scratch: Path, rounds: int) -> list[Promise]:
+    promises: list[Promise] = []
+    if "control" in wanted:
+        promises += control.measure(scratch)
+    if "hashing" in wanted:
+        promises += hashing.measure(scratch)
+    if "runtime" in wanted:
+        promises += measure_runtime(scratch)
+    if not {"startup", "pictures"} & set(wanted):
+        return promises
     people = people_weights()
     for model in (SHAPES, people):
         python = environments.interpreter(pictures.WORKER, {"MODEL": str(model)}, print)
     ultralytics_env = surroundings(scratch)
-    promises: list[Promise] = []
     if "startup" in wanted:
         promises += startup.measure(python, ultralytics_env)
     if "pictures" in wanted:
@@ -68,8 +78,6 @@ def measure(wanted: Collection[str], scratch: Path, rounds: int) -> list[Promise
             for form in ("pytorch", "openvino"):
                 promises += pictures.measure(bench, weights, label, form, is_judged=is_judged)
             promises += pictures.measure_as_typed(bench, weights, label, is_judged=is_judged)
-    if "runtime" in wanted:
-        promises += measure_runtime(scratch)
     return promises
 
 

@@ -143,6 +143,21 @@ def test_a_code_only_change_sends_less_than_a_megabyte(workshop, base_busybox):
     assert first.digest != second.digest
 
 
+def test_a_pushed_image_serves_as_cache_on_another_machine(workshop, engine, base_busybox):
+    """An engine that has pulled the last image, and never built it, does not build its lower layers again."""
+    run = "RUN cat /proc/sys/kernel/random/uuid > /made"
+    workshop.write(Dockerfile=f"FROM {base_busybox}\n{run}\nCOPY a.py /\n", a_py="1")
+    first = workshop.provide()
+    layers = _layers(engine, first.tag)
+    _remove_of(engine, workshop.source.key)
+    engine.pull(workshop.source.repository, first.tag.rpartition(":")[2])
+    workshop.write(a_py="2")
+    second = workshop.provide()
+
+    assert layers[:-1] == _layers(engine, second.tag)[:-1]
+    assert layers[-1] != _layers(engine, second.tag)[-1]
+
+
 def test_one_line_per_step_and_per_layer(workshop, base_busybox):
     """Without a terminal a build reads as the Dockerfile does; what RUN says is passing, and whole in the log."""
     workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\nRUN echo sound; echo noise >&2\n", a_py="1")

@@ -1,6 +1,6 @@
 """`make bench`: measure what vidctl promises, print it, and end with exit code 1 if a promise is missed.
 
-`python benchmarks/run.py [startup|pictures|runtime|control|hashing …] [--rounds N]`; nothing is written but to the cache.
+`python benchmarks/run.py [PART …] [--rounds N]`; nothing is written but to the cache.
 """
 
 from __future__ import annotations

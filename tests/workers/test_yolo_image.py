@@ -1,4 +1,4 @@
-"""The YOLO worker's image, made by its own Dockerfile and pushed, sees what the worker's folder sees."""
+"""The YOLO worker's image, built, pushed and deployed by vidctl, sees what the worker's folder sees."""
 
 import json
 import shutil
@@ -9,7 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from support.engine import build
-from support.runtime import LocalRuntime
+from support.project import Project
+from support.runtime import until
+from support.shapes import draw, encoded, overlap
 
 ROOT = Path(__file__).resolve().parents[2]
 # An index that cannot be reached would be tried five times for each of a hundred packages.
@@ -37,35 +39,69 @@ def base_with_wheels(engine, base_python, tmp_path_factory):
     return build(engine, "vidctl-tests/base:latest", folder)
 
 
-@pytest.fixture(scope="session")
-def yolo_image(engine, base_with_wheels, tmp_path_factory):
-    """The shipped worker with the tests' own weights, for a CPU."""
-    folder = tmp_path_factory.mktemp("image") / "yolo"
-    shutil.copytree(ROOT / "workers/yolo", folder)
-    shutil.copy(ROOT / "tests/data/shapes.pt", folder / "weights")
-    arguments = {"BASE": base_with_wheels, "REQUIREMENTS": "requirements-cpu.txt", "MODEL": "shapes.pt"}
-    return build(engine, "vidctl-tests/yolo:latest", folder, **arguments, MODEL_SHA256="")
+@pytest.fixture
+def contained(base_with_wheels, repository, tmp_path):
+    """The shipped spec in a project whose local workers are containers of the image, with the tests' own weights."""
+    project = Project(tmp_path / "project")
+    project.environ |= {"VIDCTL_REPOSITORY": repository, "VIDCTL_YOLO_MODEL": "shapes.pt"}
+    shutil.copy(ROOT / "configs/yolo.yaml", project.root / "configs")
+    shutil.copytree(ROOT / "workers/yolo", project.root / "workers/yolo")
+    shutil.copy(ROOT / "tests/data/shapes.pt", project.root / "workers/yolo/weights")
+    stand_ins = {"BASE": base_with_wheels, "REQUIREMENTS": "requirements-cpu.txt", "MODEL": "shapes.pt"}
+    overlay = {"local": {"isolation": "container", "build_args": {**stand_ins, "MODEL_SHA256": ""}}}
+    (project.root / "configs/yolo.boxed.yaml").write_text(json.dumps(overlay))
+    yield project
+    project.close()
 
 
 @pytest.mark.heavy
-def test_the_image_that_would_be_deployed_sees_what_its_folder_sees(engine, repository, yolo_image, yolo, tmp_path):
-    engine.tag(yolo_image, repository, "1")
-    *_, pushed = engine.push(repository, "1", stream=True, decode=True)
-    runtime = LocalRuntime(tmp_path / "runtime")
-    runtime.start()
-    endpoint = runtime.image_endpoint(f"{repository}@{pushed['aux']['Digest']}", name="yolo")
-    job = json.loads((ROOT / "workers/yolo/test_input.json").read_text())["input"]
-    of_image = runtime.ended(endpoint, runtime.run(endpoint, job))["output"]
-    runtime.close()
-    [of_folder] = yolo.ask(job)
+def test_the_image_that_would_be_deployed_is_the_one_that_answers(contained, yolo_project, engine, repository):
+    """From the folder to a container that detects: the same boxes as in the virtual environment.
 
-    assert ("10001", "amd64") == (
-        engine.inspect_image(yolo_image)["Config"]["User"],
-        engine.inspect_image(yolo_image)["Architecture"],
-    )
-    assert 3 < of_folder["count"]
-    assert seen(of_folder) == seen(of_image)
+    Then a change of code, for which kilobytes are pushed; and in the end nothing is left.
+    """
+    picture, drawn = draw(3, (320, 240), plain=True)
+    for project in (contained, yolo_project):
+        (project.root / "shapes.png").write_bytes(encoded(picture, "PNG"))
+    first = deployed(contained)
+    of_image = detected(contained, "-e", "boxed")
+    (worker,) = engine.containers(filters={"ancestor": first})
+    config = engine.inspect_container(worker["Id"])
+
+    assert first.startswith(f"{repository}/yolo11-runpod@sha256:")
+    assert (config["Config"]["User"], config["HostConfig"]["NetworkMode"]) == ("10001", "host")
+    assert_same_boxes(detected(yolo_project), of_image, count=len(drawn))
+
+    with (contained.root / "workers/yolo/handler.py").open("a") as handler:
+        handler.write("# one more line\n")
+    second = deployed(contained)
+    layers = [engine.inspect_image(image)["RootFS"]["Layers"] for image in (first, second)]
+
+    assert layers[0][:-1] == layers[1][:-1]
+    assert layers[0] != layers[1]
+    assert max(step["Size"] for step in engine.history(second)[:3]) < 1_000_000
+    assert_same_boxes(detected(contained, "-e", "boxed"), of_image, count=len(drawn))
+
+    assert contained.run("destroy", "yolo.boxed", "--yes").status == 0
+    until(lambda: not engine.containers(all=True, filters={"ancestor": second}))
 
 
-def seen(output):
-    return {name: output[name] for name in ("detections", "count", "image_size", "model")}
+def deployed(project):
+    """The image that the endpoint got."""
+    outcome = project.run("deploy", "yolo", "-e", "boxed", "--yes", "--json", timeout_s=1500)
+    assert outcome.status == 0, outcome.stderr
+    return outcome.document["image"]["name"]
+
+
+def detected(project, *options):
+    outcome = project.run("detect", "shapes.png", "--json", *options)
+    assert outcome.status == 0, outcome.stderr
+    return outcome.document["results"][0]
+
+
+def assert_same_boxes(one, other, *, count):
+    assert count == one["count"] == other["count"]
+    for a, b in zip(one["detections"], other["detections"], strict=True):
+        assert a["class_name"] == b["class_name"]
+        assert a["confidence"] == pytest.approx(b["confidence"], abs=0.01)
+        assert overlap(a["bbox"], b["bbox"]) > 0.98

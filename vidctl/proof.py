@@ -21,7 +21,12 @@ from vidctl.runpod.workers import Workers
 from vidctl.spec import EndpointSpec
 
 _POLL_S = 0.5
-_LOOK_S = 4.0  # between two looks at the workers and their logs, which are many requests
+# Until the first look at the workers and their logs, and between two: RunPod's REST v2 takes about 60 requests a minute
+# (runpod.md §2.2), and a look is one for the list and one for each log.
+_FIRST_LOOK_S = 4.0
+_LOOK_S = 10.0
+_LOOK_AT_TROUBLE_S = 3.0
+_WORKERS_LOOKED_AT = 2
 _LOG_S = 1.0
 _NEW_ENDPOINT_S = 30.0  # a new endpoint is not known everywhere at once (runpod.md, trap list: 404 just after create)
 
@@ -121,7 +126,7 @@ class _Watch:
     spec: EndpointSpec
     live: Endpoint
     started: float = field(default_factory=time.monotonic)
-    looked: float = field(default_factory=time.monotonic)
+    next_look: float = field(default_factory=lambda: time.monotonic() + _FIRST_LOOK_S)
     said: str = ""
     fleet: Fleet | None = None
     logs: dict[str, tuple[LogLine, ...]] = field(default_factory=dict)
@@ -135,8 +140,11 @@ class _Watch:
         if health is None:
             self.tell("smoke", "the worker has the job", about="job")
             return
-        if time.monotonic() - self.looked > _LOOK_S or health.workers.get("unhealthy"):
+        if health.workers.get("unhealthy") and self.fleet is None:
+            self.next_look = 0
+        if time.monotonic() >= self.next_look:
             self._look()
+            self.next_look = time.monotonic() + (_LOOK_AT_TROUBLE_S if health.workers.get("unhealthy") else _LOOK_S)
         sight = self._sight(health)
         self.diagnosis = diagnose(sight)
         self.tell("wait", self.diagnosis.sentence, about=self.diagnosis.kind)
@@ -181,13 +189,12 @@ class _Watch:
 
     def _look(self) -> None:
         """See the workers and what they last wrote, if RunPod lets us."""
-        self.looked = time.monotonic()
         if not self.can_see:
             return
         endpoint_id = self.live.id or ""
         try:
             self.fleet = self.prover.workers.workers(endpoint_id)
-            for worker in self.fleet.workers[:3]:
+            for worker in self.fleet.fresh[:_WORKERS_LOOKED_AT]:
                 self.logs[worker.id] = self.prover.workers.logs(endpoint_id, worker.id, tail=50, max_s=_LOG_S)
         except NotDeployed:  # an endpoint or a worker that is not known yet, or any more
             return

@@ -349,6 +349,19 @@ def test_a_wrong_password_is_found_before_the_build(locked, engine, locked_regis
     assert _nothing_was_built(locked, engine)
 
 
+def test_a_registry_that_lets_strangers_only_read_is_known(workshop, tmp_path, docker_config):
+    """Docker Hub says that the tag is not there to whoever asks; without a login nothing is built for it."""
+    with _scripted_engine(tmp_path, {"info": {}, "images/json": []}):
+        workshop.environ |= {"DOCKER_HOST": f"unix://{tmp_path}/engine.sock", "DOCKER_CONFIG": str(docker_config)}
+        workshop.source = replace(workshop.source, repository="docker.io/me/worker")
+        workshop.write(Dockerfile="FROM scratch\nCOPY a.py /\n", a_py="1")
+        expected = "docker.io/me/worker: its registry wants a login, and there is none"
+
+        assert workshop.images.look(workshop.source).digest is None
+        assert [expected] == _problems(workshop)
+        assert expected == workshop.failure().message
+
+
 def test_one_spec_s_login_is_not_another_s(locked, locked_registry, base_busybox, docker_config):
     """Several specs are deployed at once, and each pushes as who it says."""
     locked.environ["DOCKER_CONFIG"] = str(docker_config)
@@ -483,19 +496,21 @@ def test_buildx_s_failing_step_is_named_too(workshop, buildx, base_busybox):
 
 
 def test_a_run_that_fails_is_named_with_its_last_words(workshop, engine, base_busybox):
-    """The step, the last twenty lines, and where the rest is."""
-    run = "RUN for i in $(seq 30); do echo line $i; done; echo last; exit 3"
-    workshop.write(Dockerfile=f"FROM {base_busybox}\n{run}\n")
+    """The step, the last twenty lines, and where the rest is; no step's container is left."""
+    mark = uuid4().hex
+    run = f"RUN : {mark}; for i in $(seq 30); do echo line $i; done; echo last; exit 3"
+    workshop.write(Dockerfile=f"FROM {base_busybox}\nRUN : {mark}\n{run}\n")
     failure = workshop.failure()
     (log,) = workshop.logs.iterdir()
 
     head, *last = failure.message.splitlines()
 
-    assert head.startswith(f"{workshop.source.key}: Step 2/5 : {run}: ")
+    assert head.startswith(f"{workshop.source.key}: Step 3/6 : {run}: ")
     assert head.endswith("returned a non-zero code: 3")
     assert (20, True) == (len(last), {"  line 30", "  last"} <= set(last))
     assert f"the whole log: {log}" == failure.hint
     assert "line 1" in log.read_text().splitlines()
+    assert [] == [each for each in engine.containers(all=True) if mark in each["Command"]]
 
 
 def test_an_interrupted_build_does_not_go_on(workshop, engine, base_busybox):
@@ -507,14 +522,15 @@ def test_an_interrupted_build_does_not_go_on(workshop, engine, base_busybox):
         if progress.message == "2/5 begun":
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as held:  # as whoever reports it holds it
         workshop.images.build(workshop.source, watch)
-    for container in engine.containers():
-        if mark in container["Command"]:
-            with suppress(NotFound):
-                engine.wait(container["Id"], timeout=60)
+    steps = [each["Id"] for each in engine.containers(all=True) if mark in each["Command"]]
+    for step in steps:
+        with suppress(NotFound):
+            engine.wait(step, timeout=30, condition="removed")
 
-    assert [] == [each for each in engine.containers() if mark in each["Command"]]
+    assert held.value.args == ()
+    assert [] == [each for each in engine.containers(all=True) if each["Id"] in steps]
 
 
 @pytest.mark.parametrize(

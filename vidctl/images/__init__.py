@@ -188,7 +188,7 @@ class Images:
             dockerfile=source.dockerfile,
             build_args=source.build_args,
             labels=marks,
-            cache_from=[each.tag for each in built(self._engine, key=source.key) if each.digest][:1],
+            cache_from=[each.tag for each in built(self._engine, only=source.key) if each.digest][:1],
             use_cache=use_cache,
         )
         with closing(lines):  # an engine goes on building for as long as someone listens

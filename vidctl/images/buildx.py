@@ -50,7 +50,7 @@ def build(tar: Iterator[bytes], order: Order, *, environ: Mapping[str, str], not
         process = subprocess.Popen(
             [program, *_arguments(order, id_file)],
             # `--build-arg NAME` takes the value from here: a process list is everybody's to read.
-            env={**environ, **order.build_args, "DOCKER_BUILDKIT": "1"},
+            env={**environ, **order.build_args},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

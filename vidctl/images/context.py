@@ -144,7 +144,7 @@ def _header(entry: Entry) -> bytes:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+        return path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     except FileNotFoundError:
         return []
     except OSError as error:

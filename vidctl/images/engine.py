@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -81,11 +81,14 @@ class Engine:
         """What the engine knows of every image with a label."""
         with self._translated():
             found = self._client.images(filters={"label": label})
-            return [dict(self._client.inspect_image(each["Id"])) for each in found]
+        known = (self.image(each["Id"]) for each in found)
+        return [each for each in known if each]  # one may be removed by now
 
     def history(self, image_id: str) -> list[dict[str, Any]]:
-        with self._translated():
+        """The steps of an image, newest first; none of one that is gone."""
+        with self._translated(), suppress(NotFound):
             return list(self._client.history(image_id))
+        return []
 
     def tag(self, image_id: str, reference: str) -> None:
         repository, _, tag = reference.rpartition(":")
@@ -199,7 +202,7 @@ class Engine:
                 self._client.try_login({**found, "serveraddress": address})
             except APIError as error:
                 words = str(error.explanation)
-                return Answer(problem="refused" if _is_wrong(words) else "unreachable", words=words)
+                return Answer(problem="refused" if streams.is_refused(words) else "unreachable", words=words)
         return Answer()
 
     def _credentials(self, reference: str, login: Login | None) -> dict[str, Any]:
@@ -215,7 +218,7 @@ class Engine:
             yield
         except APIError as error:
             words = str(error.explanation or error)
-            raise ImageError(f"the Docker engine says: {words}", hint=streams.hint_of(words, None)) from error
+            raise ImageError(f"the Docker engine says: {words}", hint=streams.room_hint(words)) from error
         except (DockerException, StreamParseError, HTTPError, OSError) as error:
             raise self._unusable(str(error)) from error
 
@@ -234,10 +237,6 @@ def registry_of(reference: str) -> str:
         return str(auth.resolve_repository_name(reference)[0])
     except DockerException as error:
         raise ImageError(f"{reference}: is not an image's name: {error}", hint="write registry/name") from error
-
-
-def _is_wrong(words: str) -> bool:
-    return streams.is_refused(words) or "401" in words or "incorrect username or password" in words
 
 
 _START = "start Docker, or name its engine in DOCKER_HOST; docker info says whether it runs"

@@ -41,9 +41,9 @@ class Pruned:
     kept_because: str | None = None
 
 
-def built(engine: _Engine, *, key: str | None = None) -> list[Built]:
-    """Every image with vidctl's labels, newest first; with a `key` that spec's only."""
-    found = sorted(engine.labelled(f"{SPEC}={key}" if key else SPEC), key=lambda image: _seconds(image["Created"]))
+def built(engine: _Engine, *, only: str | None = None) -> list[Built]:
+    """Every image with vidctl's labels, newest first; `only` one spec's if it is named."""
+    found = sorted(engine.labelled(f"{SPEC}={only}" if only else SPEC), key=lambda image: _seconds(image["Created"]))
     before: dict[str, list[dict[str, Any]]] = {}
     result: list[Built] = []
     for image in found:

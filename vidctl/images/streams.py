@@ -51,7 +51,9 @@ def build_failed(key: str, step: str, failure: str, log: Log) -> ImageError:
     """The error of a build: which step, what the engine says, the last lines."""
     where = f"{key}: {log.harmless(step)}" if step else f"{key}: the build"
     last = "".join(f"\n  {line}" for line in log.last)
-    return ImageError(f"{where}: {log.harmless(failure)}{last}", hint=hint_of(failure, f"the whole log: {log.path}"))
+    return ImageError(
+        f"{where}: {log.harmless(failure)}{last}", hint=room_hint(failure) or f"the whole log: {log.path}"
+    )
 
 
 def follow_push(lines: Lines, *, key: str, notify: Notify, log: Log) -> str | None:
@@ -61,7 +63,7 @@ def follow_push(lines: Lines, *, key: str, notify: Notify, log: Log) -> str | No
         if failure := _failure(line):
             log.write(f"{failure}\n")
             kind = Broken if is_broken(failure) else ImageError
-            hint = hint_of(failure, f"the whole log: {log.path}")
+            hint = _registry_hint(failure) or f"the whole log: {log.path}"
             raise kind(f"{key}: the push failed: {log.harmless(failure)}", hint=hint)
         digest = (line.get("aux") or {}).get("Digest") or digest
         status = line.get("status") or ""
@@ -76,7 +78,7 @@ def follow_pull(lines: Lines, *, key: str, notify: Notify, log: Log) -> None:
     totals: dict[str, int] = {}
     for line in lines:
         if failure := _failure(line):
-            raise ImageError(f"{key}: the base image cannot be pulled: {failure}", hint=hint_of(failure, None))
+            raise ImageError(f"{key}: the base image cannot be pulled: {failure}", hint=room_hint(failure))
         _tell_layer(line, "build", key, notify, log, totals)
 
 
@@ -87,7 +89,7 @@ def is_broken(failure: str) -> bool:
 
 _BROKEN = re.compile(
     # 500 is not among them: the engine itself has tried it five times within a minute.
-    r"connection (refused|reset)|broken pipe|\bEOF\b|time(d )?out|deadline exceeded|unreachable|connection lost"
+    r"connection (refused|reset)|broken pipe|\bEOF\b|time(d )?out|deadline exceeded|unreachable|no route"
     r"|HTTP status:? 50[234]|toomanyrequests|upload (unknown|invalid)",
     re.IGNORECASE,
 )
@@ -102,15 +104,17 @@ def is_refused(failure: str) -> bool:
     return bool(_REFUSED.search(failure))
 
 
-def hint_of(failure: str, otherwise: str | None) -> str | None:
-    """What helps against a failure that is known."""
-    if _FULL.search(failure):
-        return "make room: vidctl images prune, docker system prune; or on the registry's disk"
-    if "500 Internal Server Error" in failure:
+def room_hint(failure: str) -> str | None:
+    """What helps against a disk that is full."""
+    return "make room: vidctl images prune, docker system prune" if _FULL.search(failure) else None
+
+
+def _registry_hint(failure: str) -> str | None:
+    if _FULL.search(failure) or "500 Internal Server Error" in failure:
         return "the registry itself failed: is its disk full? Its log tells"
     if is_refused(failure):
         return "docker login REGISTRY, or registry_auth in the spec; it must be allowed to push there"
-    return otherwise
+    return None
 
 
 def _failure(line: Mapping[str, Any]) -> str:

@@ -164,7 +164,9 @@ def test_one_line_per_step_and_per_layer(workshop, base_busybox):
     image = workshop.provide()
     passing = [progress.message for progress in workshop.told if progress.is_passing]
 
-    assert [f"1/6 FROM {base_busybox}", "2/6 COPY a.py /", "3/6 RUN echo sound; echo noise >&2"] == workshop.steps[:3]
+    dockerfile = [f"1/6 FROM {base_busybox}", "2/6 COPY a.py /", "3/6 RUN echo sound; echo noise >&2"]
+
+    assert [*dockerfile, f"{image.tag} is built"] == workshop.steps[:4]
     assert f"{image.tag} is in the registry: {image.digest.partition('@')[2]}" == workshop.steps[-1]
     assert {"3/6 sound", "3/6 noise"} <= set(passing)
     assert {"sound", "noise"} <= set(workshop.all_logs().splitlines())

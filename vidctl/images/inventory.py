@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from vidctl.images.provenance import CONTENT, SPEC
+from vidctl.images.provenance import CONTENT, SPEC, is_ours
 
 
 class _Engine(Protocol):
@@ -87,13 +87,10 @@ def _change(old: Sequence[Mapping[str, Any]] | None, new: Sequence[Mapping[str, 
     count = 0
     while count < min(len(known), len(new)) and known[count] == _identity(new[count]):
         count += 1
-    changed = [step for step in new[count:] if not _OUR_LABEL.search(step["CreatedBy"])]
+    changed = [step for step in new[count:] if not is_ours(step["CreatedBy"])]
     if not changed:
         return None, 0
     return _words(changed[0]["CreatedBy"]), sum(step["Size"] for step in changed)
-
-
-_OUR_LABEL = re.compile(r"LABEL (?:vidctl\.|org\.opencontainers\.image\.(?:revision|source)=)")
 
 
 def _identity(step: Mapping[str, Any]) -> tuple[int, str, int]:

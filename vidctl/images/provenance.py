@@ -12,6 +12,12 @@ from vidctl import __version__
 
 CONTENT = "vidctl.content"
 SPEC = "vidctl.spec"
+_STEP = re.compile(r"LABEL (?:vidctl\.|org\.opencontainers\.image\.(?:revision|source)=)")
+
+
+def is_ours(step: str) -> bool:
+    """Whether a step is one that `labels` adds to a Dockerfile's own: the classic builder makes a step of each."""
+    return bool(_STEP.search(step))
 
 
 def labels(key: str, content: str, folder: Path, environ: Mapping[str, str]) -> dict[str, str]:

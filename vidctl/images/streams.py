@@ -12,6 +12,7 @@ from typing import Any
 
 from vidctl.errors import ImageError
 from vidctl.images.log import Log
+from vidctl.images.provenance import is_ours
 from vidctl.progress import Notify, Progress
 
 Lines = Iterable[Mapping[str, Any]]
@@ -37,7 +38,8 @@ def follow_build(lines: Lines, *, key: str, notify: Notify, log: Log) -> str:
         for text in log.write(line.get("stream") or ""):
             if found := _STEP.match(text):
                 number, total, step = int(found[1]), int(found[2]), text
-                notify(Progress("build", f"{number}/{total} {found[3]}", number - 1, total, key=key))
+                message = f"{number}/{total} {found[3]}"
+                notify(Progress("build", message, number - 1, total, key=key, is_passing=is_ours(found[3])))
             elif text.strip():
                 message = f"{number}/{total} {text.strip()}"
                 notify(Progress("build", message, number, total, key=key, is_passing=True))
@@ -143,6 +145,10 @@ def _tell_layer(line: Mapping[str, Any], step: str, key: str, notify: Notify, lo
     is_passing = status not in _ENDED and not status.startswith("Mounted from")
     if layer:
         size = totals.get(layer, 0)
-        amount = f" ({size / 1e6:.1f} MB)" if size and not is_passing else ""
+        amount = f" ({_told(size)})" if size and not is_passing else ""
         message = f"{layer} {status[0].lower()}{status[1:]}{amount}"
         notify(Progress(step, message, done, total, key=f"{key} {layer}", is_passing=is_passing))
+
+
+def _told(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

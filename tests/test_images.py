@@ -397,6 +397,27 @@ def test_the_docker_config_s_login_is_used(locked, locked_registry, base_busybox
     assert locked.provide().digest == locked.images.look(locked.source).digest
 
 
+def test_a_private_base_is_pulled_with_the_same_login(locked, engine, locked_registry, base_busybox, docker_config):
+    """From the registry that is pushed to; whoever has no login learns it before the build, with the line."""
+    locked.environ["DOCKER_CONFIG"] = str(docker_config)
+    base, login = f"{locked.source.repository}/base", Login(locked_registry.user, locked_registry.password)
+    engine.tag(base_busybox, base, "1")
+    secret = {"username": login.username, "password": login.password}
+    assert "error" not in engine.push(base, "1", auth_config=secret)
+    engine.remove_image(f"{base}:1")
+    locked.write(Dockerfile=f"FROM {base}:1\nCOPY a.py /\n", a_py="1")
+    line, registry = _problems(locked)
+
+    assert line.startswith(f"{locked.folder / 'Dockerfile'}:1: the base image {base}:1 cannot be had: ")
+    assert f"{locked.source.repository}: its registry wants a login, and there is none" == registry
+
+    locked.source = replace(locked.source, login=login)
+    image = locked.provide()
+
+    assert [] == _problems(locked)
+    assert _layers(engine, base_busybox)[0] == _layers(engine, image.tag)[0]
+
+
 def test_a_login_stays_out_of_everything(locked, engine, locked_registry, base_busybox):
     """The password is in no log, label, layer, history or error; a secret build argument is in no log."""
     login = Login(locked_registry.user, locked_registry.password)

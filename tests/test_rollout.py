@@ -7,7 +7,7 @@ import stat
 import subprocess
 
 import pytest
-from support.project import ended
+from support.project import Project, ended
 from support.runtime import until
 
 SMOKE = {"input": "workers/echo/test_input.json", "contains": {"echo": {"question": 1}}}
@@ -46,7 +46,11 @@ def test_a_change_is_asked_for(echo):
 
 
 def test_a_version_that_does_not_work_is_put_back(echo):
-    """The smoke test fails: the image that was there is there again, the exit code says so, and it still answers."""
+    """The smoke test fails: the image that was there is there again, the exit code says so, and it still answers.
+
+    The journal then knows what is live, without the value of a variable that sounds like a secret.
+    """
+    echo.spec("echo", worker="echo", smoke=SMOKE, env={"DB_PASSWORD": "c5b4a39d8f7e6"})
     echo.run("deploy", "echo")
     before = live(echo)["image"]
     mend = break_worker(echo)
@@ -56,6 +60,7 @@ def test_a_version_that_does_not_work_is_put_back(echo):
     assert "the weights are not where they should be" in outcome.error["error"]
     assert f"The last good version was put back: {before}" in outcome.error["error"]
     assert live(echo)["image"] == before
+    assert not [path for path in (echo.root / ".vidctl").glob("journal*") if b"c5b4a39d8f7e6" in path.read_bytes()]
     mend()
     assert echo.run("plan", "echo", "--json").document["up_to_date"]
 
@@ -204,6 +209,37 @@ def test_what_is_destroyed_is_gone(echo):
     assert echo.run("deploy", "echo").status == 0
 
 
+def test_another_projects_endpoint_is_destroyed_by_its_id_only(echo, tmp_path):
+    """Two projects, each with a spec of this name: destroying it leaves the other's, and says how it would go too."""
+    other = Project(tmp_path / "other")
+    other.environ = echo.environ
+    other.worker("echo")
+    other.spec("echo", worker="echo", name="test-theirs", smoke=SMOKE)
+    theirs = other.run("deploy", "echo", "--json").document["endpoint_id"]
+    refused = echo.run("destroy", "echo", "--yes", "--json")
+    ours = echo.run("deploy", "echo", "--json").document["endpoint_id"]
+    other.spec("echo", worker="echo", name="test-renamed", smoke=SMOKE)
+
+    assert (refused.status, theirs in refused.error["hint"]) == (5, True)
+    assert echo.run("destroy", "echo", "--yes", "--json").document[0]["endpoint_id"] == ours
+    assert live(echo)["id"] == theirs
+    assert other.run("destroy", "echo", "--yes", "--json").document[0]["endpoint_id"] == theirs
+
+
+def test_what_a_lost_spec_made_is_destroyed_by_its_name(echo):
+    """The spec's file is wrong, or gone: the journal knows the endpoint."""
+    echo.run("deploy", "echo")
+    path = echo.root / "configs" / "echo.yaml"
+    path.write_text("name: x\n")
+    wrong = echo.run("destroy", "echo", "--yes")
+    mistake = echo.run("destroy", "echo", "--yes", "--json")
+    path.unlink()
+    gone = echo.run("destroy", "echo", "--yes")
+
+    assert (wrong.status, mistake.error["code"], gone.status) == (0, "spec_error", 5)
+    assert "VIDCTL_ECHO_ENDPOINT_ID_LOCAL" not in echo.dotenv()
+
+
 def test_a_second_deploy_waits_and_says_for_whom(echo):
     """One endpoint, two deploys at once: the second names the process that it waits for, and then finds all done."""
     gate = echo.root / "gate"
@@ -281,3 +317,16 @@ def test_a_login_is_made_once_and_its_password_is_read_from_stdin(echo):
     assert echo.run("registry", "list", "--json").document == [made.document]
     assert [c["new"] for c in deployed.document["changes"] if c["field"] == "registry_auth_id"] == [made.document["id"]]
     assert "dckr_secret" not in json.dumps([made.stdout, made.stderr, again.stderr, adopted.stderr, deployed.stdout])
+
+
+def test_specs_side_by_side_make_the_login_that_they_share_once(echo):
+    """Two specs name one login that RunPod does not have: it is made once, and then nothing is left to do."""
+    login = {"name": "hub", "username": "me", "password": "HUB_PASSWORD"}
+    (echo.root / ".env").write_text("HUB_PASSWORD=dckr_secret\n")
+    for key in ("one", "two"):
+        echo.spec(key, worker="echo", smoke=SMOKE, registry_auth=login)
+    deployed = echo.run("deploy", "one", "two", "--json")
+
+    assert deployed.status == 0, deployed.stderr
+    assert [each["name"] for each in echo.run("registry", "list", "--json").document] == ["hub"]
+    assert echo.run("plan", "one", "two", "--detailed-exitcode").status == 0

@@ -13,8 +13,9 @@ from vidctl.cli import options
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
     from vidctl.deploy import Possession, Target
-    from vidctl.resources import Endpoint
+    from vidctl.resources import Account, Endpoint
     from vidctl.settings import Project
+    from vidctl.spec import EndpointSpec
 
 registry = typer.Typer(help="Logins to private registries, which RunPod keeps to pull images.", no_args_is_help=True)
 
@@ -56,7 +57,7 @@ def destroy(
     debug: options.Debug = False,
 ) -> None:
     """Delete endpoints, their workers and queued jobs, and their templates.  A spec stays as it is."""
-    from vidctl import deploy, rollout, settings
+    from vidctl import deploy, rollout
     from vidctl.cli.report import Report
     from vidctl.errors import UsageError
 
@@ -73,7 +74,7 @@ def destroy(
         with report.live() as notify:
             for each in found:
                 deploy.destroy(each, place, notify=notify)
-                settings.forget(project.env_file, settings.endpoint_id_name(each.key, place.name))
+                _forget(each, project, place)
                 documents.append({"spec": each.key, "target": place.name, "endpoint_id": each.live and each.live.id})
                 if not report.is_silent:
                     print(f"{each.key}: {each} is gone")  # noqa: T201
@@ -81,28 +82,61 @@ def destroy(
         print(json.dumps(documents, indent=2))  # noqa: T201
 
 
-def _thing(key: str, project: Project, place: Target, *, adopts: bool) -> Possession:
-    """What a spec made, by its stamp or by the spec's name; or an endpoint by its id.  Raise NotDeployed."""
-    from vidctl import deploy, plan, spec
-    from vidctl.errors import NotDeployed, SpecError
+def _forget(gone: Possession, project: Project, place: Target) -> None:
+    """Take the endpoint's id out of .env; that of another project's spec of the same name stays."""
+    from vidctl import settings
+
+    variable = settings.endpoint_id_name(gone.key, place.name)
+    if gone.live is None or project.environ.get(variable) == gone.live.id:
+        settings.forget(project.env_file, variable)
+
+
+def _thing(word: str, project: Project, place: Target, *, adopts: bool) -> Possession:
+    """An endpoint by its id, else what a spec of this project made.  Raise NotDeployed, SpecError or NotOwned."""
+    from vidctl import deploy, plan
 
     account = place.control.account()
-    by_id = [each for each in account.endpoints if each.id == key]
-    stamped = [each for each in account.endpoints if plan.owner(each) == key]
-    live = next(iter(by_id or stamped), None)
-    name = live.name if live else None
-    if live is None:
-        try:
-            (known,) = spec.load_all([key], root=project.root, environ=project.environ)
-        except SpecError as error:
-            raise NotDeployed(f"{key}: there is no such endpoint, and no such spec", hint="vidctl list") from error
-        live, name = deploy.find(known, account), known.name
-    templates = deploy.leftovers(key, name or "", place)
+    for live in account.endpoints:
+        if live.id == word:
+            deploy.require_owned(live, word, place.journal, adopts=adopts or plan.owner(live) is not None)
+            return deploy.Possession(plan.owner(live) or word, live)
+    return _made(word, project, place, account, adopts=adopts)
+
+
+def _made(word: str, project: Project, place: Target, account: Account, *, adopts: bool) -> Possession:
+    from vidctl import deploy, plan
+    from vidctl.errors import NotDeployed
+
+    stamped = [each for each in account.endpoints if plan.owner(each) == word]
+    known = _spec(word, project, is_gone=bool(stamped))
+    key = known.key if known else word
+    live = deploy.find(known, account) if known else None
+    # The stamp alone does not say whose an endpoint is: another project may have a spec of that name.
+    live = live or next((each for each in stamped if place.journal.last_applied(each.id or "")), None)
+    templates = deploy.leftovers(key, known.name, place) if known and live is None else ()
     if live is None and not templates:
-        raise NotDeployed(f"{key} is not deployed to {place.name}", hint="vidctl list")
+        others = ", ".join(f"{each.name} ({each.id})" for each in stamped)
+        hint = f"by its id you can destroy what another project's {key} made: {others}" if others else "vidctl list"
+        raise NotDeployed(f"{key} is not deployed to {place.name} from here", hint=hint)
     if live is not None:
-        deploy.require_owned(live, key, place.journal, adopts=adopts or bool(by_id and plan.owner(live)))
+        deploy.require_owned(live, key, place.journal, adopts=adopts)
     return deploy.Possession(key, live, templates)
+
+
+def _spec(name: str, project: Project, *, is_gone: bool) -> EndpointSpec | None:
+    """A spec by its name; None for one that cannot be read if it may be gone; else raise NotDeployed or SpecError."""
+    from vidctl import configs, spec
+    from vidctl.errors import NotDeployed, SpecError
+
+    try:
+        (known,) = spec.load_all([name], root=project.root, environ=project.environ)
+    except SpecError as error:
+        if is_gone:
+            return None
+        if configs.file_of(project.root, name):
+            raise
+        raise NotDeployed(f"{name}: there is no such endpoint, and no such spec", hint="vidctl list") from error
+    return known
 
 
 @registry.command("login")

@@ -6,12 +6,11 @@ import json
 import os
 import signal
 import subprocess
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import pytest
-from support.command import VIDCTL, vidctl
-from support.scripted import RESET, Reply, forward, serving
+from support.account import Account, is_write
+from support.command import VIDCTL
+from support.scripted import RESET, Reply
 
 SPEC = {
     "name": "faulty",
@@ -24,74 +23,38 @@ SPEC = {
 
 @pytest.fixture(params=["graphql", "rest"])
 def account(request, project):
-    """A RunPod account, played by the local runtime, and a spec of a prebuilt image with no worker to wait for."""
-    project.run("local", "up")
-    runtime = project.run("local", "env", "--json").document
+    """A RunPod account and a spec of a prebuilt image with no worker to wait for."""
     (project.root / "configs" / "faulty.yaml").write_text(json.dumps(SPEC))
-    return Account(project, request.param, runtime)
+    return Account.of(project, request.param)
 
 
-@dataclass
-class Account:
-    project: object
-    plane: str
-    runtime: dict[str, str]
-    pid: int | None = None
-    seen: list[str] = field(default_factory=list)
+def killed_at(account, number, *, is_carried_out):
+    """Deploy, and kill vidctl with its `number`th request, before or after RunPod has carried it out; whether."""
+    seen, pids = [], []
 
-    def environ(self, url=None):
-        url = url or self.runtime["RUNPOD_API_BASE_URL"]
-        return {
-            **self.project.environ,
-            "RUNPOD_API_KEY": self.runtime["RUNPOD_API_KEY"],
-            "RUNPOD_API_BASE_URL": url,
-            "RUNPOD_ENDPOINT_BASE_URL": self.runtime["RUNPOD_ENDPOINT_BASE_URL"],
-            "VIDCTL_TARGET": "runpod",
-            "VIDCTL_CONTROL": self.plane,
-        }
-
-    def run(self, *arguments, url=None):
-        return vidctl(*arguments, cwd=self.project.root, **self.environ(url))
-
-    def killed_at(self, number, *, is_carried_out):
-        """Deploy, and kill vidctl with its `number`th request, before or after RunPod has carried it out; whether."""
-        with self.proxy(lambda request: self._kill(request, number, is_carried_out)) as url:
-            self.seen.clear()
-            process = subprocess.Popen(
-                [*VIDCTL, "deploy", "faulty"], cwd=self.project.root, env={**os.environ, **self.environ(url)},
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            self.pid = process.pid
-            return process.wait(timeout=60) == -signal.SIGKILL
-
-    def _kill(self, request, number, is_carried_out):
-        self.seen.append(request.path)
-        if len(self.seen) != number:
-            return forward(request, self.runtime["RUNPOD_API_BASE_URL"])
+    def answer(request):
+        seen.append(request.path)
+        if len(seen) != number:
+            return account.forward(request)
         if is_carried_out:
-            forward(request, self.runtime["RUNPOD_API_BASE_URL"])
-        os.kill(self.pid, signal.SIGKILL)
+            account.forward(request)
+        os.kill(pids[0], signal.SIGKILL)
         return RESET
 
-    @contextmanager
-    def proxy(self, answer):
-        with serving(answer) as server:
-            yield server.url
-
-    def endpoints(self):
-        return self.run("list", "--json").document
-
-
-def is_write(request):
-    """Whether a request creates or changes something; what GraphQL asks is in its body."""
-    return b"mutation" in request.body if request.path == "/graphql" else request.method != "GET"
+    with account.proxy(answer) as url:
+        process = subprocess.Popen(
+            [*VIDCTL, "deploy", "faulty"], cwd=account.project.root, env={**os.environ, **account.environ(url)},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        pids.append(process.pid)
+        return process.wait(timeout=60) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("is_carried_out", [False, True])
 def test_killed_at_any_request_the_next_deploy_converges(account, is_carried_out):
     """kill -9 with each request in turn, as it leaves or as its answer comes: then once more, undisturbed."""
     number = 0
-    while account.killed_at(number := number + 1, is_carried_out=is_carried_out):
+    while killed_at(account, number := number + 1, is_carried_out=is_carried_out):
         again = account.run("deploy", "faulty", "--yes", "--json")
         found = account.endpoints()
 
@@ -107,7 +70,7 @@ def test_a_create_whose_answer_is_lost_is_not_sent_again(account):
     creates = []
 
     def answer(request):
-        reply = forward(request, account.runtime["RUNPOD_API_BASE_URL"])
+        reply = account.forward(request)
         makes = b"saveEndpoint" in request.body or (request.method, request.path) == ("POST", "/v2/serverless")
         if not makes:
             return reply
@@ -130,7 +93,7 @@ def test_what_cannot_be_read_back_is_not_called_done(account):
             return Reply(status=500)
         if is_write(request) and (b"saveEndpoint" in request.body or request.path == "/v2/serverless"):
             is_saved.append(True)
-        return forward(request, account.runtime["RUNPOD_API_BASE_URL"])
+        return account.forward(request)
 
     with account.proxy(answer) as url:
         broken = account.run("deploy", "faulty", "--json", url=url)
@@ -148,7 +111,7 @@ def test_a_server_error_now_and_then_is_lived_through(account):
         (writes if is_write(request) else reads).append(request)
         if not is_write(request) and len(reads) % 2:
             return Reply(status=503)
-        return forward(request, account.runtime["RUNPOD_API_BASE_URL"])
+        return account.forward(request)
 
     with account.proxy(answer) as url:
         outcome = account.run("deploy", "faulty", "--json", url=url)
@@ -164,7 +127,7 @@ def test_a_deploy_that_changes_nothing_asks_little(account):
 
     def answer(request):
         seen.append(request)
-        return forward(request, account.runtime["RUNPOD_API_BASE_URL"])
+        return account.forward(request)
 
     with account.proxy(answer) as url:
         outcome = account.run("deploy", "faulty", url=url)
@@ -180,7 +143,7 @@ def test_the_key_travels_in_one_header_only(account):
 
     def answer(request):
         seen.append(request)
-        return forward(request, account.runtime["RUNPOD_API_BASE_URL"])
+        return account.forward(request)
 
     key = account.runtime["RUNPOD_API_KEY"]
     with account.proxy(answer) as url:

@@ -1,0 +1,57 @@
+"""A RunPod account, played by a project's local runtime, for `vidctl --target runpod` and for what stands between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from support.command import Outcome, vidctl
+from support.project import Project
+from support.scripted import Reply, Request, forward, serving
+
+
+@dataclass
+class Account:
+    """What `vidctl local env` tells of the runtime, and the control plane that commands are to use."""
+
+    project: Project
+    plane: str
+    runtime: dict[str, str]
+
+    @classmethod
+    def of(cls, project: Project, plane: str) -> Account:
+        project.run("local", "up")
+        return cls(project, plane, project.run("local", "env", "--json").document)
+
+    def environ(self, url: str | None = None) -> dict[str, str]:
+        return {
+            **self.project.environ,
+            "RUNPOD_API_KEY": self.runtime["RUNPOD_API_KEY"],
+            "RUNPOD_API_BASE_URL": url or self.runtime["RUNPOD_API_BASE_URL"],
+            "RUNPOD_ENDPOINT_BASE_URL": self.runtime["RUNPOD_ENDPOINT_BASE_URL"],
+            "VIDCTL_TARGET": "runpod",
+            "VIDCTL_CONTROL": self.plane,
+        }
+
+    def run(self, *arguments: str, url: str | None = None, **options: Any) -> Outcome:
+        """One command; with a `url` by way of what serves there."""
+        return vidctl(*arguments, cwd=self.project.root, **{**self.environ(url), **options})
+
+    @contextmanager
+    def proxy(self, answer: Callable[[Request], Reply]) -> Iterator[str]:
+        with serving(answer) as server:
+            yield server.url
+
+    def forward(self, request: Request) -> Reply:
+        """What the runtime itself answers."""
+        return forward(request, self.runtime["RUNPOD_API_BASE_URL"])
+
+    def endpoints(self) -> list[dict[str, Any]]:
+        return list(self.run("list", "--json").document)
+
+
+def is_write(request: Request) -> bool:
+    """Whether a request creates or changes something; what GraphQL asks is in its body."""
+    return b"mutation" in request.body if request.path == "/graphql" else request.method != "GET"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl import deploy, settings, spec, targets
-from vidctl.errors import ApiError
+from vidctl.errors import ApiError, VidctlError
 from vidctl.proof import difference
 
 ENDPOINT_NAME = "VIDCTL_ECHO_ENDPOINT_ID_LOCAL"
@@ -273,6 +273,57 @@ def test_success_is_read_back(echo, monkeypatch):
 
     with pytest.raises(ApiError, match="reads back differently: endpoint idle_timeout_s"):
         deploy.deploy(each, target, todo, secrets={})
+
+
+class Failing:
+    """A control plane of which one method fails, after `good` calls that do not."""
+
+    plane = "graphql"
+
+    def __init__(self, control, method, *, good):
+        self._control, self._method, self._good = control, method, good
+
+    def __getattr__(self, name):
+        if name == self._method:
+            self._good -= 1
+            if self._good < 0:
+                raise ApiError("RunPod is out")
+        return getattr(self._control, name)
+
+
+def carry_out(project, secrets, *, method, good):
+    """Deploy with a control plane that fails; return what is raised."""
+    each = spec.load(project.root / "configs" / "echo.yaml", environ={})
+    target = target_of(project)
+    todo = deploy.prepare(each, target, deploy.survey([each], target), image=target.images.look(each), secrets=secrets)
+    target = dataclasses.replace(target, control=Failing(target.control, method, good=good))
+    with pytest.raises(VidctlError) as raised:
+        deploy.deploy(each, target, todo, secrets=secrets)
+    return raised.value
+
+
+def test_a_new_secret_is_not_taken_for_proved(echo, monkeypatch):
+    """It was saved and could not be read back: no fingerprint holds it, and still the next deploy asks the worker."""
+    monkeypatch.setattr(os, "environ", {**os.environ, **echo.environ})
+    echo.spec("echo", worker="echo", smoke=SMOKE, secrets=["HF_TOKEN"])
+    echo.run("deploy", "echo", HF_TOKEN="hf_old")
+    error = carry_out(echo, {"HF_TOKEN": "hf_new"}, method="account", good=0)
+    document = echo.run("plan", "echo", "--json", HF_TOKEN="hf_new").document
+
+    assert error.message == "RunPod is out"
+    assert (document["up_to_date"], document["is_proven"]) == (True, False)
+
+
+def test_what_cannot_be_put_back_is_told_with_why_it_should_be(echo, monkeypatch):
+    """The new version fails and so does putting the old one back: both are said."""
+    monkeypatch.setattr(os, "environ", {**os.environ, **echo.environ})
+    echo.run("deploy", "echo")
+    (echo.root / "workers" / "echo" / "handler.py").write_text("raise SystemExit('no weights')\n")
+    error = carry_out(echo, {}, method="save", good=1)
+
+    assert "no weights" in error.message
+    assert error.message.endswith("\nand the last good version could not be put back: RunPod is out")
+    assert error.job_id == echo.jobs()[0]["id"]
 
 
 @pytest.mark.parametrize(

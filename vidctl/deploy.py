@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -22,6 +23,7 @@ from vidctl.runpod.workers import Workers
 from vidctl.spec import EndpointSpec
 
 _TO_BE_MADE = "(to be made)"  # the id of a registry login that RunPod does not have yet
+_LOGINS = threading.Lock()  # several specs that are deployed side by side may want the same login
 
 
 class Control(Protocol):
@@ -228,6 +230,8 @@ def deploy(
     good = _last_good(target, todo)
     live = todo.endpoint
     if not todo.is_empty:
+        todo = _with_login(spec, target, todo, secrets, notify)
+        _doubt(target, todo)
         live = _apply(spec, target, todo, secrets, notify)
     endpoint_id = live.id or ""
     _remember(spec, target, todo, live, is_proven=False)
@@ -239,7 +243,7 @@ def deploy(
     except (JobFailed, TimedOut) as error:
         if good is None or not choices.rolls_back or good == live.template:
             raise
-        raise _put_back(spec, target, live, good, error, notify) from error
+        raise _put_back(spec, target, todo, live, good, error, notify) from error
     _remember(spec, target, todo, live, is_proven=True)
     return Deployed(endpoint_id, smoke)
 
@@ -274,11 +278,10 @@ def destroy(thing: Possession, target: Target, *, notify: Notify = silent) -> No
 
 def _apply(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str], notify: Notify) -> Endpoint:
     """Save what differs, then read it all back: what was not read back is not said to be done."""
-    wanted = _with_login(spec, target, todo.endpoint, secrets, notify)
     kinds = " and ".join(dict.fromkeys(change.resource for change in todo.changes))
-    notify(Progress("apply", f"{todo.action} {kinds if todo.action == 'update' else 'endpoint'} {wanted.name}"))
+    notify(Progress("apply", f"{todo.action} {kinds if todo.action == 'update' else 'endpoint'} {todo.endpoint.name}"))
     try:
-        saved = target.control.save(wanted, before=todo.before)
+        saved = target.control.save(todo.endpoint, before=todo.before)
     except Refused as error:
         raise _placed(spec, error) from error
     left = prepare(spec, target, survey([spec], target), image=todo.image, secrets=secrets)
@@ -302,16 +305,19 @@ def _placed(spec: EndpointSpec, error: Refused) -> Refused:
     return Refused(f"{place}: {error.message}", field=error.field, hint=error.hint)
 
 
-def _with_login(
-    spec: EndpointSpec, target: Target, wanted: Endpoint, secrets: Mapping[str, str], notify: Notify
-) -> Endpoint:
-    """The endpoint with the id of its registry login, which is made if RunPod does not have it yet."""
-    login = spec.registry_auth
-    if login is None or wanted.template.registry_auth_id != _TO_BE_MADE:
-        return wanted
-    notify(Progress("apply", f"create registry login {login.name}"))
-    saved = target.control.save_registry(login.name, login.username or "", secrets[login.password_variable or ""])
-    return dataclasses.replace(wanted, template=dataclasses.replace(wanted.template, registry_auth_id=saved.id))
+def _with_login(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str], notify: Notify) -> Plan:
+    """The plan with the id of its registry login, which is made if RunPod does not have it yet."""
+    login, template = spec.registry_auth, todo.endpoint.template
+    if login is None or template.registry_auth_id != _TO_BE_MADE:
+        return todo
+    with _LOGINS:
+        found = next((each for each in target.control.registries() if each.name == login.name), None)
+        if found is None:
+            notify(Progress("apply", f"create registry login {login.name}"))
+            password = secrets[login.password_variable or ""]
+            found = target.control.save_registry(login.name, login.username or "", password)
+    template = dataclasses.replace(template, registry_auth_id=found.id)
+    return dataclasses.replace(todo, endpoint=dataclasses.replace(todo.endpoint, template=template))
 
 
 def _login_id(spec: EndpointSpec, known: Survey) -> str:
@@ -389,24 +395,23 @@ def _from_journal(known: Document, live: Template) -> Template:
 
 
 def _put_back(
-    spec: EndpointSpec, target: Target, live: Endpoint, good: Template, error: VidctlError, notify: Notify
-) -> RolledBack:
-    """Restore the last good container; the endpoint's scaling stays as the spec says."""
+    spec: EndpointSpec, target: Target, todo: Plan, live: Endpoint, good: Template, error: VidctlError, notify: Notify
+) -> VidctlError:
+    """Restore the last good container, the scaling stays as the spec says; return the error that tells of both."""
     notify(Progress("rollback", f"putting back {good.image}"))
     wanted = dataclasses.replace(live, template=dataclasses.replace(good, id=live.template.id, name=live.template.name))
-    target.control.save(wanted, before=live)
-    again = find(spec, target.control.account())
+    try:
+        target.control.save(wanted, before=live)
+        again = find(spec, target.control.account())
+    except VidctlError as failure:
+        return _not_put_back(live, error, failure.message)
     if again is None or again.template.image != good.image:
-        raise ApiError(
-            f"{error.message}\nand the last good version could not be put back: it reads back differently",
-            hint="run the deploy again, or see the endpoint in RunPod's console",
-            endpoint=live.id,
-        )
+        return _not_put_back(live, error, "it reads back differently")
     target.journal.applied(
         spec=spec.key,
         target=target.name,
         endpoint_id=live.id or "",
-        document=document(again, frozenset(spec.secrets)),
+        document=document(again, todo.hidden | _untold(target, live)),
         fingerprint="",
         is_proven=True,
     )
@@ -417,6 +422,40 @@ def _put_back(
         job_id=error.job_id,
         status=error.status,
     )
+
+
+def _not_put_back(live: Endpoint, error: VidctlError, why: str) -> ApiError:
+    return ApiError(
+        f"{error.message}\nand the last good version could not be put back: {why}",
+        hint="run the deploy again, or see the endpoint in RunPod's console",
+        endpoint=live.id,
+        job_id=error.job_id,
+        status=error.status,
+    )
+
+
+def _untold(target: Target, live: Endpoint) -> frozenset[str]:
+    """The variables whose values the last good version kept to itself."""
+    good = target.journal.last_good(live.id or "")
+    known = good.document if good else {}
+    return frozenset(path.removeprefix("template.env.") for path, value in known.items() if value is None)
+
+
+def _doubt(target: Target, todo: Plan) -> None:
+    """Before an endpoint is changed: what was proved of it holds no more, even if we are cut off before the end.
+
+    Else a secret that was changed, and is in no fingerprint, would pass for proved.
+    """
+    last = target.journal.last_applied(todo.endpoint.id) if todo.endpoint.id else None
+    if last is not None and last.is_proven:
+        target.journal.applied(
+            spec=last.spec,
+            target=target.name,
+            endpoint_id=last.endpoint_id,
+            document=last.document,
+            fingerprint=last.fingerprint,
+            is_proven=False,
+        )
 
 
 def _remember(spec: EndpointSpec, target: Target, todo: Plan, live: Endpoint, *, is_proven: bool) -> None:

@@ -453,6 +453,19 @@ def test_validate_with_an_environment_that_no_spec_has(lay, tmp_path):
     assert "no spec has an overlay 'dev'" in outcome.stderr
 
 
+@pytest.mark.parametrize("command", ["plan", "deploy"])
+def test_all_specs_are_never_none(lay, tmp_path, command):
+    """--all with an overlay that no spec has, or without any spec, is a mistake: CI must not pass by it."""
+    lay("workers: {max: 4}\n")
+    (tmp_path / "empty" / "configs").mkdir(parents=True)
+    unknown = vidctl(command, "--all", "-e", "dev", "--json", cwd=tmp_path)
+    none = vidctl(command, "--all", "--json", cwd=tmp_path / "empty")
+
+    assert (2, "no spec has an overlay 'dev'") == (unknown.status, unknown.error["error"])
+    assert (2, f"{(tmp_path / 'empty').resolve()} has no specs") == (none.status, none.error["error"])
+    assert "there are: echo" == vidctl(command, "--json", cwd=tmp_path).error["hint"]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

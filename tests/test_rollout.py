@@ -45,6 +45,18 @@ def test_a_change_is_asked_for(echo):
     assert live(echo)["workers_max"] == 5
 
 
+def test_a_price_that_stays_is_told_once(echo):
+    """What it costs before and after; one price where that is the same."""
+    echo.run("deploy", "echo")
+    echo.spec("echo", worker="echo", smoke=SMOKE, env={"LOUD": "yes"})
+    same = echo.run("plan", "echo")
+    echo.spec("echo", worker="echo", smoke=SMOKE, workers={"min": 0, "max": 1})
+    cheaper = echo.run("plan", "echo")
+
+    assert "at RunPod: $0.00/h idle, $2.05/h at most (3 workers of $0.68/h), as before (prices: " in same.stderr
+    assert "$2.05/h at most (3 workers of $0.68/h) → $0.00/h idle, $0.68/h at most (1 worker" in cheaper.stderr
+
+
 def test_a_version_that_does_not_work_is_put_back(echo):
     """The smoke test fails: the image that was there is there again, the exit code says so, and it still answers.
 

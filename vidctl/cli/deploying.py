@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidctl.cli import options
+from vidctl.cli import options, specs
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
@@ -254,16 +254,17 @@ def _scene(report: Report, names: list[str] | None, every: bool, env: str | None
 
     project = settings.open_project(Path.cwd(), os.environ)
     if every == bool(names):
-        raise UsageError("name the specs, or say --all", hint="vidctl deploy yolo")
+        there = ", ".join(specs.all_of(project.root, env))
+        raise UsageError("name the specs, or say --all", hint=f"there are: {there}")
     chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
     if is_default:
         report.note("RUNPOD_API_KEY is not set: deploying to the local runtime (--target local)")
-    every_name = (each for each in spec.names(project.root) if env is None or env in spec.overlays(project.root, each))
-    specs = spec.load_all(names or every_name, root=project.root, environ=project.environ, overlay=env)
+    wanted = names or specs.all_of(project.root, env)
+    found = spec.load_all(wanted, root=project.root, environ=project.environ, overlay=env)
     if chosen == "local":
-        specs = [each.with_local() for each in specs]
+        found = [each.with_local() for each in found]
     place = targets.deploy_target(project, chosen, notify=report.step)
-    return _Scene(report, project, place, specs)
+    return _Scene(report, project, place, found)
 
 
 def _summary(each: Planned) -> str:

@@ -150,8 +150,10 @@ class Report:
             self.note(f"  the image {todo.image.tag} is yet to be built and pushed")
         if todo.replaces_workers:
             self.note("  its workers will be replaced")
-        before = f"{_price(cost(todo.before, catalogue))} → " if todo.before else ""
-        self.note(f"  at RunPod: {before}{_price(cost(todo.endpoint, catalogue))} (prices: {priced_on(catalogue)})")
+        before = _price(cost(todo.before, catalogue)) if todo.before else None
+        after = _price(cost(todo.endpoint, catalogue))
+        price = f"{after}, as before" if before == after else f"{before} → {after}" if before else after
+        self.note(f"  at RunPod: {price} (prices: {priced_on(catalogue)})")
 
 
 def _change(change: Change) -> str:

@@ -57,17 +57,24 @@ def validate(
 def _wanted(root: Path, names: list[str] | None, env: str | None) -> list[tuple[str, str | None]]:
     """Which specs, each alone or with an overlay: those named, else all; raise SpecError if there are none."""
     from vidctl import spec
+
+    if names or env:
+        return [(name, env) for name in names or all_of(root, env)]
+    return [(name, overlay) for name in all_of(root, None) for overlay in (None, *spec.overlays(root, name))]
+
+
+def all_of(root: Path, env: str | None) -> list[str]:
+    """The specs of a project, with an overlay's name those that have it; raise SpecError if there are none."""
+    from vidctl import spec
     from vidctl.errors import SpecError
 
-    if names:
-        return [(name, env) for name in names]
-    known = [(name, overlay) for name in spec.names(root) for overlay in (None, *spec.overlays(root, name))]
+    known = spec.names(root)
     if not known:
         raise SpecError(f"{root} has no specs", hint="a spec is a file like configs/yolo.yaml")
-    wanted = [(name, overlay) for name, overlay in known if env in (None, overlay)]
-    if not wanted:
+    found = [name for name in known if env is None or env in spec.overlays(root, name)]
+    if not found:
         raise SpecError(f"no spec has an overlay {env!r}", hint=f"an overlay is a file like configs/yolo.{env}.yaml")
-    return wanted
+    return found
 
 
 def _entry(mistake: spec.Mistake) -> dict[str, object]:

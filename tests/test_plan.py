@@ -166,6 +166,20 @@ def test_a_variable_that_goes_shows_no_value(yolo):
     assert todo.changes == (Change("template", "env.OLD", "(set)", "(removed)"),)
 
 
+def test_what_was_a_secret_is_not_shown_when_it_is_given_a_plain_value(yolo):
+    """The spec calls it a secret no more, but the value that is live was one: the journal kept it to itself."""
+    plain = yolo.model_copy(update={"env": {**yolo.env, "SALT": "plain"}})
+    there = live(yolo, env={**live(yolo).template.env, "SALT": "c0ffee"})
+    todo = planned(plain, there, applied={**document(there), "template.env.SALT": None})
+
+    assert todo.changes == (Change("template", "env.SALT", "(set)", "plain"),)
+
+
+def test_a_secret_may_be_called_like_a_field(yolo):
+    """What is hidden is the variable, not the image."""
+    assert document(live(yolo), frozenset({"image"}))["template.image"] == DIGEST
+
+
 @pytest.mark.parametrize("name", ["API_KEY", "HF_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS", "KEY", "openai_apikey"])
 def test_a_variable_that_sounds_secret_is_treated_as_one(yolo, name):
     """Neither the plan nor the journal tells what it is, though the spec does not call it a secret."""

@@ -240,7 +240,7 @@ def priced_on(catalogue: Catalogue | None) -> str:
 def document(endpoint: Endpoint, hidden: frozenset[str] = frozenset()) -> dict[str, str | None]:
     """An endpoint as flat text without ids; the values of `hidden` variables are None."""
     return {
-        f"{resource}.{field}": None if field.removeprefix("env.") in hidden else _text(value)
+        f"{resource}.{field}": None if _is_hidden(field, hidden) else _text(value)
         for resource, field, value in _fields(endpoint)
     }
 
@@ -312,13 +312,18 @@ def _change(
     applied: Document | None,
     hidden: frozenset[str],
 ) -> Change:
-    is_drift = live is not None and applied is not None and _has_drifted(f"{resource}.{field}", old, applied)
-    if field.startswith("env.") and (new is None or field.removeprefix("env.") in hidden):
-        # A variable that is about to go may have been a secret of an earlier spec, so its value is not shown either.
-        shown_old = None if old is None else "(set)"
-        shown_new = "(removed)" if new is None else "(set)" if old is None else "(changed)"
-        return Change(resource, field, shown_old, shown_new, is_drift)
-    return Change(resource, field, None if old is None else _text(old), _text(new), is_drift)
+    path = f"{resource}.{field}"
+    is_drift = live is not None and applied is not None and _has_drifted(path, old, applied)
+    is_secret = _is_hidden(field, hidden)
+    # What an earlier spec called a secret is one still, though it is about to go, or to get a plain value.
+    was_secret = field.startswith("env.") and (new is None or (applied or {}).get(path, "") is None)
+    shown_old = None if old is None else "(set)" if is_secret or was_secret else _text(old)
+    shown_new = "(removed)" if new is None else _text(new) if not is_secret else "(set)" if old is None else "(changed)"
+    return Change(resource, field, shown_old, shown_new, is_drift)
+
+
+def _is_hidden(field: str, hidden: frozenset[str]) -> bool:
+    return field.startswith("env.") and field.removeprefix("env.") in hidden
 
 
 def _has_drifted(path: str, old: object, applied: Document) -> bool:

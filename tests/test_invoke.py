@@ -13,7 +13,7 @@ from vidctl.invoke import Invoker
 from vidctl.invoke import Request as Ask
 from vidctl.journal import Journal
 from vidctl.runpod.http import Http
-from vidctl.runpod.jobs import Jobs
+from vidctl.runpod.jobs import Health, Jobs
 
 
 class Endpoint:
@@ -228,3 +228,20 @@ def test_nothing_is_sent_whose_id_could_not_be_written_down(tmp_path):
         invoker(server, asker_journal).ask(asks(1)[0], timeout_s=30)
 
     assert server.requests == []
+
+
+def test_a_job_is_waited_for_though_the_endpoints_health_is_not_told(journal):
+    """The job is out and paid: that nobody can say how many workers there are does not end the wait."""
+    states = iter(["IN_QUEUE", "IN_QUEUE", "COMPLETED"])
+    endpoint = Endpoint(lambda name: {"status": next(states), "output": name})
+    seen = []
+
+    def answer(request):
+        return Reply(501) if request.path.endswith("/health") else endpoint(request)
+
+    with serving(answer) as server:
+        job = invoker(server, journal).ask(
+            Ask({"name": "a"}, "a", None), timeout_s=30, waiting=lambda _, health: seen.append(health)
+        )
+
+    assert (job.output, seen) == ("a", [Health({}, {}), Health({}, {})])

@@ -152,7 +152,8 @@ class Invoker:
     def _wait(self, job_id: str, timeout_s: float, waiting: Callable[[Job, Health | None], None] | None) -> Job:
         now = time.monotonic()
         deadline, seen_at, is_next = now + timeout_s, now, self._is_oldest(job_id)
-        job, pause_s = Job(job_id, "IN_QUEUE"), _FIRST_POLL_S if is_next else _FIRST_POLL_OF_OTHERS_S
+        job, health = Job(job_id, "IN_QUEUE"), Health({}, {})
+        pause_s = _FIRST_POLL_S if is_next else _FIRST_POLL_OF_OTHERS_S
         while True:
             was_next, is_next = is_next, self._pause(job_id, min(pause_s, deadline - time.monotonic()), is_next)
             if is_next and not was_next:
@@ -169,15 +170,19 @@ class Invoker:
             if time.monotonic() >= deadline:
                 raise self._too_late(job, timeout_s)
             if waiting is not None:
-                waiting(job, self._health() if job.status == "IN_QUEUE" else None)
+                if job.status == "IN_QUEUE":
+                    health = self._health(health)
+                waiting(job, health if job.status == "IN_QUEUE" else None)
             pause_s = min(pause_s * 1.15, _SLOWEST_POLL_S)
 
-    def _health(self) -> Health:
-        """What `/health` counts; nothing while a new endpoint is not known there yet."""
+    def _health(self, before: Health) -> Health:
+        """What `/health` counts; as before while a new endpoint is not known there yet, or nobody answers."""
         try:
             return self._jobs.health(self.endpoint_id)
-        except NotDeployed:
-            return Health({}, {})
+        except VidctlError as error:
+            if isinstance(error, NotDeployed) or _may_pass(error):
+                return before
+            raise
 
     def _pause(self, job_id: str, pause_s: float, is_next: bool) -> bool:
         """Wait, but not after the job has become the oldest that is out and so likely the next to end; whether it is.

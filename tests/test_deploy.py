@@ -241,6 +241,15 @@ def test_another_project_on_the_same_runtime_through_the_sdks_variables(echo):
     assert echo.dotenv() == {"VIDCTL_CLOUD_ENDPOINT_ID": outcome.document["endpoint_id"]}
 
 
+def test_the_runtime_of_the_projects_own_port_says_how_workers_run(project):
+    """The port stands in .env only: the runtime there runs images, so a prebuilt one may be deployed."""
+    (project.root / ".env").write_text(f"VIDCTL_LOCAL_PORT={project.environ.pop('VIDCTL_LOCAL_PORT')}\n")
+    project.spec("echo", worker="echo", image="docker.io/you/echo:1")
+    project.run("local", "up", "--isolation", "container")
+
+    assert project.run("plan", "echo").stdout == "echo: would create endpoint test-echo; nothing was changed\n"
+
+
 def target_of(project):
     """The collaborators of a deploy to the project's runtime."""
     for name, value in project.environ.items():

@@ -30,7 +30,7 @@ def deploy_target(project: Project, chosen: settings.Target, *, notify: Notify =
         control=control(control_plane(project), http, access.api_base_url, notify=notify),
         jobs=Jobs(http, access.endpoint_base_url),
         workers=Workers(http, f"{access.api_base_url}/v2"),
-        images=_WorkerImages(project, _local_isolation() if chosen == "local" else None),
+        images=_WorkerImages(project, _local_isolation(project) if chosen == "local" else None),
         journal=Journal(project.journal_file),
     )
 
@@ -103,8 +103,8 @@ class _WorkerImages:
         return self._local_isolation is not None and (spec.isolation or self._local_isolation) == "process"
 
 
-def _local_isolation() -> daemon.Isolation:
-    running = daemon.connection()
+def _local_isolation(project: Project) -> daemon.Isolation:
+    running = daemon.connection(settings.local_port(project))
     return running.isolation if running else "process"
 
 

@@ -139,6 +139,12 @@ def test_a_saved_plan_is_what_is_done(echo):
     assert "plan.json is out of date for echo" in stale.error["error"]
 
 
+def test_a_plan_is_saved_in_a_file(echo):
+    outcome = echo.run("plan", "echo", "--json", "-o", ".")
+
+    assert (outcome.status, outcome.error["error"]) == (2, ".: is a folder")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"specs": {"echo": 1}, "target": "local"}', '{"target": "local"}'])
 def test_what_is_no_plan_is_not_taken_for_one(echo, content):
     (echo.root / "plan.json").write_text(content)

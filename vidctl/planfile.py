@@ -49,6 +49,8 @@ def save(path: Path, target: Target, planned: Sequence[Planned]) -> None:
             for each in planned
         },
     }
+    if not path.name:
+        raise UsageError(f"{path}: is a folder", hint="name a file with -o")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(json.dumps(document, indent=2) + "\n")

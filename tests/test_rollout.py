@@ -115,6 +115,19 @@ def test_after_two_bad_versions_the_good_one_comes_back(echo):
     assert live(echo)["image"] == good
 
 
+def test_what_an_earlier_name_of_a_spec_left_is_told(echo):
+    """A spec that gets another name is another endpoint; the one before stays, and is named until it goes."""
+    before = echo.run("deploy", "echo", "--json").document["endpoint_id"]
+    echo.spec("echo", worker="echo", smoke=SMOKE, name="renamed")
+    outcome = echo.run("deploy", "echo")
+    told = f"test-echo ({before}) is left of the time before renamed had this name: vidctl destroy {before}"
+
+    assert f"warning: {told}" in outcome.stderr.splitlines()
+    assert echo.run("plan", "echo", "--json").document["warnings"] == [told]
+    assert echo.run("destroy", before, "--yes").status == 0
+    assert echo.run("plan", "echo", "--json").document["warnings"] == []
+
+
 def test_nobody_needs_to_wait(echo):
     """--no-wait saves and reads back; the next deploy, and plan, know that nothing was proved."""
     outcome = echo.run("deploy", "echo", "--no-wait", "--json")

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -200,14 +200,27 @@ def prepare(spec: EndpointSpec, target: Target, known: Survey, *, image: Image, 
     )
 
 
-def warnings(todo: Sequence[Plan], known: Survey) -> list[str]:
-    """What a person should know before saying yes: an account has so many workers over all endpoints."""
-    quota = known.account.worker_quota
+def warnings(todo: Sequence[Plan], known: Survey, journal: Journal) -> list[str]:
+    """What a person should know before saying yes: too many workers, and what earlier names of the specs left."""
+    return [*_over_quota(todo, known.account), *_left_behind(todo, known.account, journal)]
+
+
+def _over_quota(todo: Sequence[Plan], account: Account) -> Iterator[str]:
+    """An account has so many workers over all endpoints."""
+    quota = account.worker_quota
     planned = {each.endpoint.id or each.key: each.endpoint.workers_max for each in todo}
-    total = sum(({each.id or each.name: each.workers_max for each in known.account.endpoints} | planned).values())
-    if quota is None or total <= quota or all(each.is_empty for each in todo):
-        return []
-    return [f"{total} workers at most over all endpoints, and an account with this balance has {quota} (RunPod's docs)"]
+    total = sum(({each.id or each.name: each.workers_max for each in account.endpoints} | planned).values())
+    if quota is not None and total > quota and not all(each.is_empty for each in todo):
+        yield f"{total} workers at most over all endpoints; an account with this balance has {quota} (RunPod's docs)"
+
+
+def _left_behind(todo: Sequence[Plan], account: Account, journal: Journal) -> Iterator[str]:
+    """The endpoints that this project made of the same specs under other names; nothing will ever change them again."""
+    names = {each.key: each.endpoint.name for each in todo}
+    for live in account.endpoints:
+        name = names.get(owner(live) or "")
+        if name not in (None, live.name) and journal.last_applied(live.id or ""):
+            yield f"{live.name} ({live.id}) is left of the time before {name} had this name: vidctl destroy {live.id}"
 
 
 def deploy(

@@ -155,7 +155,7 @@ class _Scene:
         for each in planned:
             if not each.plan.is_empty:
                 self.report.plan(each.plan, catalogue)
-        for warning in deploy.warnings([each.plan for each in planned], known):
+        for warning in deploy.warnings([each.plan for each in planned], known, self.place.journal):
             self.report.warn(warning)
 
     def locked(self, timeout_s: float) -> AbstractContextManager[None]:
@@ -190,7 +190,7 @@ class _Scene:
         from vidctl import deploy
 
         catalogue = self._catalogue(planned)
-        warnings = deploy.warnings([each.plan for each in planned], known)
+        warnings = deploy.warnings([each.plan for each in planned], known, self.place.journal)
         return [
             {"target": self.place.name, **_document(each, catalogue), "is_proven": each.is_proven, "warnings": warnings}
             for each in planned

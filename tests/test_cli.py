@@ -53,6 +53,28 @@ def test_help_imports_nothing_heavy(command):
     assert set() == HEAVY & set(done.stderr.split())
 
 
+@pytest.mark.parametrize("words", ["", "local", "registry"])
+def test_what_a_command_does_is_said_in_one_line(words):
+    """A group alone shows its commands, each with a sentence that is not cut."""
+    outcome = vidctl(*words.split(), cwd=ROOT)
+
+    assert (0, "") == (outcome.status, outcome.stderr)
+    assert "..." not in outcome.stdout.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("nothing", "vidctl --help"),
+        ("plan -o", "vidctl plan --help"),
+        ("registry nothing", "vidctl registry --help"),
+        ("registry login hub", "vidctl registry login --help"),
+    ],
+)
+def test_a_wrong_command_line_names_the_help_of_its_command(words, hint):
+    assert f"hint: {hint}" == vidctl(*words.split(), cwd=ROOT).stderr.splitlines()[-1]
+
+
 def test_the_first_help_does_not_even_import_pydantic():
     """Typer itself needs it to show a command's types; vidctl's models are loaded by none of them."""
     code = "import sys\nfrom vidctl.cli import run\nrun(['--help'])\nsys.exit('pydantic' in sys.modules)"

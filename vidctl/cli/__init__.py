@@ -130,6 +130,9 @@ def _wants_json(arguments: list[str]) -> bool:
 
 
 def _help_hint(arguments: list[str]) -> str:
-    command = next((word for word in arguments if not word.startswith("-")), "")
-    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    return f"vidctl {command} --help" if command in known else "vidctl --help"
+    """How to ask what the command takes that was used wrong."""
+    asked, command = ["vidctl"], typer.main.get_command(app)
+    for word in arguments:
+        if inner := getattr(command, "commands", {}).get(word):
+            asked, command = [*asked, word], inner
+    return f"{' '.join(asked)} --help"

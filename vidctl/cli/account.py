@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from vidctl.settings import Project
     from vidctl.spec import EndpointSpec
 
-registry = typer.Typer(help="Logins to private registries, which RunPod keeps to pull images.", no_args_is_help=True)
+registry = typer.Typer(help="Logins to private registries, which RunPod keeps to pull images.")
+registry.callback(invoke_without_command=True)(options.help_alone)
 
 
 def list_endpoints(
@@ -26,7 +27,10 @@ def list_endpoints(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the account's endpoints: which spec made them, workers, GPUs, and what they cost when idle."""
+    """List the account's endpoints.
+
+    Which spec made them, how many workers they may have, on which GPUs, and what they cost when idle.
+    """
     from vidctl.cli import report
 
     _, place = _place(report.Report(quiet=quiet, as_json=as_json), target)
@@ -56,7 +60,10 @@ def destroy(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Delete endpoints, their workers and queued jobs, and their templates.  A spec stays as it is."""
+    """Delete endpoints with their templates.
+
+    Their workers and queued jobs go with them.  A spec stays as it is.
+    """
     from vidctl import deploy, rollout
     from vidctl.cli.report import Report
     from vidctl.errors import UsageError
@@ -187,7 +194,10 @@ def list_logins(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the logins that RunPod keeps; nobody can read their passwords back."""
+    """List the logins that RunPod keeps.
+
+    Nobody can read their passwords back.
+    """
     from vidctl.cli import report
 
     _, place = _place(report.Report(quiet=quiet, as_json=as_json), target)

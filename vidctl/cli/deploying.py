@@ -312,9 +312,10 @@ def jobs(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the jobs that vidctl sent from this project, newest first, as it last saw them.
+    """List the jobs that vidctl sent from this project.
 
-    A job that is still IN_QUEUE or IN_PROGRESS here although vidctl is gone may be running, and billed.
+    The newest first, each as vidctl last saw it.  A job that is still IN_QUEUE or IN_PROGRESS here although vidctl is
+    gone may be running, and billed.
     """
     import dataclasses
     import os

@@ -31,7 +31,10 @@ def build(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Build workers' images, named by their content: what is there is not built again."""
+    """Build workers' images.
+
+    An image is named by its content: what is there is not built again.
+    """
     from vidctl.cli.report import Report
 
     report = Report(quiet=quiet, as_json=as_json)
@@ -49,7 +52,10 @@ def push(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Push workers' images, built first if they are not: what the registry has is not sent again."""
+    """Push workers' images, built first if they are not.
+
+    What the registry has is neither built nor sent again.
+    """
     from vidctl.cli.report import Report
     from vidctl.errors import Several, UsageError
 
@@ -99,7 +105,10 @@ def prune(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Remove old images that vidctl built on this machine, all but the newest of each spec.  Registries keep theirs."""
+    """Remove old images that vidctl built on this machine.
+
+    The newest of each spec stay, and registries keep theirs.
+    """
     from vidctl.cli.report import Report
     from vidctl.errors import UsageError
 

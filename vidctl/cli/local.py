@@ -14,17 +14,14 @@ import typer
 from vidctl.cli import options
 
 app = typer.Typer(
-    help="The RunPod-compatible runtime on this machine: no key, no GPU, no bill.",
+    help="RunPod's protocol on this machine: no key, no GPU, no bill.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Its port [default: $VIDCTL_LOCAL_PORT, else 8421].")]
 
 
-@app.callback(invoke_without_command=True)
-def _help(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())  # noqa: T201  the answer itself
+app.callback(invoke_without_command=True)(options.help_alone)
 
 
 def _port(given: int | None) -> int | None:
@@ -52,7 +49,10 @@ def up(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Start it in the background; do nothing when it runs (start it again when it has another isolation)."""
+    """Start it in the background.
+
+    Does nothing when it runs; starts it again when it has another isolation.
+    """
     from vidctl.cli.report import Report
     from vidctl.local import daemon
 
@@ -65,7 +65,10 @@ def up(
 
 @app.command()
 def down(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Stop it and its workers; jobs that wait are kept for the next start."""
+    """Stop it and its workers.
+
+    Jobs that wait are kept for the next start.
+    """
     from vidctl.local import daemon
 
     stopped = daemon.down(_port(port))
@@ -75,7 +78,10 @@ def down(port: Port = None, as_json: options.Json = False, debug: options.Debug 
 
 @app.command()
 def status(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Show whether it runs, and its endpoints and workers (exit code 5 when it does not run)."""
+    """Show whether it runs, and its endpoints and workers.
+
+    The exit code is 5 when it does not run.
+    """
     from vidctl.cli import report
     from vidctl.errors import NotDeployed
     from vidctl.local import daemon
@@ -104,7 +110,7 @@ def logs(
     port: Port = None,
     debug: options.Debug = False,
 ) -> None:
-    """Print the last lines that an endpoint's workers, or the runtime, wrote."""
+    """Print the last lines of an endpoint's workers, or of the runtime."""
     from vidctl.cli import report
     from vidctl.local import daemon
 
@@ -114,7 +120,10 @@ def logs(
 
 @app.command()
 def env(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Print what lets any RunPod client work against it: eval "$(vidctl local env)"."""
+    """Print what lets any RunPod client work against it.
+
+    For a shell: eval "$(vidctl local env)".
+    """
     from vidctl.errors import NotDeployed
     from vidctl.local import daemon
 

@@ -10,6 +10,12 @@ import typer
 from vidctl import configs
 
 
+def help_alone(context: typer.Context) -> None:
+    """What a group of commands does without one of them: it shows its help."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())  # noqa: T201  the answer itself
+
+
 def specs() -> list[str]:
     """The project's specs, with and without their overlays, for completion: file names only, no file is read."""
     root = _root()

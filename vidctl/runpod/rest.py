@@ -118,7 +118,7 @@ class Rest:
         if id is not None:
             raise ApiError(
                 f"RunPod's REST v2 cannot change the registry login {name!r}",
-                hint="delete it and save it anew, which gives it another id; or use VIDCTL_CONTROL=graphql",
+                hint="use VIDCTL_CONTROL=graphql; or delete it in RunPod's console, and save it anew with another id",
             )
         if any(login.name == name for login in self.registries()):
             raise ApiError(f"there is a registry login named {name!r} already", hint="run the same command again")

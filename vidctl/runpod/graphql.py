@@ -23,18 +23,20 @@ from vidctl.runpod.answers import Node, endpoint_name, nodes, read
 from vidctl.runpod.http import Http, Rejected
 from vidctl.runpod.refusal import refused
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released
+from vidctl.runpod.wire import (
+    ENDPOINT_SCALARS,
+    TEMPLATE_SCALARS,
+    echo,
+    endpoint_input,
+    endpoint_of,
+    env_of,
+    login_of,
+    template_input,
+    template_of,
+)
 
-_TEMPLATE_SCALARS: Final = (
-    "id", "name", "imageName", "dockerArgs", "containerDiskInGb", "containerRegistryAuthId",
-    "volumeInGb", "volumeMountPath", "ports", "isServerless", "readme",
-)  # fmt: skip
-_ENDPOINT_SCALARS: Final = (
-    "id", "name", "templateId", "gpuIds", "gpuCount", "workersMin", "workersMax", "idleTimeout", "executionTimeoutMs",
-    "scalerType", "scalerValue", "locations", "networkVolumeId", "allowedCudaVersions", "flashBootType",
-    "minCudaVersion", "instanceIds", "modelReferences", "compliance", "type",
-)  # fmt: skip
-_TEMPLATE: Final = f"{' '.join(_TEMPLATE_SCALARS)} env {{ key value }}"
-_ENDPOINT: Final = f"{' '.join(_ENDPOINT_SCALARS)} networkVolumeIds {{ networkVolumeId }}"
+_TEMPLATE: Final = f"{' '.join(TEMPLATE_SCALARS)} env {{ key value }}"
+_ENDPOINT: Final = f"{' '.join(ENDPOINT_SCALARS)} networkVolumeIds {{ networkVolumeId }}"
 
 ACCOUNT: Final = f"""
 query Account($withBalance: Boolean!) {{
@@ -117,7 +119,7 @@ class _Live:
         """The endpoint; one whose template is not shown is seen to have no image, so that it is not taken for equal."""
         template_id = read(node, "templateId", str, "")
         template = self.templates.get(template_id)
-        return _endpoint(node, _template(template) if template else Template(image="", id=template_id or None))
+        return endpoint_of(node, template_of(template) if template else Template(image="", id=template_id or None))
 
     def template_named(self, name: str) -> Node | None:
         return next((node for node in self.templates.values() if node.get("name") == name), None)
@@ -163,10 +165,10 @@ class GraphQL:
         if node is None:
             raise ApiError(f"endpoint {before.name} ({before.id}) is gone", hint="run the same command again")
         template = self._save_template(endpoint.template, live, used_by=before.id)
-        now = _endpoint(node, template)
+        now = endpoint_of(node, template)
         if node.get("templateId") == template.id and now == dataclasses.replace(endpoint, id=now.id, template=template):
             return now
-        return _endpoint(self._save("Endpoint", {**_echo(node), **_input(endpoint, template, node)}), template)
+        return endpoint_of(self._save("Endpoint", {**echo(node), **endpoint_input(endpoint, template, node)}), template)
 
     def delete(self, endpoint: Endpoint) -> None:
         """Delete the endpoint, then its template if that carries vidctl's stamp and nobody else uses it.
@@ -178,11 +180,11 @@ class GraphQL:
         if node is not None:
             self._delete_endpoint(node)
         template = live.template_named(endpoint.template.name)
-        if template and STAMP in _env(template) and not live.users(template.get("id"), but=endpoint.id):
-            self.delete_template(_template(template))
+        if template and STAMP in env_of(template) and not live.users(template.get("id"), but=endpoint.id):
+            self.delete_template(template_of(template))
 
     def templates(self) -> tuple[Template, ...]:
-        return tuple(map(_template, nodes(self._myself(TEMPLATES), "podTemplates")))
+        return tuple(map(template_of, nodes(self._myself(TEMPLATES), "podTemplates")))
 
     def delete_template(self, template: Template) -> None:
         """Delete it by its name; that it is already gone is fine."""
@@ -194,17 +196,17 @@ class GraphQL:
         )
 
     def registries(self) -> tuple[RegistryLogin, ...]:
-        return tuple(map(_registry, nodes(self._myself(REGISTRIES), "containerRegistryCreds")))
+        return tuple(map(login_of, nodes(self._myself(REGISTRIES), "containerRegistryCreds")))
 
     def save_registry(self, name: str, username: str, password: str, *, id: str | None = None) -> RegistryLogin:  # noqa: A002  the protocol's name
         """Create a login, or with an id replace what it says; raise ApiError when one of that name is there."""
         login = {"username": username, "password": password}
         if id is not None:
-            return _registry(self._done("updateRegistryAuth", UPDATE_REGISTRY, {"id": id, **login}, hide=(password,)))
+            return login_of(self._done("updateRegistryAuth", UPDATE_REGISTRY, {"id": id, **login}, hide=(password,)))
         if any(login.name == name for login in self.registries()):
             raise ApiError(f"there is a registry login named {name!r} already", hint="run the same command again")
         return create_once(
-            lambda: _registry(self._done("saveRegistryAuth", SAVE_REGISTRY, {"name": name, **login}, hide=(password,))),
+            lambda: login_of(self._done("saveRegistryAuth", SAVE_REGISTRY, {"name": name, **login}, hide=(password,))),
             lambda: next((login for login in self.registries() if login.name == name), None),
             what=f"registry login {name}",
             sleep=self._sleep,
@@ -257,19 +259,19 @@ class GraphQL:
             )
         template = self._save_template(endpoint.template, live, used_by=None)
         node = create_once(
-            lambda: self._save("Endpoint", _input(endpoint, template)),
+            lambda: self._save("Endpoint", endpoint_input(endpoint, template)),
             lambda: _named(self._look(), endpoint.name),
             what=f"endpoint {endpoint.name}",
             sleep=self._sleep,
         )
-        return _endpoint(node, template)
+        return endpoint_of(node, template)
 
     def _save_template(self, template: Template, live: _Live, *, used_by: str | None) -> Template:
         """Make the template of this name be so, or create it; raise NotOwned when it belongs to another."""
         node = live.template_named(template.name)
         if node is None:
             return self._create_template(template)
-        now, others = _template(node), live.users(node.get("id"), but=used_by)
+        now, others = template_of(node), live.users(node.get("id"), but=used_by)
         is_in_place = used_by is not None and live.endpoints[used_by].get("templateId") == now.id
         if not is_in_place and now.env.get(STAMP) != template.env.get(STAMP, ""):
             raise NotOwned(
@@ -283,24 +285,24 @@ class GraphQL:
                 f"template {template.name} is used by {', '.join(others)} too",
                 hint="give the other endpoint a template of its own in RunPod's console",
             )
-        kept = {field: node[field] for field in _TEMPLATE_SCALARS if node.get(field) is not None}
-        return _template(self._save("Template", {**kept, **_template_input(template)}, hide=template.env.values()))
+        kept = {field: node[field] for field in TEMPLATE_SCALARS if node.get(field) is not None}
+        return template_of(self._save("Template", {**kept, **template_input(template)}, hide=template.env.values()))
 
     def _create_template(self, template: Template) -> Template:
         # volumeInGb, dockerArgs and env must be there even when empty (runpod/pulumi-runpod-native#18).
-        new = {"volumeInGb": 0, "isServerless": True, **_template_input(template)}
+        new = {"volumeInGb": 0, "isServerless": True, **template_input(template)}
         node = create_once(
             lambda: self._save("Template", new, hide=template.env.values()),
             lambda: self._look().template_named(template.name),
             what=f"template {template.name}",
             sleep=self._sleep,
         )
-        return _template(node)
+        return template_of(node)
 
     def _delete_endpoint(self, node: Node) -> None:
         if (node.get("workersMin"), node.get("workersMax")) != (0, 0):
             # RunPod docs, sdks/graphql/manage-endpoints: only an endpoint without workers can be deleted.
-            self._save("Endpoint", {**_echo(node), "workersMin": 0, "workersMax": 0})
+            self._save("Endpoint", {**echo(node), "workersMin": 0, "workersMax": 0})
         try:
             self._ask("write", DELETE_ENDPOINT, {"id": node["id"]})
         except Refused:
@@ -375,119 +377,6 @@ def _balance(myself: Node) -> float | None:
 
 def _named(live: _Live, name: str) -> Node | None:
     return next((node for node in live.endpoints.values() if endpoint_name(node) == name), None)
-
-
-def _template_input(template: Template) -> Node:
-    return {
-        "name": template.name,
-        "imageName": template.image,
-        "dockerArgs": template.docker_args,
-        "containerDiskInGb": template.container_disk_gb,
-        "env": [{"key": key, "value": value} for key, value in sorted(template.env.items())],
-        "containerRegistryAuthId": template.registry_auth_id,
-    }
-
-
-def _input(endpoint: Endpoint, template: Template, node: Node | None = None) -> Node:
-    """Every field that is ours, over `node` if there is one."""
-    return {
-        "name": endpoint.name,
-        "templateId": template.id,
-        "gpuIds": endpoint.gpu_ids,
-        "gpuCount": endpoint.gpu_count,
-        "workersMin": endpoint.workers_min,
-        "workersMax": endpoint.workers_max,
-        "idleTimeout": endpoint.idle_timeout_s,
-        "executionTimeoutMs": endpoint.execution_timeout_ms,
-        "scalerType": endpoint.scaler_type,
-        "scalerValue": endpoint.scaler_value,
-        "locations": ",".join(endpoint.locations),
-        "allowedCudaVersions": ",".join(endpoint.cuda_versions),
-        "flashBootType": _flashboot(endpoint, node),
-        **_volume_input(endpoint, node),
-        # A list of versions and a least version exclude each other (RunPod's REST v2 specification, `gpu`).
-        **({"minCudaVersion": ""} if endpoint.cuda_versions and node and node.get("minCudaVersion") else {}),
-    }
-
-
-def _flashboot(endpoint: Endpoint, node: Node | None) -> str:
-    """FLASHBOOT, or the dearer kind of it that somebody chose elsewhere."""
-    if not endpoint.flashboot:
-        return "OFF"
-    live = read(node or {}, "flashBootType", str, "OFF")
-    return "FLASHBOOT" if live == "OFF" else str(live)
-
-
-def _volume_input(endpoint: Endpoint, node: Node | None) -> Node:
-    """Our one volume; those that somebody added to it stay as long as it stays."""
-    given: Node = {"networkVolumeId": endpoint.network_volume_id}
-    if node is not None and endpoint.network_volume_id != _volume_id(node):
-        given["networkVolumeIds"] = (
-            [{"networkVolumeId": endpoint.network_volume_id}] if endpoint.network_volume_id else []
-        )
-    return given
-
-
-def _echo(node: Node) -> Node:
-    """An endpoint's every field that can be written, as it is; null says what leaving out says."""
-    fields = {field: node[field] for field in _ENDPOINT_SCALARS if node.get(field) not in (None, [])}
-    # Read with its data center, written without (runpod/runpod-mcp src/tools/endpoint-gpus.ts).
-    volumes = [{"networkVolumeId": volume_id} for volume_id in _volume_ids(node)]
-    return {**fields, "networkVolumeIds": volumes} if volumes else fields
-
-
-def _template(node: Node) -> Template:
-    return Template(
-        id=read(node, "id", str, None),
-        name=read(node, "name", str, ""),
-        image=read(node, "imageName", str, ""),
-        docker_args=read(node, "dockerArgs", str, ""),
-        container_disk_gb=read(node, "containerDiskInGb", int, 0),
-        registry_auth_id=read(node, "containerRegistryAuthId", str, ""),
-        env=_env(node),
-    )
-
-
-def _env(node: Node) -> dict[str, str]:
-    return {read(pair, "key", str, ""): read(pair, "value", str, "") for pair in nodes(node, "env")}
-
-
-def _endpoint(node: Node, template: Template) -> Endpoint:
-    scaler = read(node, "scalerType", str, "QUEUE_DELAY")
-    return Endpoint(
-        id=read(node, "id", str, None),
-        name=endpoint_name(node),
-        template=template,
-        gpu_ids=read(node, "gpuIds", str, ""),
-        gpu_count=read(node, "gpuCount", int, 1),
-        workers_min=read(node, "workersMin", int, 0),
-        workers_max=read(node, "workersMax", int, 0),
-        idle_timeout_s=read(node, "idleTimeout", int, 0),
-        execution_timeout_ms=read(node, "executionTimeoutMs", int, 0),
-        scaler_type="REQUEST_COUNT" if scaler == "REQUEST_COUNT" else "QUEUE_DELAY",
-        scaler_value=read(node, "scalerValue", int, 0),
-        locations=_words(read(node, "locations", str, "")),
-        network_volume_id=_volume_id(node),
-        cuda_versions=_words(read(node, "allowedCudaVersions", str, "")),
-        flashboot=read(node, "flashBootType", str, "OFF") != "OFF",
-    )
-
-
-def _volume_id(node: Node) -> str:
-    """The one volume that we know of; it may stand in either field."""
-    return read(node, "networkVolumeId", str, "") or next(iter(_volume_ids(node)), "")
-
-
-def _volume_ids(node: Node) -> list[str]:
-    return [read(volume, "networkVolumeId", str, "") for volume in nodes(node, "networkVolumeIds")]
-
-
-def _registry(node: Node) -> RegistryLogin:
-    return RegistryLogin(id=read(node, "id", str, ""), name=read(node, "name", str, ""))
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _by_id(nodes: Iterable[Node]) -> dict[str, Node]:

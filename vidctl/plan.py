@@ -331,7 +331,7 @@ def _has_drifted(path: str, old: object, applied: Document) -> bool:
     if path not in applied:
         return old is not None
     before = applied[path]
-    return before is not None and (old is None or before != _text(old))
+    return old is None or (before is not None and before != _text(old))
 
 
 def _text(value: object) -> str:

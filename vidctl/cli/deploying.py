@@ -67,7 +67,8 @@ def plan(
     secrets = scene.project.environ
     known = deploy.check(scene.specs, scene.place, secrets=secrets, adopts=adopt)
     planned = rollout.plan_all(scene.specs, scene.place, known, secrets=secrets)
-    scene.show(planned, known)
+    scene.warn(planned, known)
+    scene.show(planned)
     for each in planned:
         _say(scene.report, f"{each.spec.key}: {_summary(each)}")
     if output is not None:
@@ -126,9 +127,10 @@ def deploy(
             saved.require_current(planned)
         elif not yes:
             scene.require_someone_to_ask(planned)
+        scene.warn(planned, known)
         with report.live() as notify:
             planned = rollout.provide(planned, scene.place, known, secrets=secrets, notify=notify)
-        scene.show(planned, known)
+        scene.show(planned)
         if not yes and saved is None:
             scene.ask(planned)
         with report.live() as notify:
@@ -145,16 +147,19 @@ class _Scene:
     place: Target
     specs: Sequence[EndpointSpec]
 
-    def show(self, planned: Sequence[Planned], known: Survey) -> None:
+    def show(self, planned: Sequence[Planned]) -> None:
         """Print what differs and what it costs."""
-        from vidctl import deploy
-
         if self.report.is_silent:
             return
         catalogue = self._catalogue(planned)
         for each in planned:
             if not each.plan.is_empty:
                 self.report.plan(each.plan, catalogue)
+
+    def warn(self, planned: Sequence[Planned], known: Survey) -> None:
+        """Print what a person should know beforehand."""
+        from vidctl import deploy
+
         for warning in deploy.warnings([each.plan for each in planned], known, self.place.journal):
             self.report.warn(warning)
 

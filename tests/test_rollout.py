@@ -231,7 +231,7 @@ def test_what_is_destroyed_is_gone(echo):
     """The endpoint, its template and its line in .env; a second time there is nothing: exit code 5."""
     echo.run("deploy", "echo")
     refused = echo.run("destroy", "echo")
-    gone = echo.run("destroy", "echo", "--yes")
+    gone = echo.run("destroy", "configs/echo.yaml", "--yes")
     again = echo.run("destroy", "echo", "--yes", "--json")
 
     assert (refused.status, gone.status, again.status) == (2, 0, 5)
@@ -273,30 +273,55 @@ def test_what_a_lost_spec_made_is_destroyed_by_its_name(echo):
 
 def test_a_second_deploy_waits_and_says_for_whom(echo):
     """One endpoint, two deploys at once: the second names the process that it waits for, and then finds all done."""
-    gate = echo.root / "gate"
-    echo.worker("slow")
-    echo.spec("slow", worker="slow", env={"GATE": str(gate)}, smoke={"input": "workers/slow/test_input.json"})
+    gate = slow_spec(echo)
     first = echo.start("deploy", "slow")
     until(echo.jobs)
     second = echo.start("deploy", "slow")
-    said = b""
-    while b"waiting for" not in said:
-        said += second.stderr.readline()
+    said = waiting(second)
     gate.touch()
 
-    assert f"waiting for the vidctl of process {first.pid}".encode() in said
+    assert f"waiting for the vidctl of process {first.pid}" in said
     assert (first.wait(60), second.wait(60)) == (0, 0)
     assert b"up to date" in second.stdout.read()
     assert len(echo.jobs()) == 1
+
+
+def test_what_is_being_deployed_is_not_destroyed_by_its_id_either(echo):
+    """An endpoint's id says which spec is at work on it: destroy waits until that is proved."""
+    gate = slow_spec(echo)
+    deploying = echo.start("deploy", "slow")
+    until(echo.jobs)
+    destroying = echo.start("destroy", live(echo)["id"], "--yes")
+    said = waiting(destroying)
+    gate.touch()
+
+    assert f"waiting for the vidctl of process {deploying.pid}" in said
+    assert (deploying.wait(60), destroying.wait(60)) == (0, 0)
+    assert echo.run("list", "--json").document == []
+
+
+def slow_spec(project):
+    """A worker that answers once the file that this returns is there."""
+    gate = project.root / "gate"
+    project.worker("slow")
+    project.spec("slow", worker="slow", env={"GATE": str(gate)}, smoke={"input": "workers/slow/test_input.json"})
+    return gate
+
+
+def waiting(process):
+    """What a command has said by the time that it waits for another."""
+    said = line = process.stderr.readline().decode()
+    while line and "waiting for" not in line:
+        line = process.stderr.readline().decode()
+        said += line
+    return said
 
 
 def test_ctrl_c_in_the_smoke_test_cancels_it(echo):
     """Exit code 130, the job cancelled, and the next deploy tries again."""
     import signal
 
-    gate = echo.root / "gate"
-    echo.worker("slow")
-    echo.spec("slow", worker="slow", env={"GATE": str(gate)}, smoke={"input": "workers/slow/test_input.json"})
+    gate = slow_spec(echo)
     process = echo.start("deploy", "slow")
     until(echo.jobs)
     status, _, stderr = ended(process, signal.SIGINT)

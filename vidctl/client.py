@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vidctl import configs, detection, settings
 from vidctl.detection import Found
@@ -18,9 +18,6 @@ from vidctl.runpod.http import Http, download
 from vidctl.runpod.jobs import Jobs
 from vidctl.settings import Access, Project
 from vidctl.tasks.detect import Detections, DetectOptions, Failed
-
-if TYPE_CHECKING:  # reading specs takes as long to load as all the rest, and pictures are waiting
-    pass
 
 
 class Client:
@@ -104,12 +101,12 @@ class Client:
         if self._endpoint_id:
             return self._endpoint_id
         named, overlay = self._endpoint, self._overlay
-        keys = [_key(named, overlay)] if named else _keys_of(task, self.project, overlay)
+        keys = [configs.key_of(named, overlay)] if named else _keys_of(task, self.project, overlay)
         for key in keys:
             if endpoint_id := self.project.environ.get(settings.endpoint_id_name(key, self.target)):
                 return endpoint_id
         raise NotDeployed(
-            f"{' or '.join(keys) or _key(f'a spec for {task}', overlay)} is not deployed to {self.target}",
+            f"{' or '.join(keys) or configs.key_of(f'a spec for {task}', overlay)} is not deployed to {self.target}",
             hint=f"vidctl deploy {keys[0] if keys else 'NAME'} --target {self.target}",
         )
 
@@ -132,15 +129,9 @@ def connect(project: Project, target: settings.Target) -> Access:
     return Access("local", running.api_base_url, running.endpoint_base_url, running.api_key)
 
 
-def _key(name_or_path: str, overlay: str | None) -> str:
-    path = Path(name_or_path)
-    key = path.stem if path.suffix in configs.SUFFIXES else path.name
-    return f"{key}.{overlay}" if overlay else key
-
-
 def _keys_of(task: str, project: Project, overlay: str | None) -> list[str]:
     """The specs for a task; a spec that cannot be read is not one of them, and `vidctl validate` says why."""
-    keys = (_key(spec, overlay) for spec in configs.specs(project.root))
+    keys = (configs.key_of(spec, overlay) for spec in configs.specs(project.root))
     files = {key: file for key in keys if (file := configs.file_of(project.root, key))}
     return [key for key, file in files.items() if _task_of(file, project) == task]
 

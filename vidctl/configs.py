@@ -26,6 +26,13 @@ def file_of(root: Path, key: str) -> Path | None:
     return _files(root / "configs").get(key)
 
 
+def key_of(name_or_path: str, overlay: str | None = None) -> str:
+    """The key of a spec that is named as a command takes it: `yolo.prod` for configs/yolo.yaml and the overlay."""
+    path = Path(name_or_path)
+    key = path.stem if path.suffix in SUFFIXES else path.name
+    return f"{key}.{overlay}" if overlay else key
+
+
 def overlay_files(path: Path) -> dict[str, Path]:
     """The overlays of the spec in a file, those over other overlays among them, each with its file."""
     start = f"{path.stem}."

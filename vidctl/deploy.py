@@ -14,10 +14,10 @@ from vidctl import settings
 from vidctl import spec as specs
 from vidctl.errors import ApiError, JobFailed, NotOwned, Refused, RolledBack, Several, TimedOut, UsageError, VidctlError
 from vidctl.journal import Journal
-from vidctl.plan import SOURCES, Document, Plan, document, missing_secrets, owner, plan, template_name
+from vidctl.plan import SOURCES, Document, Plan, document, missing_secrets, owner, plan
 from vidctl.progress import Notify, Progress, silent
 from vidctl.proof import Prover
-from vidctl.resources import STAMP, Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
+from vidctl.resources import Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
 from vidctl.runpod.jobs import Job, Jobs
 from vidctl.runpod.workers import Workers
 from vidctl.spec import EndpointSpec
@@ -96,20 +96,6 @@ class Deployed:
     endpoint_id: str
     smoke: Job | None
     is_proven: bool = True
-
-
-@dataclass(frozen=True)
-class Possession:
-    """What there is of a spec: its endpoint, or the template of one that was never made."""
-
-    key: str
-    live: Endpoint | None
-    templates: tuple[Template, ...] = ()
-
-    def __str__(self) -> str:
-        if self.live is not None:
-            return f"endpoint {self.live.name} ({self.live.id})"
-        return ", ".join(f"template {each.name} ({each.id})" for each in self.templates)
 
 
 def survey(specs: Sequence[EndpointSpec], target: Target) -> Survey:
@@ -265,28 +251,6 @@ def is_proven(spec: EndpointSpec, target: Target, todo: Plan) -> bool:
     """Whether nothing is to be done, and just this has answered before."""
     last = target.journal.last_applied(todo.endpoint.id) if todo.is_empty and todo.endpoint.id else None
     return last is not None and last.is_proven and last.fingerprint == _fingerprint(spec, todo)
-
-
-def leftovers(key: str, endpoint_name: str, target: Target) -> tuple[Template, ...]:
-    """The template that a deploy left which ended before it made the endpoint."""
-    return tuple(
-        each
-        for each in target.control.templates()
-        if each.name == template_name(endpoint_name) and each.env.get(STAMP) == key
-    )
-
-
-def destroy(thing: Possession, target: Target, *, notify: Notify = silent) -> None:
-    """Delete an endpoint, or what an interrupted deploy left of one; return once it is seen to be gone."""
-    live = thing.live
-    if live is not None:
-        notify(Progress("destroy", f"endpoint {live.name} ({live.id})"))
-        target.control.delete(live)
-        if any(each.id == live.id for each in target.control.account().endpoints):
-            raise ApiError(f"endpoint {live.id} was deleted, and is still there", hint="run it again", endpoint=live.id)
-    for template in thing.templates if live is None else ():
-        notify(Progress("destroy", f"template {template.name}"))
-        target.control.delete_template(template)
 
 
 def _apply(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str], notify: Notify) -> Endpoint:

@@ -12,7 +12,8 @@ from vidctl.cli import options
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
-    from vidctl.deploy import Possession, Target
+    from vidctl.deploy import Target
+    from vidctl.removal import Possession
     from vidctl.resources import Account, Endpoint
     from vidctl.settings import Project
     from vidctl.spec import EndpointSpec
@@ -64,23 +65,25 @@ def destroy(
 
     Their workers and queued jobs go with them.  A spec stays as it is.
     """
-    from vidctl import deploy, rollout
+    from vidctl import configs, plan, removal, rollout
     from vidctl.cli.report import Report
     from vidctl.errors import UsageError
 
     report = Report(quiet=quiet, as_json=as_json)
     project, place = _place(report, target)
-    keys = [f"{name}.{env}" if env else name for name in dict.fromkeys(names)]
+    words = list(dict.fromkeys(configs.key_of(name, env) for name in names))
+    made_by = {each.id: plan.owner(each) for each in place.control.account().endpoints}
+    keys = [made_by.get(word) or word for word in words]  # a deploy of what goes by its id holds its spec's lock
     documents = []
     locks = project.root / ".vidctl" / "locks"
     with rollout.locked(keys, place.name, locks, timeout_s=60, notify=report.step):
-        found = [_thing(key, project, place, adopts=adopt) for key in keys]
+        found = [_thing(word, project, place, adopts=adopt) for word in words]
         told = ", ".join(str(each) for each in found)
         if not yes and not report.confirm(f"delete {told} on {place.name}?"):
             raise UsageError("nothing was deleted: you said no")
         with report.live() as notify:
             for each in found:
-                deploy.destroy(each, place, notify=notify)
+                removal.destroy(each, place, notify=notify)
                 _forget(each, project, place)
                 documents.append({"spec": each.key, "target": place.name, "endpoint_id": each.live and each.live.id})
                 if not report.is_silent:
@@ -100,18 +103,18 @@ def _forget(gone: Possession, project: Project, place: Target) -> None:
 
 def _thing(word: str, project: Project, place: Target, *, adopts: bool) -> Possession:
     """An endpoint by its id, else what a spec of this project made.  Raise NotDeployed, SpecError or NotOwned."""
-    from vidctl import deploy, plan
+    from vidctl import deploy, plan, removal
 
     account = place.control.account()
     for live in account.endpoints:
         if live.id == word:
             deploy.require_owned(live, word, place.journal, adopts=adopts or plan.owner(live) is not None)
-            return deploy.Possession(plan.owner(live) or word, live)
+            return removal.Possession(plan.owner(live) or word, live)
     return _made(word, project, place, account, adopts=adopts)
 
 
 def _made(word: str, project: Project, place: Target, account: Account, *, adopts: bool) -> Possession:
-    from vidctl import deploy, plan
+    from vidctl import deploy, plan, removal
     from vidctl.errors import NotDeployed
 
     stamped = [each for each in account.endpoints if plan.owner(each) == word]
@@ -120,14 +123,14 @@ def _made(word: str, project: Project, place: Target, account: Account, *, adopt
     live = deploy.find(known, account) if known else None
     # The stamp alone does not say whose an endpoint is: another project may have a spec of that name.
     live = live or next((each for each in stamped if place.journal.last_applied(each.id or "")), None)
-    templates = deploy.leftovers(key, known.name, place) if known and live is None else ()
+    templates = removal.leftovers(key, known.name, place) if known and live is None else ()
     if live is None and not templates:
         others = ", ".join(f"{each.name} ({each.id})" for each in stamped)
         hint = f"by its id you can destroy what another project's {key} made: {others}" if others else "vidctl list"
         raise NotDeployed(f"{key} is not deployed to {place.name} from here", hint=hint)
     if live is not None:
         deploy.require_owned(live, key, place.journal, adopts=adopts)
-    return deploy.Possession(key, live, templates)
+    return removal.Possession(key, live, templates)
 
 
 def _spec(name: str, project: Project, *, is_gone: bool) -> EndpointSpec | None:

@@ -98,16 +98,11 @@ def _by_path(word: str) -> Path | None:
 
 def _nearest(name: str, root: Path) -> str:
     known = [key for spec in names(root) for key in (spec, *(f"{spec}.{each}" for each in overlays(root, spec)))]
-    if near := difflib.get_close_matches(_stem(name), known, n=1):
+    if near := difflib.get_close_matches(configs.key_of(name), known, n=1):
         return f"did you mean {near[0]}?"
     return (
         f"there are: {', '.join(names(root))}" if known else f"{root / 'configs'} holds none: write configs/NAME.yaml"
     )
-
-
-def _stem(name: str) -> str:
-    path = Path(name)
-    return path.stem if path.suffix in configs.SUFFIXES else path.name
 
 
 def _read(path: Path, environ: Mapping[str, str]) -> Reading[EndpointSpec]:

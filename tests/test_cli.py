@@ -40,17 +40,29 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("command", [["--help"], ["detect", "--help"], ["deploy", "--help"], ["local", "--help"]])
-def test_help_imports_nothing_heavy(command):
-    """`--help` is instant because no library of the work is loaded for it."""
-    code = (
-        "import sys\nfrom vidctl.cli import run\n"
-        f"status = run({command!r})\n"
-        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\nsys.exit(status)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_help_imports_nothing_heavy():
+    """`--help` of every command is instant because no library of the work is loaded for it."""
+    code = """
+import sys
+from typer.main import get_command
+from vidctl.cli import app, run
 
-    assert set() == HEAVY & set(done.stderr.split())
+def words_of(command, words):
+    yield words
+    for name, each in getattr(command, "commands", {}).items():
+        yield from words_of(each, [*words, name])
+
+for words in words_of(get_command(app), []):
+    run([*words, "--help"])
+    print("/".join(words), *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {line.partition(" ")[0]: set(line.split(" ")[1:]) for line in done.stderr.splitlines()}
+
+    assert {"", "plan", "deploy", "list", "destroy", "push", "images/prune", "registry/login", "local/up"} <= set(
+        loaded
+    )
+    assert {} == {command: HEAVY & modules for command, modules in loaded.items() if HEAVY & modules}
 
 
 @pytest.mark.parametrize("words", ["", "local", "registry"])
@@ -82,18 +94,21 @@ def test_the_first_help_does_not_even_import_pydantic():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def test_completion_imports_nothing_heavy_and_knows_the_specs(folder):
+@pytest.mark.parametrize("words", ["plan", "deploy", "destroy", "build", "push", "images prune", "deploy -e"])
+def test_completion_imports_nothing_heavy_and_knows_the_specs(folder, words):
     (folder / "configs" / "yolo.yaml").write_text("")
+    (folder / "configs" / "yolo.prod.yaml").write_text("")
     code = (
         "import sys\nfrom vidctl.cli import run\n"
         "try:\n    run([])\nfinally:\n    print(*sorted({n.partition('.')[0] for n in sys.modules}), file=sys.stderr)"
     )
-    environ = {"_VIDCTL_COMPLETE": "complete_bash", "COMP_WORDS": "vidctl deploy ", "COMP_CWORD": "2"}
+    line = {"COMP_WORDS": f"vidctl {words} ", "COMP_CWORD": str(1 + len(words.split()))}
+    environ = {"_VIDCTL_COMPLETE": "complete_bash", **line}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True
     )
 
-    assert done.stdout.split() == ["yolo"]
+    assert done.stdout.split() == (["prod"] if words.endswith("-e") else ["yolo", "yolo.prod"])
     assert set() == HEAVY & set(done.stderr.split())
 
 

@@ -6,14 +6,17 @@ import dataclasses
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidctl import deploy, settings, spec, targets
-from vidctl.errors import ApiError, VidctlError
+from vidctl import deploy, rollout, settings, spec, targets
+from vidctl.errors import ApiError, ImageError, Interrupted, VidctlError
+from vidctl.progress import Progress, silent
 from vidctl.proof import difference
+from vidctl.resources import Image
 
 ENDPOINT_NAME = "VIDCTL_ECHO_ENDPOINT_ID_LOCAL"
 SMOKE = {"input": "workers/echo/test_input.json", "contains": {"echo": {"question": 1}}}
@@ -333,6 +336,43 @@ def test_what_cannot_be_put_back_is_told_with_why_it_should_be(echo, monkeypatch
     assert "no weights" in error.message
     assert error.message.endswith("\nand the last good version could not be put back: RunPod is out")
     assert error.job_id == echo.jobs()[0]["id"]
+
+
+class Building:
+    """Images of which one cannot be built, while the other takes as long as anybody listens."""
+
+    def __init__(self):
+        self.is_at_work, self.is_given_up = Event(), Event()
+
+    def look(self, spec):
+        return Image(spec.key, None)
+
+    def provide(self, spec, _, notify):
+        if spec.key == "broken":
+            self.is_at_work.wait(30)
+            raise ImageError("there is no such base")
+        try:
+            for _ in range(3000):
+                notify(Progress("build", "one more line"))
+                self.is_at_work.set()
+                self.is_given_up.wait(0.01)
+        except Interrupted:
+            self.is_given_up.set()
+            raise
+
+
+def test_what_goes_wrong_with_one_image_ends_the_work_on_the_others(echo, monkeypatch):
+    """Nobody waits for a long build to hear that another has failed long since."""
+    monkeypatch.setattr(os, "environ", {**os.environ, **echo.environ})
+    specs = [spec.load(echo.spec(key, worker="echo"), environ={}) for key in ("a_long_one", "broken")]
+    building = Building()
+    target = dataclasses.replace(target_of(echo), images=building)
+    known = deploy.survey(specs, target)
+    planned = rollout.plan_all(specs, target, known, secrets={})
+
+    with pytest.raises(ImageError, match="there is no such base"):
+        rollout.provide(planned, target, known, secrets={}, notify=silent)
+    assert building.is_given_up.is_set()
 
 
 @pytest.mark.parametrize(

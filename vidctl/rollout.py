@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +66,20 @@ def plan_all(
 def provide(
     planned: Sequence[Planned], target: Target, known: Survey, *, secrets: Mapping[str, str], notify: Notify
 ) -> list[Planned]:
-    """Build and push what is new, then plan once more, with the digests that registries report."""
+    """Build and push what is new, then plan once more, with the digests that registries report.
 
-    def work(each: Planned, tell: Notify, _: Event) -> Planned:
+    What goes wrong with one image, and Ctrl-C, ends the work on the others.
+    """
+
+    def work(each: Planned, tell: Notify, stop: Event) -> Planned:
+        def tell_or_stop(progress: Progress) -> None:
+            if stop.is_set():
+                raise Interrupted("interrupted")
+            tell(progress)
+
         if not each.has_work:
             return each
-        image = target.images.provide(each.spec, each.plan.endpoint.template.env, tell)
+        image = target.images.provide(each.spec, each.plan.endpoint.template.env, tell_or_stop)
         plan = prepare(each.spec, target, known, image=image, secrets=secrets)
         return Planned(each.spec, plan, is_proven(each.spec, target, plan))
 
@@ -105,7 +113,9 @@ def _side_by_side(work: Callable[[Planned, Notify, Event], T], items: Sequence[P
     with ThreadPoolExecutor(min(_AT_ONCE, len(items)), thread_name_prefix="vidctl-deploy") as pool:
         futures: list[Future[T]] = [pool.submit(work, each, _about(each, notify), stop) for each in items]
         try:
-            return [future.result() for future in futures]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [future for future in futures if future.done() and future.exception()]
+            return [future.result() for future in failed or futures]
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)

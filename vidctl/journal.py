@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidctl.errors import VidctlError
+from vidctl.settings import make_unseen
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS applied (
@@ -158,8 +159,7 @@ class Journal:
         from filelock import FileLock
 
         folder = self._path.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".gitignore").write_text("*\n")
+        make_unseen(folder)
         with FileLock(folder / "journal.lock"):
             if self._path.exists():
                 return

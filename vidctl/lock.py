@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from vidctl.errors import Busy, VidctlError
 from vidctl.progress import Notify, Progress
+from vidctl.settings import make_unseen
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def held(folder: Path, name: str, *, timeout_s: float, notify: Notify) -> Iterat
 
 def _acquired(folder: Path, name: str, holder: Path, timeout_s: float, notify: Notify) -> FileLock:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_unseen(folder)
         lock = FileLock(folder / f"{name}.lock")
         try:
             lock.acquire(timeout=0)

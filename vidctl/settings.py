@@ -117,6 +117,14 @@ def endpoint_id_name(spec_key: str, target: Target) -> str:
     return f"VIDCTL_{word}_ENDPOINT_ID" + ("_LOCAL" if target == "local" else "")
 
 
+def make_unseen(folder: Path) -> None:
+    """Make a folder of a project's `.vidctl`, all of which git is told to ignore."""
+    folder.mkdir(parents=True, exist_ok=True)
+    top = next((each for each in (folder, *folder.parents) if each.name == ".vidctl"), None)
+    if top and not (top / ".gitignore").exists():
+        (top / ".gitignore").write_text("*\n")
+
+
 def remember(env_file: Path, name: str, value: str) -> None:
     """Set one variable in `.env`, atomically, all else kept; the file is readable by its owner only."""
     import dotenv
@@ -143,7 +151,7 @@ def _edit(env_file: Path, edit: Callable[[str], object], *, hint: str) -> None:
     env_file = env_file.resolve()  # a linked .env stays a link
     try:
         lock_folder = env_file.parent / ".vidctl"
-        lock_folder.mkdir(exist_ok=True)
+        make_unseen(lock_folder)
         with FileLock(lock_folder / "env.lock"):
             before = env_file.read_bytes() if env_file.exists() else b""
             with tempfile.NamedTemporaryFile(dir=env_file.parent, prefix=".env.", delete=False) as temporary:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vidctl.errors import ImageError
+from vidctl.settings import make_unseen
 
 _LAST_LINES = 20
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASS|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
@@ -38,7 +39,7 @@ class Log:
 
     def __enter__(self) -> Log:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_unseen(self.path.parent)
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             raise self._unwritable(error) from error

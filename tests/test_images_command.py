@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from uuid import uuid4
 
 import pytest
@@ -45,6 +46,21 @@ def test_build_needs_no_registry_and_no_second_build(shop):
     assert {"spec": shop.key, "image": first.document["image"], "digest": None} == first.document
     assert f"{shop.key}: {first.document['image']}\n" == second.stdout
     assert "" == second.stderr
+
+
+def test_specs_that_share_an_image_have_it_built_and_pushed_once(shop, repository):
+    """A spec and its overlay deployed together: one build, one push, one digest for both."""
+    base = shop.root / "configs" / f"{shop.key}.yaml"
+    base.write_text(json.dumps({**json.loads(base.read_text()), "local": {"isolation": "container"}}))
+    base.with_suffix(".prod.yaml").write_text("workers: {max: 2}\n")
+    outcome = shop.run("deploy", shop.key, f"{shop.key}.prod", "--no-wait", "--json")
+    logs = [path.name.rpartition("-")[2] for path in (shop.root / ".vidctl" / "logs").iterdir()]
+    digests = {each["image"]["name"] for each in outcome.document}
+    shop.close()
+
+    assert (0, 2, 1) == (outcome.status, len(outcome.document), len(digests)), outcome.stderr
+    assert digests.pop().startswith(f"{repository}@sha256:")
+    assert ["build.log", "push.log"] == sorted(logs)
 
 
 def test_a_prebuilt_image_is_not_built(shop):

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import TypeVar
 
 from vidctl import lock
@@ -70,6 +70,7 @@ def provide(
 
     What goes wrong with one image, and Ctrl-C, ends the work on the others.
     """
+    turns = {each.plan.image.tag: Lock() for each in planned}
 
     def work(each: Planned, tell: Notify, stop: Event) -> Planned:
         def tell_or_stop(progress: Progress) -> None:
@@ -79,7 +80,9 @@ def provide(
 
         if not each.has_work:
             return each
-        image = target.images.provide(each.spec, each.plan.endpoint.template.env, tell_or_stop)
+        # A spec and its overlay share an image: built by both at once, one's push would take the other's tag away.
+        with turns[each.plan.image.tag]:
+            image = target.images.provide(each.spec, each.plan.endpoint.template.env, tell_or_stop)
         plan = prepare(each.spec, target, known, image=image, secrets=secrets)
         return Planned(each.spec, plan, is_proven(each.spec, target, plan))
 

@@ -279,12 +279,19 @@ def test_only_yes_is_a_yes(typed, answer):
 
 
 def test_ctrl_c_at_a_question_interrupts():
-    """It is neither a yes nor a no: the command's boundary gets it."""
+    """It is neither a yes nor a no: the command's boundary gets it, and what it says has a line of its own."""
     terminal = Terminal(f"try:\n    {CONFIRM}\nexcept KeyboardInterrupt:\n    print('interrupted')")
     terminal.until("[y/N] ")
     terminal.type("\x03")
 
-    assert terminal.until_the_end()[-1].endswith("interrupted")
+    assert terminal.until_the_end()[-1] == "interrupted"
+
+
+def test_a_table_is_never_cut():
+    """An id is there to be copied, on however narrow a terminal."""
+    script = "from vidctl.cli import report\nreport.table([('yolo', 'i' * 40)], header=('endpoint', 'id'))"
+
+    assert Terminal(script, columns=20).until_the_end() == ["endpoint  id", f"yolo      {'i' * 40}"]
 
 
 REFUSED = """

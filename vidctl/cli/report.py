@@ -95,9 +95,12 @@ class Report:
         if not self.can_ask:
             raise UsageError(f"{question} There is no terminal to ask on", hint="say yes beforehand with -y")
         _print(escape(f"{_printable(question)} [y/N] "), end="")
-        answer = sys.stdin.readline()
-        if not answer.endswith("\n"):  # Ctrl-D leaves the cursor behind the question
-            _print("")
+        answer = ""
+        try:
+            answer = sys.stdin.readline()
+        finally:
+            if not answer.endswith("\n"):  # Ctrl-D and Ctrl-C leave the cursor behind the question
+                _print("")
         return answer.strip().lower() in ("y", "yes")
 
     def note(self, text: str) -> None:
@@ -277,7 +280,8 @@ def detections(result: Detections) -> None:
 
 def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...]) -> None:
     """Rows for people: aligned on a terminal, tab-separated elsewhere."""
-    console = Console(highlight=False)
+    # Ids are there to be copied: a line longer than the terminal is better than half an id.
+    console = Console(highlight=False, width=10_000)
     if not console.is_terminal:
         for row in rows:
             print("\t".join(_printable(cell) for cell in row))  # noqa: T201
@@ -287,8 +291,7 @@ def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...]) -> None:
         grid.add_column(title, no_wrap=True)
     for row in rows:
         grid.add_row(*(escape(_printable(cell)) for cell in row))
-    # Ids are there to be copied: a line longer than the terminal is better than half an id.
-    console.print(grid, crop=False, width=max(console.width, 400), soft_wrap=True)
+    console.print(grid, soft_wrap=True)
 
 
 def lines(result: Detections) -> list[str]:

@@ -328,6 +328,7 @@ def test_ctrl_c_in_the_smoke_test_cancels_it(echo):
 
     assert (status, [job["status"] for job in echo.jobs()]) == (130, ["CANCELLED"])
     assert "cancelled 1 job" in stderr
+    assert "is left (0 to 3 workers): vidctl destroy slow removes it" in stderr
     gate.touch()
     assert echo.run("deploy", "slow").status == 0
 

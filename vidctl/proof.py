@@ -46,8 +46,8 @@ class Prover:
     def prove(self, spec: EndpointSpec, live: Endpoint, *, timeout_s: float) -> Job | None:
         """See that it works, as far as the spec lets one: a job starts a worker where none is kept running.
 
-        Return the smoke test's job, None where there is none.  Raise JobFailed or TimedOut, saying why and what is left
-        running.
+        Return the smoke test's job, None where there is none.  Raise JobFailed or TimedOut, saying why; whatever is
+        raised says what is left running.
         """
         watch = _Watch(self, spec, live)
         try:
@@ -59,6 +59,10 @@ class Prover:
                 watch.tell("smoke", "nothing was asked of it: the spec has no smoke test, or lets no worker start")
         except (TimedOut, JobFailed) as error:
             raise watch.explained(error) from error
+        except VidctlError as error:
+            error.endpoint = live.id
+            error.hint = f"{error.hint}; {watch.left()}" if error.hint else watch.left()
+            raise
         return None
 
     def _wait_for_worker(self, live: Endpoint, watch: _Watch, timeout_s: float) -> None:
@@ -171,15 +175,17 @@ class _Watch:
         advice = f"{found.hint}; " if found is not None and found.hint else ""
         return type(error)(
             f"{self.spec.key} does not work: {error.message}{why}{log}",
-            hint=f"{advice}endpoint {self.live.id} is left ({self._left()}): vidctl destroy {self.spec.key} removes it",
+            hint=advice + self.left(),
             endpoint=self.live.id,
             job_id=error.job_id,
             status=error.status,
         )
 
-    def _left(self) -> str:
+    def left(self) -> str:
+        """What goes on, and is billed, and the command that removes it."""
         least, most = self.live.workers_min, self.live.workers_max
-        return f"{least} to {most} workers" if least != most else f"{most} workers"
+        workers = f"{least} to {most} workers" if least != most else f"{most} workers"
+        return f"endpoint {self.live.id} is left ({workers}): vidctl destroy {self.spec.key} removes it"
 
     def _last_words(self) -> list[str]:
         """The newest lines of the container that wrote last."""

@@ -53,6 +53,15 @@ def test_the_second_deploy_does_nothing(echo):
     assert len(echo.jobs()) == 1
 
 
+def test_all_in_json_is_a_list_of_however_many(echo):
+    """A script that reads --all need not know how many specs there are."""
+    one, every = echo.run("plan", "echo", "--json"), echo.run("plan", "--all", "--json")
+    deployed = echo.run("deploy", "--all", "--json", "--no-wait")
+
+    assert [one.document] == every.document
+    assert ["echo"] == [each["spec"] for each in deployed.document]
+
+
 def test_without_a_key_the_target_is_local_and_one_line_says_so(echo):
     outcome = echo.run("deploy", "echo", "--dry-run")
 

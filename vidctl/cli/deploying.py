@@ -74,7 +74,7 @@ def plan(
     if output is not None:
         planfile.save(output, scene.place.name, planned)
     if as_json:
-        _print(scene.documents(planned, known), one=len(planned) == 1)
+        _print(scene.documents(planned, known), one=not scene.are_many)
     return CHANGES_FOUND if detailed_exitcode and any(each.has_work for each in planned) else 0
 
 
@@ -140,12 +140,13 @@ def deploy(
 
 @dataclass(frozen=True)
 class _Scene:
-    """One command's project, target and specs."""
+    """One command's project, target and specs; `are_many` if it may have had several, whatever their number."""
 
     report: Report
     project: Project
     place: Target
     specs: Sequence[EndpointSpec]
+    are_many: bool
 
     def show(self, planned: Sequence[Planned]) -> None:
         """Print what differs and what it costs."""
@@ -216,7 +217,7 @@ class _Scene:
             made = {"endpoint_id": outcome.result.endpoint_id, "is_proven": outcome.result.is_proven}
             documents.append({"target": self.place.name, **_document(outcome.planned, None), **made})
         if self.report.as_json and documents:
-            _print(documents, one=len(outcomes) == 1)
+            _print(documents, one=not self.are_many)
         if failures:
             raise Several.of(failures)
 
@@ -269,7 +270,7 @@ def _scene(report: Report, names: list[str] | None, every: bool, env: str | None
     if chosen == "local":
         found = [each.with_local() for each in found]
     place = targets.deploy_target(project, chosen, notify=report.step)
-    return _Scene(report, project, place, found)
+    return _Scene(report, project, place, found, are_many=every or len(found) > 1)
 
 
 def _summary(each: Planned) -> str:

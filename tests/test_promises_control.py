@@ -42,9 +42,31 @@ def runtime(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def watched(runtime):
-    """The runtime behind a server that remembers what was asked."""
-    with serving(lambda request: forward(request, runtime.url)) as server:
+    """The runtime behind a server that remembers what was asked, and says the same in other words."""
+
+    def answer(request):
+        reply = forward(request, runtime.url)
+        return dataclasses.replace(reply, body=json.dumps(_reworded(json.loads(reply.body))).encode())
+
+    with serving(answer) as server:
         yield server
+
+
+def _reworded(said):
+    """What RunPod may as well say: lists that have no order in another, ` -fb` behind a name, null for empty."""
+    if isinstance(said, list):
+        return [_reworded(each) for each in said]
+    if not isinstance(said, dict):
+        return said
+    other = {key: _reworded(value) for key, value in said.items()}
+    for key in {"dataCenterIds", "pools", "excludedTypes", "allowedCudaVersions", "locations"} & set(said):
+        value = said[key]
+        other[key] = ",".join(value.split(",")[::-1]) if isinstance(value, str) else (value or [])[::-1]
+    for key in {"networkVolumeId", "containerRegistryAuthId", "locations"} & set(said):
+        other[key] = other[key] or None
+    if {"gpuIds", "scaling"} & set(said):
+        other["name"] = f"{said['name']} -fb"
+    return other
 
 
 _names = st.sampled_from([card.id for pool in gpus.POOLS for card in pool.gpu_types] + [pool.id for pool in gpus.POOLS])

@@ -299,6 +299,27 @@ def test_the_quota_of_workers_is_told_before_anything_is_built(old_account):
     assert [[], []] == [each["warnings"] for each in idle.document]
 
 
+def test_a_plan_tells_runpod_s_own_prices_and_what_it_has(account):
+    """Live over REST v2; GraphQL has neither, so the shipped table and its date serve."""
+    write(account.project, "plain", workers={"min": 0, "max": 2})
+    card = {"id": "NVIDIA L4", "pool": "AMPERE_24", "price": {"serverless": 0.5}, "availability": "LOW"}
+
+    def sell(request):
+        return ok({"gpus": [card]}) if request.path.startswith("/v2/catalog/gpus?") else account.forward(request)
+
+    with account.proxy(sell) as url:
+        shown = account.run("plan", "plain", url=url).stderr.splitlines()
+        document = account.run("plan", "plain", "--json", url=url).document
+    found = document["cost"]["as_of"], document["cost"]["after"]["most_per_hour"], document["stock"]
+
+    if account.plane == "rest":
+        assert ("live", 1.0, {"AMPERE_24": "LOW"}) == found
+        assert "  in stock there: AMPERE_24 low" == shown[-1]
+    else:
+        assert (gpus.PRICED_ON, pytest.approx(0.00019 * 3600 * 2), {}) == found
+        assert not any("in stock" in line for line in shown)
+
+
 def test_the_sdk_and_the_command_see_the_same_endpoints(account, monkeypatch):
     """RunPod's client finds what `deploy` made, as the spec says it; what the client made is listed, and not ours."""
     runpod = pytest.importorskip("runpod", reason="RunPod's SDK is not installed: pip install 'vidctl[local]'")

@@ -12,7 +12,7 @@ from typing import Literal
 
 from vidctl import gpus
 from vidctl.errors import UsageError
-from vidctl.resources import STAMP, Catalogue, Endpoint, Image, Template
+from vidctl.resources import STAMP, Catalogue, Endpoint, Image, Stock, Template
 from vidctl.spec import EndpointSpec
 
 Action = Literal["create", "update", "keep"]
@@ -225,11 +225,21 @@ def cost(endpoint: Endpoint, catalogue: Catalogue | None = None) -> Cost:
     """What it costs, by RunPod's own prices or by the table that vidctl ships."""
     shipped = {pool.id: pool.price_per_s * 3600 for pool in gpus.POOLS if pool.price_per_s is not None}
     live = {each.pool: each.price_per_hour for each in catalogue.offers} if catalogue else {}
-    pools = [pool for pool in endpoint.gpu_ids.split(",") if pool and not pool.startswith("-")]
+    pools = _pools(endpoint)
     prices = [live.get(pool) or shipped.get(pool) for pool in pools]
     known = [price * endpoint.gpu_count for price in prices if price is not None]
     worker = (min(known), max(known)) if known and len(known) == len(pools) else None
     return Cost(worker, endpoint.workers_min, endpoint.workers_max)
+
+
+def stock(endpoint: Endpoint, catalogue: Catalogue | None) -> dict[str, Stock]:
+    """How much RunPod has of each of its pools just now; without those of which that was not told."""
+    known = {each.pool: each.stock for each in catalogue.offers} if catalogue else {}
+    return {pool: found for pool in _pools(endpoint) if (found := known.get(pool))}
+
+
+def _pools(endpoint: Endpoint) -> list[str]:
+    return [pool for pool in endpoint.gpu_ids.split(",") if pool and not pool.startswith("-")]
 
 
 def priced_on(catalogue: Catalogue | None) -> str:

@@ -301,6 +301,7 @@ def _document(each: Planned, catalogue: Catalogue | None) -> dict[str, Any]:
             "after": plans.cost(todo.endpoint, catalogue).to_json(),
             "as_of": plans.priced_on(catalogue),
         },
+        "stock": plans.stock(todo.endpoint, catalogue),
     }
 
 

@@ -140,7 +140,7 @@ class Report:
 
     def plan(self, todo: Plan, catalogue: Catalogue | None) -> None:
         """What differs, whether workers are replaced, and what it costs before and after."""
-        from vidctl.plan import cost, priced_on
+        from vidctl.plan import cost, priced_on, stock
 
         if self.is_silent or todo.is_empty:
             return
@@ -157,6 +157,8 @@ class Report:
         after = _price(cost(todo.endpoint, catalogue))
         price = f"{after}, as before" if before == after else f"{before} → {after}" if before else after
         self.note(f"  at RunPod: {price} (prices: {priced_on(catalogue)})")
+        if found := stock(todo.endpoint, catalogue):
+            self.note("  in stock there: " + ", ".join(f"{pool} {level.lower()}" for pool, level in found.items()))
 
 
 def _change(change: Change) -> str:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from vidctl import settings
+from vidctl import rollback, settings
 from vidctl import spec as specs
-from vidctl.errors import ApiError, JobFailed, NotOwned, Refused, RolledBack, Several, TimedOut, UsageError, VidctlError
+from vidctl.errors import ApiError, JobFailed, NotOwned, Refused, Several, TimedOut, UsageError, VidctlError
 from vidctl.journal import Journal
-from vidctl.plan import SOURCES, Document, Plan, document, missing_secrets, owner, plan
+from vidctl.plan import SOURCES, Plan, document, missing_secrets, owner, plan
 from vidctl.progress import Notify, Progress, silent
 from vidctl.proof import Prover
 from vidctl.resources import Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
@@ -226,7 +226,7 @@ def deploy(
     """
     if todo.endpoint.id and is_proven(spec, target, todo):
         return Deployed(todo.endpoint.id, smoke=None)
-    good = _last_good(target, todo)
+    good = rollback.last_good(target.journal, todo)
     live = todo.endpoint
     if not todo.is_empty:
         todo = _with_login(spec, target, todo, secrets, notify)
@@ -242,7 +242,7 @@ def deploy(
     except (JobFailed, TimedOut) as error:
         if good is None or not choices.rolls_back or good == live.template:
             raise
-        raise _put_back(spec, target, todo, live, good, error, notify) from error
+        raise rollback.put_back(target, todo, live, good, error, notify) from error
     _remember(spec, target, todo, live, is_proven=True)
     return Deployed(endpoint_id, smoke)
 
@@ -326,96 +326,6 @@ def _volume_id(spec: EndpointSpec, known: Survey) -> str:
         raise UsageError(f"{place}: {len(found)} network volumes are named {wanted!r}", hint=f"write an id: {ids}")
     names = ", ".join(volume.name for volume in known.volumes)
     raise UsageError(f"{place}: there is no network volume {wanted!r}", hint=f"there are: {names}" if names else None)
-
-
-def _last_good(target: Target, todo: Plan) -> Template | None:
-    """The container to put back if the new one does not work; None when no good one is known.
-
-    That is what is live now, if it was proved, or if the journal does not know the endpoint; else what was last proved,
-    with the values of its secrets, which the journal does not keep, as they are live.
-    """
-    before = todo.before
-    if before is None or before.id is None:
-        return None
-    last = target.journal.last_applied(before.id)
-    good = target.journal.last_good(before.id)
-    if last is None:
-        return before.template
-    if good is None:
-        return None
-    if _is_same_container(document(before, todo.hidden), good.document):
-        return before.template
-    return _from_journal(good.document, before.template)
-
-
-def _is_same_container(live: Document, good: Document) -> bool:
-    """Whether they agree, as far as the journal knows."""
-    paths = {path for path in (*live, *good) if path.startswith("template.") and path != "template.name"}
-    return all(
-        path in live and path in good and (None in (live[path], good[path]) or live[path] == good[path])
-        for path in paths
-    )
-
-
-def _from_journal(known: Document, live: Template) -> Template:
-    prefix = "template.env."
-    names = [path.removeprefix(prefix) for path in known if path.startswith(prefix)]
-    values = {name: known[prefix + name] for name in names}
-    return dataclasses.replace(
-        live,
-        image=known.get("template.image") or live.image,
-        container_disk_gb=int(known.get("template.container_disk_gb") or live.container_disk_gb),
-        docker_args=known.get("template.docker_args") or "",
-        registry_auth_id=known.get("template.registry_auth_id") or "",
-        env={name: live.env.get(name, "") if value is None else value for name, value in values.items()},
-    )
-
-
-def _put_back(
-    spec: EndpointSpec, target: Target, todo: Plan, live: Endpoint, good: Template, error: VidctlError, notify: Notify
-) -> VidctlError:
-    """Restore the last good container, the scaling stays as the spec says; return the error that tells of both."""
-    notify(Progress("rollback", f"putting back {good.image}"))
-    wanted = dataclasses.replace(live, template=dataclasses.replace(good, id=live.template.id, name=live.template.name))
-    try:
-        target.control.save(wanted, before=live)
-        again = find(spec, target.control.account())
-    except VidctlError as failure:
-        return _not_put_back(live, error, failure.message)
-    if again is None or again.template.image != good.image:
-        return _not_put_back(live, error, "it reads back differently")
-    target.journal.applied(
-        spec=spec.key,
-        target=target.name,
-        endpoint_id=live.id or "",
-        document=document(again, todo.hidden | _untold(target, live)),
-        fingerprint="",
-        is_proven=True,
-    )
-    return RolledBack(
-        f"{error.message}\nThe last good version was put back: {good.image}",
-        hint="mend the worker and deploy again; --no-rollback leaves the new version in place",
-        endpoint=live.id,
-        job_id=error.job_id,
-        status=error.status,
-    )
-
-
-def _not_put_back(live: Endpoint, error: VidctlError, why: str) -> ApiError:
-    return ApiError(
-        f"{error.message}\nand the last good version could not be put back: {why}",
-        hint="run the deploy again, or see the endpoint in RunPod's console",
-        endpoint=live.id,
-        job_id=error.job_id,
-        status=error.status,
-    )
-
-
-def _untold(target: Target, live: Endpoint) -> frozenset[str]:
-    """The variables whose values the last good version kept to itself."""
-    good = target.journal.last_good(live.id or "")
-    known = good.document if good else {}
-    return frozenset(path.removeprefix("template.env.") for path, value in known.items() if value is None)
 
 
 def _doubt(target: Target, todo: Plan) -> None:

@@ -1,0 +1,105 @@
+"""Put back what last worked when a new version does not: which container that was, and restoring it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from vidctl.errors import ApiError, RolledBack, VidctlError
+from vidctl.journal import Journal
+from vidctl.plan import Document, Plan, document
+from vidctl.progress import Notify, Progress
+from vidctl.resources import Endpoint, Template
+
+if TYPE_CHECKING:
+    from vidctl.deploy import Target
+
+
+def last_good(journal: Journal, todo: Plan) -> Template | None:
+    """The container to put back if the new one does not work; None when no good one is known.
+
+    That is what is live now, if it was proved, or if the journal does not know the endpoint; else what was last proved,
+    with the values of its secrets, which the journal does not keep, as they are live.
+    """
+    before = todo.before
+    if before is None or before.id is None:
+        return None
+    last = journal.last_applied(before.id)
+    good = journal.last_good(before.id)
+    if last is None:
+        return before.template
+    if good is None:
+        return None
+    if _is_same_container(document(before, todo.hidden), good.document):
+        return before.template
+    return _from_journal(good.document, before.template)
+
+
+def _is_same_container(live: Document, good: Document) -> bool:
+    """Whether they agree, as far as the journal knows."""
+    paths = {path for path in (*live, *good) if path.startswith("template.") and path != "template.name"}
+    return all(
+        path in live and path in good and (None in (live[path], good[path]) or live[path] == good[path])
+        for path in paths
+    )
+
+
+def _from_journal(known: Document, live: Template) -> Template:
+    prefix = "template.env."
+    names = [path.removeprefix(prefix) for path in known if path.startswith(prefix)]
+    values = {name: known[prefix + name] for name in names}
+    return dataclasses.replace(
+        live,
+        image=known.get("template.image") or live.image,
+        container_disk_gb=int(known.get("template.container_disk_gb") or live.container_disk_gb),
+        docker_args=known.get("template.docker_args") or "",
+        registry_auth_id=known.get("template.registry_auth_id") or "",
+        env={name: live.env.get(name, "") if value is None else value for name, value in values.items()},
+    )
+
+
+def put_back(
+    target: Target, todo: Plan, live: Endpoint, good: Template, error: VidctlError, notify: Notify
+) -> VidctlError:
+    """Restore the last good container, the scaling stays as the spec says; return the error that tells of both."""
+    notify(Progress("rollback", f"putting back {good.image}"))
+    wanted = dataclasses.replace(live, template=dataclasses.replace(good, id=live.template.id, name=live.template.name))
+    try:
+        target.control.save(wanted, before=live)
+        again = next((each for each in target.control.account().endpoints if each.id == live.id), None)
+    except VidctlError as failure:
+        return _not_put_back(live, error, failure.message)
+    if again is None or again.template != wanted.template:
+        return _not_put_back(live, error, "it reads back differently")
+    target.journal.applied(
+        spec=todo.key,
+        target=target.name,
+        endpoint_id=live.id or "",
+        document=document(again, todo.hidden | _untold(target.journal, live)),
+        fingerprint="",
+        is_proven=True,
+    )
+    return RolledBack(
+        f"{error.message}\nThe last good version was put back: {good.image}",
+        hint="mend the worker and deploy again; --no-rollback leaves the new version in place",
+        endpoint=live.id,
+        job_id=error.job_id,
+        status=error.status,
+    )
+
+
+def _untold(journal: Journal, live: Endpoint) -> frozenset[str]:
+    """The variables whose values the last good version kept to itself."""
+    good = journal.last_good(live.id or "")
+    known = good.document if good else {}
+    return frozenset(path.removeprefix("template.env.") for path, value in known.items() if value is None)
+
+
+def _not_put_back(live: Endpoint, error: VidctlError, why: str) -> ApiError:
+    return ApiError(
+        f"{error.message}\nand the last good version could not be put back: {why}",
+        hint="run the deploy again, or see the endpoint in RunPod's console",
+        endpoint=live.id,
+        job_id=error.job_id,
+        status=error.status,
+    )

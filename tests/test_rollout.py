@@ -88,6 +88,23 @@ def test_without_rollback_the_new_version_stays(echo):
     assert live(echo)["image"] != before
 
 
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ('return {"echo": {"question": 2}}', "as smoke.contains says: output.echo.question is 2, not 1"),
+        ('raise ValueError("no such picture")', "ValueError: no such picture"),
+    ],
+)
+def test_what_was_waited_for_is_no_reason_of_a_wrong_answer(echo, answers, said):
+    """The worker did start: that it was starting, or loading its model, has nothing to do with it."""
+    worker = f"import runpod\ndef handler(job):\n    {answers}\nrunpod.serverless.start({{'handler': handler}})\n"
+    (echo.root / "workers" / "echo" / "handler.py").write_text(worker)
+    error = echo.run("deploy", "echo", "--json").error
+
+    assert (error["code"], error["error"].splitlines()[0].endswith(said)) == ("job_failed", True), error
+    assert error["hint"] == f"endpoint {error['endpoint']} is left (0 to 3 workers): vidctl destroy echo removes it"
+
+
 def test_what_never_worked_is_not_put_back(echo):
     """The first version failed too: there is no good one, and nobody pretends."""
     mend = break_worker(echo)

@@ -166,7 +166,8 @@ class _Watch:
     def explained(self, error: TimedOut | JobFailed) -> VidctlError:
         """The same error with why, with what the worker last said, and with what is left running."""
         self._look()
-        found = self.diagnosis
+        # A worker that had the job is no longer what was waited for.
+        found = self.diagnosis if isinstance(error, TimedOut) or error.status == "UNHEALTHY" else None
         why = (
             "" if found is None or found.sentence in error.message or found.kind == "working" else f": {found.sentence}"
         )

@@ -347,6 +347,22 @@ def test_what_cannot_be_put_back_is_told_with_why_it_should_be(echo, monkeypatch
     assert error.job_id == echo.jobs()[0]["id"]
 
 
+def test_all_that_is_wrong_with_a_spec_is_told(echo):
+    """One thing in the way does not hide the next; each has its place in the file."""
+    echo.spec("echo", worker="echo", registry_auth="nobody", network_volume="nothing", data_centers=["US"])
+    echo.spec("twin", worker="echo", name="test-echo")
+    outcome = echo.run("plan", "echo", "twin", "--json", VIDCTL_CONTROL="rest")
+
+    assert outcome.status == 2
+    assert [line.partition(" (")[0] for line in outcome.error["error"].splitlines()] == [
+        "4 things stand in the way",
+        "- echo, twin: all have the name 'test-echo'",
+        "- configs/echo.yaml:7:2: RunPod has no registry login 'nobody'",
+        "- configs/echo.yaml:8:2: there is no network volume 'nothing'",
+        "- configs/echo.yaml:9:2: RunPod's REST v2 takes data centers, not countries: US",
+    ]
+
+
 class Building:
     """Images of which one cannot be built, while the other takes as long as anybody listens."""
 

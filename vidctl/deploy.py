@@ -115,6 +115,7 @@ def check(specs: Sequence[EndpointSpec], target: Target, *, secrets: Mapping[str
         known = survey(specs, target)
     except VidctlError as error:
         problems.append(error)
+    problems += _namesakes(specs)
     for spec in specs:
         problems += _problems(spec, target, known, secrets=secrets, adopts=adopts)
     try:
@@ -134,16 +135,46 @@ def _problems(
         message = f"{', '.join(missing)}: not set, but named under secrets in {spec.key}"
         found.append(UsageError(message, hint="set it in the environment or in .env"))
     found += target.images.problems(spec)
-    if known is not None:
+    if known is None:
+        return found
+    for look in (
+        lambda: _require_own(spec, target, known, adopts=adopts),
+        lambda: _login_id(spec, known),
+        lambda: _volume_id(spec, known),
+        lambda: _require_data_centers(spec, target),
+    ):
         try:
-            live = find(spec, known.account)
-            if live is not None:
-                require_owned(live, spec.key, target.journal, adopts=adopts)
-            _login_id(spec, known)
-            _volume_id(spec, known)
-        except VidctlError as error:
+            look()
+        except VidctlError as error:  # noqa: PERF203  the others are told too
             found.append(error)
     return found
+
+
+def _namesakes(specs: Sequence[EndpointSpec]) -> Iterator[UsageError]:
+    """RunPod would take several endpoints of one name, and nobody could tell which is whose."""
+    keys: dict[str, list[str]] = {}
+    for spec in specs:
+        keys.setdefault(spec.name, []).append(spec.key)
+    for name, those in keys.items():
+        if len(those) > 1:
+            yield UsageError(f"{', '.join(those)}: all have the name {name!r}", hint="give each a name of its own")
+
+
+def _require_own(spec: EndpointSpec, target: Target, known: Survey, *, adopts: bool) -> None:
+    live = find(spec, known.account)
+    if live is not None:
+        require_owned(live, spec.key, target.journal, adopts=adopts)
+
+
+def _require_data_centers(spec: EndpointSpec, target: Target) -> None:
+    """Raise UsageError for a country where only GraphQL takes one."""
+    countries = [place for place in spec.data_centers if "-" not in place]
+    if countries and target.control.plane == "rest":
+        raise UsageError(
+            f"{specs.locate(spec, ('data_centers',)) or spec.key}: RunPod's REST v2 takes data centers, not countries: "
+            + ", ".join(countries),
+            hint="name data centers like EU-RO-1, or use VIDCTL_CONTROL=graphql",
+        )
 
 
 def find(spec: EndpointSpec, account: Account) -> Endpoint | None:

@@ -299,6 +299,26 @@ def test_the_quota_of_workers_is_told_before_anything_is_built(old_account):
     assert [[], []] == [each["warnings"] for each in idle.document]
 
 
+def test_all_that_is_wrong_is_told_together(account):
+    """A key that is refused, a secret that is not set, an engine that is not there: one report, and nothing written."""
+    account.project.worker("echo")
+    write(
+        account.project,
+        "plain",
+        image={"build": "workers/echo", "repository": "127.0.0.1:1/me/echo"},
+        secrets=["HF_TOKEN"],
+    )
+    elsewhere = {"RUNPOD_API_KEY": "wrong", "DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    outcome = account.run("deploy", "plain", "--json", **elsewhere)
+    said = outcome.error["error"]
+
+    assert ("several", "") == (outcome.error["code"], outcome.stdout)
+    assert "refused the key (401: " in said
+    assert "HF_TOKEN: not set, but named under secrets in plain" in said
+    assert "the Docker engine at unix:///nowhere/docker.sock is not there" in said
+    assert [] == account.endpoints()
+
+
 def test_a_plan_tells_runpod_s_own_prices_and_what_it_has(account):
     """Live over REST v2; GraphQL has neither, so the shipped table and its date serve."""
     write(account.project, "plain", workers={"min": 0, "max": 2})

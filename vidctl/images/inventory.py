@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Protocol
 
 from vidctl.images.provenance import CONTENT, SPEC, is_ours
@@ -43,7 +43,7 @@ class Pruned:
 
 def built(engine: _Engine, *, only: str | None = None) -> list[Built]:
     """Every image with vidctl's labels, newest first; `only` one spec's if it is named."""
-    found = sorted(engine.labelled(f"{SPEC}={only}" if only else SPEC), key=lambda image: _seconds(image["Created"]))
+    found = sorted(engine.labelled(f"{SPEC}={only}" if only else SPEC), key=_seconds)
     before: dict[str, list[dict[str, Any]]] = {}
     result: list[Built] = []
     for image in found:
@@ -55,7 +55,7 @@ def built(engine: _Engine, *, only: str | None = None) -> list[Built]:
             tag for tag in image.get("RepoTags") or [] if tag.endswith(f":{image['Config']['Labels'].get(CONTENT)}")
         ]
         result += [
-            Built(key, name, _digest(image, name), _seconds(image["Created"]), int(image["Size"]), step, size)
+            Built(key, name, _digest(image, name), _seconds(image), int(image["Size"]), step, size)
             for name in names or [image["Id"]]  # one that was built again has lost its name
         ]
     return result[::-1]
@@ -72,11 +72,16 @@ def outdated(images: Sequence[Built], *, keep: int, keys: Collection[str]) -> li
     return result
 
 
-def _seconds(moment: str) -> float:
-    """`2026-08-01T10:00:00.123456789Z`, with as many digits as it takes."""
-    whole, _, fraction = moment.rstrip("Z").partition(".")
-    start = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    return start.timestamp() + float(f"0.{fraction or 0}")
+def _seconds(image: Mapping[str, Any]) -> float:
+    """When it was made: RFC 3339 with any number of digits behind the second; 0 where the engine does not say.
+
+    Since API 1.44 Docker leaves out what an image does not know; Podman writes the zone of its machine.
+    """
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", image.get("Created") or "")
+    if not found:
+        return 0.0
+    whole = datetime.fromisoformat(found[1] + ("+00:00" if found[3] == "Z" else found[3]))
+    return whole.timestamp() + float(found[2] or 0)
 
 
 def _change(old: Sequence[Mapping[str, Any]] | None, new: Sequence[Mapping[str, Any]]) -> tuple[str | None, int | None]:

@@ -363,6 +363,17 @@ def test_all_that_is_wrong_with_a_spec_is_told(echo):
     ]
 
 
+def test_what_graphql_made_is_gone_whole_over_rest(echo, monkeypatch):
+    """GraphQL keeps an endpoint's template apart, and REST v2 leaves it where it is: destroy does not."""
+    monkeypatch.setattr(os, "environ", {**os.environ, **echo.environ})
+    echo.run("deploy", "echo")
+    made = [template.name for template in target_of(echo).control.templates()]
+    outcome = echo.run("destroy", "echo", "--yes", VIDCTL_CONTROL="rest")
+
+    assert (made, outcome.status) == (["vidctl-test-echo"], 0)
+    assert target_of(echo).control.templates() == ()
+
+
 class Building:
     """Images of which one cannot be built, while the other takes as long as anybody listens."""
 

@@ -42,6 +42,7 @@ def destroy(thing: Possession, target: Target, *, notify: Notify = silent) -> No
         target.control.delete(live)
         if any(each.id == live.id for each in target.control.account().endpoints):
             raise ApiError(f"endpoint {live.id} was deleted, and is still there", hint="run it again", endpoint=live.id)
-    for template in thing.templates:
+    # REST v2 deletes the template that was made with an endpoint, not the one that GraphQL had given it.
+    for template in thing.templates if live is None else leftovers(thing.key, live.name, target):
         notify(Progress("destroy", f"template {template.name}"))
         target.control.delete_template(template)

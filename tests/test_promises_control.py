@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
 import signal
+import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.account import Account, is_write
+from support.command import VIDCTL
 from support.project import ended
 from support.runtime import API_KEY, LocalRuntime, until
 from support.scripted import Reply, forward, ok, serving
@@ -371,6 +376,47 @@ def test_the_sdk_and_the_command_see_the_same_endpoints(account, monkeypatch):
     assert ("their-endpoint", "greedy") == tuple(account.endpoints()[0][key] for key in ("name", "spec"))
 
 
+# --- at a terminal -------------------------------------------------------------------------------------------------
+
+
+def at_a_terminal(words, cwd, environ, on):
+    """A command with somebody at a terminal who does `on[text]()`, and types what that gives, once `text` is shown."""
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        [*VIDCTL, *words], cwd=cwd, env={**os.environ, "TERM": "xterm", "COLUMNS": "200", **environ},
+        stdin=slave, stdout=subprocess.PIPE, stderr=slave,
+    )  # fmt: skip
+    os.close(slave)
+    shown, left = b"", dict(on)
+    with suppress(OSError):  # EIO: it has ended
+        while chunk := os.read(master, 65536):
+            shown += chunk
+            for text in [each for each in left if each in shown]:
+                os.write(master, left.pop(text)() or b"")
+    os.close(master)
+    stdout, _ = process.communicate(timeout=60)
+    return process.returncode, stdout.decode(), shown.decode()
+
+
+@pytest.mark.parametrize(("answer", "status", "count"), [(b"n\n", 2, 0), (b"\n", 2, 0), (b"y\n", 0, 1)])
+def test_what_is_new_at_runpod_is_asked_for(old_account, answer, status, count):
+    """Only a yes is a yes; the plan and what it costs stand above the question, and nothing is made before."""
+    counts = []
+
+    def type_it():
+        counts.append(len(old_account.endpoints()))
+        return answer
+
+    root = old_account.project.root
+    done, _, shown = at_a_terminal(["deploy", "plain"], root, old_account.environ(), {b"[y/N] ": type_it})
+    above, _, below = shown.partition("deploy plain to runpod? [y/N] ")
+
+    assert (status, [0], count) == (done, counts, len(old_account.endpoints()))
+    assert "create endpoint plain" in above
+    assert "/h idle, " in above
+    assert ("nothing was changed: you said no" in below) == (count == 0)
+
+
 # --- waiting -------------------------------------------------------------------------------------------------------
 
 
@@ -394,6 +440,16 @@ def test_several_specs_are_proved_side_by_side(gated):
 
     assert 0 == process.returncode, stderr
     assert 2 == stdout.decode().count(" is ready\n")
+
+
+def test_whoever_waits_at_a_terminal_sees_workers_and_queue(gated):
+    """In a line that is replaced; where there is no terminal there is none."""
+    words, on = ["deploy", "one", "--timeout", "60"], {b"; 1 job ": gated.gate.touch}
+    status, stdout, shown = at_a_terminal(words, gated.root, gated.environ, on)
+
+    assert (0, "ready\n") == (status, stdout[-6:])
+    assert re.search(r"\bwait\b.*(no worker yet|1 (initializing|running|idle)); 1 job (waits|runs)", shown)
+    assert "; 1 job " not in gated.run("deploy", "two").stderr
 
 
 def test_a_deploy_that_is_stuck_says_what_is_left_and_how_to_remove_it(gated):

@@ -85,5 +85,14 @@ def test_a_broken_journal_is_one_clear_line(journal, tmp_path):
         journal.sent("j", endpoint_id="e", target="local", what="")
 
 
+def test_a_broken_row_is_one_clear_line_too(journal, tmp_path):
+    applied(journal, "one", is_proven=True)
+    with sqlite3.connect(tmp_path / ".vidctl" / "journal.db") as database:
+        database.execute("UPDATE applied SET document = '{'")
+
+    with pytest.raises(VidctlError, match="the journal cannot be used"):
+        journal.last_applied("ep")
+
+
 def test_no_journal_means_no_jobs(journal):
     assert journal.jobs() == []

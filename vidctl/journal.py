@@ -96,7 +96,7 @@ class Journal:
                 f" WHERE {condition} ORDER BY at DESC, rowid DESC LIMIT 1",
                 (endpoint_id,),
             ).fetchone()
-        return row and Applied(row[0], row[1], row[2], json.loads(row[3]), row[4], bool(row[5]))
+            return row and Applied(row[0], row[1], row[2], json.loads(row[3]), row[4], bool(row[5]))
 
     def check(self) -> None:
         """Raise now if the journal cannot be written."""
@@ -148,7 +148,7 @@ class Journal:
                     yield database
             finally:
                 database.close()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
             raise VidctlError(
                 f"{self._path}: the journal cannot be used: {error}",
                 hint="check room and permissions; a broken journal may be deleted: it holds history only",

@@ -196,14 +196,16 @@ def test_a_plan_tells_what_it_costs(echo):
 
 
 def test_everything_that_is_wrong_is_told_at_once(echo):
-    """A missing secret and a login that is not there, of two specs: one report, before anything is made."""
+    """Missing secrets and a login that is not there, of three specs: one report, before anything is made."""
     echo.spec("first", worker="echo", secrets=["HF_TOKEN"])
     echo.spec("second", worker="echo", registry_auth="nobody")
-    outcome = echo.run("deploy", "first", "second", "--json")
+    echo.spec("third", worker="echo", registry_auth={"name": "new", "username": "me", "password": "HUB_TOKEN"})
+    outcome = echo.run("deploy", "first", "second", "third", "--json")
 
     assert (outcome.status, outcome.error["code"]) == (2, "several")
     assert "HF_TOKEN: not set" in outcome.error["error"]
     assert "no registry login 'nobody'" in outcome.error["error"]
+    assert "HUB_TOKEN: not set, but named as the password of registry_auth in third" in outcome.error["error"]
     assert echo.run("list", "--json").document == []
 
 

@@ -139,7 +139,7 @@ def _problems(
         return found
     for look in (
         lambda: _require_own(spec, target, known, adopts=adopts),
-        lambda: _login_id(spec, known),
+        lambda: _require_password(spec, known, secrets),
         lambda: _volume_id(spec, known),
         lambda: _require_data_centers(spec, target),
     ):
@@ -340,8 +340,19 @@ def _login_id(spec: EndpointSpec, known: Survey) -> str:
         return _TO_BE_MADE
     raise UsageError(
         f"{specs.locate(spec, ('registry_auth',)) or spec.key}: RunPod has no registry login {login.name!r}",
-        hint=f"vidctl registry login {login.name}",
+        hint=f"vidctl registry login {login.name} -u USER --password-stdin",
     )
+
+
+def _require_password(spec: EndpointSpec, known: Survey, secrets: Mapping[str, str]) -> None:
+    """Raise UsageError for a login that is neither there nor can be made."""
+    made = _login_id(spec, known) == _TO_BE_MADE
+    variable = spec.registry_auth.password_variable if spec.registry_auth else None
+    if made and not secrets.get(variable or ""):
+        raise UsageError(
+            f"{variable}: not set, but named as the password of registry_auth in {spec.key}",
+            hint="set it in the environment or in .env",
+        )
 
 
 def _volume_id(spec: EndpointSpec, known: Survey) -> str:

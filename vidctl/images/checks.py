@@ -80,5 +80,5 @@ def unreachable(source: Source, words: str) -> ImageError:
 def _no_login(repository: str) -> ImageError:
     return ImageError(
         f"{repository}: its registry wants a login, and there is none",
-        hint=f"docker login {registry_of(repository)}, or registry_auth in the spec",
+        hint=f"docker login {registry_of(repository)}; or registry_auth in the spec, its password's variable set",
     )

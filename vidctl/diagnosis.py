@@ -196,7 +196,7 @@ def _image_trouble(worker: Worker, life: Sequence[LogLine]) -> Diagnosis | None:
         return Diagnosis(
             "registry_auth",
             f"the registry does not let RunPod have {image}",
-            hint="vidctl registry login NAME -u USER, then registry_auth: NAME in the spec; or the image is named wrong",
+            hint="vidctl registry login NAME -u USER, then registry_auth: NAME; or the image's name is wrong",
             evidence=_last(denied),
             is_hopeless=True,
         )

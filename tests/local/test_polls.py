@@ -8,10 +8,10 @@ import pytest
 from support.asgi import Request, turn
 
 from vidctl.local import server
+from vidctl.local.fleet import Fleet, Worker
 from vidctl.local.processes import Log
 from vidctl.local.records import EndpointRecord
 from vidctl.local.server import Runtime
-from vidctl.local.workers import Fleet, Worker
 
 
 class Bench:

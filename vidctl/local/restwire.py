@@ -15,6 +15,7 @@ from vidctl.local.catalog import DATA_CENTERS, POOLS, Selection, selection
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from vidctl.local.fleet import Worker, WorkerStatus
     from vidctl.local.records import (
         EndpointRecord,
         NetworkVolumeRecord,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         ReleaseRecord,
         TemplateRecord,
     )
-    from vidctl.local.workers import Worker, WorkerStatus
 
 Json: TypeAlias = dict[str, Any]
 

@@ -23,11 +23,12 @@ from starlette.routing import Route
 import vidctl
 from vidctl.errors import RuntimeUnavailable
 from vidctl.local import rest, state, webhooks, wire
+from vidctl.local.fleet import Worker, jobs_to_give
 from vidctl.local.jobs import Desk
 from vidctl.local.registry import Registry
 from vidctl.local.state import JobStore, WrongState
 from vidctl.local.wire import BadRequest
-from vidctl.local.workers import Supervisor, Worker, jobs_to_give
+from vidctl.local.workers import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

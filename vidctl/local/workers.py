@@ -1,7 +1,7 @@
 """Start, watch and stop the workers of every endpoint, as RunPod's scheduler would.
 
-How many there should be is decided by pure functions at the top; `Supervisor` acts on it.  A worker is a process or a
-container, as its image's name says, and is told by environment variables where its job queue is.
+How many there should be is decided in fleet.py; `Supervisor` acts on it.  A worker is a process or a container, as its
+image's name says, and is told by environment variables where its job queue is.
 """
 
 from __future__ import annotations
@@ -11,16 +11,23 @@ import secrets
 import shutil
 import signal
 import string
-from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from math import ceil
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from vidctl.errors import RuntimeUnavailable
 from vidctl.local import containers, environments, processes
 from vidctl.local.faults import Faults
+from vidctl.local.fleet import (
+    Fleet,
+    Stop,
+    Worker,
+    WorkerStatus,
+    backoff_s,
+    init_timeout_s,
+    worker_variables,
+    workers_wanted,
+)
 from vidctl.local.jobs import Bell
 from vidctl.local.launching import STOP_GRACE_S, Order, prepare_process
 from vidctl.local.threads import in_thread
@@ -30,174 +37,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vidctl.local.jobs import Desk
-    from vidctl.local.launching import Life, Prepare, Prepared
+    from vidctl.local.launching import Prepare, Prepared
     from vidctl.local.records import EndpointRecord
     from vidctl.local.registry import Registry
-    from vidctl.local.state import Demand, Job
+    from vidctl.local.state import Job
 
-WorkerStatus = Literal["RUNNING", "IDLE", "INITIALIZING", "UNHEALTHY"]
-
-CRASHES_UNTIL_UNHEALTHY = 3
-MAX_BACKOFF_S = 60
 STABLE_AFTER_S = 60  # a worker that has lived so long is no crash loop
-DEFAULT_INIT_TIMEOUT_S = 420  # RunPod docs, serverless/development/optimization: RUNPOD_INIT_TIMEOUT, 7 minutes
-MAX_INIT_TIMEOUT_DIGITS = 9
 TICK_S = 0.25
-KEPT_LOGS = 5
-
-
-def workers_wanted(endpoint: EndpointRecord, demand: Demand, *, have: int, starting: int) -> int:
-    """How many workers an endpoint should have now, if that is more than it has.
-
-    REQUEST_COUNT: one for every `scaler_value` jobs.  QUEUE_DELAY: the first at once, one more each time a job has
-    waited longer than `scaler_value` seconds.  Low-priority jobs ask for none.  Unlike RunPod, a queue that waits for a
-    worker which is still starting gets no second one: here they would share the same processors.
-    """
-    if endpoint.scaler_type == "REQUEST_COUNT":
-        needed = max(have, ceil((demand.urgent + demand.in_progress) / max(1, endpoint.scaler_value)))
-    elif demand.urgent and have == 0:
-        needed = 1
-    elif demand.urgent and not starting and demand.oldest_wait_ms > endpoint.scaler_value * 1000:
-        needed = have + 1
-    else:
-        needed = have
-    return min(endpoint.workers_max, max(endpoint.workers_min, needed))
-
-
-def jobs_to_give(asked: int, *, busy: int, ended: int, may_wait: bool) -> int:
-    """How many of the jobs that a worker asks for it gets at once; 0 is: wait until one of its jobs ends.
-
-    `busy` is how many it runs, `ended` how many have ended since it asked.  The SDK's loop (rp_scale.py, get_jobs)
-    sleeps a whole second whenever it finds itself full, and counts a job that it has just got twice.  A worker that is
-    never quite full keeps asking, which makes short jobs many times faster.
-    """
-    if not may_wait:
-        return asked
-    unnoticed = (asked + ended - 1) // 2
-    return min(asked, unnoticed if busy else max(1, unnoticed))
-
-
-def backoff_s(crashes: int) -> float:
-    """How long to wait before the next start after so many workers that came to nothing."""
-    return 0.0 if crashes == 0 else min(MAX_BACKOFF_S, 2.0 ** (crashes - 1))
-
-
-def init_timeout_s(template_env: Mapping[str, str]) -> int:
-    """How long a worker may take to ask for its first job: RUNPOD_INIT_TIMEOUT where that is a number of seconds."""
-    text = template_env.get("RUNPOD_INIT_TIMEOUT", "")
-    return int(text) if text.isdecimal() and len(text) <= MAX_INIT_TIMEOUT_DIGITS else DEFAULT_INIT_TIMEOUT_S
-
-
-def worker_variables(
-    endpoint: EndpointRecord, worker_id: str, *, template_env: Mapping[str, str], url: str, api_key: str
-) -> dict[str, str]:
-    """The variables that RunPod's SDK reads in a worker, pointed at this runtime, on top of the template's own.
-
-    The names are those of runpod-python 1.12: serverless/modules/rp_job.py, rp_http.py, rp_ping.py, worker_state.py and
-    http_client.py.
-    """
-    base = f"{url}/v2/{endpoint.id}"
-    return {
-        "RUNPOD_LOG_LEVEL": "INFO",
-        **template_env,
-        "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=local",
-        "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID?gpu=local",
-        "RUNPOD_WEBHOOK_POST_STREAM": f"{base}/job-stream/$RUNPOD_POD_ID/$ID?gpu=local",
-        "RUNPOD_WEBHOOK_PING": f"{base}/ping/$RUNPOD_POD_ID?gpu=local",
-        "RUNPOD_PING_INTERVAL": "10000",
-        "RUNPOD_AI_API_KEY": api_key,
-        "RUNPOD_POD_ID": worker_id,
-        "RUNPOD_POD_HOSTNAME": worker_id,
-        "RUNPOD_ENDPOINT_ID": endpoint.id,
-        "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
-        "RUNPOD_SKIP_GPU_CHECK": "true",
-    }
 
 
 def way_to_life(image_name: str) -> Prepare:
     """A worker folder is run by a process of this machine, any other image by a container of it."""
     return prepare_process if environments.is_folder(image_name) else containers.prepare_container
-
-
-@dataclass
-class Worker:
-    """One worker, from before it is started until after it is gone."""
-
-    id: str
-    version: int
-    log: processes.Log
-    started_at_ms: int
-    image: str | None = None
-    life: Life | None = None
-    spawned_at_ms: int | None = None
-    is_ready: bool = False
-    is_stopping: bool = False
-    is_draining: bool = False
-    was_killed: bool = False
-    idle_since_ms: int = 0
-    error: str | None = None
-    jobs: set[str] = field(default_factory=set)
-    stops: dict[str, Stop] = field(default_factory=dict)
-
-    @property
-    def takes_jobs(self) -> bool:
-        return not self.is_stopping and not self.is_draining
-
-    @property
-    def has_crashed(self) -> bool:
-        """Whether it has ended by its own fault: before it asked for a job, or when nobody wanted it to end."""
-        if not self.is_ready:
-            return not self.is_stopping
-        is_wanted = self.takes_jobs and not self.was_killed
-        return is_wanted and self.life is not None and self.life.exit_code != 0
-
-    @property
-    def is_busy(self) -> bool:
-        return bool(self.jobs or self.stops)
-
-    @property
-    def status(self) -> WorkerStatus:
-        if not self.is_ready:
-            return "INITIALIZING"
-        return "RUNNING" if self.is_busy else "IDLE"
-
-
-@dataclass
-class Stop:
-    """A job that a worker should drop; when it has not let go of it by then, the worker is killed."""
-
-    kill_at_ms: int
-    is_sent: bool = False
-
-
-@dataclass
-class Fleet:
-    """The workers of one endpoint."""
-
-    endpoint: EndpointRecord
-    workers: dict[str, Worker] = field(default_factory=dict)
-    past: deque[Worker] = field(default_factory=lambda: deque(maxlen=KEPT_LOGS))
-    crashes: int = 0
-    is_broken: bool = False
-    start_after_ms: int = 0
-
-    @property
-    def is_unhealthy(self) -> bool:
-        """Whether its workers do not come up: no environment, or they exit again and again and end no job."""
-        return self.is_broken or self.crashes >= CRASHES_UNTIL_UNHEALTHY
-
-    def current(self) -> list[Worker]:
-        return [worker for worker in self.workers.values() if worker.takes_jobs]
-
-    def shown(self) -> list[tuple[Worker, WorkerStatus]]:
-        """The workers with their states; in a crash loop the one that last failed stands for the next."""
-        living: list[tuple[Worker, WorkerStatus]] = [
-            (worker, "UNHEALTHY" if self.is_unhealthy and not worker.is_ready else worker.status)
-            for worker in self.workers.values()
-        ]
-        if self.is_unhealthy and self.past and not any(status == "UNHEALTHY" for _, status in living):
-            living.append((self.past[-1], "UNHEALTHY"))
-        return living
 
 
 class Supervisor:

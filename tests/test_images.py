@@ -754,8 +754,12 @@ def test_a_push_to_a_registry_that_stays_away_is_one_clear_error(workshop, own_r
     with pytest.raises(ImageError) as failure:
         images.push(workshop.source, workshop.told.append)
 
-    assert failure.value.message.startswith(f"{workshop.source.key}: the push failed: ")
-    assert failure.value.message.endswith("connection refused")
+    head, *last = failure.value.message.splitlines()
+
+    assert head.startswith(f"{workshop.source.key}: the push failed: ")
+    assert head.endswith("connection refused")
+    assert f"  The push refers to repository [{workshop.source.repository}]" in last
+    assert 3 <= len(last) <= 20
     assert 2 == len([each for each in workshop.steps if "trying again" in each])
     assert [built.tag] == [each.tag for each in images.built() if each.key == workshop.source.key]
 

@@ -52,10 +52,8 @@ def follow_build(lines: Lines, *, key: str, notify: Notify, log: Log) -> str:
 def build_failed(key: str, step: str, failure: str, log: Log) -> ImageError:
     """The error of a build: which step, what the engine says, the last lines."""
     where = f"{key}: {log.harmless(step)}" if step else f"{key}: the build"
-    last = "".join(f"\n  {line}" for line in log.last)
-    return ImageError(
-        f"{where}: {log.harmless(failure)}{last}", hint=room_hint(failure) or f"the whole log: {log.path}"
-    )
+    hint = room_hint(failure) or f"the whole log: {log.path}"
+    return ImageError(f"{where}: {log.harmless(failure)}{_last_lines(log)}", hint=hint)
 
 
 def follow_push(lines: Lines, *, key: str, notify: Notify, log: Log) -> str | None:
@@ -63,10 +61,11 @@ def follow_push(lines: Lines, *, key: str, notify: Notify, log: Log) -> str | No
     digest, totals = None, dict[str, int]()
     for line in lines:
         if failure := _failure(line):
+            last = _last_lines(log)
             log.write(f"{failure}\n")
             kind = Broken if is_broken(failure) else ImageError
             hint = _registry_hint(failure) or f"the whole log: {log.path}"
-            raise kind(f"{key}: the push failed: {log.harmless(failure)}", hint=hint)
+            raise kind(f"{key}: the push failed: {log.harmless(failure)}{last}", hint=hint)
         digest = (line.get("aux") or {}).get("Digest") or digest
         status = line.get("status") or ""
         if found := re.search(r"digest: (sha256:[0-9a-f]{64})", status):  # all that Podman says
@@ -122,6 +121,10 @@ def _registry_hint(failure: str) -> str | None:
 def _failure(line: Mapping[str, Any]) -> str:
     detail = line.get("errorDetail") or {}
     return str(line.get("error") or detail.get("message") or "").strip()
+
+
+def _last_lines(log: Log) -> str:
+    return "".join(f"\n  {line}" for line in log.last)
 
 
 def _image_id(line: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ def test_without_a_key_the_target_is_local_and_one_line_says_so(echo):
     outcome = echo.run("deploy", "echo", "--dry-run")
 
     lines = outcome.stderr.splitlines()
-    assert lines[0] == "RUNPOD_API_KEY is not set: deploying to the local runtime (--target local)"
+    assert lines[0] == "RUNPOD_API_KEY is not set: this is the local runtime (--target local)"
     assert "RUNPOD_API_KEY" not in "".join(lines[1:])
 
 
@@ -133,6 +133,26 @@ def test_a_wrong_answer_fails_the_deploy(echo):
     assert 'output.greeting is "hello", not "goodbye"' in outcome.error["error"]
     assert outcome.error["endpoint"]
     assert not (echo.root / ".env").exists()
+
+
+def test_without_a_smoke_test_nobody_says_that_it_is_ready(echo):
+    """No worker is started for nothing, so nothing is known of it."""
+    echo.spec("echo", worker="echo")
+    outcome = echo.run("deploy", "echo")
+    (endpoint,) = echo.run("list", "--json").document
+
+    assert outcome.stdout == f"echo: endpoint {endpoint['id']} on local is saved; nothing was asked of it\n"
+    assert echo.run("deploy", "echo").stdout == f"echo: up to date (endpoint {endpoint['id']} on local)\n"
+
+
+def test_what_to_try_next_asks_what_was_deployed(echo):
+    """A detector's overlay is another endpoint than its base."""
+    echo.spec("echo", worker="echo", smoke=SMOKE, task="detect")
+    (echo.root / "configs" / "echo.prod.yaml").write_text("workers: {max: 2}\n")
+    outcome = echo.run("deploy", "echo", "echo.prod")
+    tried = [line for line in outcome.stderr.splitlines() if line.startswith("try: ")]
+
+    assert tried == ["try: vidctl detect frame.jpg", "try: vidctl detect frame.jpg --endpoint echo.prod"]
 
 
 def test_without_a_smoke_test_a_worker_that_is_kept_running_is_waited_for(echo):

@@ -236,10 +236,13 @@ class _Scene:
             _say(self.report, f"{each.spec.key}: up to date ({where})")
         elif not getattr(done, "is_proven", False):
             _say(self.report, f"{each.spec.key}: {where} is saved; nobody waited for it to answer")
+        elif getattr(done, "smoke", None) is None and not each.spec.workers.min:
+            _say(self.report, f"{each.spec.key}: {where} is saved; nothing was asked of it")
         else:
             _say(self.report, f"{each.spec.key}: {where} is ready")
             if each.spec.task == "detect":
-                self.report.note("try: vidctl detect frame.jpg")
+                which = f" --endpoint {each.spec.key}" if "." in each.spec.key else ""
+                self.report.note(f"try: vidctl detect frame.jpg{which}")
 
     def _catalogue(self, planned: Sequence[Planned]) -> Catalogue | None:
         """RunPod's prices, asked for only where something changes; the shipped table serves as well."""
@@ -264,7 +267,7 @@ def _scene(report: Report, names: list[str] | None, every: bool, env: str | None
         raise UsageError("name the specs, or say --all", hint=f"there are: {there}")
     chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
     if is_default:
-        report.note("RUNPOD_API_KEY is not set: deploying to the local runtime (--target local)")
+        report.note("RUNPOD_API_KEY is not set: this is the local runtime (--target local)")
     wanted = names or specs.all_of(project.root, env)
     found = spec.load_all(wanted, root=project.root, environ=project.environ, overlay=env)
     if chosen == "local":

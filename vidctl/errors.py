@@ -112,6 +112,8 @@ class JobFailed(VidctlError):
 
     code = "job_failed"
     exit_status = 3
+    worker_id: str | None = None
+    """Whose fault it was, if RunPod says so."""
 
 
 class TimedOut(VidctlError):

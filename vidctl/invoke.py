@@ -268,4 +268,6 @@ def _failed(job: Job, endpoint_id: str) -> JobFailed:
     why = job.error or {"CANCELLED": "it was cancelled", "TIMED_OUT": "it ran longer than its time limit"}.get(
         job.status, "the worker gave no reason"
     )
-    return JobFailed(why, endpoint=endpoint_id, job_id=job.id, status=job.status)
+    error = JobFailed(why, endpoint=endpoint_id, job_id=job.id, status=job.status)
+    error.worker_id = job.worker_id
+    return error

@@ -85,16 +85,27 @@ class Prover:
         payload = _payload(smoke.input) if smoke else {}
         deadline = time.monotonic() + timeout_s
         while True:
-            job = self._ask(spec, live, payload, watch, max(1.0, deadline - time.monotonic()))
-            if not self._is_of_older_version(live, job) or time.monotonic() > deadline:
+            job = self._answer(spec, live, payload, watch, max(1.0, deadline - time.monotonic()))
+            if not self._is_of_older_version(live, job.worker_id) or time.monotonic() > deadline:
                 break
-            watch.tell("smoke", "a worker of the version before answered; asking again")
+            watch.tell("smoke", "a worker of the version before answered; asking again", about="older")
             time.sleep(_POLL_S)
+        if isinstance(job, JobFailed):
+            raise job
         if missing := difference(smoke.contains if smoke else None, job.output):
             raise JobFailed(f"it answered, but not as smoke.contains says: {missing}", job_id=job.id, status=job.status)
         waited_s, ran_s = (job.delay_ms or 0) / 1000, (job.execution_ms or 0) / 1000
         watch.tell("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s")
         return job
+
+    def _answer(
+        self, spec: EndpointSpec, live: Endpoint, payload: Mapping[str, Any], watch: _Watch, timeout_s: float
+    ) -> Job | JobFailed:
+        """What a worker made of the job: that it failed is an answer too, and perhaps of an older version."""
+        try:
+            return self._ask(spec, live, payload, watch, timeout_s)
+        except JobFailed as error:
+            return error
 
     def _ask(
         self, spec: EndpointSpec, live: Endpoint, payload: Mapping[str, Any], watch: _Watch, timeout_s: float
@@ -114,12 +125,12 @@ class Prover:
             finally:
                 invoker.cancel_all()
 
-    def _is_of_older_version(self, live: Endpoint, job: Job) -> bool:
+    def _is_of_older_version(self, live: Endpoint, worker_id: str | None) -> bool:
         try:
             fleet = self.workers.workers(live.id or "")
         except VidctlError:
             return False
-        return any(worker.id == job.worker_id and worker.is_stale for worker in fleet.workers)
+        return any(worker.id == worker_id and worker.is_stale for worker in fleet.workers)
 
 
 @dataclass

@@ -1,0 +1,74 @@
+"""Which worker's answer proves a new version, while those of the version before are still there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.scripted import Reply, ok, serving
+
+from vidctl import spec
+from vidctl.errors import JobFailed
+from vidctl.journal import Journal
+from vidctl.progress import silent
+from vidctl.proof import Prover
+from vidctl.resources import Endpoint, Template
+from vidctl.runpod.http import Http
+from vidctl.runpod.jobs import Jobs
+from vidctl.runpod.workers import Workers
+
+WORKERS = [{"id": "old", "status": "RUNNING", "isStale": True}, {"id": "new", "status": "RUNNING", "isStale": False}]
+
+
+class RollingRelease:
+    """An endpoint of whose jobs each ends as it is said, on the worker that is said."""
+
+    def __init__(self, *ends):
+        self.ends = ends
+        self.jobs = 0
+
+    def __call__(self, request):
+        match request.path.split("/")[1:]:
+            case ["ep", "run"]:
+                self.jobs += 1
+                return ok({"id": f"job-{self.jobs}", "status": "IN_QUEUE"})
+            case ["ep", "status", job_id]:
+                status, worker = self.ends[self.jobs - 1]
+                return ok({"id": job_id, "status": status, "workerId": worker, "output": {"by": worker}})
+            case ["serverless", "ep", "workers"]:
+                return ok({"workers": WORKERS, "endpointVersion": 2})
+            case ["serverless", "ep", "workers", *_]:
+                return ok({})
+        return Reply(404)
+
+
+@pytest.fixture
+def prove(tmp_path):
+    """A function that proves an endpoint whose jobs end as given; what it returns, and how many jobs it took."""
+    (tmp_path / "job.json").write_text('{"input": {"question": 1}}')
+    document = {"name": "yolo", "image": "me/yolo:1", "gpu": "L4", "smoke": {"input": "job.json"}}
+    (tmp_path / "yolo.yaml").write_text(json.dumps(document))
+    yolo = spec.load(tmp_path / "yolo.yaml", environ={})
+    live = Endpoint("yolo", Template("me/yolo:1"), "ADA_24", id="ep")
+
+    def prove(*ends):
+        endpoint = RollingRelease(*ends)
+        with serving(endpoint) as server:
+            http = Http("k")
+            journal = Journal(tmp_path / "journal.db")
+            prover = Prover("runpod", Jobs(http, server.url), Workers(http, server.url), journal, silent)
+            try:
+                return prover.prove(yolo, live, timeout_s=30).worker_id, endpoint.jobs
+            except JobFailed as error:
+                return error.job_id, endpoint.jobs
+
+    return prove
+
+
+def test_only_the_new_version_proves_itself(prove):
+    """What a worker of the version before answers is no proof, and what it fails at is no failure: ask again."""
+    assert ("new", 3) == prove(("COMPLETED", "old"), ("FAILED", "old"), ("COMPLETED", "new"))
+
+
+def test_a_failure_of_the_new_version_is_one_at_once(prove):
+    assert ("job-1", 1) == prove(("FAILED", "new"), ("COMPLETED", "new"))

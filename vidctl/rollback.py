@@ -19,7 +19,8 @@ def last_good(journal: Journal, todo: Plan) -> Template | None:
     """The container to put back if the new one does not work; None when no good one is known.
 
     That is what is live now, if it was proved, or if the journal does not know the endpoint; else what was last proved,
-    with the values of its secrets, which the journal does not keep, as they are live.
+    with the values of its secrets, which the journal does not keep, as they are live: a version whose secret is gone
+    cannot be put back.
     """
     before = todo.before
     if before is None or before.id is None:
@@ -44,17 +45,20 @@ def _is_same_container(live: Document, good: Document) -> bool:
     )
 
 
-def _from_journal(known: Document, live: Template) -> Template:
+def _from_journal(known: Document, live: Template) -> Template | None:
     prefix = "template.env."
     names = [path.removeprefix(prefix) for path in known if path.startswith(prefix)]
-    values = {name: known[prefix + name] for name in names}
+    values = {name: live.env.get(name) if known[prefix + name] is None else known[prefix + name] for name in names}
+    env = {name: value for name, value in values.items() if value is not None}
+    if len(env) < len(values):
+        return None
     return dataclasses.replace(
         live,
         image=known.get("template.image") or live.image,
         container_disk_gb=int(known.get("template.container_disk_gb") or live.container_disk_gb),
         docker_args=known.get("template.docker_args") or "",
         registry_auth_id=known.get("template.registry_auth_id") or "",
-        env={name: live.env.get(name, "") if value is None else value for name, value in values.items()},
+        env=env,
     )
 
 

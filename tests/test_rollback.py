@@ -1,0 +1,39 @@
+"""Which container is put back when a new one does not work."""
+
+from __future__ import annotations
+
+import pytest
+
+from vidctl.journal import Journal
+from vidctl.plan import Plan
+from vidctl.resources import Endpoint, Image, Template
+from vidctl.rollback import last_good
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """What was proved, and the version after it, which was not; neither with the value of the secret."""
+    journal = Journal(tmp_path / "journal.db")
+    for image, is_proven in (("me/yolo:good", True), ("me/yolo:bad", False)):
+        document = {"template.image": image, "template.env.MODEL": "m", "template.env.HF_TOKEN": None}
+        journal.applied(
+            spec="yolo", target="runpod", endpoint_id="ep", document=document, fingerprint=image, is_proven=is_proven
+        )
+    return journal
+
+
+def planned(env):
+    """A third version, over the bad one with this environment."""
+    live = Endpoint("yolo", Template("me/yolo:bad", env=env), "ADA_24", id="ep")
+    return Plan("yolo", live, live, Image("me/yolo:third", None), (), frozenset({"HF_TOKEN"}))
+
+
+def test_the_last_that_was_proved_comes_back_with_the_secrets_that_are_live(journal):
+    good = last_good(journal, planned({"MODEL": "other", "HF_TOKEN": "hf_1"}))
+
+    assert (good.image, good.env) == ("me/yolo:good", {"MODEL": "m", "HF_TOKEN": "hf_1"})
+
+
+def test_what_lacks_its_secret_is_not_put_back(journal):
+    """Nobody has the value any more: without it, or empty, it is not the version that was proved."""
+    assert last_good(journal, planned({"MODEL": "other"})) is None

@@ -438,6 +438,18 @@ def test_validate_checks_every_overlay(write, lay, tmp_path):
     assert (0, "echo.prod: valid (echo-prod)\n") == (by_name.status, _first(by_name.stdout))
 
 
+@pytest.mark.parametrize("other", ["echo-prod", "Echo_prod"])
+def test_two_specs_never_share_a_name_in_dotenv(lay, tmp_path, other):
+    """Else `detect` would ask the endpoint that was deployed last, whichever it is told to."""
+    lay("workers: {max: 4}\n")
+    (tmp_path / "configs" / f"{other}.yaml").write_text("name: other\ngpu: L4\nimage: you/echo:1.0\n")
+    error = vidctl("deploy", "echo", "-e", "prod", "--json", cwd=tmp_path).error
+
+    assert (
+        f"echo.prod and {other} would both keep their endpoint's id as VIDCTL_ECHO_PROD_ENDPOINT_ID" == error["error"]
+    )
+
+
 def _first(stdout: str) -> str:
     """Without the notes, which are indented."""
     return "".join(line for line in stdout.splitlines(keepends=True) if not line.startswith(" "))

@@ -21,6 +21,11 @@ def overlays(root: Path, name: str) -> list[str]:
     return list(overlay_files(path)) if path else []
 
 
+def keys(root: Path) -> list[str]:
+    """All that can be deployed, sorted: the specs of a project alone (`yolo`) and with their overlays (`yolo.prod`)."""
+    return list(_files(root / "configs"))
+
+
 def file_of(root: Path, key: str) -> Path | None:
     """The file of a spec (`yolo`) or of a spec with an overlay (`yolo.prod`)."""
     return _files(root / "configs").get(key)

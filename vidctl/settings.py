@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from vidctl import configs
 from vidctl.errors import AuthError, UsageError, VidctlError
 
 Target = Literal["local", "runpod"]
@@ -123,6 +124,19 @@ def make_unseen(folder: Path) -> None:
     top = next((each for each in (folder, *folder.parents) if each.name == ".vidctl"), None)
     if top and not (top / ".gitignore").exists():
         (top / ".gitignore").write_text("*\n")
+
+
+def require_own_names(root: Path, keys: Iterable[str]) -> None:
+    """Raise UsageError for a spec whose endpoint's id would stand in `.env` under another spec's name."""
+    taken: dict[str, list[str]] = {}
+    for key in configs.keys(root):
+        taken.setdefault(endpoint_id_name(key, "runpod"), []).append(key)
+    for key in keys:
+        name = endpoint_id_name(key, "runpod")
+        if others := [each for each in taken.get(name, []) if each != key]:
+            raise UsageError(
+                f"{key} and {others[0]} would both keep their endpoint's id as {name}", hint="rename one of the files"
+            )
 
 
 def remember(env_file: Path, name: str, value: str) -> None:

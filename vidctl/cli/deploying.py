@@ -270,6 +270,7 @@ def _scene(report: Report, names: list[str] | None, every: bool, env: str | None
         report.note("RUNPOD_API_KEY is not set: this is the local runtime (--target local)")
     wanted = names or specs.all_of(project.root, env)
     found = spec.load_all(wanted, root=project.root, environ=project.environ, overlay=env)
+    settings.require_own_names(project.root, [each.key for each in found])
     if chosen == "local":
         found = [each.with_local() for each in found]
     place = targets.deploy_target(project, chosen, notify=report.step)

@@ -18,9 +18,7 @@ def help_alone(context: typer.Context) -> None:
 
 def specs() -> list[str]:
     """The project's specs, with and without their overlays, for completion: file names only, no file is read."""
-    root = _root()
-    known = configs.specs(root)
-    return known + [f"{spec}.{overlay}" for spec in known for overlay in configs.overlays(root, spec)]
+    return configs.keys(_root())
 
 
 def environments(context: typer.Context) -> list[str]:

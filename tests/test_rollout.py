@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
 import subprocess
 
@@ -338,8 +339,6 @@ def waiting(process):
 
 def test_ctrl_c_in_the_smoke_test_cancels_it(echo):
     """Exit code 130, the job cancelled, and the next deploy tries again."""
-    import signal
-
     gate = slow_spec(echo)
     process = echo.start("deploy", "slow")
     until(echo.jobs)
@@ -350,6 +349,20 @@ def test_ctrl_c_in_the_smoke_test_cancels_it(echo):
     assert "is left (0 to 3 workers): vidctl destroy slow removes it" in stderr
     gate.touch()
     assert echo.run("deploy", "slow").status == 0
+
+
+def test_ctrl_c_says_what_became_of_every_job(echo):
+    """Two smoke tests were out: both are cancelled, and both are named."""
+    slow_spec(echo)
+    base = json.loads((echo.root / "configs" / "slow.yaml").read_text())
+    (echo.root / "configs" / "other.yaml").write_text(json.dumps({**base, "name": "test-other"}))
+    process = echo.start("deploy", "slow", "other")
+    until(lambda: len(echo.jobs()) == 2)
+    status, _, stderr = ended(process, signal.SIGINT)
+
+    assert (status, {job["status"] for job in echo.jobs()}) == (130, {"CANCELLED"})
+    assert all(f"cancelled 1 job ({job['id']})" in stderr for job in echo.jobs())
+    assert all(f"vidctl destroy {key} removes it" in stderr for key in ("slow", "other"))
 
 
 def test_nothing_secret_is_anywhere(echo):

@@ -19,6 +19,7 @@ from vidctl.progress import Notify, Progress
 from vidctl.spec import EndpointSpec
 
 _AT_ONCE = 4  # builds and pushes share one engine and one line
+_FAREWELL_S = 10.0  # for jobs to be cancelled; a build may be silent for longer
 T = TypeVar("T")
 
 
@@ -113,16 +114,30 @@ def _side_by_side(work: Callable[[Planned, Notify, Event], T], items: Sequence[P
     stop = Event()
     if len(items) < 2:
         return [work(each, notify, stop) for each in items]
-    with ThreadPoolExecutor(min(_AT_ONCE, len(items)), thread_name_prefix="vidctl-deploy") as pool:
-        futures: list[Future[T]] = [pool.submit(work, each, _about(each, notify), stop) for each in items]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-            failed = [future for future in futures if future.done() and future.exception()]
-            return [future.result() for future in failed or futures]
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ThreadPoolExecutor(min(_AT_ONCE, len(items)), thread_name_prefix="vidctl-deploy")
+    futures: list[Future[T]] = [pool.submit(work, each, _about(each, notify), stop) for each in items]
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+        failed = [future for future in futures if future.done() and future.exception()]
+        return [future.result() for future in failed or futures]
+    except BaseException as error:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        ended, _ = wait([future for future in futures if not future.cancelled()], timeout=_FAREWELL_S)
+        if isinstance(error, KeyboardInterrupt):
+            raise _all_interrupted([future.exception() for future in ended]) from None
+        raise
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _all_interrupted(ends: Sequence[BaseException | None]) -> Interrupted:
+    """One error that says what each part has cancelled, and what it leaves running."""
+    told = [each for each in ends if isinstance(each, Interrupted)]
+    what = "; ".join(each.message.removeprefix("interrupted; ") for each in told if each.job_id)
+    return Interrupted(
+        f"interrupted; {what or 'no job was out'}", hint="; ".join(each.hint for each in told if each.hint) or None
+    )
 
 
 def _about(each: Planned, notify: Notify) -> Notify:

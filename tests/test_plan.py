@@ -220,3 +220,4 @@ def test_a_price_is_the_pools_times_the_gpus(yolo):
     assert cost(endpoint, told) == Cost(worker=(2.0, 4.0), workers_min=1, workers_max=3)
     assert (cost(endpoint, told).idle, cost(endpoint, told).most) == (4.0, 12.0)
     assert cost(dataclasses.replace(endpoint, gpu_ids="ADA_32_PRO")).most is None
+    assert Cost((0.684, 0.684), 0, 5).to_json()["most_per_hour"] == 3.42

@@ -75,7 +75,7 @@ class Cost:
     @property
     def idle(self) -> float | None:
         """Without a single job, at most: the workers that are always there."""
-        return 0.0 if not self.workers_min else None if self.worker is None else self.workers_min * self.worker[1]
+        return _dollars(self.workers_min, self.worker)
 
     def to_json(self) -> dict[str, object]:
         """What --json prints, in US dollars an hour."""
@@ -89,7 +89,7 @@ class Cost:
     @property
     def most(self) -> float | None:
         """With every worker running."""
-        return 0.0 if not self.workers_max else None if self.worker is None else self.workers_max * self.worker[1]
+        return _dollars(self.workers_max, self.worker)
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,13 @@ def wanted_endpoint(spec: EndpointSpec, *, template: Template, network_volume_id
 def owner(endpoint: Endpoint) -> str | None:
     """The key of the spec that made it, None when vidctl did not."""
     return endpoint.template.env.get(STAMP)
+
+
+def _dollars(workers: int, worker: tuple[float, float] | None) -> float | None:
+    """What so many cost, of the dearest pool; rounded, for JSON shows every digit of a sum of floats."""
+    if not workers:
+        return 0.0
+    return None if worker is None else round(workers * worker[1], 6)
 
 
 def cost(endpoint: Endpoint, catalogue: Catalogue | None = None) -> Cost:

@@ -8,8 +8,10 @@ import signal
 import subprocess
 
 import pytest
+import requests
 from support.account import Account, is_write
 from support.command import VIDCTL
+from support.runtime import until
 from support.scripted import RESET, Reply
 
 SPEC = {
@@ -121,8 +123,15 @@ def test_a_server_error_now_and_then_is_lived_through(account):
 
 
 def test_a_deploy_that_changes_nothing_asks_little(account):
-    """At most two requests to the control plane, and none that writes."""
-    account.run("deploy", "faulty")
+    """At most two requests to the control plane, none that writes, also with a login, a volume and data centers."""
+    key = {"Authorization": f"Bearer {account.runtime['RUNPOD_API_KEY']}"}
+    volume = {"name": "weights", "size": 10, "dataCenter": "EU-RO-1"}
+    base_url = account.runtime["RUNPOD_API_BASE_URL"]
+    requests.post(f"{base_url}/v2/network-volumes", json=volume, headers=key, timeout=60).raise_for_status()
+    account.run("registry", "login", "hub", "-u", "me", VIDCTL_REGISTRY_PASSWORD="dckr_1")
+    rich = {**SPEC, "registry_auth": "hub", "network_volume": "weights", "data_centers": ["EU-RO-1"]}
+    (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps(rich))
+    first = account.run("deploy", "faulty")
     seen = []
 
     def answer(request):
@@ -132,9 +141,20 @@ def test_a_deploy_that_changes_nothing_asks_little(account):
     with account.proxy(answer) as url:
         outcome = account.run("deploy", "faulty", url=url)
 
+    assert first.status == 0, first.stderr
     assert "up to date" in outcome.stdout
-    assert len(seen) <= 2
+    assert len(seen) == 2
     assert not any(is_write(request) for request in seen)
+
+
+def test_a_data_center_that_is_not_there_is_found_out_before(account):
+    """RunPod is asked which there are, and the nearest is named; nothing is made."""
+    (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "data_centers": ["EU-RO-9"]}))
+    outcome = account.run("deploy", "faulty", "--json")
+
+    assert (outcome.status, outcome.error["hint"]) == (2, "did you mean EU-RO-1?")
+    assert "faulty.yaml:1:" in outcome.error["error"]
+    assert account.endpoints() == []
 
 
 def test_the_key_travels_in_one_header_only(account):
@@ -152,3 +172,43 @@ def test_the_key_travels_in_one_header_only(account):
     assert {request.headers["Authorization"] for request in seen} == {f"Bearer {key}"}
     assert not any(key in request.path or key.encode() in request.body for request in seen)
     assert key not in outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize("step", ["build  2/", "push  ", "is in the registry", "apply  create", "read back"])
+def test_killed_at_any_step_the_next_deploy_converges(project, step, repository, base_busybox):
+    """kill -9 as soon as a step is told: the next deploy does what is missing, and there is one endpoint."""
+    folder = project.worker("echo")
+    (folder / "Dockerfile").write_text(f"FROM {base_busybox}\nCOPY . /app/\nRUN echo {step!r} > /step\n")
+    spec = {"build": "workers/echo", "repository": repository}
+    project.spec("boxed", worker="echo", image=spec, workers={"min": 0, "max": 0}, local={"isolation": "container"})
+    process = project.start("deploy", "boxed")
+    for line in process.stderr:
+        if step in line.decode():
+            process.kill()
+            break
+    process.communicate(timeout=60)
+    again = project.run("deploy", "boxed", "--yes", "--json")
+    (endpoint,) = project.run("list", "--json").document
+
+    assert process.returncode == -signal.SIGKILL
+    assert again.status == 0, again.stderr
+    assert endpoint["image"].startswith(f"{repository}@sha256:")
+    assert project.run("plan", "boxed", "--detailed-exitcode").status == 0
+
+
+def test_killed_in_the_smoke_test_its_job_is_not_lost(project):
+    """The job's id is in the journal, and the next deploy asks again and proves the endpoint."""
+    gate = project.root / "gate"
+    project.worker("slow")
+    project.spec("slow", worker="slow", env={"GATE": str(gate)}, smoke={"input": "workers/slow/test_input.json"})
+    process = project.start("deploy", "slow")
+    (lost,) = until(project.jobs)
+    process.kill()
+    process.communicate(timeout=60)
+    gate.touch()
+    again = project.run("deploy", "slow", "--json")
+
+    assert (again.status, again.document["is_proven"]) == (0, True), again.stderr
+    assert [job["status"] for job in project.jobs()] == ["COMPLETED", "IN_QUEUE"]
+    assert project.jobs()[1]["id"] == lost["id"]
+    assert len(project.run("list", "--json").document) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import threading
@@ -22,6 +23,7 @@ from vidctl.runpod.jobs import Job, Jobs
 from vidctl.runpod.workers import Workers
 from vidctl.spec import EndpointSpec
 
+_VOLUME_NAME = "spec.network_volume"  # in what the journal keeps: under which name the volume was found
 _TO_BE_MADE = "(to be made)"  # the id of a registry login that RunPod does not have yet
 _LOGINS = threading.Lock()  # several specs that are deployed side by side may want the same login
 
@@ -39,6 +41,7 @@ class Control(Protocol):
     def registries(self) -> tuple[RegistryLogin, ...]: ...
     def save_registry(self, name: str, username: str, password: str, *, id: str | None = None) -> RegistryLogin: ...  # noqa: A002  RunPod's word
     def volumes(self) -> tuple[NetworkVolume, ...]: ...
+    def data_centers(self) -> tuple[str, ...]: ...
     def catalogue(self) -> Catalogue: ...
 
 
@@ -99,11 +102,15 @@ class Deployed:
 
 
 def survey(specs: Sequence[EndpointSpec], target: Target) -> Survey:
-    """Look at the account, once for all specs."""
+    """Look at the account, once for all specs; of volumes only where a spec names one that it has not had so far."""
+    account = target.control.account()
+    is_new_volume = any(
+        spec.network_volume and _volume_so_far(spec, find(spec, account), target.journal) is None for spec in specs
+    )
     return Survey(
-        account=target.control.account(),
+        account=account,
         logins=target.control.registries() if any(spec.registry_auth for spec in specs) else (),
-        volumes=target.control.volumes() if any(spec.network_volume for spec in specs) else (),
+        volumes=target.control.volumes() if is_new_volume else (),
     )
 
 
@@ -140,8 +147,8 @@ def _problems(
     for look in (
         lambda: _require_own(spec, target, known, adopts=adopts),
         lambda: _require_password(spec, known, secrets),
-        lambda: _volume_id(spec, known),
-        lambda: _require_data_centers(spec, target),
+        lambda: _volume_id(spec, target, known),
+        lambda: _require_data_centers(spec, target, known),
     ):
         try:
             look()
@@ -166,15 +173,25 @@ def _require_own(spec: EndpointSpec, target: Target, known: Survey, *, adopts: b
         require_owned(live, spec.key, target.journal, adopts=adopts)
 
 
-def _require_data_centers(spec: EndpointSpec, target: Target) -> None:
-    """Raise UsageError for a country where only GraphQL takes one."""
+def _require_data_centers(spec: EndpointSpec, target: Target, known: Survey) -> None:
+    """Raise UsageError for a place that RunPod does not have, or for a country where only GraphQL takes one.
+
+    RunPod is asked only about places that the endpoint does not have yet.
+    """
+    where = specs.locate(spec, ("data_centers",)) or spec.key
     countries = [place for place in spec.data_centers if "-" not in place]
     if countries and target.control.plane == "rest":
         raise UsageError(
-            f"{specs.locate(spec, ('data_centers',)) or spec.key}: RunPod's REST v2 takes data centers, not countries: "
-            + ", ".join(countries),
+            f"{where}: RunPod's REST v2 takes data centers, not countries: {', '.join(countries)}",
             hint="name data centers like EU-RO-1, or use VIDCTL_CONTROL=graphql",
         )
+    live = find(spec, known.account)
+    new = set(spec.data_centers) - set(countries) - set(live.locations if live else ())
+    there = set(target.control.data_centers()) if new else set()
+    if there and (unknown := sorted(new - there)):
+        near = difflib.get_close_matches(unknown[0], sorted(there), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(there))}"
+        raise UsageError(f"{where}: RunPod has no data center {', '.join(unknown)}", hint=hint)
 
 
 def find(spec: EndpointSpec, account: Account) -> Endpoint | None:
@@ -210,7 +227,7 @@ def prepare(spec: EndpointSpec, target: Target, known: Survey, *, image: Image, 
         image=image,
         secrets=secrets,
         registry_auth_id=_login_id(spec, known),
-        network_volume_id=_volume_id(spec, known),
+        network_volume_id=_volume_id(spec, target, known),
         live=live,
         applied=last.document if last else None,
         plane=target.control.plane,
@@ -355,10 +372,13 @@ def _require_password(spec: EndpointSpec, known: Survey, secrets: Mapping[str, s
         )
 
 
-def _volume_id(spec: EndpointSpec, known: Survey) -> str:
+def _volume_id(spec: EndpointSpec, target: Target, known: Survey) -> str:
+    """The id of the spec's network volume; raise UsageError for a name that is nobody's, or several volumes'."""
     wanted = spec.network_volume
     if wanted is None:
         return ""
+    if known_id := _volume_so_far(spec, find(spec, known.account), target.journal):
+        return known_id
     found = [volume for volume in known.volumes if wanted in (volume.id, volume.name)]
     if len(found) == 1:
         return found[0].id
@@ -368,6 +388,14 @@ def _volume_id(spec: EndpointSpec, known: Survey) -> str:
         raise UsageError(f"{place}: {len(found)} network volumes are named {wanted!r}", hint=f"write an id: {ids}")
     names = ", ".join(volume.name for volume in known.volumes)
     raise UsageError(f"{place}: there is no network volume {wanted!r}", hint=f"there are: {names}" if names else None)
+
+
+def _volume_so_far(spec: EndpointSpec, live: Endpoint | None, journal: Journal) -> str | None:
+    """The endpoint's volume, if it got it for the name that the spec says: a volume keeps its id for life."""
+    last = journal.last_applied(live.id) if live and live.id else None
+    if live is None or last is None or last.document.get(_VOLUME_NAME) != spec.network_volume:
+        return None
+    return live.network_volume_id or None
 
 
 def _doubt(target: Target, todo: Plan) -> None:
@@ -392,7 +420,7 @@ def _remember(spec: EndpointSpec, target: Target, todo: Plan, live: Endpoint, *,
         spec=spec.key,
         target=target.name,
         endpoint_id=live.id or "",
-        document=document(live, todo.hidden),
+        document={**document(live, todo.hidden), _VOLUME_NAME: spec.network_volume},
         fingerprint=_fingerprint(spec, todo),
         is_proven=is_proven,
     )

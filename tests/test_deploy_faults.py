@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -155,6 +156,27 @@ def test_a_data_center_that_is_not_there_is_found_out_before(account):
     assert (outcome.status, outcome.error["hint"]) == (2, "did you mean EU-RO-1?")
     assert "faulty.yaml:1:" in outcome.error["error"]
     assert account.endpoints() == []
+
+
+def test_what_one_control_plane_made_the_other_goes_on_with(account):
+    """No drift is told that nobody made, a change is written in place, and in the end no template is left."""
+    other = dataclasses.replace(account, plane={"graphql": "rest", "rest": "graphql"}[account.plane])
+    first = account.run("deploy", "faulty", "--json")
+    again = other.run("plan", "faulty", "--json")
+    (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "env": {"MODEL": "n"}}))
+    changed = other.run("deploy", "faulty", "--json", "--yes")
+    back = account.run("plan", "faulty", "--json")
+    removed = other.run("destroy", "faulty", "--yes")
+    templates = requests.get(
+        f"{account.runtime['RUNPOD_API_BASE_URL']}/v2/templates",
+        headers={"Authorization": f"Bearer {account.runtime['RUNPOD_API_KEY']}"},
+        timeout=60,
+    ).json()
+
+    assert (first.status, again.document["changes"]) == (0, [])
+    assert [change["field"] for change in changed.document["changes"]] == ["env.MODEL"]
+    assert (back.document["changes"], removed.status) == ([], 0)
+    assert templates == {"templates": []}
 
 
 def test_the_key_travels_in_one_header_only(account):

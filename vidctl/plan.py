@@ -154,7 +154,7 @@ def plan(
     )
     hidden = frozenset(spec.secrets) | _secret_names(wanted) | (_secret_names(live) if live else frozenset())
     if live is not None:
-        template = dataclasses.replace(wanted.template, id=live.template.id)
+        template = dataclasses.replace(wanted.template, id=live.template.id, name=_kept_name(spec, live, wanted))
         wanted = dataclasses.replace(wanted, id=live.id, template=template)
     differing = _differences(wanted, live, plane=plane)
     return Plan(
@@ -165,6 +165,12 @@ def plan(
         changes=tuple(_change(*each, live=live, applied=applied, hidden=hidden) for each in differing),
         hidden=hidden,
     )
+
+
+def _kept_name(spec: EndpointSpec, live: Endpoint, wanted: Endpoint) -> str:
+    """Of a template that this spec made: REST v2 gives those that it makes for an endpoint names of its own."""
+    is_ours = bool(live.template.name) and owner(live) == spec.key
+    return live.template.name if is_ours else wanted.template.name
 
 
 def missing_secrets(spec: EndpointSpec, secrets: Mapping[str, str]) -> list[str]:

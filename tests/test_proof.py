@@ -8,7 +8,7 @@ import pytest
 from support.scripted import Reply, ok, serving
 
 from vidctl import spec
-from vidctl.errors import JobFailed
+from vidctl.errors import JobFailed, TimedOut
 from vidctl.journal import Journal
 from vidctl.progress import silent
 from vidctl.proof import Prover
@@ -23,9 +23,10 @@ WORKERS = [{"id": "old", "status": "RUNNING", "isStale": True}, {"id": "new", "s
 class RollingRelease:
     """An endpoint of whose jobs each ends as it is said, on the worker that is said."""
 
-    def __init__(self, *ends):
+    def __init__(self, *ends, workers):
         self.ends = ends
         self.jobs = 0
+        self.workers = workers
 
     def __call__(self, request):
         match request.path.split("/")[1:]:
@@ -33,10 +34,10 @@ class RollingRelease:
                 self.jobs += 1
                 return ok({"id": f"job-{self.jobs}", "status": "IN_QUEUE"})
             case ["ep", "status", job_id]:
-                status, worker = self.ends[self.jobs - 1]
+                status, worker = self.ends[min(self.jobs, len(self.ends)) - 1]
                 return ok({"id": job_id, "status": status, "workerId": worker, "output": {"by": worker}})
             case ["serverless", "ep", "workers"]:
-                return ok({"workers": WORKERS, "endpointVersion": 2})
+                return self.workers
             case ["serverless", "ep", "workers", *_]:
                 return ok({})
         return Reply(404)
@@ -51,14 +52,14 @@ def prove(tmp_path):
     yolo = spec.load(tmp_path / "yolo.yaml", environ={})
     live = Endpoint("yolo", Template("me/yolo:1"), "ADA_24", id="ep")
 
-    def prove(*ends):
-        endpoint = RollingRelease(*ends)
+    def prove(*ends, timeout_s=30, notify=silent, workers=ok({"workers": WORKERS, "endpointVersion": 2})):
+        endpoint = RollingRelease(*ends, workers=workers)
         with serving(endpoint) as server:
             http = Http("k")
             journal = Journal(tmp_path / "journal.db")
-            prover = Prover("runpod", Jobs(http, server.url), Workers(http, server.url), journal, silent)
+            prover = Prover("runpod", Jobs(http, server.url), Workers(http, server.url), journal, notify)
             try:
-                return prover.prove(yolo, live, timeout_s=30).worker_id, endpoint.jobs
+                return prover.prove(yolo, live, timeout_s=timeout_s).worker_id, endpoint.jobs
             except JobFailed as error:
                 return error.job_id, endpoint.jobs
 
@@ -72,3 +73,17 @@ def test_only_the_new_version_proves_itself(prove):
 
 def test_a_failure_of_the_new_version_is_one_at_once(prove):
     assert ("job-1", 1) == prove(("FAILED", "new"), ("COMPLETED", "new"))
+
+
+def test_a_version_that_nobody_has_seen_answer_is_not_proved(prove):
+    """The time is over, and it was only ever the version before: that is no success."""
+    with pytest.raises(TimedOut, match="only workers of the version before answered in 2 s"):
+        prove(("COMPLETED", "old"), timeout_s=2)
+
+
+def test_what_cannot_be_seen_is_said(prove):
+    """A key that may not list workers: the answer counts, and the line says what it does not show."""
+    told = []
+    prove(("COMPLETED", "old"), notify=told.append, workers=Reply(403))
+
+    assert told[-1].message.endswith("; which version answered cannot be seen")

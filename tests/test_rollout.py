@@ -138,7 +138,7 @@ def test_what_an_earlier_name_of_a_spec_left_is_told(echo):
     before = echo.run("deploy", "echo", "--json").document["endpoint_id"]
     echo.spec("echo", worker="echo", smoke=SMOKE, name="renamed")
     outcome = echo.run("deploy", "echo")
-    told = f"test-echo ({before}) is left of the time before renamed had this name: vidctl destroy {before}"
+    told = f"test-echo ({before}) is what renamed was called before, and still there: vidctl destroy {before}"
 
     assert f"warning: {told}" in outcome.stderr.splitlines()
     assert echo.run("plan", "echo", "--json").document["warnings"] == [told]

@@ -213,7 +213,7 @@ def require_owned(live: Endpoint, key: str, journal: Journal, *, adopts: bool) -
     whose = f"the spec {made_by!r} made" if made_by else "vidctl did not make"
     raise NotOwned(
         f"{key}: there is an endpoint named {live.name!r} ({live.id}) that {whose}",
-        hint="--adopt takes it over; or give the spec another name",
+        hint="--adopt treats it as this spec's own; or give the spec another name",
         endpoint=live.id,
     )
 
@@ -254,7 +254,7 @@ def _left_behind(todo: Sequence[Plan], account: Account, journal: Journal) -> It
     for live in account.endpoints:
         name = names.get(owner(live) or "")
         if name not in (None, live.name) and journal.last_applied(live.id or ""):
-            yield f"{live.name} ({live.id}) is left of the time before {name} had this name: vidctl destroy {live.id}"
+            yield f"{live.name} ({live.id}) is what {name} was called before, and still there: vidctl destroy {live.id}"
 
 
 def deploy(
@@ -304,7 +304,8 @@ def is_proven(spec: EndpointSpec, target: Target, todo: Plan) -> bool:
 def _apply(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str], notify: Notify) -> Endpoint:
     """Save what differs, then read it all back: what was not read back is not said to be done."""
     kinds = " and ".join(dict.fromkeys(change.resource for change in todo.changes))
-    notify(Progress("apply", f"{todo.action} {kinds if todo.action == 'update' else 'endpoint'} {todo.endpoint.name}"))
+    which = f" ({kinds})" if todo.action == "update" else ""
+    notify(Progress("apply", f"{todo.action} endpoint {todo.endpoint.name}{which}"))
     try:
         saved = target.control.save(todo.endpoint, before=todo.before)
     except Refused as error:

@@ -21,6 +21,7 @@ from vidctl.runpod.workers import Workers
 from vidctl.spec import EndpointSpec
 
 _POLL_S = 0.5
+_SLOWEST_ASKING_S = 15.0
 # Until the first look at the workers and their logs, and between two: RunPod's REST v2 takes about 60 requests a minute
 # (runpod.md §2.2), and a look is one for the list and one for each log.
 _FIRST_LOOK_S = 4.0
@@ -83,19 +84,24 @@ class Prover:
         """Ask until a worker of this version has answered: during a rolling release an old one may."""
         smoke = spec.smoke
         payload = _payload(smoke.input) if smoke else {}
-        deadline = time.monotonic() + timeout_s
+        deadline, pause_s = time.monotonic() + timeout_s, _POLL_S
         while True:
             job = self._answer(spec, live, payload, watch, max(1.0, deadline - time.monotonic()))
-            if not self._is_of_older_version(live, job.worker_id) or time.monotonic() > deadline:
+            is_older = self._is_of_older_version(live, job.worker_id)
+            if not is_older:
                 break
+            if time.monotonic() + pause_s > deadline:
+                raise TimedOut(f"only workers of the version before answered in {timeout_s:g} s")
             watch.tell("smoke", "a worker of the version before answered; asking again", about="older")
-            time.sleep(_POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _SLOWEST_ASKING_S)  # each answer is paid for
         if isinstance(job, JobFailed):
             raise job
         if missing := difference(smoke.contains if smoke else None, job.output):
             raise JobFailed(f"it answered, but not as smoke.contains says: {missing}", job_id=job.id, status=job.status)
         waited_s, ran_s = (job.delay_ms or 0) / 1000, (job.execution_ms or 0) / 1000
-        watch.tell("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s")
+        unseen = "; which version answered cannot be seen" if is_older is None else ""
+        watch.tell("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s{unseen}")
         return job
 
     def _answer(
@@ -125,11 +131,12 @@ class Prover:
             finally:
                 invoker.cancel_all()
 
-    def _is_of_older_version(self, live: Endpoint, worker_id: str | None) -> bool:
+    def _is_of_older_version(self, live: Endpoint, worker_id: str | None) -> bool | None:
+        """Whether the worker runs what was there before; None where REST v2 does not let us see."""
         try:
             fleet = self.workers.workers(live.id or "")
         except VidctlError:
-            return False
+            return None
         return any(worker.id == worker_id and worker.is_stale for worker in fleet.workers)
 
 

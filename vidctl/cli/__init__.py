@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
 from types import FrameType
 from typing import Annotated
@@ -68,8 +69,8 @@ def main() -> None:
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if status == Interrupted.exit_status:
-        # Threads may still hang in a read or a connection, and Python would wait for them.
+    if status == Interrupted.exit_status or threading.active_count() > 1:
+        # Threads may still hang in a read, a connection or somebody else's build, and Python would wait for them.
         sys.stderr.flush()
         os._exit(143 if _terminated else status)
     sys.exit(status)

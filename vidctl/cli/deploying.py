@@ -242,7 +242,9 @@ class _Scene:
             _say(self.report, f"{each.spec.key}: {where} is ready")
             if each.spec.task == "detect":
                 which = f" --endpoint {each.spec.key}" if "." in each.spec.key else ""
-                self.report.note(f"try: vidctl detect frame.jpg{which}")
+                is_elsewhere = self.place.name == "local" and "RUNPOD_API_KEY" in self.project.environ
+                where = " --target local" if is_elsewhere else ""
+                self.report.note(f"try: vidctl detect frame.jpg{which}{where}")
 
     def _catalogue(self, planned: Sequence[Planned]) -> Catalogue | None:
         """RunPod's prices, asked for only where something changes; the shipped table serves as well."""

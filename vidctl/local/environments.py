@@ -428,6 +428,10 @@ def _child(command: list[str], cwd: Path, env: Mapping[str, str], lock: int) -> 
 
 
 def _surroundings() -> dict[str, str]:
-    """What an installer gets: all, for an index may want the user's keys, but what leads to our packages and RunPod."""
+    """What an installer gets: all, for an index may want the user's keys, but what leads to our packages and RunPod.
+
+    uv is told to trust whom the system trusts, as pip does: behind a company's proxy its own list is not enough.
+    """
     ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RUNPOD_", "VIDCTL_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {"UV_SYSTEM_CERTS": "true", **kept}

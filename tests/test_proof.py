@@ -18,6 +18,7 @@ from vidctl.runpod.jobs import Jobs
 from vidctl.runpod.workers import Workers
 
 WORKERS = [{"id": "old", "status": "RUNNING", "isStale": True}, {"id": "new", "status": "RUNNING", "isStale": False}]
+LISTED = ok({"workers": WORKERS, "endpointVersion": 2})
 
 
 class RollingRelease:
@@ -52,7 +53,7 @@ def prove(tmp_path):
     yolo = spec.load(tmp_path / "yolo.yaml", environ={})
     live = Endpoint("yolo", Template("me/yolo:1"), "ADA_24", id="ep")
 
-    def prove(*ends, timeout_s=30, notify=silent, workers=ok({"workers": WORKERS, "endpointVersion": 2})):
+    def prove(*ends, timeout_s=30, notify=silent, workers=LISTED):
         endpoint = RollingRelease(*ends, workers=workers)
         with serving(endpoint) as server:
             http = Http("k")

@@ -11,7 +11,7 @@ import docker
 import hypothesis
 import pytest
 from support import engine as engines
-from support.project import Project
+from support.project import ECHO_SMOKE, Project
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,6 +49,14 @@ def project(tmp_path: Path) -> Generator[Project, None, None]:
     project = Project(tmp_path / "project")
     yield project
     project.close()
+
+
+@pytest.fixture
+def echo(project: Project) -> Project:
+    """A project with a plain endpoint: no task, any folder with a handler."""
+    project.worker("echo")
+    project.spec("echo", worker="echo", smoke=ECHO_SMOKE)
+    return project
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from threading import Event
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.project import ECHO_SMOKE as SMOKE
 
 from vidctl import deploy, rollout, settings, spec, targets
 from vidctl.errors import ApiError, ImageError, Interrupted, VidctlError
@@ -19,15 +20,6 @@ from vidctl.proof import difference
 from vidctl.resources import Image
 
 ENDPOINT_NAME = "VIDCTL_ECHO_ENDPOINT_ID_LOCAL"
-SMOKE = {"input": "workers/echo/test_input.json", "contains": {"echo": {"question": 1}}}
-
-
-@pytest.fixture
-def echo(project):
-    """A plain endpoint: no task, any folder with a handler."""
-    project.worker("echo")
-    project.spec("echo", worker="echo", smoke=SMOKE)
-    return project
 
 
 def test_a_deploy_ends_with_an_endpoint_that_answered(echo):

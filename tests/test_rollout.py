@@ -8,17 +8,9 @@ import stat
 import subprocess
 
 import pytest
+from support.project import ECHO_SMOKE as SMOKE
 from support.project import Project, ended
 from support.runtime import until
-
-SMOKE = {"input": "workers/echo/test_input.json", "contains": {"echo": {"question": 1}}}
-
-
-@pytest.fixture
-def echo(project):
-    project.worker("echo")
-    project.spec("echo", worker="echo", smoke=SMOKE)
-    return project
 
 
 def break_worker(project):

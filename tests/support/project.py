@@ -13,6 +13,7 @@ from typing import Any
 
 from support.command import VIDCTL, Outcome, vidctl
 
+ECHO_SMOKE = {"input": "workers/echo/test_input.json", "contains": {"echo": {"question": 1}}}
 HANDLERS = Path(__file__).resolve().parent.parent / "handlers"
 
 

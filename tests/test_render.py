@@ -29,7 +29,8 @@ from vidctl.render.files import (
     to_txt,
     write,
 )
-from vidctl.tasks.detect import Detection, Detections, Failed
+from vidctl.tasks.answer import Failed
+from vidctl.tasks.detect import Detection, Detections
 
 PERSON = Detection((10.0, 20.0, 50.0, 80.0), 0.91, 0, "person")
 LIGHT = Detection((120.25, 0.0, 200.0, 40.5), 0.5, 9, 'traffic light, "red"')

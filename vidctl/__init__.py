@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from vidctl.client import Client
     from vidctl.detection import Found
     from vidctl.errors import VidctlError
-    from vidctl.tasks.detect import Detection, Detections, DetectOptions, Failed
+    from vidctl.tasks.answer import Failed
+    from vidctl.tasks.detect import Detection, Detections, DetectOptions
 
 __all__ = ["Client", "DetectOptions", "Detection", "Detections", "Failed", "Found", "VidctlError", "__version__"]
 
@@ -29,7 +30,7 @@ _HOMES = {
     "Detection": "vidctl.tasks.detect",
     "Detections": "vidctl.tasks.detect",
     "DetectOptions": "vidctl.tasks.detect",
-    "Failed": "vidctl.tasks.detect",
+    "Failed": "vidctl.tasks.answer",
     "VidctlError": "vidctl.errors",
 }
 

@@ -17,7 +17,8 @@ from vidctl.media.sources import Source, expand
 from vidctl.runpod.http import Http, download
 from vidctl.runpod.jobs import Jobs
 from vidctl.settings import Access, Project
-from vidctl.tasks.detect import Detections, DetectOptions, Failed
+from vidctl.tasks.answer import Failed
+from vidctl.tasks.detect import Detections, DetectOptions
 
 
 class Client:

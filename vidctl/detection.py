@@ -13,7 +13,8 @@ from vidctl.invoke import Answer, Invoker, Request
 from vidctl.media.image import Prepared, prepare
 from vidctl.media.sources import Source, read
 from vidctl.runpod.jobs import MAX_REQUEST_BYTES
-from vidctl.tasks.detect import DetectOptions, Failed, Result, decode, encode
+from vidctl.tasks.answer import Failed
+from vidctl.tasks.detect import DetectOptions, Result, decode, encode
 
 # What RunPod's queue gives one worker is about a job a second, so a job carries many pictures.
 PICTURES_PER_JOB = 16

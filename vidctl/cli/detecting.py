@@ -122,7 +122,7 @@ class _Delivery:
         self._taken = 0
 
     def add(self, found: Found) -> None:
-        from vidctl.tasks.detect import Failed
+        from vidctl.tasks.answer import Failed
 
         stem = self._names[self._taken]
         self._taken += 1
@@ -168,7 +168,7 @@ class _Delivery:
     def _print(self, result: Result) -> None:
         from vidctl.cli import report
         from vidctl.render import files
-        from vidctl.tasks.detect import Failed
+        from vidctl.tasks.answer import Failed
 
         if self._form == "csv":
             sys.stdout.write(files.to_csv([result], header=self._taken == 1))
@@ -181,7 +181,7 @@ class _Delivery:
     def _save_all(self, found: Found, stem: str) -> None:
         """Save what was asked for; what cannot be saved is said, and its result is delivered all the same."""
         from vidctl.errors import VidctlError
-        from vidctl.tasks.detect import Failed
+        from vidctl.tasks.answer import Failed
 
         result = found.result
         if isinstance(result, Failed):
@@ -210,6 +210,6 @@ class _Delivery:
 
 def _lines(results: list[Result]) -> str:
     from vidctl.cli import report
-    from vidctl.tasks.detect import Failed
+    from vidctl.tasks.answer import Failed
 
     return "".join(f"{line}\n" for result in results if not isinstance(result, Failed) for line in report.lines(result))

@@ -28,7 +28,8 @@ from vidctl.progress import Notify, Progress
 if TYPE_CHECKING:
     from vidctl.plan import Change, Cost, Plan
     from vidctl.resources import Catalogue
-    from vidctl.tasks.detect import Detections, Failed
+    from vidctl.tasks.answer import Failed
+    from vidctl.tasks.detect import Detections
 
 
 def failure(error: VidctlError, *, as_json: bool) -> None:

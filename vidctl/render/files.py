@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from vidctl.errors import VidctlError
-from vidctl.tasks.detect import Detection, Detections, Failed, Result
+from vidctl.tasks.answer import Failed
+from vidctl.tasks.detect import Detection, Detections, Result
 
 SCHEMA = "vidctl.detect/1"
 

@@ -7,20 +7,20 @@ The fields are those of the worker in workers/yolo: `image` or `images` in; `det
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from vidctl.errors import ApiError, MediaError, UsageError, VidctlError
+from vidctl.errors import ApiError, MediaError, UsageError
+from vidctl.tasks.answer import Failed, Reader
 
 if TYPE_CHECKING:  # Pillow stays out of a program that has no picture to prepare
     from vidctl.media.image import Prepared
 
 Box = tuple[float, float, float, float]
 
-# No picture is this wide: a number beyond it is not a pixel but damage.
-_FARTHEST = 1e6
+# No picture is a million pixels wide.
+_READ = Reader("a detection worker", largest=1e6)
 
 
 @dataclass(frozen=True)
@@ -90,18 +90,6 @@ class Detections:
         return {key: value for key, value in known.items() if value is not None}
 
 
-@dataclass(frozen=True)
-class Failed:
-    """A picture without an answer: it takes its place in the order of results."""
-
-    source: str
-    error: VidctlError
-
-    def to_dict(self) -> dict[str, Any]:
-        """The source, and the error as `--json` prints it."""
-        return {"source": self.source, **self.error.to_json()}
-
-
 Result = Detections | Failed
 
 
@@ -132,7 +120,7 @@ def decode(output: object, pictures: Sequence[Prepared], sources: Sequence[str])
     A picture that the worker could not read becomes a MediaError in its place.  ApiError is raised for anything that is
     not an answer to the question, and names the field.
     """
-    answer = _object(output, "output")
+    answer = _READ.mapping(output, "output")
     items = _items(answer, len(pictures))
     return [
         _decode_one(item, where, answer, picture, source)
@@ -143,14 +131,14 @@ def decode(output: object, pictures: Sequence[Prepared], sources: Sequence[str])
 def _items(answer: Mapping[str, Any], expected: int) -> list[tuple[str, Mapping[str, Any]]]:
     """One object a picture, each with the name that an error message gives it."""
     if "results" in answer:
-        results = _list(answer["results"], "results")
+        results = _READ.items(answer["results"], "results")
         if len(results) != expected:
             raise ApiError(f"the worker answered {len(results)} results for {expected} pictures")
-        return [(f"results[{index}]", _object(item, f"results[{index}]")) for index, item in enumerate(results)]
+        return [(f"results[{index}]", _READ.mapping(item, f"results[{index}]")) for index, item in enumerate(results)]
     if expected != 1 and "error" in answer:
-        raise ApiError(f"the worker refused the pictures: {_text(answer['error'], 'error')}")
+        raise ApiError(f"the worker refused the pictures: {_READ.text(answer['error'], 'error')}")
     if expected != 1:
-        _refuse("results", "is missing")
+        _READ.refuse("results", "is missing")
     return [("output", answer)]
 
 
@@ -158,11 +146,11 @@ def _decode_one(
     item: Mapping[str, Any], where: str, answer: Mapping[str, Any], picture: Prepared, source: str
 ) -> Detections | MediaError:
     if "error" in item:
-        return MediaError(f"{source}: {_text(item['error'], f'{where}.error')}")
+        return MediaError(f"{source}: {_READ.text(item['error'], f'{where}.error')}")
     if "detections" not in item:
-        _refuse(f"{where}.detections", "is missing")
+        _READ.refuse(f"{where}.detections", "is missing")
     _check_size(item.get("image_size"), where, picture)
-    found = _list(item["detections"], f"{where}.detections")
+    found = _READ.items(item["detections"], f"{where}.detections")
     seconds = item.get("inference_time", answer.get("inference_time"))
     model = item.get("model", answer.get("model"))
     return Detections(
@@ -170,8 +158,8 @@ def _decode_one(
         picture.width,
         picture.height,
         tuple(_detection(each, f"{where}.detections[{n}]", picture) for n, each in enumerate(found)),
-        None if seconds is None else _number(seconds, f"{where}.inference_time"),
-        None if model is None else _object(model, f"{where}.model"),
+        None if seconds is None else _READ.number(seconds, f"{where}.inference_time"),
+        None if model is None else _READ.mapping(model, f"{where}.model"),
     )
 
 
@@ -179,31 +167,31 @@ def _check_size(value: object, where: str, picture: Prepared) -> None:
     """An answer about a picture of another size is an answer about another picture."""
     sent = [picture.sent_width, picture.sent_height]
     if value is not None and value != sent:
-        _refuse(f"{where}.image_size", f"is {_short(value)}, but the picture sent was {sent}")
+        _READ.refuse(f"{where}.image_size", f"is {_READ.short(value)}, but the picture sent was {sent}")
 
 
 def _detection(value: object, where: str, picture: Prepared) -> Detection:
-    item = _object(value, where)
+    item = _READ.mapping(value, where)
     for name in ("bbox", "confidence", "class"):
         if name not in item:
-            _refuse(f"{where}.{name}", "is missing")
+            _READ.refuse(f"{where}.{name}", "is missing")
     class_id = _class_id(item["class"], f"{where}.class")
     return Detection(
         _box(item["bbox"], f"{where}.bbox", picture),
         _confidence(item["confidence"], f"{where}.confidence"),
         class_id,
-        _text(item.get("class_name", str(class_id)), f"{where}.class_name"),
+        _READ.text(item.get("class_name", str(class_id)), f"{where}.class_name"),
     )
 
 
 def _box(value: object, where: str, picture: Prepared) -> Box:
     """The box in the original's pixels, within the picture, to a hundredth."""
-    corners = [_number(corner, where) for corner in _list(value, where)]
+    corners = [_READ.number(corner, where) for corner in _READ.items(value, where)]
     if len(corners) != 4:
-        _refuse(where, f"has {len(corners)} numbers instead of x1, y1, x2, y2")
+        _READ.refuse(where, f"has {len(corners)} numbers instead of x1, y1, x2, y2")
     x1, y1, x2, y2 = corners
     if x2 < x1 or y2 < y1:
-        _refuse(where, "has its corners swapped")
+        _READ.refuse(where, "has its corners swapped")
     across, down = picture.width / picture.sent_width, picture.height / picture.sent_height
     return (
         _within(x1 * across, picture.width),
@@ -218,58 +206,17 @@ def _within(value: float, limit: int) -> float:
 
 
 def _confidence(value: object, where: str) -> float:
-    confidence = _number(value, where)
+    confidence = _READ.number(value, where)
     if not -1e-3 <= confidence <= 1 + 1e-3:  # half precision may end a hair above 1
-        _refuse(where, f"is {confidence:g}, not between 0 and 1")
+        _READ.refuse(where, f"is {confidence:g}, not between 0 and 1")
     return round(min(max(confidence, 0.0), 1.0), 4)
 
 
 def _class_id(value: object, where: str) -> int:
-    number = _number(value, where)
+    number = _READ.number(value, where)
     if number < 0 or number != int(number):
-        _refuse(where, f"is {number:g}, not a class id")
+        _READ.refuse(where, f"is {number:g}, not a class id")
     return int(number)
-
-
-def _number(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        _refuse(where, f"is {_short(value)}, not a number")
-    if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > _FARTHEST:
-        _refuse(where, "is not a number that can be")
-    return float(value)
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str):
-        _refuse(where, f"is {_short(value)}, not text")
-    return value
-
-
-def _list(value: object, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        _refuse(where, f"is {_short(value)}, not a list")
-    return value
-
-
-def _object(value: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        _refuse(where, f"is {_short(value)}, not an object")
-    return value
-
-
-def _refuse(where: str, problem: str) -> NoReturn:
-    raise ApiError(f"not an answer of a detection worker: `{where}` {problem}")
-
-
-def _short(value: object) -> str:
-    match value:
-        case list() | dict() if value and len(value) > 4:
-            return f"{type(value).__name__} of {len(value)}"
-        case int() if abs(value) > _FARTHEST:
-            return "a huge number"
-        case _:
-            text = repr(value)
-            return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _base64(data: bytes) -> str:

@@ -245,3 +245,76 @@ def test_a_job_is_waited_for_though_the_endpoints_health_is_not_told(journal):
         )
 
     assert (job.output, seen) == ("a", [Health({}, {}), Health({}, {})])
+
+
+def resumable(count):
+    return [
+        Ask({"name": f"n{number}"}, what=f"n{number}", subject=number, digest=f"d{number}") for number in range(count)
+    ]
+
+
+def test_what_was_answered_before_is_not_asked_again(journal):
+    """Resumed, only what is missing is sent; the answers are the same."""
+    with serving(Endpoint()) as server:
+        first = list(invoker(server, journal).ask_many(resumable(2), window=2, timeout_s=30))
+        sent = len([path for path in server.paths() if path.endswith("/run")])
+        again = list(invoker(server, journal).ask_many(resumable(3), window=2, timeout_s=30, resumes=True))
+        sent_again = [json.loads(each.body)["input"]["name"] for each in server.requests if each.path.endswith("/run")]
+
+    assert (["n0", "n1"], 2) == ([answer.job.output for answer in first], sent)
+    assert ["n0", "n1", "n2"] == [answer.job.output for answer in again]
+    assert ["n2"] == sent_again[sent:]
+
+
+def test_a_job_that_is_still_out_is_waited_for_not_sent_again(journal):
+    """Its answer was never seen, for vidctl was killed; its id is known."""
+    endpoint = Endpoint()
+    endpoint.names["job-n0"] = "n0"
+    journal.sent("job-n0", endpoint_id="ep", target="local", what="n0", digest="d0")
+    with serving(endpoint) as server:
+        (answer,) = invoker(server, journal).ask_many(resumable(1), window=1, timeout_s=30, resumes=True)
+        paths = server.paths()
+
+    assert ("job-n0", "n0") == (answer.job.id, answer.job.output)
+    assert [] == [path for path in paths if path.endswith("/run")]
+
+
+@pytest.mark.parametrize("state", [{"status": "FAILED", "error": "no"}, {"status": "CANCELLED"}, Reply(404)])
+def test_a_job_that_ended_without_an_answer_is_sent_again(journal, state):
+    endpoint = Endpoint(lambda name: state if name == "old" else {"status": "COMPLETED", "output": name})
+    endpoint.names["job-old"] = "old"
+    journal.sent("job-old", endpoint_id="ep", target="local", what="n0", digest="d0")
+    with serving(endpoint) as server:
+        (answer,) = invoker(server, journal).ask_many(resumable(1), window=1, timeout_s=30, resumes=True)
+
+    assert ("job-n0", "n0") == (answer.job.id, answer.job.output)
+
+
+def test_without_resuming_everything_is_asked_anew(journal):
+    with serving(Endpoint()) as server:
+        for _ in range(2):
+            list(invoker(server, journal).ask_many(resumable(1), window=1, timeout_s=30))
+
+        assert 2 == len([path for path in server.paths() if path.endswith("/run")])
+
+
+def test_what_was_delivered_is_forgotten(journal):
+    with serving(Endpoint()) as server:
+        asking = invoker(server, journal)
+        list(asking.ask_many(resumable(2), window=2, timeout_s=30))
+        asking.forget(["d0"])
+
+    assert (None, "n1") == (journal.recall("ep", "d0"), journal.recall("ep", "d1").output)
+
+
+def test_a_job_on_its_way_can_be_looked_at(journal):
+    """What a worker says of its progress reaches whoever asked."""
+    looks = iter([{"status": "IN_PROGRESS", "output": {"half": 1}}])
+    seen = []
+    with serving(Endpoint(lambda name: next(looks, {"status": "COMPLETED", "output": name}))) as server:
+        asked = invoker(server, journal).ask_many(
+            asks(1), window=1, timeout_s=30, seen=lambda request, job: seen.append((request.subject, job.output))
+        )
+        (answer,) = asked
+
+    assert ([(0, {"half": 1})], "n0") == (seen, answer.job.output)

@@ -30,11 +30,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """One job to be sent: `what` names it for people, `subject` is the caller's own."""
+    """One job to be sent: `what` names it for people, `subject` is the caller's own.
+
+    A request with a `digest`, which names its content, may be resumed: its answer is kept in the journal until
+    `Invoker.forget`.
+    """
 
     payload: Mapping[str, Any]
     what: str
     subject: T
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,42 @@ class Invoker:
 
         Raises JobFailed if it ends otherwise and TimedOut after `timeout_s`, when the job is cancelled.
         """
-        return self._finish(request, timeout_s, waiting)
+        health = Health({}, {})
+
+        def look(job: Job) -> None:
+            nonlocal health
+            if waiting is not None and job.status == "IN_QUEUE":
+                health = self._health(health)
+                waiting(job, health)
+            elif waiting is not None:
+                waiting(job, None)
+
+        return self._finish(request, timeout_s, look)
 
     def ask_many(
-        self, requests: Iterable[Request[T]], *, window: int, timeout_s: float
+        self,
+        requests: Iterable[Request[T]],
+        *,
+        window: int,
+        timeout_s: float,
+        resumes: bool = False,
+        seen: Callable[[Request[T], Job], None] | None = None,
     ) -> Generator[Answer[T], None, None]:
         """Yield an answer for each request, in their order, with at most `window` jobs in flight.
 
-        `requests` is read only as fast as answers are taken.  Closing the iterator cancels what is out.
+        `requests` is read only as fast as answers are taken.  With `resumes` a request that was sent before is not sent
+        again while its answer is known or its job goes on.  `seen` is told, in threads, of every look at a job that
+        is not over.  Closing the iterator cancels what is out.
         """
+
+        def finish(request: Request[T]) -> Job:
+            if resumes and (job := self._resumed(request, timeout_s, look_of(request))):
+                return job
+            return self._finish(request, timeout_s, look_of(request))
+
+        def look_of(request: Request[T]) -> Callable[[Job], None]:
+            return lambda job: seen(request, job) if seen else None
+
         pool = ThreadPoolExecutor(window, thread_name_prefix="vidctl-job")
         source, pending = iter(requests), deque[tuple[Request[T], Future[Job]]]()
         is_more = True
@@ -90,7 +122,7 @@ class Invoker:
                     if request is None:
                         is_more = False
                     else:
-                        pending.append((request, pool.submit(self._finish, request, timeout_s, None)))
+                        pending.append((request, pool.submit(finish, request)))
                 while pending and pending[0][1].done():
                     yield _answer(*pending.popleft())
                 if pending and not (is_more and _has_room(pending, window)):
@@ -124,35 +156,62 @@ class Invoker:
         for job_id in out:
             (self._cancelled if self._cancel(job_id) else self._left_running).append(job_id)
 
-    def _finish(
-        self,
-        request: Request[T],
-        timeout_s: float,
-        waiting: Callable[[Job, Health | None], None] | None,
-    ) -> Job:
+    def forget(self, digests: Iterable[str]) -> None:
+        """Drop the answers that were kept to be resumed: they have been delivered."""
+        with suppress(VidctlError):  # they are dropped with time
+            self._journal.forget(self.endpoint_id, digests)
+
+    def _resumed(self, request: Request[T], timeout_s: float, look: Callable[[Job], None]) -> Job | None:
+        """The answer of the job that was sent with this request before; None if it has none and never will."""
+        asked = self._journal.recall(self.endpoint_id, request.digest) if request.digest else None
+        if asked is None:
+            return None
+        if asked.is_answered:
+            return Job(asked.job_id, "COMPLETED", output=asked.output)
+        try:
+            return self._follow(request, asked.job_id, timeout_s, look)
+        except JobFailed:
+            return None
+
+    def _finish(self, request: Request[T], timeout_s: float, look: Callable[[Job], None]) -> Job:
         if self._is_stopped:
             raise Interrupted("interrupted before it was sent")
         self._journal.check()  # an id that cannot be written down is better not asked for
         job_id = self._jobs.run(self.endpoint_id, request.payload)
+        return self._follow(request, job_id, timeout_s, look, is_new=True)
+
+    def _follow(
+        self, request: Request[T], job_id: str, timeout_s: float, look: Callable[[Job], None], *, is_new: bool = False
+    ) -> Job:
         with self._changed:
             self._out[job_id] = None
         try:
-            self._journal.sent(job_id, endpoint_id=self.endpoint_id, target=self._target, what=request.what)
-            job = self._wait(job_id, timeout_s, waiting)
+            if is_new:
+                self._journal.sent(
+                    job_id,
+                    endpoint_id=self.endpoint_id,
+                    target=self._target,
+                    what=request.what,
+                    digest=request.digest,
+                )
+            job = self._wait(job_id, timeout_s, look)
         except VidctlError as error:
             error.job_id = job_id  # it may still run: whoever catches this can cancel or follow it
             if error.status == GONE:
                 self._settled(job_id, GONE)
             raise
+        if job.status == "COMPLETED" and request.digest:
+            with suppress(VidctlError):  # as with _record
+                self._journal.answered(self.endpoint_id, request.digest, job.output)
         self._settled(job_id, job.status, job)
         if job.status != "COMPLETED":
             raise _failed(job, self.endpoint_id)
         return job
 
-    def _wait(self, job_id: str, timeout_s: float, waiting: Callable[[Job, Health | None], None] | None) -> Job:
+    def _wait(self, job_id: str, timeout_s: float, look: Callable[[Job], None]) -> Job:
         now = time.monotonic()
         deadline, seen_at, is_next = now + timeout_s, now, self._is_oldest(job_id)
-        job, health = Job(job_id, "IN_QUEUE"), Health({}, {})
+        job = Job(job_id, "IN_QUEUE")
         pause_s = _FIRST_POLL_S if is_next else _FIRST_POLL_OF_OTHERS_S
         while True:
             was_next, is_next = is_next, self._pause(job_id, min(pause_s, deadline - time.monotonic()), is_next)
@@ -169,10 +228,7 @@ class Invoker:
                 return job
             if time.monotonic() >= deadline:
                 raise self._too_late(job, timeout_s)
-            if waiting is not None:
-                if job.status == "IN_QUEUE":
-                    health = self._health(health)
-                waiting(job, health if job.status == "IN_QUEUE" else None)
+            look(job)
             pause_s = min(pause_s * 1.15, _SLOWEST_POLL_S)
 
     def _health(self, before: Health) -> Health:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vidctl.errors import VidctlError
 from vidctl.settings import make_unseen
@@ -24,8 +25,13 @@ CREATE TABLE IF NOT EXISTS jobs (
     submitted_at REAL NOT NULL, status TEXT NOT NULL, delay_ms INTEGER, execution_ms INTEGER
 );
 CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (submitted_at);
+CREATE TABLE IF NOT EXISTS asked (
+    endpoint_id TEXT NOT NULL, digest TEXT NOT NULL, job_id TEXT NOT NULL, at REAL NOT NULL, output TEXT,
+    PRIMARY KEY (endpoint_id, digest)
+);
 """
-_VERSION = 2  # PRAGMA user_version of a journal with these tables
+_REMEMBERED_S = 7 * 86_400
+_VERSION = 3  # PRAGMA user_version of a journal with these tables
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,15 @@ class JobEntry:
     status: str
     delay_ms: int | None = None
     execution_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that was sent before: its job, and what it answered if vidctl saw that."""
+
+    job_id: str
+    is_answered: bool
+    output: Any = None
 
 
 class Journal:
@@ -104,14 +119,45 @@ class Journal:
             database.execute("INSERT INTO jobs VALUES ('', '', '', '', 0, '', NULL, NULL)")
             database.execute("DELETE FROM jobs WHERE id = ''")
 
-    def sent(self, job_id: str, *, endpoint_id: str, target: str, what: str) -> None:
-        """Record a job the moment its id is known, before anyone waits for it."""
-        row = (job_id, endpoint_id, target, what, time.time())
+    def sent(self, job_id: str, *, endpoint_id: str, target: str, what: str, digest: str | None = None) -> None:
+        """Record a job the moment its id is known, before anyone waits for it; `digest` names what it was asked."""
+        now = time.time()
         with self._open() as database:
             database.execute(
                 "INSERT OR REPLACE INTO jobs (id, endpoint_id, target, what, submitted_at, status)"
                 " VALUES (?, ?, ?, ?, ?, 'IN_QUEUE')",
-                row,
+                (job_id, endpoint_id, target, what, now),
+            )
+            if digest:
+                database.execute("DELETE FROM asked WHERE at < ?", (now - _REMEMBERED_S,))
+                database.execute(
+                    "INSERT OR REPLACE INTO asked (endpoint_id, digest, job_id, at) VALUES (?, ?, ?, ?)",
+                    (endpoint_id, digest, job_id, now),
+                )
+
+    def answered(self, endpoint_id: str, digest: str, output: Any) -> None:
+        """Keep what a job answered, until `forget` or for a week: whoever asks again need not pay again."""
+        with self._open() as database:
+            database.execute(
+                "UPDATE asked SET output = ? WHERE endpoint_id = ? AND digest = ?",
+                (json.dumps(output), endpoint_id, digest),
+            )
+
+    def recall(self, endpoint_id: str, digest: str) -> Asked | None:
+        """The job that was last sent with this question, and its answer."""
+        if not self._path.exists():
+            return None
+        with self._open() as database:
+            row = database.execute(
+                "SELECT job_id, output FROM asked WHERE endpoint_id = ? AND digest = ?", (endpoint_id, digest)
+            ).fetchone()
+        return row and Asked(row[0], row[1] is not None, json.loads(row[1] or "null"))
+
+    def forget(self, endpoint_id: str, digests: Iterable[str]) -> None:
+        """Drop answers that have been delivered."""
+        with self._open() as database:
+            database.executemany(
+                "DELETE FROM asked WHERE endpoint_id = ? AND digest = ?", [(endpoint_id, each) for each in digests]
             )
 
     def ended(self, job_id: str, *, status: str, delay_ms: int | None = None, execution_ms: int | None = None) -> None:

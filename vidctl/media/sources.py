@@ -1,12 +1,16 @@
-"""Find the pictures that a command line means, and read their bytes."""
+"""Find the pictures or sounds that a command line means, and read or open them."""
 
 from __future__ import annotations
 
 import glob
+import io
 import ipaddress
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +18,36 @@ from urllib.parse import urlsplit
 
 from vidctl.errors import MediaError, UsageError, VidctlError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"})
+
+@dataclass(frozen=True)
+class Kind:
+    """What is looked for: how people call one and several, and how the names of its files end."""
+
+    name: str
+    plural: str
+    suffixes: frozenset[str]
+
+
+PICTURES = Kind(
+    "picture",
+    "pictures",
+    frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}),
+)
+
+# A film is a sound with a picture.
+SOUNDS = Kind(
+    "sound",
+    "sounds",
+    frozenset(
+        {
+            *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".eac3", ".flac", ".gsm"),
+            *(".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mpga", ".oga", ".ogg", ".opus", ".ra", ".snd", ".spx"),
+            *(".tta", ".w64", ".wav", ".wma", ".wv"),
+            *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+            *(".mts", ".mxf", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv"),
+        }
+    ),
+)
 
 # A 16-bit TIFF of the most pixels that Pillow reads would be larger; no camera's file is.
 MAX_BYTES = 512 * 1024 * 1024
@@ -22,33 +55,36 @@ MAX_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Source:
-    """One picture to read: a file, an address, or bytes from standard input.  `name` is what people are shown."""
+    """One picture or sound: a file, an address, bytes, or a stream to read once.  `name` is what people are shown."""
 
     name: str
     path: Path | None = None
     url: str | None = None
     data: bytes | None = field(default=None, repr=False)
+    stream: BinaryIO | None = field(default=None, repr=False)
 
 
-def expand(sources: Sequence[str], *, recursive: bool = False, stdin: BinaryIO | None = None) -> list[Source]:
-    """One Source a picture, in the order typed; folders and globs in natural order (frame2 before frame10).
+def expand(
+    sources: Sequence[str], *, kind: Kind = PICTURES, recursive: bool = False, stdin: BinaryIO | None = None
+) -> list[Source]:
+    """One Source a picture (or sound), in the order typed; folders and globs in natural order (frame2 before frame10).
 
     A source is a file, a folder (its pictures; with `recursive` those in its subfolders too), a glob (`**` included),
     `-` (one picture on standard input), `@list.txt` (one source a line, paths relative to the current folder, `#`
     comments) or an address.  Hidden files are skipped, repeated ones kept.  A missing file becomes a Source that `read`
-    refuses; MediaError is raised for a folder or glob without pictures and for a list that cannot be read.
+    and `opened` refuse; MediaError is raised for a folder or glob without pictures and for a list that cannot be read.
     """
     found: list[Source] = []
-    piped: bytes | None = None
+    piped: Source | None = None
     for source in sources:
         if source == "-":
-            piped = _drain(stdin) if piped is None else piped
-            found.append(Source("stdin", data=piped))
+            piped = _piped(stdin, kind, again=piped)
+            found.append(piped)
         elif source.startswith("@"):
             for line in _lines(source[1:]):
-                found.extend(_expand(line, recursive))
+                found.extend(_expand(line, kind, recursive))
         else:
-            found.extend(_expand(source, recursive))
+            found.extend(_expand(source, kind, recursive))
     return found
 
 
@@ -57,9 +93,11 @@ def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
     if source.data is not None:
         data = source.data
     elif source.url is not None:
-        data = _download(source.url, source.name, fetch)
+        with _fetching(source.url, source.name):
+            data = fetch(source.url)
     elif source.path is not None:
-        data = _read_file(source.path, source.name)
+        with _file(source.path, source.name, PICTURES) as file:
+            data = file.read(MAX_BYTES + 1)
     else:
         raise MediaError(f"{source.name}: neither a file nor an address")
     if not data:
@@ -69,10 +107,69 @@ def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
     return data
 
 
-def _drain(stdin: BinaryIO | None) -> bytes:
+@contextmanager
+def opened(source: Source, *, fetch_into: Callable[[str, BinaryIO], None]) -> Iterator[Path | BinaryIO]:
+    """A sound as something to seek in: its file, or what was downloaded or piped in, kept on disk for the while.
+
+    `fetch_into` downloads an address into a file.  Raises MediaError on entering; what the caller does inside raises
+    as it does.
+    """
+    if source.data is not None:
+        yield _sought(io.BytesIO(source.data), source.name)
+    elif source.path is not None and _is_sought(source.path, source.name):
+        yield source.path
+    else:
+        with tempfile.TemporaryFile() as kept:  # it has no name: nothing stays behind, whatever ends the process
+            _keep(source, kept, fetch_into)
+            yield _sought(kept, source.name)
+
+
+def _is_sought(path: Path, name: str) -> bool:
+    """Whether the file can be read again from its beginning, which a pipe of the shell's cannot."""
+    with _file(path, name, SOUNDS) as file:
+        if not file.seekable():
+            return False
+        _sought(file, name)
+    return True
+
+
+def _sought(file: BinaryIO, name: str) -> BinaryIO:
+    """The file, at its beginning, if there is anything in it."""
+    if not file.seek(0, os.SEEK_END):
+        raise MediaError(f"{name}: 0 bytes, not a sound")
+    file.seek(0)
+    return file
+
+
+def _keep(source: Source, kept: BinaryIO, fetch_into: Callable[[str, BinaryIO], None]) -> None:
+    try:
+        if source.url is not None:
+            with _fetching(source.url, source.name):
+                fetch_into(source.url, kept)
+        elif source.path is not None:
+            with _file(source.path, source.name, SOUNDS) as file:
+                shutil.copyfileobj(file, kept)
+        elif source.stream is not None:
+            shutil.copyfileobj(source.stream, kept)
+        else:
+            raise MediaError(f"{source.name}: neither a file nor an address")
+        kept.flush()
+    except OSError as error:
+        raise MediaError(
+            f"{source.name}: cannot be kept in {tempfile.gettempdir()} ({_reason(error)})",
+            hint="TMPDIR names another folder",
+        ) from error
+
+
+def _piped(stdin: BinaryIO | None, kind: Kind, *, again: Source | None) -> Source:
+    """A picture is small enough to be drained, so that it can be named twice; a sound stays in the pipe."""
     if stdin is None:
-        raise UsageError("`-` needs a picture on standard input")
-    return stdin.read(MAX_BYTES + 1)
+        raise UsageError(f"`-` needs a {kind.name} on standard input")
+    if kind is PICTURES:
+        return again or Source("stdin", data=stdin.read(MAX_BYTES + 1))
+    if again:
+        raise UsageError("`-` is named twice, and standard input can be read only once")
+    return Source("stdin", stream=stdin)
 
 
 def _lines(list_file: str) -> Iterator[str]:
@@ -90,18 +187,19 @@ def _lines(list_file: str) -> Iterator[str]:
     yield from lines
 
 
-def _expand(source: str, recursive: bool) -> list[Source]:
+def _expand(source: str, kind: Kind, recursive: bool) -> list[Source]:
     if not source:
         raise UsageError("an empty source", hint="name a file, a folder, a glob or an https:// address")
     if re.match(r"[a-z][a-z0-9+.-]*://", source, re.IGNORECASE):
         return [Source(_shown(source), url=source)]
     path = Path(source)
     if _is(path, Path.is_dir):
-        return _files(_in_folder(path, recursive), f"{_shown(source)}: no pictures in this folder", recursive)
+        none_found = f"{_shown(source)}: no {kind.plural} in this folder"
+        return _files(_in_folder(path, kind, recursive), kind, none_found, recursive)
     if not _is(path, os.path.lexists) and glob.has_magic(source):
         matches = (Path(match) for match in glob.iglob(source, recursive=True))  # noqa: PTH207  Path.glob wants relative
-        pictures = [match for match in matches if _is_picture(match)]
-        return _files(pictures, f"{_shown(source)}: no picture matches", recursive=True)
+        files = [match for match in matches if _is_of(kind, match)]
+        return _files(files, kind, f"{_shown(source)}: no {kind.name} matches", recursive=True)
     return [Source(_shown(source), path=path)]
 
 
@@ -113,24 +211,24 @@ def _is(path: Path, claim: Callable[[Path], bool]) -> bool:
         return False
 
 
-def _in_folder(folder: Path, recursive: bool) -> list[Path]:
+def _in_folder(folder: Path, kind: Kind, recursive: bool) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise MediaError(f"{_shown(str(error.filename))}: cannot be listed ({_reason(error)})") from error
 
-    pictures: list[Path] = []
+    files: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        pictures.extend(Path(parent, name) for name in names if not name.startswith("."))
-    return [path for path in pictures if _is_picture(path)]
+        files.extend(Path(parent, name) for name in names if not name.startswith("."))
+    return [path for path in files if _is_of(kind, path)]
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and _is(path, Path.is_file)
+def _is_of(kind: Kind, path: Path) -> bool:
+    return path.suffix.lower() in kind.suffixes and _is(path, Path.is_file)
 
 
-def _files(paths: list[Path], none_found: str, recursive: bool) -> list[Source]:
+def _files(paths: list[Path], kind: Kind, none_found: str, recursive: bool) -> list[Source]:
     if not paths:
-        hint = f"pictures end in {', '.join(sorted(IMAGE_SUFFIXES))}"
+        hint = f"{kind.plural} end in {', '.join(sorted(kind.suffixes))}"
         raise MediaError(none_found, hint=hint if recursive else f"{hint}; -r looks in subfolders too")
     return [Source(_shown(str(path)), path=path) for path in sorted(paths, key=_natural)]
 
@@ -143,13 +241,15 @@ def _natural(path: Path) -> list[tuple[list[tuple[str, int]], str]]:
 _PIECES = re.compile(r"([^0-9]*)([0-9]*)")
 
 
-def _download(url: str, name: str, fetch: Callable[[str], bytes]) -> bytes:
+@contextmanager
+def _fetching(url: str, name: str) -> Iterator[None]:
+    """Refuse an address that nothing should be fetched from; tell a failure under the source's name."""
     if not _is_safe(url):
         raise MediaError(
             f"{name}: only https:// addresses are fetched", hint="http:// is for this machine's own addresses"
         )
     try:
-        return fetch(url)
+        yield
     except VidctlError as error:
         raise MediaError(f"{name}: {error.message}", hint=error.hint, status=error.status) from error
 
@@ -172,17 +272,19 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _read_file(path: Path, name: str) -> bytes:
+@contextmanager
+def _file(path: Path, name: str, kind: Kind) -> Iterator[BinaryIO]:
+    """The file, opened to be read; whatever the system says of it becomes a MediaError."""
     try:
         # Nobody may ever write into a named pipe; one of the shell's own, as in <(curl …), is fine.
         if path.is_fifo() and not str(path).startswith(("/dev/fd/", "/proc/")):
             raise MediaError(f"{name}: a named pipe, not a file", hint="read it with - < PIPE")
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            yield file
     except FileNotFoundError as error:
         raise MediaError(f"{name}: no such file") from error
     except IsADirectoryError as error:
-        raise MediaError(f"{name}: a folder, not a picture") from error
+        raise MediaError(f"{name}: a folder, not a {kind.name}") from error
     except PermissionError as error:
         raise MediaError(f"{name}: no permission to read it") from error
     except (OSError, ValueError, MemoryError) as error:

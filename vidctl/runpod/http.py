@@ -6,10 +6,11 @@ twice.  So a write is sent again only when it cannot have been accepted: no conn
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import requests
@@ -31,6 +32,7 @@ from vidctl.errors import (
 
 _TIMEOUT_S = (10, 60)  # to connect, between two bytes
 _MAX_PICTURE_BYTES = 200 * 1024 * 1024
+_MAX_SOUND_BYTES = 32 * 1024 * 1024 * 1024  # a film is also a sound
 
 _POLICY: Mapping[str, Any] = {
     "allowed_methods": None,
@@ -128,22 +130,30 @@ def _until(deadline: float, response: requests.Response, max_bytes: int) -> byte
 
 def download(url: str) -> bytes:
     """The bytes behind a picture's URL, fetched without RunPod's key; raise MediaError."""
+    file = io.BytesIO()
+    download_into(url, file, most_bytes=_MAX_PICTURE_BYTES)
+    return file.getvalue()
+
+
+def download_into(url: str, file: BinaryIO, *, most_bytes: int = _MAX_SOUND_BYTES) -> None:
+    """Write what is behind a URL into a file, fetched without RunPod's key; raise MediaError, also if it breaks off."""
     try:
         with requests.get(url, timeout=_TIMEOUT_S, stream=True, headers={"User-Agent": _user_agent()}) as response:
             if not response.ok:
                 raise MediaError(f"the server answered {response.status_code}")
-            return _bounded(response)
+            _copy(response, file, most_bytes)
     except (requests.RequestException, UnicodeError, ValueError) as error:
         raise MediaError(f"cannot be downloaded: {_cause(error)}") from error
 
 
-def _bounded(response: requests.Response) -> bytes:
-    data = bytearray()
+def _copy(response: requests.Response, file: BinaryIO, most_bytes: int) -> None:
+    """urllib3 raises if fewer bytes come than Content-Length promised."""
+    written = 0
     for chunk in response.iter_content(1 << 16):
-        data += chunk
-        if len(data) > _MAX_PICTURE_BYTES:
-            raise MediaError(f"over {_MAX_PICTURE_BYTES >> 20} MB")
-    return bytes(data)
+        written += len(chunk)
+        if written > most_bytes:
+            raise MediaError(f"over {most_bytes >> 20} MB")
+        file.write(chunk)
 
 
 def _session(retry: Retry, api_key: str) -> requests.Session:

@@ -6,13 +6,55 @@ The names, and the defaults of whatever changes what the model does, are faster-
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import languages
 
 TASKS = ("transcribe", "translate")
-WHISPER_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # Whisper's: the next is for a window that the one before failed on
+
+# What each field may be.
+TEXTS = ("initial_prompt", "hotwords", "prepend_punctuations", "append_punctuations", "prefix")
+FLAGS = ("vad_filter", "suppress_blank", "multilingual", "condition_on_previous_text")
+WHOLE_NUMBERS = {
+    "beam_size": (1, 20),
+    "best_of": (1, 20),
+    "no_repeat_ngram_size": (0, 100),
+    "max_new_tokens": (1, 448),
+    "chunk_length": (1, 30),
+    "batch_size": (1, 128),
+    "language_detection_segments": (1, 100),
+}
+NUMBERS = {
+    "patience": (1, 10),
+    "length_penalty": (0, 10),
+    "repetition_penalty": (0.1, 10),
+    "compression_ratio_threshold": (0, 100),
+    "log_prob_threshold": (-100, 0),
+    "no_speech_threshold": (0, 1),
+    "language_detection_threshold": (0, 1),
+    "prompt_reset_on_temperature": (0, 1),
+    "max_initial_timestamp": (0, 30),
+    "hallucination_silence_threshold": (0, 3600),
+}
+VAD_PARAMETERS = {
+    "threshold": (0, 1),
+    "neg_threshold": (0, 1),
+    "min_speech_duration_ms": (0, 60_000),
+    "max_speech_duration_s": (1, 3600),
+    "min_silence_duration_ms": (0, 60_000),
+    "speech_pad_ms": (0, 10_000),
+}
+MAX_TEXT = 10_000  # characters; Whisper reads the last few hundred of a prompt
+MAX_CLIPS = 1000
+MAX_TOKEN = 51_863  # the last one of the smallest vocabulary, English-only Whisper's
+
+# What only makes sense where one window is decoded after the other.
+SEQUENTIAL = (
+    "condition_on_previous_text", "prompt_reset_on_temperature", "prefix", "max_initial_timestamp",
+    "hallucination_silence_threshold",
+)  # fmt: skip
 
 
 class BadInput(ValueError):
@@ -40,7 +82,7 @@ class Options:
     length_penalty: float = 1.0
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
-    temperature: tuple[float, ...] = WHISPER_TEMPERATURES
+    temperature: tuple[float, ...] = TEMPERATURES
     compression_ratio_threshold: float = 2.4
     log_prob_threshold: float = -1.0
     no_speech_threshold: float = 0.6
@@ -70,3 +112,182 @@ class Request:
     audio: str
     options: Options
     words: bool = False
+
+
+def parse(job_input: Any) -> Request:
+    """Check a job's `input`; raise BadInput.
+
+    Fields that are not ours are ignored, as the simplest handlers do; null is the same as nothing.
+    """
+    if not isinstance(job_input, dict):
+        raise BadInput(f"input must be an object with audio, not {_kind(job_input)}")
+    sent = {name: value for name, value in job_input.items() if value is not None}
+    for name in SEQUENTIAL:
+        if sent.get("batch_size") != 1 and sent.get(name, False) is not False:
+            raise BadInput(f"{name} needs batch_size 1, which decodes one window after the other")
+    return Request(_audio(sent), _options(sent), _flag("word_timestamps", sent.get("word_timestamps", False)))
+
+
+def _audio(sent: dict[str, Any]) -> str:
+    if "audio" in sent and "audio_url" in sent:
+        raise BadInput("input has both audio and audio_url; send one of them")
+    if "audio_url" in sent:
+        return _url(sent["audio_url"])
+    audio = sent.get("audio", "")
+    if not isinstance(audio, str):
+        raise BadInput(f"audio must be a base64 text, a data: URL, an https:// URL or a path, not {_kind(audio)}")
+    if not audio:
+        raise BadInput("no audio: input needs audio (base64, a data: URL or a path on the volume) or audio_url")
+    return audio
+
+
+def _url(value: Any) -> str:
+    if not isinstance(value, str) or not is_url(value):
+        raise BadInput("audio_url must be an https:// URL")
+    return value
+
+
+def is_url(audio: str) -> bool:
+    return audio[:8].lower().startswith(("http://", "https://"))
+
+
+def _options(sent: dict[str, Any]) -> Options:
+    return Options(**{name: read(name, sent[name]) for name, read in _READERS.items() if name in sent})
+
+
+def _language(_name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise BadInput(f"language must be a code or an English name, not {_kind(value)}")
+    code = languages.code(value)
+    if code is None:
+        near = " or ".join(languages.near(value))
+        raise BadInput(f"no language {_shown(value)}; " + (f"did you mean {near}?" if near else "send en, de, fr, …"))
+    return code
+
+
+def _task(_name: str, value: Any) -> str:
+    if value not in TASKS:
+        raise BadInput(f"task must be {' or '.join(TASKS)}, not {_shown(value)}")
+    return str(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise BadInput(f"{name} must be true or false, not {_kind(value)}")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise BadInput(f"{name} must be a text, not {_kind(value)}")
+    if len(value) > MAX_TEXT:
+        raise BadInput(f"{name} has {len(value)} characters; it may have {MAX_TEXT}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise BadInput(f"{name} is not valid Unicode")
+    return value
+
+
+def _whole(name: str, value: Any) -> int:
+    low, high = WHOLE_NUMBERS[name]
+    if isinstance(value, bool) or not isinstance(value, int):
+        shown = _shown(value) if isinstance(value, float) else _kind(value)
+        raise BadInput(f"{name} must be a whole number, not {shown}")
+    if not low <= value <= high:
+        raise BadInput(f"{name} must be from {low} to {high}, not {_shown(value)}")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    return _within(name, value, *NUMBERS[name])
+
+
+def _within(name: str, value: Any, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadInput(f"{name} must be a number from {low} to {high}, not {_kind(value)}")
+    if not math.isfinite(value) or not low <= value <= high:
+        raise BadInput(f"{name} must be from {low} to {high}, not {_shown(value)}")
+    return float(value)
+
+
+def _temperature(name: str, value: Any) -> tuple[float, ...]:
+    wanted = value if isinstance(value, list) else [value]
+    if not 1 <= len(wanted) <= 20:
+        raise BadInput(f"{name} must be a number or a list of 1 to 20 numbers, not of {len(wanted)}")
+    return tuple(_within(name, one, 0, 1) for one in wanted)
+
+
+def _suppress_tokens(name: str, value: Any) -> tuple[int, ...]:
+    """Take a list of ids or, as Whisper's command has them, a text of ids with commas."""
+    wanted = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    try:
+        tokens = tuple(int(one) for one in wanted)
+        is_good = all(-1 <= one <= MAX_TOKEN for one in tokens) and not any(isinstance(one, float) for one in wanted)
+    except (TypeError, ValueError, OverflowError):
+        is_good = False
+    if not is_good:
+        raise BadInput(f"{name} must be a list of token ids from -1 to {MAX_TOKEN}, not {_shown(value)}")
+    return tokens
+
+
+def _vad_parameters(name: str, value: Any) -> tuple[tuple[str, float], ...]:
+    if not isinstance(value, dict):
+        raise BadInput(f"{name} must be an object, not {_kind(value)}")
+    for one in value:
+        if one not in VAD_PARAMETERS:
+            raise BadInput(f"{name} has no {_shown(one)}; it may have {', '.join(VAD_PARAMETERS)}")
+    sent = {one: number for one, number in value.items() if number is not None}
+    return tuple((one, _within(f"{name}.{one}", sent[one], *VAD_PARAMETERS[one])) for one in sorted(sent))
+
+
+def _clip_timestamps(name: str, value: Any) -> tuple[tuple[float, float | None], ...]:
+    """Take [start, end, start, …], the same as a text with commas, or [{"start", "end"}, …], as faster-whisper does."""
+    numbers = _numbers(value)
+    if numbers is None or not _are_clips(numbers):
+        raise BadInput(f"{name} must be starts and ends in seconds, in order, as in [0, 12.5, 60, 90]")
+    ends = [*numbers[1::2], *([None] if len(numbers) % 2 else [])]
+    clips = tuple(zip(numbers[::2], ends, strict=True))
+    return () if clips == ((0.0, None),) else clips
+
+
+def _are_clips(numbers: list[float]) -> bool:
+    is_ordered = numbers == sorted(numbers) and min(numbers, default=0) >= 0
+    is_each_one_long = all(start < end for start, end in zip(numbers[::2], numbers[1::2], strict=False))
+    return is_ordered and is_each_one_long and len(numbers) <= 2 * MAX_CLIPS
+
+
+def _numbers(value: Any) -> list[float] | None:
+    """The starts and ends, one after the other; None if they are no such thing."""
+    try:
+        if isinstance(value, str):
+            value = [float(part) for part in value.split(",") if part.strip()]
+        if any(isinstance(one, dict) for one in value):
+            value = [one[edge] for one in value for edge in ("start", "end")]
+        numbers = [float(one) for one in value if isinstance(one, (int, float)) and not isinstance(one, bool)]
+        return numbers if len(numbers) == len(value) and all(map(math.isfinite, numbers)) else None
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return None
+
+
+_READERS = {
+    **dict.fromkeys(TEXTS, _text),
+    **dict.fromkeys(FLAGS, _flag),
+    **dict.fromkeys(WHOLE_NUMBERS, _whole),
+    **dict.fromkeys(NUMBERS, _number),
+    "language": _language,
+    "task": _task,
+    "temperature": _temperature,
+    "suppress_tokens": _suppress_tokens,
+    "vad_parameters": _vad_parameters,
+    "clip_timestamps": _clip_timestamps,
+}
+FIELDS = frozenset(_READERS) | {"audio", "audio_url", "word_timestamps"}
+
+
+def _kind(value: Any) -> str:
+    kinds = {type(None): "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "a number")
+
+
+def _shown(value: Any) -> str:
+    text = f"{value!r}"
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -17,7 +17,7 @@ VOLUME = Path("/runpod-volume")  # where RunPod mounts a network volume
 
 
 class Sound:
-    """A sound that is open.  `expected_s` is how long its file says it is, if it does; `warnings` grows while it is read."""
+    """An open sound: `expected_s` is how long its file says it is, if it does; `warnings` grows while it is read."""
 
     expected_s: float | None
     warnings: list[str]

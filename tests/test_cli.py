@@ -65,6 +65,32 @@ for words in words_of(get_command(app), []):
     assert {} == {command: HEAVY & modules for command, modules in loaded.items() if HEAVY & modules}
 
 
+def test_help_says_of_a_command_what_its_docstring_says():
+    """The table that is shown instead of the commands themselves repeats the first sentence of each."""
+    from typer.main import get_command
+
+    from vidctl.cli import COMMANDS, app
+
+    sentences = {name: command.get_short_help_str(1000) for name, command in get_command(app).commands.items()}
+
+    assert sentences == {name: place.help for name, place in COMMANDS.items()}
+
+
+@pytest.mark.parametrize(
+    ("words", "modules"),
+    [([], set()), (["--help"], set()), (["list", "--help"], {"account"}), (["local"], {"local"})],
+)
+def test_only_the_command_that_is_asked_for_is_loaded(words, modules):
+    code = (
+        "import sys\nfrom vidctl.cli import COMMANDS, run\nrun(sys.argv[1:])\n"
+        "every = {place.module for place in COMMANDS.values()}\n"
+        "print(*(name for name in every if f'vidctl.cli.{name}' in sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+
+    assert modules == set(done.stderr.split())
+
+
 @pytest.mark.parametrize("words", ["", "local", "registry"])
 def test_what_a_command_does_is_said_in_one_line(words):
     """A group alone shows its commands, each with a sentence that is not cut."""

@@ -2,22 +2,86 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
 import sys
 import threading
 import warnings
+from collections import UserDict
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperGroup
 
 from vidctl import __version__
-from vidctl.cli import account, deploying, detecting, images, local, specs
 from vidctl.errors import Interrupted, UsageError, VidctlError
 
+if TYPE_CHECKING:
+    from typer._click import Command, Context, HelpFormatter
+
+
+class _Place(NamedTuple):
+    """Where a command's function or a group's app is, and its docstring's first sentence, shown without loading it."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS = {
+    "detect": _Place("detecting", "detect", "Find objects in pictures."),
+    "validate": _Place("specs", "validate", "Check specs: every mistake at once, with file:line:column."),
+    "plan": _Place("deploying", "plan", "Show what a deploy would change, and what that costs."),
+    "deploy": _Place("deploying", "deploy", "Make endpoints as their specs say, and prove that they answer."),
+    "list": _Place("account", "list_endpoints", "List the account's endpoints."),
+    "destroy": _Place("account", "destroy", "Delete endpoints with their templates."),
+    "build": _Place("images", "build", "Build workers' images."),
+    "push": _Place("images", "push", "Push workers' images, built first if they are not."),
+    "jobs": _Place("deploying", "jobs", "List the jobs that vidctl sent from this project."),
+    "schema": _Place("specs", "schema", "Print the JSON Schema of a spec, for editors."),
+    "images": _Place("images", "app", "List the images that were built on this machine, newest first."),
+    "registry": _Place("account", "registry", "Logins to private registries, which RunPod keeps to pull images."),
+    "local": _Place("local", "app", "RunPod's protocol on this machine: no key, no GPU, no bill."),
+}
+
+
+class _Commands(UserDict[str, Any]):
+    """The table above; a place becomes its command when it is asked for."""
+
+    def __getitem__(self, name: str) -> Command:
+        if isinstance(self.data[name], _Place):
+            self.data[name] = _built(name, self.data[name])
+        command: Command = self.data[name]
+        return command
+
+
+def _built(name: str, place: _Place) -> Command:
+    holder = typer.Typer(rich_markup_mode=None)
+    command = getattr(importlib.import_module(f"vidctl.cli.{place.module}"), place.attribute)
+    if isinstance(command, typer.Typer):
+        holder.add_typer(command, name=name)
+    else:
+        holder.command(name)(command)
+    return typer.main.get_group(holder).commands[name]
+
+
+class _Vidctl(TyperGroup):
+    """Builds a command when it is asked for; Typer would build them all, with their options, to show the help."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands(COMMANDS)
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002  Typer's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.help) for name, place in COMMANDS.items()])
+
+
 app = typer.Typer(
+    cls=_Vidctl,
     name="vidctl",
     help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from a picture to boxes.",
     epilog="Start with: vidctl deploy yolo; vidctl detect frame.jpg",
@@ -25,19 +89,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("detect")(detecting.detect)
-app.command("validate")(specs.validate)
-app.command("plan")(deploying.plan)
-app.command("deploy")(deploying.deploy)
-app.command("list")(account.list_endpoints)
-app.command("destroy")(account.destroy)
-app.command("build")(images.build)
-app.command("push")(images.push)
-app.add_typer(images.app, name="images")
-app.add_typer(account.registry, name="registry")
-app.command("jobs")(deploying.jobs)
-app.command("schema")(specs.schema)
-app.add_typer(local.app, name="local")
 
 
 def _print_version(wanted: bool) -> None:

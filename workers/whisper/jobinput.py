@@ -48,6 +48,7 @@ VAD_PARAMETERS = {
 }
 MAX_TEXT = 10_000  # characters; Whisper reads the last few hundred of a prompt
 MAX_CLIPS = 1000
+MAX_TEMPERATURES = 20
 MAX_TOKEN = 51_863  # the last one of the smallest vocabulary, English-only Whisper's
 
 # What only makes sense where one window is decoded after the other.
@@ -117,7 +118,7 @@ class Request:
 def parse(job_input: Any) -> Request:
     """Check a job's `input`; raise BadInput.
 
-    Fields that are not ours are ignored, as the simplest handlers do; null is the same as nothing.
+    Fields that are not ours are ignored, as the simplest handlers do.
     """
     if not isinstance(job_input, dict):
         raise BadInput(f"input must be an object with audio, not {_kind(job_input)}")
@@ -125,7 +126,7 @@ def parse(job_input: Any) -> Request:
     for name in SEQUENTIAL:
         if sent.get("batch_size") != 1 and sent.get(name, False) is not False:
             raise BadInput(f"{name} needs batch_size 1, which decodes one window after the other")
-    return Request(_audio(sent), _options(sent), _flag("word_timestamps", sent.get("word_timestamps", False)))
+    return Request(_audio(sent), parse_options(sent), _flag("word_timestamps", sent.get("word_timestamps", False)))
 
 
 def _audio(sent: dict[str, Any]) -> str:
@@ -151,8 +152,9 @@ def is_url(audio: str) -> bool:
     return audio[:8].lower().startswith(("http://", "https://"))
 
 
-def _options(sent: dict[str, Any]) -> Options:
-    return Options(**{name: read(name, sent[name]) for name, read in _READERS.items() if name in sent})
+def parse_options(sent: dict[str, Any]) -> Options:
+    """Check the fields that say how to transcribe; null is the same as nothing; raise BadInput."""
+    return Options(**{name: read(name, sent[name]) for name, read in _READERS.items() if sent.get(name) is not None})
 
 
 def _language(_name: str, value: Any) -> str:
@@ -211,8 +213,8 @@ def _within(name: str, value: Any, low: float, high: float) -> float:
 
 def _temperature(name: str, value: Any) -> tuple[float, ...]:
     wanted = value if isinstance(value, list) else [value]
-    if not 1 <= len(wanted) <= 20:
-        raise BadInput(f"{name} must be a number or a list of 1 to 20 numbers, not of {len(wanted)}")
+    if not 1 <= len(wanted) <= MAX_TEMPERATURES:
+        raise BadInput(f"{name} must be a number or a list of 1 to {MAX_TEMPERATURES} numbers, not of {len(wanted)}")
     return tuple(_within(name, one, 0, 1) for one in wanted)
 
 

@@ -41,4 +41,4 @@ def code(language: str) -> str | None:
 
 def near(language: str) -> list[str]:
     """Name the languages that look like this one, the likeliest first."""
-    return [name.title() for name in difflib.get_close_matches(language.strip().lower()[:40], _CODES, n=2)]
+    return [name.title() for name in difflib.get_close_matches(language.strip().lower()[:40], _CODES, n=2, cutoff=0.7)]

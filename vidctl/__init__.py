@@ -1,9 +1,10 @@
-"""vidctl: from a YAML file to a RunPod Serverless GPU endpoint, and from a picture to an answer.
+"""vidctl: from a YAML file to a RunPod Serverless GPU endpoint, and from a picture or a sound to an answer.
 
     from vidctl import Client
 
     for found in Client().detect("frame.jpg").detections:
         print(found.class_name, found.confidence, found.bbox)
+    print(Client().transcribe("talk.mp4").to_srt())
 
 Everything here is loaded at its first use, so that `import vidctl` costs nothing.
 """
@@ -21,8 +22,26 @@ if TYPE_CHECKING:
     from vidctl.errors import VidctlError
     from vidctl.tasks.answer import Failed
     from vidctl.tasks.detect import Detection, Detections, DetectOptions
+    from vidctl.tasks.transcribe import Gap, Segment, TranscribeOptions, Transcript, Word
+    from vidctl.transcription import Passing, Transcribed
 
-__all__ = ["Client", "DetectOptions", "Detection", "Detections", "Failed", "Found", "VidctlError", "__version__"]
+__all__ = [
+    "Client",
+    "DetectOptions",
+    "Detection",
+    "Detections",
+    "Failed",
+    "Found",
+    "Gap",
+    "Passing",
+    "Segment",
+    "TranscribeOptions",
+    "Transcribed",
+    "Transcript",
+    "VidctlError",
+    "Word",
+    "__version__",
+]
 
 _HOMES = {
     "Client": "vidctl.client",
@@ -31,6 +50,8 @@ _HOMES = {
     "Detections": "vidctl.tasks.detect",
     "DetectOptions": "vidctl.tasks.detect",
     "Failed": "vidctl.tasks.answer",
+    **dict.fromkeys(("Gap", "Segment", "TranscribeOptions", "Transcript", "Word"), "vidctl.tasks.transcribe"),
+    **dict.fromkeys(("Passing", "Transcribed"), "vidctl.transcription"),
     "VidctlError": "vidctl.errors",
 }
 

@@ -6,19 +6,23 @@ import os
 import re
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vidctl import configs, detection, settings
-from vidctl.detection import Found
+from vidctl import configs, settings
 from vidctl.errors import NotDeployed, UsageError, VidctlError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
-from vidctl.media.sources import Source, expand
-from vidctl.runpod.http import Http, download
+from vidctl.media.sources import PICTURES, SOUNDS, Kind, Source, expand
+from vidctl.runpod.http import Http, download, download_into
 from vidctl.runpod.jobs import Jobs
 from vidctl.settings import Access, Project
 from vidctl.tasks.answer import Failed
-from vidctl.tasks.detect import Detections, DetectOptions
+
+if TYPE_CHECKING:  # Pillow for pictures, PyAV for sounds: neither is loaded for the other
+    from vidctl.detection import Found
+    from vidctl.tasks.detect import Detections
+    from vidctl.tasks.transcribe import Transcript
+    from vidctl.transcription import Passing, Tell, Transcribed
 
 
 class Client:
@@ -26,8 +30,9 @@ class Client:
 
     `target` is "local" or "runpod" (default: runpod when RUNPOD_API_KEY is set, in the environment or `.env`);
     `endpoint` names a spec (`yolo`), `overlay` what lies over it (`prod`; the endpoint `yolo.prod` says both),
-    `endpoint_id` an endpoint of any origin; by default the deployed spec of the task is used.  `timeout_s` is how long
-    to wait for one job.  Every failure is a `vidctl.errors.VidctlError`.
+    `endpoint_id` an endpoint of any origin; by default the deployed spec of the task is used.  `protocol` is what an
+    endpoint's worker speaks, if neither vidctl's own nor what its spec says.  `timeout_s` is how long to wait for one
+    job.  Every failure is a `vidctl.errors.VidctlError`.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class Client:
         endpoint: str | None = None,
         overlay: str | None = None,
         endpoint_id: str | None = None,
+        protocol: str | None = None,
         project: Path | str = ".",
         timeout_s: float = 600,
     ) -> None:
@@ -49,6 +55,7 @@ class Client:
         self._endpoint = endpoint
         self._overlay = overlay
         self._endpoint_id = endpoint_id
+        self._protocol = protocol
         self._timeout_s = timeout_s
         self._invoker: Invoker | None = None
 
@@ -75,21 +82,66 @@ class Client:
         A picture that fails does not stop the rest.  Many pictures travel in a job, several jobs at once; closing the
         iterator cancels what is out.
         """
+        from vidctl import detection
+        from vidctl.tasks.detect import DetectOptions
+
         chosen = DetectOptions(**options)
-        pictures: list[Source] = []
-        for source in sources:
-            pictures += [source] if isinstance(source, Source) else expand([os.fspath(source)], recursive=recursive)
-        if self.target == "runpod":
-            settings.runpod_access(self.project)  # a missing key is the first thing to say
-        endpoint_id = self.endpoint_id("detect")  # before anything is started for an endpoint that is not there
-        access = connect(self.project, self.target)
-        self._invoker = Invoker(
-            Jobs(Http(access.api_key), access.endpoint_base_url),
-            endpoint_id,
-            target=self.target,
-            journal=Journal(self.project.journal_file),
+        pictures = _expanded(sources, PICTURES, recursive=recursive)
+        self._check_key()
+        asking = self._asking(self.endpoint_id("detect"))  # nothing is started for an endpoint that is not there
+        return detection.detect(pictures, chosen, asking, fetch=download, timeout_s=self._timeout_s)
+
+    def transcribe(self, source: str | os.PathLike[str] | bytes, **options: Any) -> Transcript:
+        """Write down what is said in one sound or film: a path, an https:// URL, or a file's bytes.
+
+        `options` are those of `transcribe_many`.  A part that failed is one of the transcript's `gaps`.  Raises
+        MediaError, JobFailed, TimedOut, … if nothing could be transcribed.
+        """
+        sound = Source("sound", data=source) if isinstance(source, bytes) else source
+        transcribed = list(self.transcribe_many([sound], **options))
+        if len(transcribed) != 1:
+            raise UsageError(f"{sound} means {len(transcribed)} sounds", hint="use transcribe_many")
+        result = transcribed[0].result
+        if isinstance(result, Failed):
+            raise result.error
+        return result
+
+    def transcribe_many(
+        self,
+        sources: Iterable[str | os.PathLike[str] | Source],
+        *,
+        recursive: bool = False,
+        chunk_s: float | None = None,
+        resume: bool = False,
+        tell: Tell | None = None,
+        **options: Any,
+    ) -> Generator[Transcribed, None, None]:
+        """Yield the transcript of each sound, in the order of `sources`: files, folders, globs, URLs, `@lists`.
+
+        A sound longer than `chunk_s` seconds is cut at silences and sent as jobs side by side.  With `resume` only what
+        an earlier run did not get is sent.  `tell` hears, in threads, what comes while a sound is not done.  `options`
+        are those of `TranscribeOptions`.  Closing the iterator cancels what is out.
+        """
+        from vidctl import transcription
+        from vidctl.media.audio import DEFAULT_CHUNK_S
+        from vidctl.tasks.transcribe import TranscribeOptions
+
+        chosen = TranscribeOptions(**options)
+        sounds = _expanded(sources, SOUNDS, recursive=recursive)
+        self._check_key()
+        endpoint_id, key = self._deployed("transcribe")
+        protocol = self._protocol or (_protocol_of(key, self.project) if key else None)
+        manner = transcription.Manner(chunk_s or DEFAULT_CHUNK_S, protocol, resume)
+        asking = self._asking(endpoint_id)
+        return transcription.transcribe(
+            sounds,
+            chosen,
+            asking,
+            manner,
+            fetch_into=download_into,
+            timeout_s=self._timeout_s,
+            tell=tell or _silent,
         )
-        return detection.detect(pictures, chosen, self._invoker, fetch=download, timeout_s=self._timeout_s)
 
     def interrupt(self) -> VidctlError:
         """Cancel what is out; return the error that says what was cancelled."""
@@ -99,17 +151,47 @@ class Client:
 
     def endpoint_id(self, task: str) -> str:
         """The endpoint that answers for a task; raise NotDeployed."""
+        return self._deployed(task)[0]
+
+    def _check_key(self) -> None:
+        """A missing key is the first thing to say."""
+        if self.target == "runpod":
+            settings.runpod_access(self.project)
+
+    def _asking(self, endpoint_id: str) -> Invoker:
+        access = connect(self.project, self.target)
+        self._invoker = Invoker(
+            Jobs(Http(access.api_key), access.endpoint_base_url),
+            endpoint_id,
+            target=self.target,
+            journal=Journal(self.project.journal_file),
+        )
+        return self._invoker
+
+    def _deployed(self, task: str) -> tuple[str, str | None]:
+        """The endpoint that answers for a task, and the spec that it was made of, if that is known."""
         if self._endpoint_id:
-            return self._endpoint_id
+            return self._endpoint_id, None
         named, overlay = self._endpoint, self._overlay
         keys = [configs.key_of(named, overlay)] if named else _keys_of(task, self.project, overlay)
         for key in keys:
             if endpoint_id := self.project.environ.get(settings.endpoint_id_name(key, self.target)):
-                return endpoint_id
+                return endpoint_id, key
         raise NotDeployed(
             f"{' or '.join(keys) or configs.key_of(f'a spec for {task}', overlay)} is not deployed to {self.target}",
             hint=f"vidctl deploy {keys[0] if keys else 'NAME'} --target {self.target}",
         )
+
+
+def _silent(_: Passing) -> None:
+    """Tell nobody."""
+
+
+def _expanded(sources: Iterable[str | os.PathLike[str] | Source], kind: Kind, *, recursive: bool) -> list[Source]:
+    found: list[Source] = []
+    for source in sources:
+        found += [source] if isinstance(source, Source) else expand([os.fspath(source)], kind=kind, recursive=recursive)
+    return found
 
 
 def _default_target(project: Project) -> settings.Target | None:
@@ -148,3 +230,20 @@ def _task_of(path: Path, project: Project) -> str | None:
         return spec.load(path, environ=project.environ).task
     except (VidctlError, OSError, ValueError):
         return None
+
+
+def _protocol_of(key: str, project: Project) -> str | None:
+    """What the spec says of its prebuilt image's worker; most say nothing, and need not be read whole for that."""
+    file = configs.file_of(project.root, key)
+    if file is None or not any(re.search(r"^[^#\n]*\bprotocol:", text, re.MULTILINE) for text in _texts(file)):
+        return None
+    from vidctl import spec
+
+    return spec.load(file, environ=project.environ).image.protocol
+
+
+def _texts(path: Path) -> list[str]:
+    try:
+        return [file.read_text(encoding="utf-8") for file in configs.layers(path)]
+    except (OSError, ValueError):
+        return []

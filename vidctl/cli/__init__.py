@@ -33,6 +33,7 @@ class _Place(NamedTuple):
 
 COMMANDS = {
     "detect": _Place("detecting", "detect", "Find objects in pictures."),
+    "transcribe": _Place("transcribing", "transcribe", "Write down what is said in sounds and films."),
     "validate": _Place("specs", "validate", "Check specs: every mistake at once, with file:line:column."),
     "plan": _Place("deploying", "plan", "Show what a deploy would change, and what that costs."),
     "deploy": _Place("deploying", "deploy", "Make endpoints as their specs say, and prove that they answer."),
@@ -83,8 +84,8 @@ class _Vidctl(TyperGroup):
 app = typer.Typer(
     cls=_Vidctl,
     name="vidctl",
-    help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from a picture to boxes.",
-    epilog="Start with: vidctl deploy yolo; vidctl detect frame.jpg",
+    help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from a picture to boxes, from a sound to text.",
+    epilog="Start with: vidctl deploy yolo; vidctl detect frame.jpg; vidctl transcribe talk.mp4",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vidctl.cli import options
+from vidctl.cli.tally import Tally
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
     from vidctl.detection import Found
-    from vidctl.errors import VidctlError
     from vidctl.tasks.detect import Detections, Result
 
 Format = Literal["table", "json", "jsonl", "csv", "coco", "txt"]
@@ -85,7 +85,7 @@ def detect(
     finally:
         found.close()
         delivery.close()
-    delivery.settle()
+    delivery.tally.settle()
 
 
 def _form_of(output: str | None) -> Format:
@@ -117,17 +117,15 @@ class _Delivery:
         # One document cannot be begun before all is known, and a file is written whole or not at all.
         self._is_whole = form in ("json", "coco") or (output is not None and not self._is_folder)
         self._kept: list[Result] = []
-        self._failures: list[VidctlError] = []
-        self._unsaved: list[VidctlError] = []
-        self._taken = 0
+        self.tally = Tally("pictures")
 
     def add(self, found: Found) -> None:
         from vidctl.tasks.answer import Failed
 
-        stem = self._names[self._taken]
-        self._taken += 1
+        stem = self._names[self.tally.taken]
+        self.tally.taken += 1
         if isinstance(found.result, Failed):
-            self._failures.append(found.result.error)
+            self.tally.failures.append(found.result.error)
             if len(self._names) > 1:
                 self._report.failed(found.result)
         if self._is_whole:
@@ -140,7 +138,7 @@ class _Delivery:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
         from vidctl.render import files
 
-        if not self._is_whole or not self._taken:
+        if not self._is_whole or not self.tally.taken:
             return
         text = files.FORMATS[self._form](self._kept) if self._form in files.FORMATS else _lines(self._kept)
         self._kept = []
@@ -149,29 +147,13 @@ class _Delivery:
         else:
             files.write(self._output, text.encode())
 
-    def settle(self) -> None:
-        """Raise if anything failed: the one error, or what became of all."""
-        from vidctl.errors import PartialFailure, VidctlError
-
-        if not self._failures and self._unsaved:
-            raise PartialFailure(f"{len(self._unsaved)} of {self._taken} pictures could not be saved")
-        if not self._failures:
-            return
-        if self._taken == 1:
-            raise self._failures[0]
-        if len(self._failures) < self._taken:
-            raise PartialFailure(f"{len(self._failures)} of {self._taken} pictures failed")
-        first = self._failures[0]
-        kind = type(first) if len({type(error) for error in self._failures}) == 1 else VidctlError
-        raise kind(f"all {self._taken} pictures failed", hint=first.hint, job_id=first.job_id)
-
     def _print(self, result: Result) -> None:
         from vidctl.cli import report
         from vidctl.render import files
         from vidctl.tasks.answer import Failed
 
         if self._form == "csv":
-            sys.stdout.write(files.to_csv([result], header=self._taken == 1))
+            sys.stdout.write(files.to_csv([result], header=self.tally.taken == 1))
         elif self._form in files.FORMATS:
             sys.stdout.write(files.FORMATS[self._form]([result]))
         elif not isinstance(result, Failed):
@@ -189,7 +171,7 @@ class _Delivery:
         try:
             self._save_one(found, result, stem)
         except VidctlError as error:
-            self._unsaved.append(error)
+            self.tally.unsaved.append(error)
             self._report.failed(Failed(found.source.name, error))
 
     def _save_one(self, found: Found, result: Detections, stem: str) -> None:

@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 import threading
+import time
 import traceback as traceback_module
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from vidctl.resources import Catalogue
     from vidctl.tasks.answer import Failed
     from vidctl.tasks.detect import Detections
+    from vidctl.transcription import Passing, Tell
 
 
 def failure(error: VidctlError, *, as_json: bool) -> None:
@@ -134,6 +136,19 @@ class Report:
             task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)
 
+    @contextmanager
+    def listening(self, *, shown: bool, told: bool) -> Iterator[Tell]:
+        """Take what comes of sounds: with `told` print segments; a bar in seconds of sound when stderr is a terminal.
+
+        Safe to call in threads.
+        """
+        if not shown or self.is_silent or not _stderr().is_interactive or not sys.stderr.isatty():
+            yield functools.partial(_print_segments, told=told)
+            return
+        listening = _Listening(told=told)
+        with listening.bar, _results_above():
+            yield listening.take
+
     def warn(self, text: str) -> None:
         """Something that may cost or surprise."""
         if not self.is_silent:
@@ -231,6 +246,71 @@ class _UnderWay:
             text = Text(" ".join(_printable(_said(progress)).split()), no_wrap=True, overflow="ellipsis")
             grid.add_row(escape(progress.step), text, *_measure(progress))
         return grid
+
+
+class _Listening:
+    """A bar in seconds of sound, for all sources together."""
+
+    def __init__(self, *, told: bool) -> None:
+        # Rich redirects both streams to stderr, wherever stdout goes.
+        self.bar = Bar(
+            TextColumn("transcribe"),
+            BarColumn(),
+            TextColumn("{task.fields[counted]}"),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=_stderr(),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._told = told
+        self._began = time.monotonic()
+        self._task = self.bar.add_task("", total=None, counted="", speed="")
+        self._newest: dict[int, Passing] = {}
+
+    def take(self, passing: Passing) -> None:
+        with _SCREEN:
+            _print_segments(passing, told=self._told)
+            self._newest[id(passing.source)] = passing
+            done_s = sum(each.done_s for each in self._newest.values())
+            total_s = sum(max(each.total_s or 0, each.done_s) for each in self._newest.values())
+            speed = done_s / max(time.monotonic() - self._began, 1e-3)
+            self.bar.update(
+                self._task,
+                completed=done_s,
+                total=total_s or None,
+                counted=f"{_clock(done_s)} / {_clock(total_s)}",
+                speed=f"{speed:.1f}× real time" if done_s else "",
+            )
+
+
+def _print_segments(passing: Passing, *, told: bool) -> None:
+    """One line a segment, as Whisper's own command prints them."""
+    if not told or not passing.segments:
+        return
+    with _SCREEN:
+        console = Console(highlight=False)
+        for segment in passing.segments:
+            times = f"[{_clock(segment.start, 3)} --> {_clock(segment.end, 3)}]"
+            text = Text.assemble((times, "dim"), " ", (_printable(segment.text), _confidence_style(segment.confidence)))
+            console.print(text, soft_wrap=True)
+
+
+def _confidence_style(confidence: float | None) -> str:
+    if confidence is None:
+        return ""
+    return "green" if confidence >= 0.8 else "yellow" if confidence >= 0.5 else "red"
+
+
+def _clock(seconds: float, decimals: int = 0) -> str:
+    """`1:02:03` and `02:03.456`: minutes always, hours when there are any."""
+    whole = round(seconds, decimals) if decimals else round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    width = 3 + decimals if decimals else 2
+    tail = f"{minutes:02d}:{rest:0{width}.{decimals}f}"
+    return f"{hours}:{tail}" if hours else tail
 
 
 class _Above(FileProxy):

@@ -1,0 +1,277 @@
+"""`vidctl transcribe`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from vidctl.cli import options
+from vidctl.cli.tally import Tally
+
+if TYPE_CHECKING:
+    from vidctl.cli.report import Report
+    from vidctl.tasks.answer import Failed
+    from vidctl.tasks.subtitles import Layout
+    from vidctl.tasks.transcribe import Transcript
+    from vidctl.transcription import Transcribed
+
+SCHEMA = "vidctl.transcribe/1"
+
+
+def transcribe(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE…", help="Sounds or films: files, folders, globs, URLs, - or @list.txt."),
+    ],
+    language: Annotated[
+        str | None, typer.Option(metavar="LANGUAGE", help="What is spoken: de or German [default: found out].")
+    ] = None,
+    task: Annotated[
+        Literal["transcribe", "translate"], typer.Option(help="Write down as spoken, or translate to English.")
+    ] = "transcribe",
+    word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Times of single words too.")] = False,
+    vad: Annotated[bool, typer.Option("--vad/--no-vad", help="Leave out what is not speech.")] = True,
+    initial_prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A text in the manner of what is to come, with its names.")
+    ] = None,
+    hotwords: Annotated[str | None, typer.Option(metavar="WORDS", help="Words to expect.")] = None,
+    beam_size: Annotated[int, typer.Option(help="Beams of the search.")] = 5,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of sampling [default: 0, and more where that fails].")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field of the worker.")
+    ] = None,
+    max_line_width: Annotated[int | None, typer.Option(min=1, help="Most characters in a line of subtitles.")] = None,
+    max_line_count: Annotated[int | None, typer.Option(min=1, help="Most lines in a subtitle.")] = None,
+    max_words_per_line: Annotated[int | None, typer.Option(min=1, help="Most words in a line of subtitles.")] = None,
+    highlight_words: Annotated[
+        bool, typer.Option("--highlight-words", help="Underline each word as it is spoken, in srt and vtt.")
+    ] = False,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", "-f", metavar="txt,srt,vtt,tsv,json|all", help="How to write it [default: by FILE's ending]."
+        ),
+    ] = None,
+    as_json: options.Json = False,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="DIR|FILE|-", help="Where to write it [default: -].")
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders.")] = False,
+    chunk: Annotated[
+        str | None,
+        typer.Option(metavar="5m", help="The most that travels in one job; longer sounds are cut at silences."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier run ended; only what is missing is paid.")
+    ] = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A deployed spec [default: the one for transcribe].", autocompletion=options.specs
+        ),
+    ] = None,
+    env: options.Environment = None,
+    endpoint_id: Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What that endpoint speaks: worker-faster_whisper.")
+    ] = None,
+    target: options.Target = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one job.")] = 600,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write down what is said in sounds and films.
+
+    Only the sound travels, made small. On a terminal segments appear as they come, coloured by confidence; elsewhere
+    the text is printed, or subtitles with -f. What is missing of a sound is marked (exit code 9), and `--resume` asks
+    for that alone.
+    """
+    from vidctl.cli.report import Report
+    from vidctl.client import Client
+    from vidctl.media.sources import SOUNDS, expand
+    from vidctl.tasks.subtitles import Layout
+
+    layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words)
+    wanted: dict[str, Any] = {
+        "language": language,
+        "task": task,
+        "word_timestamps": word_timestamps or layout != Layout(),
+        "vad_filter": vad,
+        "initial_prompt": initial_prompt,
+        "hotwords": hotwords,
+        "beam_size": beam_size,
+        "temperature": temperature,
+        "extra": _settings(setting or []),
+    }
+    sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer)
+    form = _form(formats or [], output, is_json=as_json, count=len(sounds))
+    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
+    client = Client(
+        target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, protocol=protocol, timeout_s=timeout
+    )
+    if client.is_target_by_default:
+        report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
+    delivery = _Delivery(form, layout, output, [sound.name for sound in sounds], report)
+    with report.listening(shown=not no_progress, told=delivery.is_told) as tell:
+        results = client.transcribe_many(
+            sounds, chunk_s=_seconds(chunk) if chunk else None, resume=resume, tell=tell, **wanted
+        )
+        try:
+            for each in results:
+                delivery.add(each)
+        except KeyboardInterrupt:
+            raise client.interrupt() from None
+        finally:
+            results.close()
+            delivery.close()
+    delivery.tally.settle()
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """`best_of=3` and `suppress_tokens=[-1]` are JSON where that is possible, and text elsewhere."""
+    from vidctl.errors import UsageError
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--set {pair}: not KEY=VALUE", hint="--set best_of=3")
+        try:
+            found[name.strip()] = json.loads(text)
+        except ValueError:
+            found[name.strip()] = text
+    return found
+
+
+def _seconds(text: str) -> float:
+    from vidctl.errors import UsageError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|m|h|)", text)
+    if not found:
+        raise UsageError(f"--chunk {text}: not a duration", hint="write 300s or 5m")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _form(formats: list[str], output: str | None, *, is_json: bool, count: int) -> tuple[str, ...]:
+    """The formats to write, in the order named; empty where a person reads a terminal, ("document",) for --json."""
+    from vidctl.errors import UsageError
+    from vidctl.tasks.subtitles import FORMATS
+
+    names = [name for each in formats for name in each.replace(" ", "").split(",") if name]
+    if unknown := [name for name in names if name != "all" and name not in FORMATS]:
+        raise UsageError(f"-f {unknown[0]}: no such format", hint=f"{', '.join(FORMATS)} or all")
+    if is_json and names:
+        raise UsageError("--json and -f: one or the other", hint="-f json writes Whisper's own JSON")
+    chosen = tuple(FORMATS) if "all" in names else tuple(dict.fromkeys(names))
+    if is_json:
+        chosen = ("document",)
+    if not chosen and output not in (None, "-"):
+        ending = Path(str(output)).suffix.lower().removeprefix(".")
+        chosen = (ending if ending in FORMATS else "txt",)
+    is_stdout = output in (None, "-")
+    if is_stdout and (len(chosen) > 1 or (count > 1 and chosen and chosen[0] not in ("txt", "document"))):
+        raise UsageError("several files on one stdout", hint="name a folder with -o DIR")
+    return chosen
+
+
+class _Delivery:
+    """Takes transcripts as they are done: prints or writes them, and remembers what failed."""
+
+    def __init__(
+        self, form: tuple[str, ...], layout: Layout, output: str | None, names: list[str], report: Report
+    ) -> None:
+        from vidctl.render import files
+
+        self.tally = Tally("sounds")
+        self._form = form
+        self._layout = layout
+        self._output = None if output in (None, "-") else Path(str(output))
+        is_folder = self._output is not None and (str(output).endswith("/") or self._output.is_dir())
+        self._is_folder = is_folder or (self._output is not None and form != ("document",) and self._is_many(names))
+        self._stems = files.stems(names)
+        self._report = report
+        self._kept: list[Transcript | Failed] = []
+
+    @property
+    def is_told(self) -> bool:
+        """Whether segments are printed as they come: a person reads them on a terminal."""
+        return not self._form and self._output is None and sys.stdout.isatty()
+
+    def add(self, each: Transcribed) -> None:
+        from vidctl.errors import VidctlError
+        from vidctl.tasks.answer import Failed
+
+        stem = self._stems[self.tally.taken]
+        self.tally.taken += 1
+        result = each.result
+        self._kept.append(result)
+        if isinstance(result, Failed):
+            self.tally.failures.append(result.error)
+            if len(self._stems) > 1:
+                self._report.failed(result)
+            return
+        self._say(result)
+        try:
+            self._write(result, stem)
+        except VidctlError as error:
+            self.tally.unsaved.append(error)
+            self._report.failed(Failed(result.source, error))
+
+    def close(self) -> None:
+        """Deliver the document, also that of the results that there are when something stopped the rest."""
+        from vidctl.render import files
+
+        if self._form != ("document",) or not self._kept:
+            return
+        document = {"schema": SCHEMA, "results": [result.to_dict() for result in self._kept]}
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+        self._kept = []
+        if self._output is None:
+            sys.stdout.write(text)
+        else:
+            files.write(self._output / "transcripts.json" if self._is_folder else self._output, text.encode())
+
+    def _is_many(self, names: list[str]) -> bool:
+        return len(names) > 1 or len(self._form) > 1
+
+    def _say(self, result: Transcript) -> None:
+        from vidctl.errors import PartialFailure
+
+        for warning in result.warnings:
+            self._report.warn(f"{result.source}: {warning}")
+        for gap in result.gaps:
+            self._report.warn(f"{result.source}: {gap.start:.0f}-{gap.end:.0f} s are missing: {gap.error.message}")
+        if result.gaps:
+            self.tally.flawed.append(
+                PartialFailure(
+                    f"{result.source}: {sum(gap.end - gap.start for gap in result.gaps):.0f} of "
+                    f"{result.duration:.0f} s are missing",
+                    hint="the same command with --resume asks for them alone",
+                    job_id=result.gaps[0].error.job_id,
+                )
+            )
+
+    def _write(self, result: Transcript, stem: str) -> None:
+        from vidctl.render import files
+        from vidctl.tasks.subtitles import FORMATS
+
+        if self._form == ("document",) or self.is_told:
+            return
+        for form in self._form or ("txt",):
+            text = FORMATS[form](result, self._layout)
+            if self._output is None:
+                heading = f"# {' '.join(result.source.splitlines())}\n" if len(self._stems) > 1 else ""
+                sys.stdout.write(heading + text)
+                sys.stdout.flush()
+            else:
+                path = self._output / f"{stem}.{form}" if self._is_folder else self._output
+                self._report.detail(f"saved {files.write(path, text.encode())}")

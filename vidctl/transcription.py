@@ -1,0 +1,264 @@
+"""Transcribe sounds of any length: cut at silences, sent as jobs side by side, and put together again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import BinaryIO
+
+from vidctl.errors import AuthError, JobFailed, NotDeployed, VidctlError
+from vidctl.invoke import Answer, Invoker, Request
+from vidctl.media import audio
+from vidctl.media.audio import Chunk
+from vidctl.media.sources import Source, opened
+from vidctl.runpod.jobs import Job
+from vidctl.tasks.answer import Failed
+from vidctl.tasks.transcribe import (
+    Heard,
+    Part,
+    Segment,
+    TranscribeOptions,
+    Transcript,
+    decode,
+    encode,
+    partial,
+    shifted,
+    stitch,
+)
+
+JOBS_IN_FLIGHT = 8
+
+
+@dataclass(frozen=True)
+class Transcribed:
+    """What became of one source: `result` is its Transcript, or Failed with the error."""
+
+    source: Source
+    result: Transcript | Failed
+
+
+@dataclass(frozen=True)
+class Passing:
+    """What came of a source that is not done: `segments` that follow those told before, and seconds done so far."""
+
+    source: Source
+    segments: tuple[Segment, ...]
+    done_s: float
+    total_s: float | None
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How sounds travel: at most `chunk_s` seconds to a job, in the words of `protocol` (None: vidctl's own worker).
+
+    With `resumes` a job that an earlier run sent is not sent again.
+    """
+
+    chunk_s: float = audio.DEFAULT_CHUNK_S
+    protocol: str | None = None
+    resumes: bool = False
+
+
+Tell = Callable[[Passing], None]
+
+
+def transcribe(
+    sources: Sequence[Source],
+    options: TranscribeOptions,
+    invoker: Invoker,
+    manner: Manner,
+    *,
+    fetch_into: Callable[[str, BinaryIO], None],
+    timeout_s: float,
+    tell: Tell,
+) -> Generator[Transcribed, None, None]:
+    """Yield what became of each source, in their order; closing the generator cancels what is out.
+
+    A part that failed becomes a gap of its transcript.  `tell` hears, in threads, what comes while a source is not done.
+    What was answered is kept for a run that `resumes`, until the transcript has been taken whole.
+    Raises AuthError and NotDeployed at once, for they will be the same for every other job.
+    """
+    hearings = [_Hearing(source, tell) for source in sources]
+    requests = _requests(hearings, options, manner, fetch_into)
+    answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s, resumes=manner.resumes, seen=_look)
+    waiting = iter(hearings)
+    first = next(waiting, None)
+    try:
+        for answer in answers:
+            _take(answer)
+            while first is not None and first.is_over:
+                yield from _deliver(first, invoker)
+                first = next(waiting, None)
+        while first is not None:
+            yield from _deliver(first, invoker)
+            first = next(waiting, None)
+    finally:
+        answers.close()  # cancels what is out
+        requests.close()  # and what was opened or downloaded is let go
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A chunk on its way, without its bytes."""
+
+    hearing: _Hearing
+    index: int
+    start_s: float
+    end_s: float
+
+
+def _requests(
+    hearings: Sequence[_Hearing],
+    options: TranscribeOptions,
+    manner: Manner,
+    fetch_into: Callable[[str, BinaryIO], None],
+) -> Generator[Request[_Sent], None, None]:
+    for hearing in hearings:
+        try:
+            for chunk in _chunks(hearing, manner.chunk_s, fetch_into):
+                sent = hearing.sends(chunk)
+                payload = encode(chunk.data, options, protocol=manner.protocol)
+                yield Request(payload, _what(hearing, chunk), sent, digest=_digest(chunk, options, manner))
+        except VidctlError as error:
+            hearing.breaks(error)
+
+
+def _chunks(hearing: _Hearing, chunk_s: float, fetch_into: Callable[[str, BinaryIO], None]) -> Iterator[Chunk]:
+    name = hearing.source.name
+    with opened(hearing.source, fetch_into=fetch_into) as file:
+        hearing.total_s = audio.duration_s(file, name=name)
+        yield from audio.chunks(file, name=name, chunk_s=chunk_s, warn=hearing.warnings.append)
+
+
+def _what(hearing: _Hearing, chunk: Chunk) -> str:
+    is_whole = chunk.index == 0 and chunk.is_last
+    return f"transcribe {hearing.source.name}" + ("" if is_whole else f" {chunk.start_s:.0f}-{chunk.end_s:.0f} s")
+
+
+def _digest(chunk: Chunk, options: TranscribeOptions, manner: Manner) -> str:
+    asked = [chunk.digest, manner.protocol, dataclasses.asdict(options)]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _look(request: Request[_Sent], job: Job) -> None:
+    first, segments, done_s = partial(job.output)
+    if segments or done_s is not None:
+        request.subject.hearing.overhears(request.subject, first, segments, done_s or 0.0)
+
+
+def _take(answer: Answer[_Sent]) -> None:
+    sent = answer.request.subject
+    if isinstance(answer.error, (AuthError, NotDeployed)):
+        raise answer.error  # it will be the same for every other job
+    heard, error = None, answer.error
+    if answer.job is not None:
+        try:
+            heard = decode(answer.job.output)
+        except VidctlError as damage:
+            damage.job_id = answer.job.id
+            error = damage
+    elif error is None:
+        error = JobFailed("the job ended without an answer")
+    sent.hearing.takes(sent, heard, error, answer.request.digest)
+
+
+def _deliver(hearing: _Hearing, invoker: Invoker) -> Iterator[Transcribed]:
+    result = hearing.result()
+    yield Transcribed(hearing.source, result)
+    if isinstance(result, Transcript) and not result.gaps:
+        invoker.forget(hearing.digests)
+
+
+@dataclass
+class _Heard:
+    """How far one chunk is: its segments so far, in the source's seconds, and how many of them were told."""
+
+    segments: list[Segment] = field(default_factory=list)
+    told: int = 0
+    done_s: float = 0.0
+    is_over: bool = False
+
+
+class _Hearing:
+    """One source on its way: its chunks come back in any order, and are told in theirs."""
+
+    def __init__(self, source: Source, tell: Tell) -> None:
+        self.source = source
+        self.total_s: float | None = None
+        self.warnings: list[str] = []
+        self.digests: list[str] = []
+        self._tell = tell
+        self._lock = Lock()
+        self._parts: dict[int, Part] = {}
+        self._chunks: list[_Heard] = []
+        self._front = 0
+        self._is_read = False
+        self._error: VidctlError | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._is_read and len(self._parts) == len(self._chunks)
+
+    def sends(self, chunk: Chunk) -> _Sent:
+        with self._lock:
+            self._chunks.append(_Heard())
+            self._is_read = chunk.is_last
+        return _Sent(self, chunk.index, chunk.start_s, chunk.end_s)
+
+    def breaks(self, error: VidctlError) -> None:
+        """The source cannot be read, or not further."""
+        self._error = error
+        self._is_read = True
+
+    def overhears(self, sent: _Sent, first: int, segments: Sequence[Segment], done_s: float) -> None:
+        """Take what a worker says before it is done: its segments from the one with the number `first`."""
+        with self._lock:
+            chunk = self._chunks[sent.index]
+            if chunk.is_over:
+                return
+            if first <= len(chunk.segments):  # else some between were missed, and come at the end
+                chunk.segments[first:] = shifted(segments, sent.start_s)
+            chunk.done_s = min(max(chunk.done_s, done_s), sent.end_s - sent.start_s)
+            self._tell_news()
+
+    def takes(self, sent: _Sent, heard: Heard | None, error: VidctlError | None, digest: str | None) -> None:
+        """Take what became of a chunk."""
+        with self._lock:
+            self._parts[sent.index] = Part(sent.start_s, sent.end_s, heard, error)
+            if digest is not None:
+                self.digests.append(digest)
+            chunk = self._chunks[sent.index]
+            chunk.segments = shifted(heard.segments, sent.start_s) if heard else chunk.segments[: chunk.told]
+            chunk.done_s = sent.end_s - sent.start_s
+            chunk.is_over = True
+            self._tell_news()
+
+    def result(self) -> Transcript | Failed:
+        parts = [self._parts[index] for index in sorted(self._parts)]
+        if self._error:
+            end_s = parts[-1].end_s if parts else 0.0
+            parts.append(Part(end_s, max(end_s, self.total_s or 0.0), None, self._error))
+        errors = [part.error for part in parts if part.error]
+        if errors and len(errors) == len(parts):
+            return Failed(self.source.name, errors[0])
+        transcript = stitch(self.source.name, parts)
+        return dataclasses.replace(transcript, warnings=(*self.warnings, *transcript.warnings))
+
+    def _tell_news(self) -> None:
+        """Tell what follows on what was told; what comes after a chunk that is not over has to wait."""
+        news: list[Segment] = []
+        while self._front < len(self._chunks):
+            chunk = self._chunks[self._front]
+            news += chunk.segments[chunk.told :]
+            chunk.told = len(chunk.segments)
+            if not chunk.is_over:
+                break
+            chunk.segments = []
+            self._front += 1
+        done_s = sum(chunk.done_s for chunk in self._chunks)
+        self._tell(Passing(self.source, tuple(news), done_s, self.total_s))

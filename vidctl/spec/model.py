@@ -42,6 +42,7 @@ POOLS_LIMIT = 3  # RunPod docs, serverless/endpoints/endpoint-configurations: GP
 OPEN_RUNPOD_VARIABLES = frozenset({"RUNPOD_DEBUG_LEVEL", "RUNPOD_INIT_TIMEOUT", "RUNPOD_LOG_LEVEL"})
 
 Isolation = Literal["process", "container"]
+Protocol = Literal["worker-faster_whisper", "worker-vllm"]
 
 
 @dataclass(frozen=True)
@@ -356,7 +357,6 @@ Repository = Annotated[
 Reference = Annotated[
     str, _matching(_REPOSITORY + _TAG, "this is not an image reference", "write docker.io/you/name:tag, in lower case")
 ]
-Protocol = Annotated[str, _matching("[a-z0-9][a-z0-9._-]*", "this is not the name of a protocol")]
 WorkerFolder = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_worker_folder)]
 Dockerfile = Annotated[Path, BeforeValidator(_read_relative_path), AfterValidator(_dockerfile)]
 JobFile = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_job_file)]
@@ -415,7 +415,7 @@ class Image(Part):
     reference: Reference | None = Field(default=None, validate_default=True)
     """A prebuilt image, as `docker pull` takes it."""
     protocol: Protocol | None = None
-    """What a prebuilt image's worker speaks, if not vidctl's own: `worker-vllm`, `worker-faster_whisper`."""
+    """What a prebuilt image's worker speaks, if not vidctl's own: the protocol of one of RunPod's workers."""
 
     @model_validator(mode="before")
     @classmethod

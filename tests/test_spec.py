@@ -23,6 +23,8 @@ GOOD = sorted((SPECS / "good").glob("*.yaml"))
 BAD = sorted((SPECS / "bad").glob("*.yaml"))
 SEEN_BY_EDITORS = [path for path in BAD if "# an editor sees it\n" in path.read_text(encoding="utf-8")]
 SHIPPED = ROOT / "configs" / "yolo.yaml"
+WHISPER = ROOT / "configs" / "whisper.yaml"
+OFFICIAL = ROOT / "configs" / "whisper-official.yaml"
 MINIMAL = "name: echo\nimage: you/echo:1.0\ngpu: L4\n"
 
 
@@ -528,6 +530,29 @@ def test_the_shipped_spec_carries_the_guides_settings():
     assert {"MODEL": "yolo11n.pt"} == endpoint.with_local().env
 
 
+def test_whispers_spec_carries_the_guides_settings():
+    """faster-whisper-transcription: A40 then A100, 0 to 5 workers, idle 5 s, execution 60 s, 15 GB."""
+    endpoint = spec.load(WHISPER, environ={})
+
+    assert ("faster-whisper-transcription", "transcribe") == (endpoint.name, endpoint.task)
+    assert "AMPERE_48,AMPERE_80" == endpoint.gpu.ids
+    assert (0, 5) == (endpoint.workers.min, endpoint.workers.max)
+    assert (5, 60, 15) == (endpoint.timeouts.idle_s, endpoint.timeouts.execution_s, endpoint.disk_gb)
+    assert "large-v3-turbo" == endpoint.env["MODEL"]
+    assert ROOT / "workers" / "whisper" == endpoint.image.build
+    assert "base" == endpoint.with_local().env["MODEL"]
+
+
+def test_runpods_own_whisper_worker_can_stand_beside_ours():
+    """Its image and its protocol, the same GPUs and workers, and a name of its own."""
+    ours, official = (spec.load(path, environ={}) for path in (WHISPER, OFFICIAL))
+
+    assert ("transcribe", "worker-faster_whisper") == (official.task, official.image.protocol)
+    assert "runpod/ai-api-faster-whisper:1.0.10" == official.image.reference
+    assert (ours.gpu, ours.workers, ours.timeouts) == (official.gpu, official.workers, official.timeouts)
+    assert ours.name != official.name
+
+
 def test_the_shipped_spec_documents_every_field():
     """Each field of the schema, nested ones included, is written or shown in its comments."""
     text = SHIPPED.read_text()
@@ -549,7 +574,7 @@ def test_the_checked_in_schema_is_current():
     assert spec.json_schema() == json.loads(printed)
 
 
-@pytest.mark.parametrize("path", [SHIPPED, *GOOD], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SHIPPED, WHISPER, OFFICIAL, *GOOD], ids=lambda path: path.stem)
 def test_the_schema_takes_every_good_spec(path):
     """An editor marks nothing in a spec that loads."""
     schema = spec.json_schema()

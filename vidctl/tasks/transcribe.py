@@ -6,12 +6,36 @@ own worker of that name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import base64
+import difflib
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import accumulate
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from vidctl.errors import VidctlError
+from vidctl.errors import ApiError, UsageError, VidctlError
+from vidctl.tasks import languages, subtitles
+from vidctl.tasks.answer import Reader
+
+OFFICIAL = "worker-faster_whisper"  # the protocol of RunPod's own worker
+TASKS = ("transcribe", "translate")
+
+_Value = TypeVar("_Value")
+
+# Ten million seconds are four months, and a thousand million frames of whisper's as much.
+_READ = Reader("a transcription worker", largest=1e9)
+
+# What the options say themselves, in the words of either worker.
+_SAID = ("audio", "audio_url", "audio_base64", "enable_vad", "transcription", "translate", "translation")
+
+# What RunPod's worker takes besides; it refuses a job with any other name in it.
+_OFFICIAL_EXTRA = (
+    "model", "best_of", "patience", "length_penalty", "suppress_tokens", "condition_on_previous_text",
+    "temperature_increment_on_fallback", "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,15 +56,31 @@ class TranscribeOptions:
     temperature: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.language is not None:
+            languages.code(self.language)
+        if self.task not in TASKS:
+            raise UsageError(f"task: {self.task!r} is neither {TASKS[0]} nor {TASKS[1]}")
+        if isinstance(self.beam_size, bool) or not isinstance(self.beam_size, int) or not 1 <= self.beam_size <= 20:
+            raise UsageError(f"beam_size: {self.beam_size} is not a whole number from 1 to 20")
+        if self.temperature is not None and (isinstance(self.temperature, bool) or not 0 <= self.temperature <= 1):
+            raise UsageError(f"temperature: {self.temperature} is not between 0 and 1")
+        for name in self.extra:
+            if name in _SAID or name in _DEFAULTS:
+                raise UsageError(f"extra: {name!r} is what the other options say")
+
+
+_DEFAULTS = {each.name: each.default for each in fields(TranscribeOptions)}
+
 
 @dataclass(frozen=True)
 class Word:
-    """One word, with the space before it; `start` and `end` in seconds of the source, `probability` 0 to 1."""
+    """One word, with the space before it; `start` and `end` in seconds of the source, `probability` 0 to 1 if told."""
 
     word: str
     start: float
     end: float
-    probability: float
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +104,24 @@ class Segment:
     tokens: tuple[int, ...] = ()
     words: tuple[Word, ...] | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of the worker's answer; those without a value are left out."""
+        known = {
+            "id": self.id,
+            "seek": self.seek,
+            "start": self.start,
+            "end": self.end,
+            "text": self.text,
+            "confidence": self.confidence,
+            "avg_logprob": self.avg_logprob,
+            "no_speech_prob": self.no_speech_prob,
+            "compression_ratio": self.compression_ratio,
+            "temperature": self.temperature,
+            "tokens": list(self.tokens) or None,
+            "words": None if self.words is None else [_present(asdict(word)) for word in self.words],
+        }
+        return _present(known)
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -72,6 +130,10 @@ class Gap:
     start: float
     end: float
     error: VidctlError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Where it is, and the error as `--json` prints it."""
+        return {"start": self.start, "end": self.end, **self.error.to_json()}
 
 
 @dataclass(frozen=True)
@@ -88,6 +150,16 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A piece of a source, from `start_s` to `end_s`: what was heard in it, or why nothing was."""
+
+    start_s: float
+    end_s: float
+    heard: Heard | None
+    error: VidctlError | None = None
+
+
+@dataclass(frozen=True)
 class Transcript:
     """What is said in one source of `duration` seconds, in order; `gaps` are parts that are missing."""
 
@@ -100,3 +172,362 @@ class Transcript:
     model: Mapping[str, Any] | None = None
     processing_s: float | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Everything that was said.  Whisper's segments bring their own spaces, in the languages that have any."""
+        return "".join(segment.text for segment in self.segments).strip()
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All words in order; none unless they were asked for."""
+        return tuple(word for segment in self.segments for word in segment.words or ())
+
+    def to_txt(self) -> str:
+        """One line a segment."""
+        return subtitles.txt(self)
+
+    def to_srt(self, **layout: Any) -> str:
+        """SubRip subtitles; `layout` is that of `subtitles.Layout`.  UsageError if it needs words and has none."""
+        return subtitles.srt(self, subtitles.Layout(**layout))
+
+    def to_vtt(self, **layout: Any) -> str:
+        """WebVTT subtitles; see `to_srt`."""
+        return subtitles.vtt(self, subtitles.Layout(**layout))
+
+    def to_tsv(self) -> str:
+        """`start`, `end` (in milliseconds) and `text`, separated by tabs."""
+        return subtitles.tsv(self)
+
+    def to_json(self) -> str:
+        """The JSON of Whisper's own command."""
+        return subtitles.json(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The worker's own fields, with the source in front; those without a value are left out."""
+        return _present(
+            {
+                "source": self.source,
+                "duration": self.duration,
+                "language": self.language,
+                "language_probability": self.language_probability,
+                "text": self.text,
+                "segments": [segment.to_dict() for segment in self.segments],
+                "gaps": [gap.to_dict() for gap in self.gaps] or None,
+                "model": None if self.model is None else dict(self.model),
+                "processing_time": self.processing_s,
+                "warnings": list(self.warnings) or None,
+            }
+        )
+
+
+def _present(known: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def encode(data: bytes, options: TranscribeOptions, *, protocol: str | None = None) -> dict[str, Any]:
+    """The job's input for the sound in `data`: what differs from the defaults of vidctl's own worker, or of RunPod's.
+
+    Raise UsageError for an unknown protocol, and for what RunPod's worker cannot do.
+    """
+    audio = base64.b64encode(data).decode("ascii")
+    if protocol is None:
+        return {"audio": audio, **_set(options), **options.extra}
+    if protocol != OFFICIAL:
+        raise UsageError(f"protocol: vidctl transcribes with its own worker (none) or {OFFICIAL}, not {protocol!r}")
+    return {"audio_base64": audio, **_official(options), **options.extra}
+
+
+def _set(options: TranscribeOptions) -> dict[str, Any]:
+    """The options that differ from their defaults; a language by its code."""
+    chosen = {name: getattr(options, name) for name in _DEFAULTS if name != "extra"}
+    chosen = {name: value for name, value in chosen.items() if value != _DEFAULTS[name]}
+    if options.language is not None:
+        chosen["language"] = languages.code(options.language)
+    return chosen
+
+
+def _official(options: TranscribeOptions) -> dict[str, Any]:
+    """The same in the words of RunPod's worker, whose own model is `base` and which cuts no silence unless asked."""
+    _check_official(options)
+    chosen = _set(options)
+    chosen["model"] = "turbo"
+    chosen["enable_vad"] = options.vad_filter
+    chosen.pop("vad_filter", None)
+    if chosen.pop("task", None) == "translate":
+        # Its segments stay in the language of the sound: the times of the English text are those of subtitles.
+        chosen |= {"translate": True, "translation": "srt"}
+    if "temperature" in chosen:
+        # It climbs from the temperature to 1 in steps; one that leads beyond 1 at once leaves it at the temperature.
+        chosen["temperature_increment_on_fallback"] = 2.0
+    return chosen
+
+
+def _check_official(options: TranscribeOptions) -> None:
+    if options.hotwords is not None:
+        raise UsageError(f"hotwords: {OFFICIAL} knows none", hint="put the words into the initial prompt")
+    if options.task == "translate" and options.word_timestamps:
+        raise UsageError(f"word_timestamps: {OFFICIAL} does not time the words of a translation")
+    for name in options.extra:
+        if name not in _OFFICIAL_EXTRA:
+            near = difflib.get_close_matches(name, _OFFICIAL_EXTRA, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(_OFFICIAL_EXTRA)}"
+            raise UsageError(f"extra: {OFFICIAL} knows no {name!r}", hint=hint)
+
+
+def decode(output: object) -> Heard:
+    """Read the answer to `encode(…)`, of either worker.  ApiError names the field that is no part of an answer."""
+    only = output[0] if isinstance(output, list) and len(output) == 1 else output
+    answer = _READ.mapping(only, "output")
+    if answer.get("error") is not None:
+        raise ApiError(f"the worker refused the sound: {_refusal(answer['error'])}")
+    return Heard(
+        _official_segments(answer) if "segments" in answer else _own_segments(answer),
+        _optional(_seconds, answer, "duration", "output"),
+        _optional(_text, answer, "detected_language" if "segments" in answer else "language", "output"),
+        _optional(_fraction, answer, "language_probability", "output"),
+        _model(answer),
+        _optional(_seconds, answer, "processing_time", "output"),
+        tuple(_optional(_texts, answer, "warnings", "output") or ()),
+    )
+
+
+def _refusal(error: object) -> str:
+    """One line of it; RunPod's worker lists what it does not like."""
+    return "; ".join(_texts(error, "output.error") if isinstance(error, list) else [_text(error, "output.error")])
+
+
+def _own_segments(answer: Mapping[str, Any]) -> tuple[Segment, ...]:
+    if "transcription" not in answer:
+        _READ.refuse("output.transcription", "is missing")
+    segments = _segments(answer["transcription"], "output.transcription")
+    return segments if answer.get("language") in languages.UNSPACED else _spaced(segments)
+
+
+def _official_segments(answer: Mapping[str, Any]) -> tuple[Segment, ...]:
+    """Those of the translation, if there is one, else those of what was said with its words."""
+    if answer.get("translation") is not None:
+        return _spaced(_segments(list(_cues(answer["translation"])), "output.translation"))
+    segments = _segments(answer["segments"], "output.segments")
+    words = _optional(_words, answer, "word_timestamps", "output")
+    return segments if words is None else _dealt(words, segments)
+
+
+def _spaced(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """With the space that Whisper begins a segment with, where a worker has stripped them all."""
+    if any(segment.text.startswith(" ") for segment in segments):
+        return segments
+    return tuple(replace(segment, text=f" {segment.text}") for segment in segments)
+
+
+def _dealt(words: tuple[Word, ...], segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """The segments with their words, which make up their texts in the same order."""
+    ends = list(accumulate(_letters(segment.text) for segment in segments))
+    hands: list[list[Word]] = [[] for _ in segments]
+    place = letters = 0
+    for word in words if segments else ():
+        while place < len(ends) - 1 and letters >= ends[place]:
+            place += 1
+        hands[place].append(word)
+        letters += _letters(word.word)
+    return tuple(replace(segment, words=tuple(hand)) for segment, hand in zip(segments, hands, strict=True))
+
+
+def _letters(text: str) -> int:
+    return sum(len(word) for word in text.split())
+
+
+_TIME = r"(\d{2,4}):(\d\d):(\d\d),(\d{3})"
+_CUE = re.compile(rf"^\d+\n{_TIME} --> {_TIME}\n", re.MULTILINE | re.ASCII)
+
+
+def _cues(value: object) -> Iterator[dict[str, Any]]:
+    """The cues of SubRip subtitles, as segments."""
+    srt = _READ.text(value, "output.translation")
+    heads = list(_CUE.finditer(srt))
+    ends = [head.start() for head in heads] + [len(srt)]
+    if srt[: ends[0]].strip():
+        _READ.refuse("output.translation", f"is {_READ.short(srt)}, not subtitles")
+    for head, end in zip(heads, ends[1:], strict=True):
+        numbers = [int(group) for group in head.groups()]
+        yield {
+            "start": _in_seconds(*numbers[:4]),
+            "end": _in_seconds(*numbers[4:]),
+            "text": srt[head.end() : end].strip(),
+        }
+
+
+def _in_seconds(hours: int, minutes: int, seconds: int, milliseconds: int) -> float:
+    return (((hours * 60 + minutes) * 60 + seconds) * 1000 + milliseconds) / 1000
+
+
+def _segments(value: object, where: str) -> tuple[Segment, ...]:
+    """The segments, numbered from 0: faster-whisper's own numbers begin at 1."""
+    return tuple(_segment(each, f"{where}[{n}]", n) for n, each in enumerate(_READ.items(value, where)))
+
+
+def _segment(value: object, where: str, number: int) -> Segment:
+    item = _READ.mapping(value, where)
+    start, end = _span(item, where)
+    avg_logprob = _optional(_READ.number, item, "avg_logprob", where)
+    confidence = _optional(_fraction, item, "confidence", where)
+    if confidence is None and avg_logprob is not None:
+        confidence = round(math.exp(min(avg_logprob, 0.0)), 4)
+    return Segment(
+        number,
+        start,
+        end,
+        _required(_text, item, "text", where),
+        confidence,
+        avg_logprob,
+        _optional(_fraction, item, "no_speech_prob", where),
+        _optional(_READ.number, item, "compression_ratio", where),
+        _optional(_READ.number, item, "temperature", where),
+        int(_optional(_READ.number, item, "seek", where) or 0),
+        _optional(_tokens, item, "tokens", where) or (),
+        _optional(_words, item, "words", where),
+    )
+
+
+def _words(value: object, where: str) -> tuple[Word, ...]:
+    return tuple(_word(each, f"{where}[{n}]") for n, each in enumerate(_READ.items(value, where)))
+
+
+def _word(value: object, where: str) -> Word:
+    item = _READ.mapping(value, where)
+    text = _required(_text, item, "word", where)
+    return Word(text, *_span(item, where), _optional(_fraction, item, "probability", where))
+
+
+def _span(item: Mapping[str, Any], where: str) -> tuple[float, float]:
+    start, end = _required(_seconds, item, "start", where), _required(_seconds, item, "end", where)
+    if end < start - _TINY_S:
+        _READ.refuse(f"{where}.end", f"is {end:g}, before its start at {start:g}")
+    return start, max(start, end)
+
+
+# The times of words are estimates: one may begin a hair before the sound, or end a hair before it begins.
+_TINY_S = 0.1
+
+
+def _seconds(value: object, where: str) -> float:
+    seconds = _READ.number(value, where)
+    if seconds < -_TINY_S:
+        _READ.refuse(where, f"is {seconds:g}, before the sound begins")
+    return max(0.0, seconds)
+
+
+def _fraction(value: object, where: str) -> float:
+    fraction = _READ.number(value, where)
+    if not -1e-3 <= fraction <= 1 + 1e-3:  # half precision may end a hair above 1
+        _READ.refuse(where, f"is {fraction:g}, not between 0 and 1")
+    return min(max(fraction, 0.0), 1.0)
+
+
+def _tokens(value: object, where: str) -> tuple[int, ...]:
+    return tuple(int(_READ.number(token, where)) for token in _READ.items(value, where))
+
+
+# A model may say anything: what would steer a terminal, break a line of subtitles or not be UTF-8 becomes a space.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+
+def _text(value: object, where: str) -> str:
+    return _CONTROL.sub(" ", _READ.text(value, where))
+
+
+def _texts(value: object, where: str) -> list[str]:
+    return [_text(each, f"{where}[{n}]") for n, each in enumerate(_READ.items(value, where))]
+
+
+def _model(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the worker says of its model; RunPod's gives a name, and the device beside it."""
+    model = answer.get("model")
+    if isinstance(model, str):
+        return _present({"name": model, "device": answer.get("device")})
+    return None if model is None else _READ.mapping(model, "output.model")
+
+
+def _required(read: Callable[[object, str], _Value], item: Mapping[str, Any], name: str, where: str) -> _Value:
+    if name not in item:
+        _READ.refuse(f"{where}.{name}", "is missing")
+    return read(item[name], f"{where}.{name}")
+
+
+def _optional(read: Callable[[object, str], _Value], item: Mapping[str, Any], name: str, where: str) -> _Value | None:
+    return None if item.get(name) is None else read(item[name], f"{where}.{name}")
+
+
+def partial(output: object) -> tuple[int, tuple[Segment, ...], float | None]:
+    """Read what a running job tells: the latest segments, the number of the first, and the seconds that are done.
+
+    Anything else is 0, nothing and None: a job may tell what it likes while it runs.
+    """
+    try:
+        answer = _READ.mapping(output, "output")
+        done_s = _required(
+            _seconds, _READ.mapping(answer.get("progress"), "output.progress"), "done", "output.progress"
+        )
+        first = int(_required(_seconds, answer, "first", "output"))
+        segments = _segments(answer.get("transcription"), "output.transcription")
+    except ApiError:
+        return 0, (), None
+    return first, tuple(replace(segment, id=first + segment.id) for segment in segments), done_s
+
+
+def stitch(source: str, parts: Sequence[Part]) -> Transcript:
+    """Put the parts of a source together, in order, each segment at its place in the source."""
+    if len(parts) == 1 and parts[0].heard is not None and parts[0].heard.duration is not None:
+        # Whoever decoded all of it knows better than its container.
+        parts = [replace(parts[0], end_s=parts[0].start_s + parts[0].heard.duration)]
+    heard = [part.heard for part in parts if part.heard is not None]
+    segments = [_placed(segment, part) for part in parts if part.heard is not None for segment in part.heard.segments]
+    processing = [each.processing_s for each in heard if each.processing_s is not None]
+    return Transcript(
+        source,
+        round(parts[-1].end_s, 3) if parts else 0.0,
+        *_language(heard),
+        tuple(replace(segment, id=n) for n, segment in enumerate(segments)),
+        tuple(Gap(part.start_s, part.end_s, part.error) for part in parts if part.error is not None),
+        next((each.model for each in heard if each.model is not None), None),
+        round(sum(processing), 3) if processing else None,
+        tuple(dict.fromkeys(warning for each in heard for warning in each.warnings)),
+    )
+
+
+def _placed(segment: Segment, part: Part) -> Segment:
+    """The segment in the source's time, within its part."""
+    words = segment.words
+    return replace(
+        segment,
+        seek=segment.seek + round(part.start_s * _FRAMES_PER_SECOND),
+        start=_moved(segment.start, part),
+        end=_moved(segment.end, part),
+        words=words
+        and tuple(replace(word, start=_moved(word.start, part), end=_moved(word.end, part)) for word in words),
+    )
+
+
+_FRAMES_PER_SECOND = 100  # of Whisper's, in which it counts `seek`
+
+
+def _moved(seconds: float, part: Part) -> float:
+    """To a millisecond: no format tells more."""
+    return round(min(part.start_s + seconds, part.end_s), 3)
+
+
+def _language(heard: Sequence[Heard]) -> tuple[str | None, float | None]:
+    """The language of the most speech, and how sure its parts are of it, each by its speech."""
+    speech: dict[str, float] = defaultdict(float)
+    weighed: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for each in heard:
+        if each.language is not None:
+            # Silence has a language too, which counts only where there is nothing else.
+            weight_s = sum(segment.end - segment.start for segment in each.segments) + 1e-6
+            speech[each.language] += weight_s
+            if each.language_probability is not None:
+                weighed[each.language].append((each.language_probability, weight_s))
+    language = max(speech, key=speech.__getitem__, default=None)
+    known = weighed[language] if language is not None else []
+    total_s = sum(weight_s for _, weight_s in known)
+    return language, round(sum(p * weight_s for p, weight_s in known) / total_s, 4) if known else None

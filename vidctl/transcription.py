@@ -17,18 +17,7 @@ from vidctl.media.audio import Chunk
 from vidctl.media.sources import Source, opened
 from vidctl.runpod.jobs import Job
 from vidctl.tasks.answer import Failed
-from vidctl.tasks.transcribe import (
-    Heard,
-    Part,
-    Segment,
-    TranscribeOptions,
-    Transcript,
-    decode,
-    encode,
-    partial,
-    shifted,
-    stitch,
-)
+from vidctl.tasks.transcribe import Heard, Part, Segment, TranscribeOptions, Transcript, decode, encode, partial, stitch
 
 JOBS_IN_FLIGHT = 8
 
@@ -222,18 +211,18 @@ class _Hearing:
             if chunk.is_over:
                 return
             if first <= len(chunk.segments):  # else some between were missed, and come at the end
-                chunk.segments[first:] = shifted(segments, sent.start_s)
+                chunk.segments[first:] = Part(sent.start_s, sent.end_s, Heard(tuple(segments))).segments
             chunk.done_s = min(max(chunk.done_s, done_s), sent.end_s - sent.start_s)
             self._tell_news()
 
     def takes(self, sent: _Sent, heard: Heard | None, error: VidctlError | None, digest: str | None) -> None:
         """Take what became of a chunk."""
         with self._lock:
-            self._parts[sent.index] = Part(sent.start_s, sent.end_s, heard, error)
+            part = self._parts[sent.index] = Part(sent.start_s, sent.end_s, heard, error)
             if digest is not None:
                 self.digests.append(digest)
             chunk = self._chunks[sent.index]
-            chunk.segments = shifted(heard.segments, sent.start_s) if heard else chunk.segments[: chunk.told]
+            chunk.segments = list(part.segments) if heard else chunk.segments[: chunk.told]
             chunk.done_s = sent.end_s - sent.start_s
             chunk.is_over = True
             self._tell_news()

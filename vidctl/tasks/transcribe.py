@@ -158,6 +158,11 @@ class Part:
     heard: Heard | None
     error: VidctlError | None = None
 
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """What was heard in it, in the source's time."""
+        return tuple(_placed(segment, self) for segment in self.heard.segments) if self.heard else ()
+
 
 @dataclass(frozen=True)
 class Transcript:
@@ -481,7 +486,7 @@ def stitch(source: str, parts: Sequence[Part]) -> Transcript:
         # Whoever decoded all of it knows better than its container.
         parts = [replace(parts[0], end_s=parts[0].start_s + parts[0].heard.duration)]
     heard = [part.heard for part in parts if part.heard is not None]
-    segments = [_placed(segment, part) for part in parts if part.heard is not None for segment in part.heard.segments]
+    segments = [segment for part in parts for segment in part.segments]
     processing = [each.processing_s for each in heard if each.processing_s is not None]
     return Transcript(
         source,

@@ -67,8 +67,8 @@ def transcribe(
 ) -> Generator[Transcribed, None, None]:
     """Yield what became of each source, in their order; closing the generator cancels what is out.
 
-    A part that failed becomes a gap of its transcript.  `tell` hears, in threads, what comes while a source is not done.
-    What was answered is kept for a run that `resumes`, until the transcript has been taken whole.
+    A part that failed becomes a gap of its transcript.  `tell` hears, in threads, what comes of a source that is not
+    done.  What was answered is kept for a run that `resumes`, until the transcript has been taken whole.
     Raises AuthError and NotDeployed at once, for they will be the same for every other job.
     """
     hearings = [_Hearing(source, tell) for source in sources]
@@ -107,13 +107,19 @@ def _requests(
     fetch_into: Callable[[str, BinaryIO], None],
 ) -> Generator[Request[_Sent], None, None]:
     for hearing in hearings:
-        try:
-            for chunk in _chunks(hearing, manner.chunk_s, fetch_into):
-                sent = hearing.sends(chunk)
-                payload = encode(chunk.data, options, protocol=manner.protocol)
-                yield Request(payload, _what(hearing, chunk), sent, digest=_digest(chunk, options, manner))
-        except VidctlError as error:
-            hearing.breaks(error)
+        yield from _requests_of(hearing, options, manner, fetch_into)
+
+
+def _requests_of(
+    hearing: _Hearing, options: TranscribeOptions, manner: Manner, fetch_into: Callable[[str, BinaryIO], None]
+) -> Iterator[Request[_Sent]]:
+    try:
+        for chunk in _chunks(hearing, manner.chunk_s, fetch_into):
+            sent = hearing.sends(chunk)
+            payload = encode(chunk.data, options, protocol=manner.protocol)
+            yield Request(payload, _what(hearing, chunk), sent, digest=_digest(chunk, options, manner))
+    except VidctlError as error:
+        hearing.breaks(error)
 
 
 def _chunks(hearing: _Hearing, chunk_s: float, fetch_into: Callable[[str, BinaryIO], None]) -> Iterator[Chunk]:

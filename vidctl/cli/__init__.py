@@ -84,7 +84,8 @@ class _Vidctl(TyperGroup):
 app = typer.Typer(
     cls=_Vidctl,
     name="vidctl",
-    help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from a picture to boxes, from a sound to text.",
+    help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from pictures and sounds to "
+    "answers.",
     epilog="Start with: vidctl deploy yolo; vidctl detect frame.jpg; vidctl transcribe talk.mp4",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -1,33 +1,335 @@
-"""From what a caller sent to the samples Whisper hears, in blocks: memory stays bounded however long the sound is."""
+"""From what a caller sent to the samples Whisper hears, in blocks: memory stays bounded however long the sound is.
+
+Any bytes give a `Sound` or BadInput, nothing else.
+"""
 
 from __future__ import annotations
 
+import base64
+import io
+import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from time import monotonic
+from typing import IO, TYPE_CHECKING, Any
+
+import av
+import numpy as np
+from jobinput import BadInput, is_url
+from requests import RequestException
+from runpod.serverless.utils.rp_ssrf import SSRFError, iter_content_capped, safe_get
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
 VOLUME = Path("/runpod-volume")  # where RunPod mounts a network volume
 
+# ffmpeg's names of the formats that hold sound.  It knows hundreds more, among them playlists, which open other files
+# and addresses.
+FORMATS = (
+    "aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dts", "eac3", "flac", "flv", "matroska", "mov",
+    "mp3", "mpeg", "mpegts", "ogg", "tta", "voc", "w64", "wav", "wv",
+)  # fmt: skip
+# Those whose length is a guess from the bit rate, or that of the longest of several streams.
+VAGUE_FORMATS = ("aac", "ac3", "amr", "dts", "eac3", "mp3", "mpeg", "mpegts", "ogg")
+SOME_FORMATS = "WAV, MP3, M4A, FLAC, Ogg, WebM, MP4, …"
+MAX_CHANNELS = 8
+MAX_DOWNLOAD_BYTES = 2_000_000_000
+DOWNLOAD_TIMEOUT_S = 300  # for all of it
+SERVER_SILENCE_S = 30  # until a server's next byte
+
+HOLE_S = 0.1  # what timestamps may differ from the count of samples, for files that round them
+LONGEST_HOLE_S = 3600.0  # a larger one is a clock that was set, not a pause
+BATCH = 100_000  # samples that are mixed at once: a call for each of a file's frames takes as long as decoding it
+
 
 class Sound:
-    """An open sound: `expected_s` is how long its file says it is, if it does; `warnings` grows while it is read."""
+    """An open sound.
 
-    expected_s: float | None
-    warnings: list[str]
+    `expected_s` is how long its file says it is, None if it does not say; `warnings` grows while it is read.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._container = _container(file)
+        self._stream = _stream(self._container)
+        self._declared_s = _declared_s(self._container, self._stream)
+        duration = self._container.duration
+        self.expected_s = self._declared_s or (duration / av.time_base if duration else None)
+        self.warnings: list[str] = []
 
     def blocks(self, seconds: float = 300.0) -> Iterator[NDArray[np.float32]]:
-        """Yield mono samples at 16 kHz, within -1 to 1, `seconds` at a time; raise BadInput if there are none."""
-        raise NotImplementedError
+        """Yield mono samples at 16 kHz, within -1 to 1, `seconds` at a time; raise BadInput if there are none.
+
+        Where the sound begins later than the picture or has a hole there is silence: times are those of the film.
+        """
+        size = round(seconds * SAMPLE_RATE)
+        total, waiting, count = 0, [], 0
+        for piece in self._pieces():
+            rest = piece
+            while count + rest.size >= size:
+                waiting.append(rest[: size - count])
+                rest = rest[size - count :]
+                yield np.concatenate(waiting)
+                total, waiting, count = total + size, [], 0
+            waiting.append(rest)
+            count += rest.size
+        if not total + count:
+            raise BadInput("audio holds no sound: it has 0 samples")
+        if count:
+            yield np.concatenate(waiting)
+        self._warn_of_the_end((total + count) / SAMPLE_RATE)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _pieces(self) -> Iterator[NDArray[np.float32]]:
+        mixer, clock = None, _Clock(self._container)
+        for frame in self._frames():
+            hole_s = clock.hole_before(frame)
+            if mixer and (hole_s or not mixer.takes(frame)):
+                yield from mixer.rest()
+                mixer = None
+            yield from _silence(hole_s)
+            mixer = mixer or _Mixer(frame)
+            yield from mixer.mixed(frame)
+        if mixer:
+            yield from mixer.rest()
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        """The decoded frames; packets that do not decode are left out, a file that breaks off ends."""
+        damaged = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.FFmpegError:
+                self._warn("audio breaks off: the rest of the file cannot be read")
+                break
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                damaged += 1
+                continue
+            yield from (frame for frame in frames if frame.samples)
+        if damaged:
+            self._warn(f"audio is damaged: {damaged} of its packets cannot be decoded")
+
+    def _warn_of_the_end(self, heard_s: float) -> None:
+        """Say so if much is missing of what the file says it holds."""
+        declared_s = self._declared_s
+        if declared_s and heard_s < declared_s - max(1.0, 0.02 * declared_s) and not self.warnings:
+            self._warn(f"audio breaks off: its file says {declared_s:.1f} s and holds {heard_s:.1f} s")
+
+    def _warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+
+class _Clock:
+    """What a frame's timestamp says beside what has been heard so far, both in seconds from the file's start."""
+
+    def __init__(self, container: Any) -> None:
+        start = container.start_time
+        self._origin_s = None if start is None else start / av.time_base
+        self._heard_s = 0.0
+
+    def hole_before(self, frame: av.AudioFrame) -> float:
+        """Count a frame, and give how much silence belongs before it."""
+        hole_s = self._hole_s(frame.time)
+        self._heard_s += hole_s + frame.samples / frame.sample_rate
+        return hole_s
+
+    def _hole_s(self, at_s: float | None) -> float:
+        if at_s is None:
+            return 0.0
+        if self._origin_s is None:
+            self._origin_s = at_s
+        ahead_s = at_s - self._origin_s - self._heard_s
+        if HOLE_S < ahead_s <= LONGEST_HOLE_S:
+            return ahead_s
+        if abs(ahead_s) > HOLE_S:  # chained files start over
+            self._origin_s += ahead_s
+        return 0.0
+
+
+class _Mixer:
+    """Brings frames that are alike to mono at 16 kHz, many at a time."""
+
+    def __init__(self, frame: av.AudioFrame) -> None:
+        if frame.layout.nb_channels > MAX_CHANNELS:
+            raise BadInput(f"audio has {frame.layout.nb_channels} channels; this worker reads up to {MAX_CHANNELS}")
+        self._kind = _kind(frame)
+        self._frames = av.AudioFifo()
+        # By default ffmpeg mixes channels down to more than full scale where samples are floats.
+        self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1"})
+
+    def takes(self, frame: av.AudioFrame) -> bool:
+        return self._kind == _kind(frame)
+
+    def mixed(self, frame: av.AudioFrame) -> Iterator[NDArray[np.float32]]:
+        frame.pts = None  # _Clock has seen to it; the queue wants them without holes
+        self._frames.write(frame)
+        if self._frames.samples >= BATCH:
+            yield from self._resampled(self._frames.read())
+
+    def rest(self) -> Iterator[NDArray[np.float32]]:
+        if self._frames.samples:
+            yield from self._resampled(self._frames.read())
+        yield from self._resampled(None)
+
+    def _resampled(self, frame: av.AudioFrame | None) -> Iterator[NDArray[np.float32]]:
+        for mono in self._resampler.resample(frame):
+            samples = np.nan_to_num(mono.to_ndarray()[0], copy=True, nan=0.0, posinf=0.0, neginf=0.0)
+            yield np.clip(samples, -1.0, 1.0, out=samples)
+
+
+def _kind(frame: av.AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _silence(seconds: float) -> Iterator[NDArray[np.float32]]:
+    left = round(seconds * SAMPLE_RATE)
+    while left:
+        yield np.zeros(min(left, BATCH), np.float32)
+        left -= min(left, BATCH)
+
+
+def _container(file: IO[bytes]) -> Any:
+    # Files are read through Python only: ffmpeg itself may open nothing.
+    only = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
+    try:
+        return av.open(file, options=only, metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise BadInput(f"audio is not a sound or a video that this worker reads ({SOME_FORMATS})") from error
+
+
+def _stream(container: Any) -> Any:
+    if not container.streams.audio:
+        raise BadInput("audio is a video without sound" if container.streams.video else "audio holds no sound")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise BadInput("audio is in a codec that this worker does not know")
+    return stream
+
+
+def _declared_s(container: Any, stream: Any) -> float | None:
+    """How long the file's header says the sound is, where headers do."""
+    if any(name in VAGUE_FORMATS for name in container.format.name.split(",")):
+        return None
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    is_alone = len(container.streams) == 1
+    return container.duration / av.time_base if container.duration and is_alone else None
 
 
 @contextmanager
 def opened(audio: str, *, volume: Path = VOLUME) -> Iterator[Sound]:
     """Open base64, a data: URL, an https:// URL or a path below `volume`; raise BadInput with one sentence."""
-    raise NotImplementedError
+    with _file(audio, volume) as file:
+        sound = Sound(file)
+        try:
+            yield sound
+        except av.FFmpegError as error:
+            raise BadInput("audio is damaged and cannot be decoded") from error
+        finally:
+            sound.close()
+
+
+@contextmanager
+def _file(audio: str, volume: Path) -> Iterator[IO[bytes]]:
+    if is_url(audio):
+        with TemporaryFile() as file:
+            download(audio, file)
+            file.seek(0)
+            yield file
+    elif audio.startswith(f"{volume}/"):
+        with _on_volume(audio, volume) as file:
+            yield file
+    else:
+        yield io.BytesIO(from_text(audio))
+
+
+def _on_volume(path: str, volume: Path) -> IO[bytes]:
+    """Open a file of the volume, which no `..` and no link may lead out of."""
+    try:
+        resolved = Path(path).resolve(strict=True)
+        if not resolved.is_relative_to(volume.resolve()) or not resolved.is_file():
+            raise FileNotFoundError
+        return resolved.open("rb")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BadInput(f"there is no file {path[:200]!r} on the volume") from error
+
+
+def download(url: str, file: IO[bytes], timeout_s: float = DOWNLOAD_TIMEOUT_S) -> None:
+    """Fetch a sound into `file` by RunPod's guarded download, which refuses addresses inside the worker's own network.
+
+    It ends after `timeout_s`, at most SERVER_SILENCE_S later, however slowly the server goes on.
+    Plain http is for RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS only, the SDK's switch for a worker among its own servers.
+    Source: runpod-python 1.12 serverless/utils/rp_ssrf.py.
+    """
+    allows_http = os.environ.get("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "").lower() in ("1", "true", "yes")
+    if url[:5].lower() != "https" and not allows_http:
+        raise BadInput("the audio's URL must be https://")
+    try:
+        with _within(timeout_s), safe_get(url, timeout=SERVER_SILENCE_S, max_bytes=MAX_DOWNLOAD_BYTES) as response:
+            if response.status_code != 200:
+                raise BadInput(f"the audio's URL answered {response.status_code}")
+            for chunk in iter_content_capped(response, 1 << 18, MAX_DOWNLOAD_BYTES):
+                file.write(chunk)
+    except _TooSlow as error:
+        raise BadInput(f"the audio's URL took longer than {timeout_s} s") from error
+    except SSRFError as error:
+        too_large = "size cap" in str(error)
+        limit = f"is over {MAX_DOWNLOAD_BYTES // 1_000_000} MB" if too_large else "is not on the public internet"
+        raise BadInput(f"the audio's URL {limit}") from error
+    except (RequestException, ValueError, OSError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput("the audio's URL cannot be fetched") from error
+
+
+class _TooSlow(BaseException):
+    """Not an Exception: requests and the SDK would take it for a broken connection and try the next address."""
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raise _TooSlow from whatever this thread is in when the time is up.
+
+    Python's sockets time out between two bytes only, so a server that drips holds on for as long as it likes.  A trace
+    sees each call of a Python function in this thread, and every read of a socket is one.
+    """
+    deadline = monotonic() + seconds
+
+    def check(*_: Any) -> None:
+        if monotonic() > deadline:
+            raise _TooSlow
+
+    before = sys.gettrace()
+    sys.settrace(check)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def from_text(audio: str) -> bytes:
+    """Take the bytes out of base64, bare or in a data: URL, in one line or, as `base64(1)` writes it, in many."""
+    text = audio
+    if audio[:5].lower() == "data:":
+        head, comma, text = audio.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise BadInput("the audio's data: URL is not base64")
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise BadInput("audio is not valid base64") from error
+    if not data:
+        raise BadInput("audio is empty")
+    return data

@@ -19,6 +19,7 @@ import control
 import hashing
 import photographs
 import pictures
+import speech
 import startup
 from promises import Promise, print_table
 
@@ -34,7 +35,7 @@ os.environ.setdefault("VIDCTL_CACHE_DIR", str(ROOT / ".cache"))
 
 import demo  # noqa: E402  it reads the cache's place when imported
 
-PARTS = ("startup", "pictures", "runtime", "control", "hashing")
+PARTS = ("startup", "pictures", "speech", "runtime", "control", "hashing")
 
 
 def main() -> int:
@@ -54,13 +55,13 @@ def main() -> int:
 
 
 def measure(wanted: Collection[str], scratch: Path, rounds: int) -> list[Promise]:
-    promises: list[Promise] = []
-    if "control" in wanted:
-        promises += control.measure(scratch)
-    if "hashing" in wanted:
-        promises += hashing.measure(scratch)
-    if "runtime" in wanted:
-        promises += measure_runtime(scratch)
+    alone = {
+        "control": control.measure,
+        "hashing": hashing.measure,
+        "runtime": measure_runtime,
+        "speech": speech.measure,
+    }
+    promises = [promise for part, measured in alone.items() if part in wanted for promise in measured(scratch)]
     if not {"startup", "pictures"} & set(wanted):
         return promises
     people = people_weights()

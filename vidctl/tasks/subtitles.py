@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vidctl.errors import UsageError
@@ -171,12 +172,13 @@ def _cues(transcript: Transcript, layout: Layout) -> Iterator[Cue]:
     """The subtitles: out of words where there are any, else one a segment; and one for each gap."""
     has_words = any(segment.words is not None for segment in transcript.segments)
     if layout.of_words and transcript.segments and not has_words:
-        raise UsageError(f"{layout.of_words[0]}: needs the times of words", hint="ask for word timestamps")
+        raise UsageError(
+            f"{layout.of_words[0]}: needs the times of words, and there are none", hint="ask for word timestamps"
+        )
     for segments, gap in _runs(transcript):
         cues = _word_cues(segments, layout) if has_words else map(_whole, segments)
-        yield from (cue._replace(text=_unbroken(cue.text)) for cue in cues)
-        if gap is not None:
-            yield _missing(gap)._replace(text=_unbroken(_missing(gap).text))
+        for cue in chain(cues, [] if gap is None else [_missing(gap)]):
+            yield cue._replace(text=_unbroken(cue.text))
 
 
 def _unbroken(text: str) -> str:

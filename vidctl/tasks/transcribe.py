@@ -25,7 +25,7 @@ TASKS = ("transcribe", "translate")
 
 _Value = TypeVar("_Value")
 
-# Ten million seconds are four months, and a thousand million frames of whisper's as much.
+# A sound of a billion of Whisper's frames would last four months.
 _READ = Reader("a transcription worker", largest=1e9)
 
 # What the options say themselves, in the words of either worker.
@@ -63,7 +63,11 @@ class TranscribeOptions:
             raise UsageError(f"task: {self.task!r} is neither {TASKS[0]} nor {TASKS[1]}")
         if isinstance(self.beam_size, bool) or not isinstance(self.beam_size, int) or not 1 <= self.beam_size <= 20:
             raise UsageError(f"beam_size: {self.beam_size} is not a whole number from 1 to 20")
-        if self.temperature is not None and (isinstance(self.temperature, bool) or not 0 <= self.temperature <= 1):
+        if self.temperature is not None and (
+            isinstance(self.temperature, bool)
+            or not isinstance(self.temperature, (int, float))
+            or not 0 <= self.temperature <= 1
+        ):
             raise UsageError(f"temperature: {self.temperature} is not between 0 and 1")
         for name in self.extra:
             if name in _SAID or name in _DEFAULTS:
@@ -388,7 +392,7 @@ def _segment(value: object, where: str, number: int) -> Segment:
         _optional(_fraction, item, "no_speech_prob", where),
         _optional(_READ.number, item, "compression_ratio", where),
         _optional(_READ.number, item, "temperature", where),
-        int(_optional(_READ.number, item, "seek", where) or 0),
+        _optional(_count, item, "seek", where) or 0,
         _optional(_tokens, item, "tokens", where) or (),
         _optional(_words, item, "words", where),
     )
@@ -429,8 +433,15 @@ def _fraction(value: object, where: str) -> float:
     return min(max(fraction, 0.0), 1.0)
 
 
+def _count(value: object, where: str) -> int:
+    number = _READ.number(value, where)
+    if number < 0 or number != int(number):
+        _READ.refuse(where, f"is {number:g}, not a count")
+    return int(number)
+
+
 def _tokens(value: object, where: str) -> tuple[int, ...]:
-    return tuple(int(_READ.number(token, where)) for token in _READ.items(value, where))
+    return tuple(_count(token, where) for token in _READ.items(value, where))
 
 
 # A model may say anything: what would steer a terminal, break a line of subtitles or not be UTF-8 becomes a space.
@@ -448,9 +459,14 @@ def _texts(value: object, where: str) -> list[str]:
 def _model(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What the worker says of its model; RunPod's gives a name, and the device beside it."""
     model = answer.get("model")
-    if isinstance(model, str):
-        return _present({"name": model, "device": answer.get("device")})
-    return None if model is None else _READ.mapping(model, "output.model")
+    if model is None:
+        return None
+    told = (
+        {"name": model, "device": answer.get("device")}
+        if isinstance(model, str)
+        else _READ.mapping(model, "output.model")
+    )
+    return {name: _text(value, f"output.model.{name}") for name, value in told.items() if isinstance(value, str)}
 
 
 def _required(read: Callable[[object, str], _Value], item: Mapping[str, Any], name: str, where: str) -> _Value:
@@ -473,7 +489,7 @@ def partial(output: object) -> tuple[int, tuple[Segment, ...], float | None]:
         done_s = _required(
             _seconds, _READ.mapping(answer.get("progress"), "output.progress"), "done", "output.progress"
         )
-        first = int(_required(_seconds, answer, "first", "output"))
+        first = _required(_count, answer, "first", "output")
         segments = _segments(answer.get("transcription"), "output.transcription")
     except ApiError:
         return 0, (), None

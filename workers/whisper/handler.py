@@ -1,0 +1,206 @@
+"""The worker: jobs in, what was said out.  README.md has the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import official
+import runpod
+import sound
+from environment import Settings, StartError
+from jobinput import BadInput, Request, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from speech import Samples, Word
+    from transcriber import Result, Segment, Transcriber
+
+    Stopped = Callable[[], bool]
+    Tell = Callable[[Sequence[Segment], float, float | None], None]
+
+log = logging.getLogger("whisper")
+
+PROGRESS_EVERY_S = 1.0
+PROGRESS_SEGMENTS = 200  # of the last ones; an update is not to grow with the sound
+
+
+class Worker:
+    """Answers jobs, each on a thread of its own; they share the model's."""
+
+    def __init__(self, transcriber: Transcriber, settings: Settings) -> None:
+        self._transcriber = transcriber
+        self._volume = settings.volume
+        self._concurrency = settings.max_concurrency
+        # Twice as many as there are jobs: one that is cancelled ends its batch before its thread is free.
+        self._threads = ThreadPoolExecutor(2 * settings.max_concurrency, thread_name_prefix="job")
+
+    def concurrency(self, _current: int) -> int:
+        return self._concurrency
+
+    async def answer(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Give what the README promises, or `{"error": one sentence}`; whatever a job holds, the worker lives on.
+
+        A job that is cancelled stops after the batch it is at.
+        """
+        stop = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, job, stop.is_set)
+        except official.Invalid as error:
+            return {"error": error.errors}
+        except BadInput as error:
+            return {"error": str(error)}
+        except Exception as error:  # a raised one would send the caller our paths and traceback
+            log.exception("job %s failed", job.get("id"))
+            return {"error": f"the model failed on this job ({type(error).__name__}); the worker's log says more"}
+        finally:
+            stop.set()
+
+    def _answer(self, job: dict[str, Any], stopped: Stopped) -> dict[str, Any]:
+        job_input = job.get("input")
+        if not official.is_asked(job_input):
+            request = parse(job_input)
+            return self._transcribed(request, _Progress(job, request.words).tell, stopped)
+        asked = official.parse(job_input)
+        result = self._transcribed(asked.request, _tell_nobody, stopped)
+        second = asked.translation_request
+        translated = self._transcribed(second, _tell_nobody, stopped) if second else None
+        return official.answer(asked, result, translated, self._transcriber.info)
+
+    def _transcribed(self, request: Request, tell: Tell, stopped: Stopped) -> dict[str, Any]:
+        started = perf_counter()
+        with sound.opened(request.audio, volume=self._volume) as opened:
+            open_s = perf_counter() - started
+            blocks = _Timed(opened.blocks())
+            result = self._transcriber.transcribe(
+                blocks,
+                request.options,
+                words=request.words,
+                heard=lambda segments, done_s: tell(segments, done_s, opened.expected_s),
+                stopped=stopped,
+            )
+        took_s = perf_counter() - started
+        timings = {"open": open_s, "decode": blocks.took_s, "inference": took_s - open_s - blocks.took_s}
+        return {
+            **_spelled(result, words=request.words),
+            "processing_time": round(took_s, 4),
+            "model": self._transcriber.info,
+            "timings": {name: round(seconds, 4) for name, seconds in timings.items()},
+            **({"warnings": opened.warnings} if opened.warnings else {}),
+        }
+
+
+class _Timed:
+    """Blocks of a sound, and the seconds it took to have them."""
+
+    def __init__(self, blocks: Iterator[Samples]) -> None:
+        self._blocks = blocks
+        self.took_s = 0.0
+
+    def __iter__(self) -> Iterator[Samples]:
+        return self
+
+    def __next__(self) -> Samples:
+        started = perf_counter()
+        try:
+            return next(self._blocks)
+        finally:
+            self.took_s += perf_counter() - started
+
+
+class _Progress:
+    """Tells RunPod what a job has heard so far, at most once a second."""
+
+    def __init__(self, job: dict[str, Any], words: bool) -> None:
+        self._job = job
+        self._words = words
+        self._told_at = -math.inf
+
+    def tell(self, segments: Sequence[Segment], done_s: float, total_s: float | None) -> None:
+        now = perf_counter()
+        if now - self._told_at < PROGRESS_EVERY_S:
+            return
+        self._told_at = now
+        first = max(0, len(segments) - PROGRESS_SEGMENTS)
+        update = {
+            "progress": {"done": _seconds(done_s), "total": None if total_s is None else _seconds(total_s)},
+            "transcription": [_segment(one, words=self._words) for one in segments[first:]],
+            "first": first,
+        }
+        runpod.serverless.progress_update(self._job, update)
+
+
+def _tell_nobody(_segments: Sequence[Segment], _done_s: float, _total_s: float | None) -> None:
+    """The worker whose words these jobs use says nothing until the end."""
+
+
+def _spelled(result: Result, *, words: bool) -> dict[str, Any]:
+    language_probability = result.language_probability
+    return {
+        "transcription": [_segment(one, words=words) for one in result.segments],
+        "text": "".join(one.text for one in result.segments).strip(),
+        "language": result.language,
+        "language_probability": None if language_probability is None else round(language_probability, 4),
+        "duration": _seconds(result.duration_s),
+        "duration_after_vad": _seconds(result.duration_after_vad_s),
+    }
+
+
+def _segment(one: Segment, *, words: bool) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "seek": one.seek,
+        "start": _seconds(one.start_s),
+        "end": _seconds(one.end_s),
+        "text": one.text,
+        "confidence": round(math.exp(one.avg_logprob), 4),
+        "avg_logprob": round(one.avg_logprob, 4),
+        "no_speech_prob": round(one.no_speech_prob, 4),
+        "compression_ratio": round(one.compression_ratio, 4),
+        "temperature": one.temperature,
+        "tokens": list(one.tokens),
+        **({"words": [_word(word) for word in one.words]} if words else {}),
+    }
+
+
+def _word(one: Word) -> dict[str, Any]:
+    return {
+        "word": one.word,
+        "start": _seconds(one.start_s),
+        "end": _seconds(one.end_s),
+        "probability": round(one.probability, 4),
+    }
+
+
+def _seconds(value: float) -> float:
+    return round(value, 2)
+
+
+def build() -> Worker:
+    """Load the model that the environment names; raise StartError with one sentence if it cannot be had."""
+    settings = Settings.read(os.environ)
+    settings.apply()
+    from transcriber import Transcriber  # after apply(): Hugging Face's libraries read the environment when imported
+
+    return Worker(Transcriber(settings), settings)
+
+
+def main() -> None:
+    try:
+        worker = build()
+    except StartError as error:
+        sys.exit(f"whisper worker: {error}")
+    runpod.serverless.start({"handler": worker.answer, "concurrency_modifier": worker.concurrency})
+
+
+# The SDK's heartbeat process imports this file again where processes are spawned; it must not load a second model.
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Whisper as this worker uses it: windows of speech in, words out.  Import it after `Settings.apply()`.
+
+Whisper's own timestamps are coarse, and cost accuracy where windows are decoded side by side.  So windows are decoded
+without them, and where each word lies is read from the model's attention.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ctranslate2
+import numpy as np
+from environment import StartError
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+from faster_whisper.feature_extractor import FeatureExtractor
+from jobinput import SEQUENTIAL, BadInput
+from sound import SAMPLE_RATE
+from speech import Word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from faster_whisper.transcribe import Segment, TranscriptionInfo
+    from jobinput import Options
+    from speech import Samples, Window
+
+WINDOW_S = 30  # what Whisper hears at once
+FRAMES_PER_SECOND = 100  # in which faster-whisper counts `seek`
+CONTEXT_TOKENS, PROMPT_TOKENS, TASK_TOKENS = 448, 223, 5  # in all; at most of them for prompts; what each window needs
+
+# The options that mean the same to both of faster-whisper's ways of decoding.
+_SHARED = (
+    "task", "initial_prompt", "hotwords", "beam_size", "best_of", "patience", "length_penalty", "repetition_penalty",
+    "no_repeat_ngram_size", "temperature", "compression_ratio_threshold", "log_prob_threshold", "no_speech_threshold",
+    "suppress_blank", "max_new_tokens", "prepend_punctuations", "append_punctuations",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the model heard in a window, its words in seconds of the window, and how sure it was."""
+
+    words: tuple[Word, ...]
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    temperature: float
+
+
+class Model:
+    """A loaded model; as many threads as it has `workers` may use it at the same time."""
+
+    def __init__(self, folder: Path, *, device: str, compute_type: str, workers: int) -> None:
+        """Load the model from its folder; raise StartError."""
+        try:
+            self._whisper = WhisperModel(
+                str(folder), device=device, compute_type=compute_type, cpu_threads=1, num_workers=workers
+            )
+        except (RuntimeError, ValueError) as error:  # all that CTranslate2 raises
+            raise StartError(f"{folder} cannot be loaded as a Whisper model: {_first_line(error)}") from error
+        self.is_multilingual: bool = self._whisper.model.is_multilingual
+        known = self._whisper.hf_tokenizer.get_vocab()  # large-v3 knows one language more than those before it
+        self._languages = {code for code in self._whisper.supported_languages if f"<|{code}|>" in known or code == "en"}
+
+    def check(self, options: Options) -> None:
+        """Raise BadInput if the model does not know the language, or has no room for the prompts."""
+        if options.language and options.language not in self._languages:
+            raise BadInput(f"this worker's model does not know the language {options.language}")
+        prompts = {"initial_prompt": options.initial_prompt, "hotwords": options.hotwords, "prefix": options.prefix}
+        lengths = {name: len(self.tokens(f" {text}")) for name, text in prompts.items() if text}
+        if sum(lengths.values()) > PROMPT_TOKENS:
+            raise BadInput(f"{' and '.join(lengths)}: {sum(lengths.values())} tokens; Whisper takes {PROMPT_TOKENS}")
+        # One window after the other, the text before takes the place of the initial prompt.
+        taken = PROMPT_TOKENS if options.batch_size == 1 else sum(lengths.values())
+        room = CONTEXT_TOKENS - TASK_TOKENS - taken
+        if options.max_new_tokens and options.max_new_tokens > room:
+            raise BadInput(f"max_new_tokens must be at most {room} beside these prompts, not {options.max_new_tokens}")
+
+    def tokens(self, text: str) -> list[int]:
+        return self._whisper.hf_tokenizer.encode(text, add_special_tokens=False).ids
+
+    def languages(self, window: Window) -> list[tuple[str, float]]:
+        """Give all languages with the probability that the window is in it, the likeliest first."""
+        return self._whisper.detect_language(window.samples)[2]
+
+    def decode(self, windows: Sequence[Window], language: str, options: Options) -> list[Decoded | None]:
+        """Decode windows side by side; give None for one without speech.
+
+        One that fails Whisper's thresholds is decoded again, alone, at each of the temperatures until it does not.
+        """
+        if options.temperature[0] > 0:  # side by side there is no sampling
+            return [self._decode_alone(window, language, options) for window in windows]
+        return [
+            self._decode_alone(window, language, options)
+            if one and len(options.temperature) > 1 and _is_failed(one, options)
+            else one
+            for window, one in zip(windows, self._decode_together(windows, language, options), strict=True)
+        ]
+
+    def _decode_together(self, windows: Sequence[Window], language: str, options: Options) -> list[Decoded | None]:
+        # Each window in a place of 30 seconds: the segments say by their `seek` which one they are of.
+        places = np.zeros((len(windows), WINDOW_S * SAMPLE_RATE), np.float32)
+        clips = []
+        for number, window in enumerate(windows):
+            places[number, : len(window.samples)] = window.samples
+            clips.append({"start": number * WINDOW_S, "end": number * WINDOW_S + len(window.samples) / SAMPLE_RATE})
+        found, _ = BatchedInferencePipeline(self._whisper).transcribe(
+            places.reshape(-1),
+            clip_timestamps=clips,
+            batch_size=len(windows),
+            language=language,
+            without_timestamps=True,
+            word_timestamps=True,
+            **_shared(options),
+        )
+        parts: list[list[Segment]] = [[] for _ in windows]
+        for segment in found:
+            parts[segment.seek // (WINDOW_S * FRAMES_PER_SECOND)].append(segment)
+        decoded = [_decoded(segments, number * WINDOW_S) for number, segments in enumerate(parts)]
+        return [None if one is None or _is_silence(one, options) else one for one in decoded]
+
+    def _decode_alone(self, window: Window, language: str, options: Options) -> Decoded | None:
+        found, _ = self._whisper.transcribe(
+            window.samples,
+            language=language,
+            condition_on_previous_text=False,
+            without_timestamps=True,
+            word_timestamps=True,
+            **_shared(options),
+        )
+        # Without timestamps all of it is one segment.  After that would come what follows its last word: nothing.
+        first = next(iter(found), None)
+        return _decoded([first] if first else [], 0)
+
+    def sequence(
+        self, samples: Samples, options: Options, *, words: bool
+    ) -> tuple[Iterator[Segment], TranscriptionInfo]:
+        """Decode as faster-whisper does without batches, each window after what was said before it; lazily."""
+        whisper = copy(self._whisper)
+        whisper.feature_extractor = FeatureExtractor(**whisper.feat_kwargs)  # chunk_length changes it
+        edges = [edge for clip in options.clip_timestamps for edge in clip if edge is not None]
+        found, info = whisper.transcribe(
+            samples,
+            language=options.language,
+            multilingual=options.multilingual,
+            vad_filter=options.vad_filter,
+            vad_parameters=dict(options.vad_parameters),
+            clip_timestamps=edges or "0",
+            chunk_length=options.chunk_length,
+            word_timestamps=words,
+            language_detection_threshold=options.language_detection_threshold,
+            language_detection_segments=options.language_detection_segments,
+            **{name: getattr(options, name) for name in SEQUENTIAL},
+            **_shared(options),
+        )
+        return iter(found), info
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether a GPU had no memory left: CTranslate2 has no exception of its own for it."""
+    return "out of memory" in str(error) or "ALLOC_FAILED" in str(error)
+
+
+def device(wanted: str) -> str:
+    """Give the device that `wanted` means here; raise StartError if there is no GPU."""
+    has_gpu = ctranslate2.get_cuda_device_count() > 0
+    if wanted == "cuda" and not has_gpu:
+        raise StartError("DEVICE=cuda, but CTranslate2 sees no GPU here")
+    return "cuda" if has_gpu and wanted != "cpu" else "cpu"
+
+
+def compute_type(wanted: str, device: str) -> str:
+    """Give the compute type that `wanted` means on the device; raise StartError if it has no such one."""
+    if wanted == "auto":
+        wanted = "float16" if device == "cuda" else "int8"
+    known = ctranslate2.get_supported_compute_types(device)
+    if wanted not in known:
+        raise StartError(f"COMPUTE_TYPE={wanted} is not for this {device}; it has {', '.join(sorted(known))}")
+    return wanted
+
+
+def _shared(options: Options) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in _SHARED} | {"suppress_tokens": list(options.suppress_tokens)}
+
+
+def _decoded(segments: Sequence[Segment], start_s: float) -> Decoded | None:
+    if not segments:
+        return None
+    first = segments[0]
+    return Decoded(
+        words=tuple(own_words(segments, -start_s)),
+        avg_logprob=first.avg_logprob,
+        no_speech_prob=first.no_speech_prob,
+        compression_ratio=max(one.compression_ratio for one in segments),
+        temperature=first.temperature or 0.0,
+    )
+
+
+def own_words(segments: Iterable[Segment], shift_s: float = 0.0) -> Iterator[Word]:
+    for segment in segments:
+        for one in segment.words or ():
+            yield Word(one.word, one.start + shift_s, one.end + shift_s, float(one.probability))
+
+
+def _is_silence(decoded: Decoded, options: Options) -> bool:
+    return decoded.no_speech_prob > options.no_speech_threshold and decoded.avg_logprob <= options.log_prob_threshold
+
+
+def _is_failed(decoded: Decoded, options: Options) -> bool:
+    is_repetitive = decoded.compression_ratio > options.compression_ratio_threshold
+    return is_repetitive or decoded.avg_logprob < options.log_prob_threshold
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]

@@ -1,0 +1,259 @@
+"""Where speech is, packed into windows for the model, and the way back: from a window's words to the source's segments.
+
+Silence costs a model as much as speech, and tempts it to invent.  So speech is cut out, and its pieces are put together
+until a window is full; a `Piece` remembers where in the source its part of the window came from.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from faster_whisper.vad import VadOptions, get_speech_timestamps
+from sound import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from jobinput import Options
+    from numpy.typing import NDArray
+
+    Samples = NDArray[np.float32]
+
+MIN_SILENCE_MS = 160  # faster-whisper's own for batches: pieces are short, and windows get full
+ONSET_S = 0.3  # a first word this close to where speech begins begins there
+SENTENCE_PAUSE_S = 0.15
+PAUSE_S = 1.0  # ends a segment without a full stop too
+LONGEST_S = 15.0
+COMMA_S = 0.5  # a comma is as good a place to cut as this much silence
+
+_SENTENCE_ENDS = tuple(".?!…。？！")
+_COMMAS = tuple(",;:、，；：")
+_CLOSING = "\"'”’»)]」』）"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a window: where it begins in the source and in the window, how long it is, where its speech begins."""
+
+    source_s: float
+    window_s: float
+    length_s: float
+    speech_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Pieces of speech in a row, at most 30 seconds, as 16 kHz mono samples."""
+
+    samples: Samples
+    pieces: tuple[Piece, ...]
+
+    @property
+    def start_s(self) -> float:
+        return self.pieces[0].source_s
+
+    @property
+    def end_s(self) -> float:
+        return self.pieces[-1].source_s + self.pieces[-1].length_s
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word, with the space before it."""
+
+    word: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """Samples of the source from `start` on; speech begins at `speech`.  Both count samples."""
+
+    start: int
+    speech: int
+    samples: Samples
+
+
+def windows(blocks: Iterable[Samples], options: Options) -> Iterator[Window]:
+    """Pack what is spoken into windows; holds no more than a block and a window, however long the sound."""
+    limit = options.chunk_length * SAMPLE_RATE
+    if options.clip_timestamps:
+        cuts = _at_quiet_moments(_clipped(blocks, options.clip_timestamps), limit)
+    elif options.vad_filter:
+        cuts = _spoken(blocks, _vad(options), limit)
+    else:
+        cuts = _at_quiet_moments(_numbered(blocks), limit)
+    return _packed(cuts, limit)
+
+
+def _vad(options: Options) -> VadOptions:
+    return VadOptions(**{"min_silence_duration_ms": MIN_SILENCE_MS, **dict(options.vad_parameters)})
+
+
+def _spoken(blocks: Iterable[Samples], vad: VadOptions, limit: int) -> Iterator[_Cut]:
+    """Cut out what Silero takes for speech; what comes near the end of a block is looked at again with the next."""
+    unsure = _samples(vad.min_silence_duration_ms + 2 * vad.speech_pad_ms + 500)
+    start, held = 0, np.zeros(0, np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block])
+        sure = len(held) - unsure
+        keep = max(0, sure)
+        for cut in _found(held, vad, limit):
+            end = cut.start + len(cut.samples)
+            if end > sure:
+                keep = cut.start
+                break
+            keep = max(keep, end)
+            yield replace(cut, start=start + cut.start, speech=start + cut.speech)
+        start, held = start + keep, held[keep:]
+    for cut in _found(held, vad, limit):
+        yield replace(cut, start=start + cut.start, speech=start + cut.speech)
+
+
+def _found(samples: Samples, vad: VadOptions, limit: int) -> list[_Cut]:
+    """Find speech, with silence around it as far as there is any: half of it where two pieces are near each other."""
+    pad = min(_samples(vad.speech_pad_ms), limit // 4)
+    longest_s = min(vad.max_speech_duration_s, (limit - 2 * pad) / SAMPLE_RATE)
+    # Without Silero's own padding, after which it no longer says where speech begins.
+    bare = get_speech_timestamps(samples, replace(vad, speech_pad_ms=0, max_speech_duration_s=longest_s))
+    middles = ((one["end"] + other["start"]) // 2 for one, other in pairwise(bare))
+    cuts = []
+    for one, (low, high) in zip(bare, pairwise([0, *middles, len(samples)]), strict=False):
+        first, last = max(low, one["start"] - pad), min(high, one["end"] + pad)
+        cuts.append(_Cut(first, one["start"], samples[first:last]))
+    return cuts
+
+
+def _samples(milliseconds: float) -> int:
+    return round(milliseconds * SAMPLE_RATE / 1000)
+
+
+def _numbered(blocks: Iterable[Samples]) -> Iterator[tuple[int, Samples]]:
+    at = 0
+    for block in blocks:
+        yield at, block
+        at += len(block)
+
+
+def _clipped(blocks: Iterable[Samples], clips: Sequence[tuple[float, float | None]]) -> Iterator[tuple[int, Samples]]:
+    """Give the parts of the blocks that lie in `clips`, each with its place in the source."""
+    for at, block in _numbered(blocks):
+        for start_s, end_s in clips:
+            first = max(at, _samples(start_s * 1000))
+            last = at + len(block) if end_s is None else min(at + len(block), _samples(end_s * 1000))
+            if first < last:
+                yield first, block[first - at : last - at]
+
+
+def _at_quiet_moments(parts: Iterable[tuple[int, Samples]], limit: int) -> Iterator[_Cut]:
+    """Cut what follows on each other into lengths up to `limit`, where it is quietest."""
+    start, held = 0, np.zeros(0, np.float32)
+    for at, samples in parts:
+        if at != start + len(held):
+            if len(held):
+                yield _Cut(start, start, held)
+            start, held = at, samples
+        else:
+            held = np.concatenate([held, samples])
+        while len(held) > limit:
+            end = _quietest(held[:limit])
+            yield _Cut(start, start, held[:end])
+            start, held = start + end, held[end:]
+    if len(held):
+        yield _Cut(start, start, held)
+
+
+def _quietest(samples: Samples) -> int:
+    """Find the middle of the quietest tenth of a second in the last third."""
+    tenth = SAMPLE_RATE // 10
+    count = len(samples) // 3 // tenth
+    tail = samples[len(samples) - count * tenth :].reshape(count, tenth)
+    return len(samples) - len(tail) * tenth + int(np.square(tail).sum(axis=1).argmin()) * tenth + tenth // 2
+
+
+def _packed(cuts: Iterable[_Cut], limit: int) -> Iterator[Window]:
+    held: list[_Cut] = []
+    length = 0
+    for cut in cuts:
+        if held and length + len(cut.samples) > limit:
+            yield _window(held)
+            held, length = [], 0
+        held.append(cut)
+        length += len(cut.samples)
+    if held:
+        yield _window(held)
+
+
+def _window(cuts: Sequence[_Cut]) -> Window:
+    pieces, length = [], 0
+    for cut in cuts:
+        seconds = (one / SAMPLE_RATE for one in (cut.start, length, len(cut.samples), cut.speech))
+        pieces.append(Piece(*seconds))
+        length += len(cut.samples)
+    return Window(np.concatenate([cut.samples for cut in cuts]), tuple(pieces))
+
+
+def segments(words: Sequence[Word], window: Window) -> list[tuple[Word, ...]]:
+    """Put a window's words into their places in the source, and together as they were spoken: sentence by sentence."""
+    placed = _placed(words, window.pieces)
+    groups: list[tuple[Word, ...]] = []
+    first = 0
+    for number, (word, piece) in enumerate(placed, 1):
+        if number == len(placed) or _ends(word, piece, *placed[number]):
+            groups.extend(_bounded([one for one, _ in placed[first:number]]))
+            first = number
+    return groups
+
+
+def _placed(words: Sequence[Word], pieces: Sequence[Piece]) -> list[tuple[Word, int]]:
+    """Give each word its times in the source, never backwards nor in what was cut out, and its piece's number."""
+    starts = [piece.window_s for piece in pieces]
+    placed: list[tuple[Word, int]] = []
+    number, earliest_s = -1, 0.0
+    for word in words:
+        # Words at a cut reach a little into the other piece: their middle says where they belong.
+        middle = bisect_right(starts, (word.start_s + word.end_s) / 2) - 1
+        is_first = middle > number
+        number = max(number, middle, 0)
+        piece = pieces[number]
+        start_s, end_s = (_in_source(at_s, piece) for at_s in (word.start_s, word.end_s))
+        if is_first and start_s < piece.speech_s + ONSET_S and end_s > piece.speech_s:
+            start_s = piece.speech_s
+        start_s = max(start_s, earliest_s)
+        earliest_s = max(end_s, start_s)
+        placed.append((replace(word, start_s=start_s, end_s=earliest_s), number))
+    return placed
+
+
+def _in_source(window_s: float, piece: Piece) -> float:
+    return piece.source_s + min(max(window_s - piece.window_s, 0.0), piece.length_s)
+
+
+def _ends(word: Word, piece: int, following: Word, following_piece: int) -> bool:
+    pause_s = following.start_s - word.end_s
+    if pause_s >= PAUSE_S:
+        return True
+    is_sentence = word.word.rstrip(_CLOSING).endswith(_SENTENCE_ENDS)
+    return is_sentence and (pause_s >= SENTENCE_PAUSE_S or piece != following_piece)
+
+
+def _bounded(words: Sequence[Word]) -> list[tuple[Word, ...]]:
+    """Cut what is too long at its best pauses and commas, rather in the middle than at an end."""
+    length_s = words[-1].end_s - words[0].start_s
+    if length_s <= LONGEST_S or len(words) == 1:
+        return [tuple(words)]
+    middle_s = words[0].start_s + length_s / 2
+
+    def merit(number: int) -> float:
+        before, after = words[number - 1], words[number]
+        comma_s = COMMA_S if before.word.endswith(_COMMAS) else 0.0
+        return after.start_s - before.end_s + comma_s - abs(after.start_s - middle_s) / length_s
+
+    cut = max(range(1, len(words)), key=merit)
+    return [*_bounded(words[:cut]), *_bounded(words[cut:])]

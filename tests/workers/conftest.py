@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from support import speech
 
 from vidctl.errors import RuntimeUnavailable
 from vidctl.local import environments
@@ -20,6 +22,7 @@ from vidctl.local import environments
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = ROOT / "tests/support/handler_driver.py"
 YOLO = ROOT / "workers/yolo"
+WHISPER = ROOT / "workers/whisper"
 SHAPES = ROOT / "tests/data/shapes.pt"
 
 
@@ -65,30 +68,59 @@ class Driven:
         return json.loads(line)
 
 
-@pytest.fixture(scope="session")
-def yolo_python(request: pytest.FixtureRequest) -> Path:
-    """The Python of the yolo worker's own environment, made when it is not in the cache."""
+def _python(request: pytest.FixtureRequest, folder: Path, env: Mapping[str, str]) -> Path:
+    """The Python of a worker's own environment, made when it is not in the cache."""
     terminal = request.config.pluginmanager.getplugin("terminalreporter")
     try:
-        return environments.interpreter(YOLO, {"MODEL": str(SHAPES)}, lambda line: terminal.write_line(f"  {line}"))
+        return environments.interpreter(folder, env, lambda line: terminal.write_line(f"  {line}"))
     except RuntimeUnavailable as error:
-        pytest.skip(f"the yolo worker's environment cannot be made: {error}")
+        pytest.skip(f"the {folder.name} worker's environment cannot be made: {error}")
 
 
-@pytest.fixture(scope="session")
-def drive_yolo(yolo_python: Path) -> Iterator[Callable[..., Driven]]:
-    """Start a yolo worker on the shapes model, with more variables if need be; one process for each set of them."""
+@contextmanager
+def _drives(python: Path, folder: Path, model: Path) -> Iterator[Callable[..., Driven]]:
+    """Start workers of a folder on a model, with more variables if need be; one process for each set of them."""
     started: dict[tuple[tuple[str, str], ...], Driven] = {}
 
     def drive(**env: str) -> Driven:
         key = tuple(sorted(env.items()))
         if key not in started:
-            started[key] = Driven(yolo_python, YOLO, {"MODEL": str(SHAPES), **env})
+            started[key] = Driven(python, folder, {"MODEL": str(model), **env})
         return started[key]
 
     yield drive
     for worker in started.values():
         worker.close()
+
+
+def _loader(folder: Path) -> Callable[[str], ModuleType]:
+    """Import a worker's light modules here, by their own names for each other but hidden from everybody else."""
+    names = {path.stem for path in folder.glob("*.py")}
+    loaded: dict[str, ModuleType] = {}
+
+    def load(name: str) -> ModuleType:
+        sys.modules.update(loaded)
+        sys.path.insert(0, str(folder))
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.remove(str(folder))
+            loaded.update({one: sys.modules.pop(one) for one in names & sys.modules.keys()})
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def yolo_python(request: pytest.FixtureRequest) -> Path:
+    """The Python of the yolo worker's environment."""
+    return _python(request, YOLO, {"MODEL": str(SHAPES)})
+
+
+@pytest.fixture(scope="session")
+def drive_yolo(yolo_python: Path) -> Iterator[Callable[..., Driven]]:
+    """Start a yolo worker on the shapes model, with more variables if need be."""
+    with _drives(yolo_python, YOLO, SHAPES) as drive:
+        yield drive
 
 
 @pytest.fixture(scope="session")
@@ -99,13 +131,30 @@ def yolo(drive_yolo: Callable[..., Driven]) -> Driven:
 
 @pytest.fixture(scope="session")
 def yolo_module() -> Callable[[str], ModuleType]:
-    """Import one of the yolo worker's light modules here, under a name of its own."""
+    """Import one of the yolo worker's light modules here."""
+    return _loader(YOLO)
 
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"yolo_worker_{name}", YOLO / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        return module
 
-    return load
+@pytest.fixture(scope="session")
+def whisper_python(request: pytest.FixtureRequest) -> Path:
+    """The Python of the whisper worker's environment."""
+    return _python(request, WHISPER, {"MODEL": str(speech.weights())})
+
+
+@pytest.fixture(scope="session")
+def drive_whisper(whisper_python: Path) -> Iterator[Callable[..., Driven]]:
+    """Start a whisper worker on the real base model, with more variables if need be."""
+    with _drives(whisper_python, WHISPER, speech.weights()) as drive:
+        yield drive
+
+
+@pytest.fixture(scope="session")
+def whisper(drive_whisper: Callable[..., Driven]) -> Driven:
+    """The whisper worker as a CPU has it: int8, all cores."""
+    return drive_whisper()
+
+
+@pytest.fixture(scope="session")
+def whisper_module() -> Callable[[str], ModuleType]:
+    """Import one of the whisper worker's light modules here."""
+    return _loader(WHISPER)

@@ -122,14 +122,15 @@ class Client:
         an earlier run did not get is sent.  `tell` hears, in threads, what comes while a sound is not done.  `options`
         are those of `TranscribeOptions`.  Closing the iterator cancels what is out.
         """
-        from vidctl import transcription
-        from vidctl.media.audio import DEFAULT_CHUNK_S
         from vidctl.tasks.transcribe import TranscribeOptions
 
         chosen = TranscribeOptions(**options)
         sounds = _expanded(sources, SOUNDS, recursive=recursive)
         self._check_key()
         endpoint_id, key = self._deployed("transcribe")
+        from vidctl import transcription
+        from vidctl.media.audio import DEFAULT_CHUNK_S
+
         protocol = self._protocol or (_protocol_of(key, self.project) if key else None)
         manner = transcription.Manner(chunk_s or DEFAULT_CHUNK_S, protocol, resume)
         asking = self._asking(endpoint_id)

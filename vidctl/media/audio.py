@@ -37,7 +37,8 @@ _OPUS = {"application": "audio", "compression_level": "3", "frame_duration": "60
 # A stream of these at hardly more than our own bit rate is passed on as it is, in a container that keeps its times.
 _PASSED_ON = {
     **dict.fromkeys(("opus", "vorbis"), "ogg"),
-    **dict.fromkeys(("aac", "amrnb", "amrwb", "mp3", "mp3float"), "mov"),
+    **dict.fromkeys(("mp3", "mp3float"), "mp3"),
+    **dict.fromkeys(("aac", "amrnb", "amrwb"), "mov"),
 }
 _SMALL_BIT_RATE = 29_000
 
@@ -102,21 +103,26 @@ def chunks(
 
 @contextmanager
 def _opened(file: Path | BinaryIO, name: str) -> Iterator[InputContainer]:
-    """The file as PyAV reads it, from its beginning; the one border between PyAV and vidctl.
-
-    Neither a playlist nor anything else in a file makes FFmpeg open a second one, or an address.
-    """
+    """The file as PyAV reads it, from its beginning; the one border between PyAV and vidctl."""
     try:
-        with file.open("rb") if isinstance(file, Path) else nullcontext(file) as readable:
-            readable.seek(0)
-            with av.open(readable, "r", options={"protocol_whitelist": "none"}, metadata_errors="replace") as container:
-                yield container
-    except (av.error.InvalidDataError, av.error.PermissionError) as error:
-        raise MediaError(f"{name}: not a sound or film that can be read, or damaged from its beginning") from error
+        with (
+            file.open("rb") if isinstance(file, Path) else nullcontext(file) as readable,
+            _input(readable, name) as container,
+        ):
+            yield container
     except MemoryError as error:
         raise MediaError(f"{name}: too large for this machine's memory") from error
-    except (av.FFmpegError, ArithmeticError, LookupError, OSError, RuntimeError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{name}: cannot be read ({_reason(error)})") from error
+
+
+def _input(file: BinaryIO, name: str) -> InputContainer:
+    """FFmpeg is given bytes and no protocol, so no playlist or other text makes it open a second file or an address."""
+    file.seek(0)
+    try:
+        return av.open(file, "r", options={"protocol_whitelist": "none"}, metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise MediaError(f"{name}: not a sound or film that can be read, or damaged from its beginning") from error
 
 
 def _reason(error: BaseException) -> str:

@@ -1,0 +1,495 @@
+"""Any sound or film, made into small chunks that are cut where nobody speaks."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+import wave
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vidctl.errors import MediaError
+from vidctl.media.audio import DEFAULT_CHUNK_S, LONGEST_CHUNK_S, Chunk, chunks, duration_s
+
+RATE = 16_000
+LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a test file is written; a film has a picture beside its sound."""
+
+    suffix: str
+    codec: str
+    rate: int
+    layout: str = "mono"
+    bit_rate: int | None = None
+    is_film: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.suffix}-{self.codec}-{self.rate}-{self.layout}"
+
+
+WAVS = [Form("wav", "pcm_s16le", rate, at) for rate in (8000, 16000, 22050, 44100, 48000) for at in ("mono", "stereo")]
+COMPRESSED = [
+    Form("mp3", "libmp3lame", 44100, "stereo", 64_000),
+    Form("m4a", "aac", 44100, "stereo", 64_000),
+    Form("ogg", "libopus", 48000, "stereo", 64_000),
+    Form("flac", "flac", 44100, "stereo"),
+    Form("mkv", "aac", 48000, "stereo", 96_000, is_film=True),
+    Form("mp4", "aac", 48000, "stereo", 96_000, is_film=True),
+]
+SMALL = [
+    Form("ogg", "libopus", 48000, bit_rate=24_000),
+    Form("webm", "libopus", 48000, bit_rate=20_000),
+    Form("mp3", "libmp3lame", 16000, bit_rate=24_000),
+    Form("m4a", "aac", 16000, bit_rate=20_000),
+    Form("adts", "aac", 16000, bit_rate=20_000),
+    Form("mp4", "aac", 16000, bit_rate=20_000, is_film=True),
+    Form("amr", "libopencore_amrnb", 8000, bit_rate=12_200),
+]
+_MUXERS = {"m4a": "ipod", "mkv": "matroska"}
+
+
+def write(path: Path, samples: np.ndarray, form: Form, *, late_s: float = 0.0) -> Path:
+    """The samples (16 kHz, mono) as a file of that form, `late_s` after its picture begins."""
+    with av.open(path, "w", format=_MUXERS.get(form.suffix, form.suffix)) as container:
+        sound = container.add_stream(form.codec, rate=form.rate, layout=form.layout)
+        if form.bit_rate:
+            sound.bit_rate = form.bit_rate
+        picture = container.add_stream("mpeg4", rate=5) if form.is_film else None
+        if picture is not None:
+            picture.width = picture.height = 64
+        resampler = av.AudioResampler(sound.codec_context.format, form.layout, form.rate)
+        for second in range(-(-len(samples) // RATE)):
+            if picture is not None:
+                for part in range(5):
+                    frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), second % 256, np.uint8))
+                    frame.pts, frame.time_base = second * 5 + part, Fraction(1, 5)
+                    container.mux(picture.encode(frame))
+            heard = av.AudioFrame.from_ndarray(samples[None, second * RATE :][:, :RATE], format="s16", layout="mono")
+            heard.sample_rate = RATE
+            heard.pts = round((second + late_s) * RATE)
+            container.mux([packet for frame in resampler.resample(heard) for packet in sound.encode(frame)])
+        container.mux([packet for frame in resampler.resample(None) for packet in sound.encode(frame)])
+        container.mux(sound.encode(None))
+        if picture is not None:
+            container.mux(picture.encode(None))
+    return path
+
+
+def write_float(path: Path, samples: np.ndarray, *, rate: int, layout: str) -> Path:
+    """A wav of floating-point samples, one row a channel."""
+    with av.open(path, "w") as container:
+        sound = container.add_stream("pcm_f32le", rate=rate, layout=layout)
+        for begin in range(0, samples.shape[1], rate):
+            packed = np.ascontiguousarray(samples[:, begin : begin + rate].T, dtype=np.float32).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+            frame.sample_rate, frame.pts = rate, begin
+            container.mux(sound.encode(frame))
+    return path
+
+
+def heard(data: bytes) -> np.ndarray:
+    """What a worker hears of it: 16 kHz, mono, -1 to 1."""
+    with av.open(io.BytesIO(data)) as container:
+        resampler = av.AudioResampler("s16", "mono", RATE)
+        frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]
+        frames += resampler.resample(None)
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32) / 32768
+
+
+def no_warning(text: str) -> None:
+    raise AssertionError(text)
+
+
+def cut(
+    file: Path | io.BytesIO, chunk_s: float = DEFAULT_CHUNK_S, warn: Callable[[str], None] = no_warning
+) -> list[Chunk]:
+    return list(chunks(file, name="talk", warn=warn, chunk_s=chunk_s))
+
+
+def tone(seconds: float, loudness: float = 0.3) -> np.ndarray:
+    """A voice of a kind: a buzz that swells and fades within each syllable, a fifth of a second."""
+    at = np.arange(round(seconds * RATE)) / RATE
+    buzz = sum(np.sin(2 * np.pi * pitch * at) for pitch in (120, 240, 480, 960)) / 4
+    return (32767 * loudness * buzz * (0.55 + 0.45 * np.sin(2 * np.pi * 5 * at))).astype(np.int16)
+
+
+def room(seconds: float) -> np.ndarray:
+    """The quiet noise of a room."""
+    return np.random.default_rng(0).normal(0, 15, round(seconds * RATE)).astype(np.int16)
+
+
+def layout_of(parts: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Bursts of a voice, each with its pause behind it, in seconds."""
+    return np.concatenate([part for burst_s, pause_s in parts for part in (tone(burst_s), room(pause_s))])
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    """Five minutes of people who read aloud, with pauses between their sentences."""
+    clips = sorted(LIBRIVOX.glob("*.wav"))
+    if not clips:
+        pytest.skip("needs Debian's pocketsphinx-testdata")
+    said = [np.concatenate([np.frombuffer(clip.read_bytes()[44:], np.int16), room(0.7)]) for clip in clips]
+    once = np.concatenate(said)
+    return np.tile(once, -(-300 * RATE // len(once)))[: 300 * RATE]
+
+
+@pytest.fixture(scope="module")
+def made(speech, tmp_path_factory) -> Callable[[Form], Path]:
+    """The five minutes in any form, each written once."""
+    folder = tmp_path_factory.mktemp("sounds")
+
+    def make(form: Form) -> Path:
+        path = folder / f"{form}.{form.suffix}"
+        return path if path.exists() else write(path, speech, form)
+
+    return make
+
+
+@pytest.mark.parametrize("form", WAVS + COMPRESSED, ids=str)
+def test_no_second_is_lost_in_any_form(made, form):
+    """The same five minutes in every form: the chunks lie end to end, and a worker hears all of it, and no more."""
+    found = cut(made(form), 60)
+
+    lengths = [len(heard(chunk.data)) / RATE for chunk in found]
+    assert [0.0, *(chunk.end_s for chunk in found[:-1])] == [chunk.start_s for chunk in found]
+    assert pytest.approx([chunk.end_s - chunk.start_s for chunk in found], abs=0.001) == lengths
+    assert pytest.approx(300, abs=0.1) == sum(lengths)
+    assert pytest.approx(300, abs=0.1) == duration_s(made(form), name="talk")
+    assert list(range(len(found))) == [chunk.index for chunk in found]
+    assert [False] * (len(found) - 1) + [True] == [chunk.is_last for chunk in found]
+
+
+@pytest.mark.parametrize("form", [WAVS[2], COMPRESSED[5]], ids=str)
+def test_a_minute_costs_at_most_0_3_megabytes(made, form):
+    """Base64 included."""
+    sent_mb = sum(len(chunk.data) for chunk in cut(made(form), 60)) * 4 / 3 / 1e6
+
+    assert sent_mb < 0.3 * 5
+
+
+@pytest.mark.parametrize("kind", ["noise", "music"])
+def test_what_is_harder_to_encode_than_speech_costs_no_more(tmp_path, kind):
+    """Neither noise nor music exceeds 0.3 MB a minute, so LONGEST_CHUNK_S always fits a request of 10 MB."""
+    at = np.arange(60 * RATE) / RATE
+    chords = sum(np.sin(2 * np.pi * pitch * at * (1 + 0.001 * np.sin(at))) for pitch in (220, 277, 330, 1760, 5200)) / 8
+    sound = chords if kind == "music" else np.random.default_rng(0).normal(0, 0.2, at.size)
+    file = write(tmp_path / "loud.wav", (sound.clip(-1, 1) * 32767).astype(np.int16), WAVS[2])
+
+    (chunk,) = cut(file)
+    assert len(chunk.data) * 4 / 3 / 1e6 < 0.3
+    assert len(chunk.data) * 4 / 3 * LONGEST_CHUNK_S / 60 < 10e6
+
+
+def test_the_same_sound_gives_the_same_digests(made):
+    """A run that goes on where another stopped knows which chunks were paid for; other cuts are other chunks."""
+    first, again, otherwise = (cut(made(WAVS[2]), chunk_s) for chunk_s in (60, 60, 50))
+
+    assert [chunk.digest for chunk in first] == [chunk.digest for chunk in again]
+    assert [hashlib.sha256(chunk.data).hexdigest() for chunk in first] == [chunk.digest for chunk in first]
+    assert not {chunk.digest for chunk in first} & {chunk.digest for chunk in otherwise}
+
+
+def test_a_chunk_comes_before_the_rest_is_read(made):
+    """The first can be sent while the others are still to be made."""
+    with made(WAVS[2]).open("rb") as file:
+        first = next(chunks(file, name="talk", warn=no_warning, chunk_s=30))
+
+        assert 0 == first.index
+        assert file.tell() < 60 * RATE * 2
+
+
+def test_bytes_are_cut_as_a_file_is(made):
+    """What was piped in or downloaded gives the same chunks as the file itself."""
+    path = made(COMPRESSED[5])
+
+    assert cut(path, 60) == cut(io.BytesIO(path.read_bytes()), 60)
+
+
+def test_many_channels_at_a_high_rate_are_mixed_down(tmp_path):
+    """192 kHz and eight channels: as long, and as loud as it was."""
+    at = np.arange(192_000 * 5) / 192_000
+    file = write_float(
+        tmp_path / "studio.wav", np.tile(0.5 * np.sin(2 * np.pi * 440 * at), (8, 1)), rate=192_000, layout="7.1"
+    )
+
+    sound = heard(cut(file)[0].data)
+
+    assert 5 * RATE == len(sound)
+    assert 0.3 < np.abs(sound).max() < 0.6
+
+
+def test_two_loud_channels_do_not_overdrive(tmp_path):
+    """Both at full scale, in floating point: mixed, they are still a sine."""
+    at = np.arange(48_000 * 2) / 48_000
+    file = write_float(
+        tmp_path / "loud.wav", np.tile(0.9 * np.sin(2 * np.pi * 440 * at), (2, 1)), rate=48_000, layout="stereo"
+    )
+
+    sound = heard(cut(file)[0].data)
+
+    assert pytest.approx(0.9 / 2**0.5, abs=0.05) == np.sqrt(np.mean(sound**2))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_silence(tmp_path, value):
+    """NaN and infinity in one second of three: it is silent, and the others are heard."""
+    at = np.arange(48_000 * 3) / 48_000
+    samples = 0.5 * np.sin(2 * np.pi * 440 * at)
+    samples[48_000:96_000] = value
+    file = write_float(tmp_path / "broken.wav", samples[None], rate=48_000, layout="mono")
+
+    before, broken, after = heard(cut(file)[0].data).reshape(3, RATE)
+
+    assert np.abs(before[:-800]).max() > 0.3
+    assert np.abs(broken[800:-800]).max() < 0.01
+    assert np.abs(after[800:]).max() > 0.3
+
+
+@pytest.mark.parametrize("form", [COMPRESSED[4], COMPRESSED[5]], ids=str)
+def test_sound_that_begins_late_begins_with_silence(tmp_path, form):
+    """Times are the film's, not those since somebody was first heard."""
+    file = write(tmp_path / f"late.{form.suffix}", tone(10), form, late_s=3)
+
+    (chunk,) = cut(file)
+
+    sound = heard(chunk.data)
+    assert pytest.approx(13, abs=0.1) == chunk.end_s == len(sound) / RATE
+    assert np.abs(sound[: round(2.9 * RATE)]).max() < 0.01 < np.abs(sound[round(3.1 * RATE) :][:RATE]).max()
+
+
+def test_a_hole_in_the_sound_is_silence(tmp_path):
+    """A microphone that was muted for 4 s moves nothing that is said afterwards."""
+    file = tmp_path / "muted.mka"
+    with av.open(file, "w", format="matroska") as container:
+        sound = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for begin_s in (0, 1, 2, 7, 8):
+            frame = av.AudioFrame.from_ndarray(tone(1)[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE, begin_s * RATE
+            container.mux(sound.encode(frame))
+
+    (chunk,) = cut(file)
+
+    loud = [np.abs(second).max() > 0.1 for second in heard(chunk.data).reshape(-1, RATE)]
+    assert [True] * 3 + [False] * 4 + [True] * 2 == loud
+
+
+@pytest.mark.parametrize(("seconds", "lengths"), [(60, 1), (66, 1), (69.9, 1), (75, 2), (135, 3)])
+def test_no_chunk_is_hardly_worth_a_job(tmp_path, seconds, lengths):
+    """A rest of less than 10 s is joined to the last chunk."""
+    file = write(tmp_path / "talk.wav", np.tile(layout_of([(4, 1)]), 30)[: round(seconds * RATE)], WAVS[2])
+
+    found = cut(file, 60)
+
+    assert lengths == len(found)
+    assert all(10 <= chunk.end_s - chunk.start_s <= 60 for chunk in found[:-1])
+    assert 10 <= found[-1].end_s - found[-1].start_s <= 70
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(st.floats(0.3, 4), st.sampled_from([0.3, 0.35, 0.5, 0.8, 1.5, 4.0])), min_size=8, max_size=16)
+)
+@example([(3.5, 0.3)] * 12)
+def test_nobody_is_cut_off(tmp_path_factory, parts):
+    """Where there is a pause of 0.3 s in reach before a chunk is full, no cut lies inside of what is said."""
+    file = write(tmp_path_factory.mktemp("talk") / "talk.wav", layout_of(parts), WAVS[2])
+    lengths = np.array(parts).flatten()
+    ends = np.cumsum(lengths)
+
+    found = cut(file, 15)
+
+    for chunk in found[:-1]:
+        assert chunk.end_s - chunk.start_s <= 15
+        part = int(np.searchsorted(ends, chunk.end_s))
+        assert 1 == part % 2, f"a cut at {chunk.end_s} s, in what is said until {ends[part]} s"
+
+
+def test_of_several_pauses_the_last_good_one_is_taken(tmp_path):
+    """Few chunks, cut between sentences rather than between words."""
+    file = write(tmp_path / "talk.wav", layout_of([(22, 1.0), (2, 0.9), (2, 0.3), (15, 0)]), WAVS[2])
+
+    first, _ = cut(file, 30)
+
+    assert pytest.approx(25.45, abs=0.1) == first.end_s
+
+
+def test_without_a_pause_the_cut_is_where_it_is_quietest(tmp_path):
+    """Loud noise throughout, and a moment of half of it."""
+    noise = np.random.default_rng(0).normal(0, 6000, 45 * RATE)
+    noise[round(24.8 * RATE) : round(25.2 * RATE)] *= 0.5
+    file = write(tmp_path / "train.wav", noise.clip(-32768, 32767).astype(np.int16), WAVS[2])
+
+    first, _ = cut(file, 30)
+
+    assert 24.8 < first.end_s < 25.2
+
+
+@pytest.mark.parametrize("form", SMALL, ids=str)
+def test_what_is_small_already_is_passed_on_as_it_is(made, form):
+    """Its packets are the source's, without the picture; and it lasts as long."""
+    (chunk,) = cut(made(form))
+
+    with av.open(made(form)) as source, av.open(io.BytesIO(chunk.data)) as sent:
+        assert ["audio"] == [stream.type for stream in sent.streams]
+        expected, actual = (
+            [bytes(packet) for packet in container.demux(audio=0) if packet.size] for container in (source, sent)
+        )
+    # What wraps AAC in a stream of its own is left behind.
+    assert ([packet[7:] for packet in expected] if form.suffix == "adts" else expected) == actual
+    assert pytest.approx(300, abs=0.1) == len(heard(chunk.data)) / RATE
+    assert pytest.approx(300, abs=0.1) == chunk.end_s
+    assert [chunk] == cut(made(form))
+
+
+@pytest.mark.parametrize("form", [SMALL[1], SMALL[5]], ids=str)
+def test_what_is_small_but_long_is_cut(made, form):
+    """Parallel jobs need cuts in pauses, and those need samples."""
+    assert len(cut(made(form), 60)) >= 5
+
+
+def test_a_small_sound_that_begins_late_is_not_passed_on(tmp_path):
+    """Its packets alone would begin too early."""
+    file = write(tmp_path / "late.mp4", tone(60, 0.1), SMALL[5], late_s=3)
+
+    assert pytest.approx(63, abs=0.1) == len(heard(cut(file)[0].data)) / RATE
+
+
+@pytest.fixture
+def no_sounds(tmp_path) -> Callable[[str], bytes]:
+    """Files of which nothing can be heard."""
+
+    def make(what: str) -> bytes:
+        path = tmp_path / what
+        match what:
+            case "letter.txt":
+                path.write_text("Dear Sir or Madam,\n" * 500)
+            case "film.srt":
+                path.write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n" * 20)
+            case "photo.jpg":
+                Image.new("RGB", (64, 64)).save(path)
+            case "noise.bin":
+                path.write_bytes(np.random.default_rng(0).bytes(100_000))
+            case "header.wav":
+                with wave.open(str(path), "wb") as file:
+                    file.setparams((1, 2, RATE, 0, "NONE", ""))
+            case "half.m4a":
+                whole = write(path, tone(60), COMPRESSED[1]).read_bytes()
+                path.write_bytes(whole[: len(whole) // 2])
+            case "silent.mp4":
+                with av.open(path, "w") as container:
+                    picture = container.add_stream("mpeg4", rate=5)
+                    container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
+                    container.mux(picture.encode(None))
+            case "empty":
+                path.touch()
+        return path.read_bytes()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("letter.txt", "not a sound or film"),
+        ("film.srt", "not a sound or film"),
+        ("noise.bin", "not a sound or film"),
+        ("empty", "not a sound or film"),
+        ("half.m4a", "damaged from its beginning"),
+        ("header.wav", "its sound is empty"),
+        ("photo.jpg", "has no sound"),
+        ("silent.mp4", "has no sound"),
+    ],
+)
+@pytest.mark.parametrize("has_name", [True, False])
+def test_what_cannot_be_heard_is_refused_in_one_line(no_sounds, tmp_path, what, said, has_name):
+    """The name first, then what is wrong; whether or not a file's ending tells FFmpeg what it might be."""
+    data = no_sounds(what)
+
+    with pytest.raises(MediaError) as caught:
+        cut(tmp_path / what if has_name else io.BytesIO(data))
+
+    assert caught.value.message.startswith("talk: ")
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("form", [COMPRESSED[0], COMPRESSED[3], COMPRESSED[4]], ids=str)
+def test_what_breaks_off_goes_as_far_as_it_goes(made, tmp_path, form):
+    """Half a file is half the chunks, and a warning that says how much is missing."""
+    data = made(form).read_bytes()
+    warnings: list[str] = []
+
+    found = cut(io.BytesIO(data[: len(data) // 2]), 60, warnings.append)
+
+    (warning,) = warnings
+    assert pytest.approx(150, abs=10) == found[-1].end_s
+    assert f"talk: incomplete: its sound ends after {found[-1].end_s:.1f} of 300.0 s" == warning
+    assert found[-1].is_last
+
+
+def test_damage_in_the_middle_moves_nothing(made):
+    """What cannot be decoded is silent, what comes after is where it was, and somebody is told."""
+    data = bytearray(made(COMPRESSED[5]).read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 20_000] = bytes(20_000)
+    warnings: list[str] = []
+
+    found = cut(io.BytesIO(bytes(data)), 60, warnings.append)
+
+    assert pytest.approx(300, abs=0.1) == found[-1].end_s
+    assert ["talk: damaged at"] == [warning[:16] for warning in warnings]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile secret.wav\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nsecret.wav\n#EXT-X-ENDLIST\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+    ],
+    ids=["concat", "hls", "sdp"],
+)
+def test_a_playlist_opens_nothing(tmp_path, monkeypatch, text):
+    """A download that names other files, or addresses, is no sound."""
+    write(tmp_path / "secret.wav", tone(10), WAVS[2])
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(MediaError, match="not a sound"):
+        cut(io.BytesIO(text.encode()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_three_hours_need_little_memory(made, tmp_path):
+    """With all that the command imports it stays within 150 MB, however long the sound is."""
+    long, five_minutes = tmp_path / "long.mp3", made(SMALL[2]).read_bytes()
+    with long.open("wb") as file:
+        for _ in range(36):
+            file.write(five_minutes)
+
+    program = (
+        "import sys, pathlib, vidctl.cli, vidctl.client, vidctl.media.audio as audio\n"
+        "found = audio.chunks(pathlib.Path(sys.argv[1]), name='long', warn=lambda text: None, chunk_s=1800.0)\n"
+        "print(round([chunk.end_s for chunk in found][-1] / 3600, 1))\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
+    )
+    hours, kilobytes = subprocess.run(
+        [sys.executable, "-c", program, long], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert 3.0 == float(hours)
+    assert int(kilobytes) < 150 * 1024

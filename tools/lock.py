@@ -23,7 +23,10 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = "3.10"
 IMAGE_PYTHON = "3.12"  # as the workers' Dockerfiles say
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+TORCH_INDEX = [
+    "# torch's CPU build comes from PyTorch's own index; PyPI's, which works too, brings 3 GB of CUDA with it.",
+    "--extra-index-url https://download.pytorch.org/whl/cpu",
+]
 # PyPI's torch asks for these on Linux; the CPU build does not.  nvidia-ml-py is Ultralytics' own wish, 50 kB of Python.
 CUDA_ONLY = re.compile(r"(nvidia-(?!ml-py\b)|cuda-|triton\b)")
 LOCAL_VERSION = re.compile(r"(==[^\s;+]+)\+[^\s;]+")
@@ -54,11 +57,8 @@ def _for_cpu(worker: str, pins: Path, *, upgrade: bool) -> list[str]:
     anywhere = ["--universal", "--python-version", OLDEST_PYTHON]
     resolved = _compile(f"{worker}-cpu", anywhere, pins, upgrade=upgrade)
     lines = [LOCAL_VERSION.sub(r"\1", line) for line in resolved]
-    return [
-        "# torch's CPU build comes from PyTorch's own index; PyPI's, which works too, brings 3 GB of CUDA with it.",
-        f"--extra-index-url {CPU_INDEX}",
-        *(line for line in lines if not CUDA_ONLY.match(line)),
-    ]
+    index = TORCH_INDEX if any(line.startswith("torch==") for line in lines) else []
+    return [*index, *(line for line in lines if not CUDA_ONLY.match(line))]
 
 
 def _for_gpu(worker: str, pins: Path, *, constraints: Path, upgrade: bool) -> list[str]:

@@ -10,12 +10,14 @@ import io
 import os
 import sys
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryFile
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 import av
+import av.filter
 import numpy as np
 from jobinput import BadInput, is_url
 from requests import RequestException
@@ -42,6 +44,9 @@ MAX_CHANNELS = 8
 MAX_DOWNLOAD_BYTES = 2_000_000_000
 DOWNLOAD_TIMEOUT_S = 300  # for all of it
 SERVER_SILENCE_S = 30  # until a server's next byte
+
+# PyAV before 19 fails on a title that is not UTF-8 unless told otherwise; 19 knows no such word.
+TAGS = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 HOLE_S = 0.1  # what timestamps may differ from the count of samples, for files that round them
 LONGEST_HOLE_S = 3600.0  # a larger one is a clock that was set, not a pause
@@ -109,6 +114,9 @@ class Sound:
                 packet = next(packets)
             except StopIteration:
                 break
+            except IndexError:  # PyAV's, at a packet of a stream that began later: not ours
+                packets = self._container.demux(self._stream)
+                continue
             except av.FFmpegError:
                 self._warn("audio breaks off: the rest of the file cannot be read")
                 break
@@ -166,8 +174,7 @@ class _Mixer:
             raise BadInput(f"audio has {frame.layout.nb_channels} channels; this worker reads up to {MAX_CHANNELS}")
         self._kind = _kind(frame)
         self._frames = av.AudioFifo()
-        # By default ffmpeg mixes channels down to more than full scale where samples are floats.
-        self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1"})
+        self._graph = _graph(frame)
 
     def takes(self, frame: av.AudioFrame) -> bool:
         return self._kind == _kind(frame)
@@ -184,9 +191,30 @@ class _Mixer:
         yield from self._resampled(None)
 
     def _resampled(self, frame: av.AudioFrame | None) -> Iterator[NDArray[np.float32]]:
-        for mono in self._resampler.resample(frame):
-            samples = np.nan_to_num(mono.to_ndarray()[0], copy=True, nan=0.0, posinf=0.0, neginf=0.0)
+        self._graph.push(frame)
+        while True:
+            try:
+                mono = self._graph.pull()
+            except (BlockingIOError, EOFError):  # it waits for more, or has had all
+                return
+            samples = np.nan_to_num(mono.to_ndarray()[0], nan=0.0, posinf=0.0, neginf=0.0)
             yield np.clip(samples, -1.0, 1.0, out=samples)
+
+
+def _graph(frame: av.AudioFrame) -> Any:
+    """A graph of ffmpeg's filters that brings frames like this one to mono float samples at 16 kHz."""
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(
+        sample_rate=frame.sample_rate,
+        format=frame.format.name,
+        layout=frame.layout.name,
+        time_base=Fraction(1, frame.sample_rate),
+    )
+    # By default ffmpeg mixes channels down to more than full scale where samples are floats.
+    mixed = graph.add("aresample", rematrix_maxval="1")
+    form = graph.add("aformat", sample_fmts="flt", channel_layouts="mono", sample_rates=str(SAMPLE_RATE))
+    graph.link_nodes(source, mixed, form, graph.add("abuffersink")).configure()
+    return graph
 
 
 def _kind(frame: av.AudioFrame) -> tuple[str, str, int]:
@@ -204,7 +232,7 @@ def _container(file: IO[bytes]) -> Any:
     # Files are read through Python only: ffmpeg itself may open nothing.
     only = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
     try:
-        return av.open(file, options=only, metadata_errors="ignore")
+        return av.open(file, options=only, **TAGS)
     except av.FFmpegError as error:
         raise BadInput(f"audio is not a sound or a video that this worker reads ({SOME_FORMATS})") from error
 

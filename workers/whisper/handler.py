@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("whisper")
 
+BLOCK_S = 60.0  # the model begins with the first while the second is decoded
 PROGRESS_EVERY_S = 1.0
 PROGRESS_SEGMENTS = 200  # of the last ones; an update is not to grow with the sound
 
@@ -79,7 +80,7 @@ class Worker:
         started = perf_counter()
         with sound.opened(request.audio, volume=self._volume) as opened:
             open_s = perf_counter() - started
-            blocks = _Timed(opened.blocks())
+            blocks = _Timed(opened.blocks(BLOCK_S))
             result = self._transcriber.transcribe(
                 blocks,
                 request.options,

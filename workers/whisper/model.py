@@ -6,6 +6,7 @@ without them, and where each word lies is read from the model's attention.
 
 from __future__ import annotations
 
+import logging
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,13 @@ import numpy as np
 from environment import StartError
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.vad import VadOptions, get_speech_timestamps
 from jobinput import SEQUENTIAL, BadInput
 from sound import SAMPLE_RATE
 from speech import Word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from faster_whisper.transcribe import Segment, TranscriptionInfo
@@ -55,6 +57,8 @@ class Model:
 
     def __init__(self, folder: Path, *, device: str, compute_type: str, workers: int) -> None:
         """Load the model from its folder; raise StartError."""
+        # The SDK turns on everybody's INFO; faster-whisper's would be four lines a batch.
+        logging.getLogger("faster_whisper").setLevel(logging.WARNING)
         try:
             self._whisper = WhisperModel(
                 str(folder), device=device, compute_type=compute_type, cpu_threads=1, num_workers=workers
@@ -157,6 +161,11 @@ class Model:
             **_shared(options),
         )
         return iter(found), info
+
+
+def find_voices(samples: Samples, vad: Mapping[str, float]) -> list[tuple[int, int]]:
+    """Find where Silero hears voices, as (start, end) in samples."""
+    return [(one["start"], one["end"]) for one in get_speech_timestamps(samples, VadOptions(**vad))]
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

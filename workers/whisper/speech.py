@@ -6,24 +6,27 @@ until a window is full; a `Piece` remembers where in the source its part of the 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from faster_whisper.vad import VadOptions, get_speech_timestamps
 from sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from jobinput import Options
     from numpy.typing import NDArray
 
     Samples = NDArray[np.float32]
+    # Finds where voices are, as (start, end) in samples, by faster-whisper's VadOptions.
+    FindVoices = Callable[[Samples, Mapping[str, float]], list[tuple[int, int]]]
 
-MIN_SILENCE_MS = 160  # faster-whisper's own for batches: pieces are short, and windows get full
+VAD = {"min_silence_duration_ms": 160.0, "speech_pad_ms": 400.0}  # faster-whisper's own for batches
+UNSURE_MS = 500  # at the end of a block, beside the silence that must follow
 ONSET_S = 0.3  # a first word this close to where speech begins begins there
 SENTENCE_PAUSE_S = 0.15
 PAUSE_S = 1.0  # ends a segment without a full stop too
@@ -80,31 +83,31 @@ class _Cut:
     samples: Samples
 
 
-def windows(blocks: Iterable[Samples], options: Options) -> Iterator[Window]:
+def windows(blocks: Iterable[Samples], options: Options, find_voices: FindVoices) -> Iterator[Window]:
     """Pack what is spoken into windows; holds no more than a block and a window, however long the sound."""
     limit = options.chunk_length * SAMPLE_RATE
     if options.clip_timestamps:
         cuts = _at_quiet_moments(_clipped(blocks, options.clip_timestamps), limit)
     elif options.vad_filter:
-        cuts = _spoken(blocks, _vad(options), limit)
+        cuts = _spoken(blocks, {**VAD, **dict(options.vad_parameters)}, limit, find_voices)
     else:
         cuts = _at_quiet_moments(_numbered(blocks), limit)
     return _packed(cuts, limit)
 
 
-def _vad(options: Options) -> VadOptions:
-    return VadOptions(**{"min_silence_duration_ms": MIN_SILENCE_MS, **dict(options.vad_parameters)})
-
-
-def _spoken(blocks: Iterable[Samples], vad: VadOptions, limit: int) -> Iterator[_Cut]:
-    """Cut out what Silero takes for speech; what comes near the end of a block is looked at again with the next."""
-    unsure = _samples(vad.min_silence_duration_ms + 2 * vad.speech_pad_ms + 500)
+def _spoken(blocks: Iterable[Samples], vad: Mapping[str, float], limit: int, find_voices: FindVoices) -> Iterator[_Cut]:
+    """Cut out where voices are; what comes near the end of a block is looked at again with the next."""
+    pad = min(_samples(vad["speech_pad_ms"]), limit // 4)
+    unsure = _samples(vad["min_silence_duration_ms"] + UNSURE_MS) + 2 * pad
+    longest_s = min(vad.get("max_speech_duration_s", math.inf), (limit - 2 * pad) / SAMPLE_RATE)
+    # Without the detector's own padding, after which it no longer says where speech begins.
+    bare = {**vad, "max_speech_duration_s": longest_s, "speech_pad_ms": 0}
     start, held = 0, np.zeros(0, np.float32)
     for block in blocks:
         held = np.concatenate([held, block])
         sure = len(held) - unsure
         keep = max(0, sure)
-        for cut in _found(held, vad, limit):
+        for cut in _padded(held, find_voices(held, bare), pad):
             end = cut.start + len(cut.samples)
             if end > sure:
                 keep = cut.start
@@ -112,22 +115,16 @@ def _spoken(blocks: Iterable[Samples], vad: VadOptions, limit: int) -> Iterator[
             keep = max(keep, end)
             yield replace(cut, start=start + cut.start, speech=start + cut.speech)
         start, held = start + keep, held[keep:]
-    for cut in _found(held, vad, limit):
+    for cut in _padded(held, find_voices(held, bare), pad):
         yield replace(cut, start=start + cut.start, speech=start + cut.speech)
 
 
-def _found(samples: Samples, vad: VadOptions, limit: int) -> list[_Cut]:
-    """Find speech, with silence around it as far as there is any: half of it where two pieces are near each other."""
-    pad = min(_samples(vad.speech_pad_ms), limit // 4)
-    longest_s = min(vad.max_speech_duration_s, (limit - 2 * pad) / SAMPLE_RATE)
-    # Without Silero's own padding, after which it no longer says where speech begins.
-    bare = get_speech_timestamps(samples, replace(vad, speech_pad_ms=0, max_speech_duration_s=longest_s))
-    middles = ((one["end"] + other["start"]) // 2 for one, other in pairwise(bare))
-    cuts = []
-    for one, (low, high) in zip(bare, pairwise([0, *middles, len(samples)]), strict=False):
-        first, last = max(low, one["start"] - pad), min(high, one["end"] + pad)
-        cuts.append(_Cut(first, one["start"], samples[first:last]))
-    return cuts
+def _padded(samples: Samples, voices: Sequence[tuple[int, int]], pad: int) -> Iterator[_Cut]:
+    """Take some silence around each voice; where two are near each other, each has half of what is between them."""
+    middles = ((one[1] + other[0]) // 2 for one, other in pairwise(voices))
+    for (start, end), (low, high) in zip(voices, pairwise([0, *middles, len(samples)]), strict=False):
+        first, last = max(low, start - pad), min(high, end + pad)
+        yield _Cut(first, start, samples[first:last])
 
 
 def _samples(milliseconds: float) -> int:

@@ -84,8 +84,9 @@ class Transcriber:
 
     def _warm_up(self) -> None:
         blank = np.zeros(SAMPLE_RATE, np.float32)
-        list(speech.windows([blank], Options()))
-        self._model.decode(list(speech.windows([blank], Options(vad_filter=False))), "en", Options(temperature=(0.0,)))
+        model.find_voices(blank, {})
+        whole = speech.windows([blank], Options(vad_filter=False), model.find_voices)
+        self._model.decode(list(whole), "en", Options(temperature=(0.0,)))
 
     def transcribe(
         self, blocks: Iterable[Samples], options: Options, *, words: bool, heard: Heard, stopped: Stopped
@@ -106,7 +107,7 @@ class Transcriber:
             raise
 
     def _in_batches(self, read: _Read, options: Options, heard: Heard) -> Result:
-        windows = speech.windows(read, options)
+        windows = speech.windows(read, options, model.find_voices)
         language, probability, first = self._language(windows, options)
         batches = _batches(chain(first, windows), options.batch_size or self._batch_size, self._lanes)
         segments: list[Segment] = []

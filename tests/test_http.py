@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import traceback
 
 import pytest
@@ -11,7 +12,7 @@ from support.scripted import RESET, Reply, ok, script, serving
 
 from vidctl.errors import ApiError, AuthError, JobFailed, MediaError, NetworkError, NotDeployed, Retired, VidctlError
 from vidctl.runpod.graphql import GraphQL
-from vidctl.runpod.http import Http, download
+from vidctl.runpod.http import Http, download, download_into
 from vidctl.runpod.jobs import Jobs
 from vidctl.runpod.rest import Rest
 
@@ -155,6 +156,26 @@ def test_picture_downloads_carry_no_key():
 def test_a_picture_that_is_not_there_is_a_media_error():
     with serving(script(Reply(404))) as server, pytest.raises(MediaError, match="answered 404"):
         download(f"{server.url}/frame.jpg")
+
+
+def test_a_sound_is_downloaded_into_a_file():
+    """Without the key, and no more of it than is allowed."""
+    sound = b"sound" * 500_000
+    with serving(script(Reply(200, sound))) as server:
+        kept = io.BytesIO()
+        download_into(f"{server.url}/talk.mp3", kept)
+        with pytest.raises(MediaError, match="over 1 MB"):
+            download_into(f"{server.url}/talk.mp3", io.BytesIO(), most_bytes=1 << 20)
+
+    assert sound == kept.getvalue()
+    assert "Authorization" not in server.requests[0].headers
+
+
+def test_a_download_that_breaks_off_is_no_shorter_sound():
+    """Half of what Content-Length promised is an error."""
+    half = Reply(200, b"half", (("Content-Length", "8"), ("Connection", "close")))
+    with serving(script(half)) as server, pytest.raises(MediaError, match="closed in the middle"):
+        download_into(f"{server.url}/talk.mp3", io.BytesIO())
 
 
 _json = st.recursive(

@@ -1,21 +1,42 @@
-"""Which pictures a command line means, and their bytes."""
+"""Which pictures and sounds a command line means, and what is in them."""
 
 from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
+import tempfile
+import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl.errors import MediaError, NetworkError, UsageError
-from vidctl.media.sources import MAX_BYTES, Source, expand, read
+from vidctl.media.sources import MAX_BYTES, SOUNDS, Source, expand, opened, read
 
 
 def no_network(url: str) -> bytes:
     raise AssertionError(f"{url} was fetched")
+
+
+def no_download(url: str, file: BinaryIO) -> None:
+    raise AssertionError(f"{url} was fetched")
+
+
+def content(source: Source, fetch_into=no_download) -> bytes:
+    """What is in a sound, read to its end and once again."""
+    with opened(source, fetch_into=fetch_into) as file:
+        if isinstance(file, Path):
+            return file.read_bytes()
+        data = file.read()
+        file.seek(0)
+
+        assert data == file.read()
+        return data
 
 
 @pytest.fixture
@@ -202,3 +223,149 @@ def test_whatever_is_typed_is_found_or_refused(text):
     """No text given as a file name produces a traceback."""
     with pytest.raises(MediaError):
         read(expand([f"no such folder/{text}"])[0], fetch=no_network)
+
+
+@pytest.fixture
+def talks(tmp_path, monkeypatch):
+    """A folder of sounds and films, with a picture among them; the current folder."""
+    for name in ("talk10.MP3", "talk2.opus", "film.mkv", "cover.jpg", "notes.txt", "sub/deep.wav"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name.encode())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_gives_its_sounds_and_films(talks):
+    """Of the same folder, what can be heard instead of what can be seen."""
+    sounds = expand([".", "sub/*", "talk*.opus"], kind=SOUNDS)
+
+    assert ["film.mkv", "talk2.opus", "talk10.MP3", "sub/deep.wav", "talk2.opus"] == [source.name for source in sounds]
+    assert ["cover.jpg"] == names(".")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"), [("none", "none: no sounds in this folder"), ("none/*", r"none/\*: no sound matches")]
+)
+def test_finding_no_sound_speaks_of_sounds(talks, source, message):
+    """And the hint names their endings."""
+    (talks / "none").mkdir()
+
+    with pytest.raises(MediaError, match=message) as caught:
+        expand([source], kind=SOUNDS)
+    assert caught.value.hint.startswith("sounds end in .3g2, .3gp, .aac")
+
+
+def test_a_sound_is_opened_where_it_lies(talks):
+    """A file, however large, is not copied."""
+    (source,) = expand(["film.mkv"], kind=SOUNDS)
+
+    with opened(source, fetch_into=no_download) as file:
+        assert Path("film.mkv") == file
+
+
+def test_piped_sound_is_kept_while_it_is_used(talks):
+    """A pipe is not read before it is opened, and can then be read again and again."""
+    read_end, write_end = os.pipe()
+    writer = threading.Thread(target=lambda: os.fdopen(write_end, "wb").write(b"sound" * 100_000))
+    with os.fdopen(read_end, "rb") as pipe:
+        (source,) = expand(["-"], kind=SOUNDS, stdin=pipe)
+        writer.start()
+
+        assert ("stdin", b"sound" * 100_000) == (source.name, content(source))
+    writer.join()
+
+
+def test_a_pipe_cannot_be_named_twice():
+    """The second mention would find nothing."""
+    with pytest.raises(UsageError, match="twice"):
+        expand(["-", "-"], kind=SOUNDS, stdin=io.BytesIO(b"sound"))
+
+
+def test_the_shells_own_pipe_is_a_sound():
+    """`<(curl …)` can be read only once, so it is kept."""
+    program = (
+        "import sys; from vidctl.media.sources import SOUNDS, expand, opened\n"
+        "with opened(expand(sys.argv[1:], kind=SOUNDS)[0], fetch_into=None) as file: print(file.read(), file.seek(0))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'{sys.executable} -c "$0" <(printf sound)', program], capture_output=True, text=True
+    )
+
+    assert "b'sound' 0\n" == done.stdout, done.stderr
+
+
+def test_bytes_are_a_sound(talks):
+    """A script may have it in memory."""
+    assert b"sound" == content(Source("sound", data=b"sound"))
+
+
+def test_a_downloaded_sound_is_kept_while_it_is_used(talks):
+    """Only https:// is fetched, and the reason of a failure stands under the sound's name."""
+
+    def broken(url: str, file: BinaryIO) -> None:
+        raise NetworkError("connection refused")
+
+    (source,) = expand(["https://example.org/talk.mp3"], kind=SOUNDS)
+
+    assert b"sound of https://example.org/talk.mp3" == content(
+        source, lambda url, file: file.write(b"sound of " + url.encode())
+    )
+    with pytest.raises(MediaError, match=r"https://example\.org/talk\.mp3: connection refused"):
+        content(source, broken)
+    with pytest.raises(MediaError, match="only https://"):
+        content(Source("http://example.org/", url="http://example.org/"))
+
+
+@pytest.mark.parametrize("is_used_badly", [True, False])
+def test_nothing_that_was_kept_stays(tmp_path, monkeypatch, is_used_badly):
+    """Whether or not it went well, the folder for temporary files is as it was."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    source = Source("stdin", stream=io.BytesIO(b"sound"))
+
+    try:
+        with opened(source, fetch_into=no_download):
+            if is_used_badly:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Path.exists, "no such file"),
+        (Path.mkdir, "a folder, not a sound"),
+        (os.mkfifo, "a named pipe, not a file"),
+        (Path.touch, "0 bytes, not a sound"),
+    ],
+)
+def test_what_is_no_sound_file_is_refused_as_no_picture_is(tmp_path, make, message):
+    """Each in its own words, and a pipe that nobody writes into is not waited for."""
+    make(tmp_path / "talk.mp3")
+
+    with pytest.raises(MediaError, match=f"^talk: {message}"):
+        content(Source("talk", path=tmp_path / "talk.mp3"))
+
+
+@pytest.mark.parametrize("source", [Source("empty", stream=io.BytesIO()), Source("empty", data=b"")])
+def test_an_empty_pipe_is_no_sound(source):
+    """As an empty file is none."""
+    with pytest.raises(MediaError, match="empty: 0 bytes, not a sound"):
+        content(source)
+
+
+def test_a_full_disk_is_one_line():
+    """What is wrong, where, and what to do about it; here no file may grow beyond a kilobyte."""
+    program = (
+        "import io, resource; from vidctl.errors import MediaError; from vidctl.media.sources import Source, opened\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
+        "try: opened(Source('stdin', stream=io.BytesIO(bytes(10**6))), fetch_into=None).__enter__()\n"
+        "except MediaError as error: print(error, '/', error.hint)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    folder = tempfile.gettempdir()
+    assert f"stdin: cannot be kept in {folder} (File too large) / TMPDIR names another folder\n" == done.stdout

@@ -183,7 +183,7 @@ def _cues(transcript: Transcript, layout: Layout) -> Iterator[Cue]:
 
 def _unbroken(text: str) -> str:
     """Without what ends a subtitle early: an arrow as between its times, an empty line."""
-    return _EMPTY_LINES.sub("\n", _ARROW.sub("->", text)).strip("\r\n")
+    return _EMPTY_LINES.sub("\n", _ARROW.sub("->", text))
 
 
 _ARROW = re.compile(r"-{2,}>")

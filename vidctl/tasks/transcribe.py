@@ -290,10 +290,12 @@ def decode(output: object) -> Heard:
     answer = _READ.mapping(only, "output")
     if answer.get("error") is not None:
         raise ApiError(f"the worker refused the sound: {_refusal(answer['error'])}")
+    is_official = "segments" in answer
+    language = _optional(_text, answer, "detected_language" if is_official else "language", "output")
     return Heard(
-        _official_segments(answer) if "segments" in answer else _own_segments(answer),
+        _official_segments(answer) if is_official else _own_segments(answer, language),
         _optional(_seconds, answer, "duration", "output"),
-        _optional(_text, answer, "detected_language" if "segments" in answer else "language", "output"),
+        language,
         _optional(_fraction, answer, "language_probability", "output"),
         _model(answer),
         _optional(_seconds, answer, "processing_time", "output"),
@@ -306,11 +308,11 @@ def _refusal(error: object) -> str:
     return "; ".join(_texts(error, "output.error") if isinstance(error, list) else [_text(error, "output.error")])
 
 
-def _own_segments(answer: Mapping[str, Any]) -> tuple[Segment, ...]:
+def _own_segments(answer: Mapping[str, Any], language: str | None) -> tuple[Segment, ...]:
     if "transcription" not in answer:
         _READ.refuse("output.transcription", "is missing")
     segments = _segments(answer["transcription"], "output.transcription")
-    return segments if answer.get("language") in languages.UNSPACED else _spaced(segments)
+    return segments if language in languages.UNSPACED else _spaced(segments)
 
 
 def _official_segments(answer: Mapping[str, Any]) -> tuple[Segment, ...]:

@@ -1,0 +1,249 @@
+"""Transcripts as files: byte for byte what Whisper's own command writes, and readable whatever a model says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pysubs2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import openai_whisper
+
+from vidctl.errors import JobFailed, UsageError
+from vidctl.tasks.subtitles import FORMATS, Layout
+from vidctl.tasks.transcribe import Gap, Segment, Transcript, Word
+
+PLAIN = Layout()
+
+
+def transcript(*segments: Segment, gaps: tuple[Gap, ...] = ()) -> Transcript:
+    return Transcript("talk.mp3", 60.0, "en", 0.9, tuple(replace(each, id=n) for n, each in enumerate(segments)), gaps)
+
+
+def spoken(start: float, *words: str) -> Segment:
+    """A segment whose words last half a second each."""
+    timed = tuple(Word(word, start + n / 2, start + n / 2 + 0.5, 0.9) for n, word in enumerate(words))
+    return Segment(0, start, start + len(words) / 2, "".join(words), words=timed)
+
+
+def gap(start: float, end: float, message: str = "the worker died") -> Gap:
+    return Gap(start, end, JobFailed(message))
+
+
+def whispers(result: Transcript) -> dict[str, object]:
+    """The same transcript as whisper itself holds it."""
+    segments = []
+    for each in result.segments:
+        segment = {
+            "id": each.id,
+            "seek": each.seek,
+            "start": each.start,
+            "end": each.end,
+            "text": each.text,
+            "tokens": list(each.tokens),
+            "temperature": each.temperature,
+            "avg_logprob": each.avg_logprob,
+            "compression_ratio": each.compression_ratio,
+            "no_speech_prob": each.no_speech_prob,
+        }
+        if each.words is not None:
+            segment["words"] = [
+                {"word": word.word, "start": word.start, "end": word.end, "probability": word.probability}
+                for word in each.words
+            ]
+        segments.append(segment)
+    return {"text": "".join(each.text for each in result.segments), "segments": segments, "language": result.language}
+
+
+# What a model says when nothing is wrong: any letters and marks, no control characters, no arrow of subtitles.
+letters = st.characters(exclude_categories=("C", "Z"), exclude_characters=">")
+bare_words = st.text(letters, min_size=1, max_size=12)
+words = st.tuples(st.sampled_from([" ", " ", " ", "", "  "]), bare_words, st.sampled_from(["", "", "", " ", "\t"])).map(
+    "".join
+)
+pauses = st.sampled_from([0.0, 0.0, 0.0001, 0.1, 0.25, 1.0, 3.0, 3.01, 8.0, 4000.0])
+lengths = st.floats(0, 30)
+fractions = st.floats(0, 1)
+
+
+@st.composite
+def segments_of(draw, *, with_words: bool) -> list[Segment]:
+    now = draw(st.sampled_from([0.0, 0.0, 12.34, 3590.0]))
+    segments = []
+    for number in range(draw(st.integers(0, 5))):
+        timed = []
+        for word in draw(st.lists(words, min_size=1, max_size=8)):
+            start = now + draw(pauses)
+            now = start + draw(lengths)
+            timed.append(Word(word, start, now, draw(fractions)))
+        segments.append(
+            Segment(
+                number,
+                timed[0].start,
+                timed[-1].end,
+                "".join(word.word for word in timed),
+                avg_logprob=-draw(fractions),
+                no_speech_prob=draw(fractions),
+                compression_ratio=draw(st.floats(0, 5)),
+                temperature=draw(st.sampled_from([0.0, 0.2])),
+                seek=draw(st.integers(0, 10**6)),
+                tokens=tuple(draw(st.lists(st.integers(0, 51_865), max_size=5))),
+                words=tuple(timed) if with_words else None,
+            )
+        )
+    return segments
+
+
+line_widths = st.integers(1, 60)
+layouts = st.one_of(
+    st.builds(Layout, highlight_words=st.booleans()),
+    st.builds(Layout, max_line_width=line_widths, highlight_words=st.booleans()),
+    st.builds(Layout, max_line_width=line_widths, max_line_count=st.integers(1, 4), highlight_words=st.booleans()),
+    st.builds(Layout, max_words_per_line=st.integers(1, 10), highlight_words=st.booleans()),
+)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@given(segments=segments_of(with_words=False))
+def test_files_equal_whispers_own(form, segments):
+    """Every format, whatever was said and when."""
+    result = transcript(*segments)
+
+    assert openai_whisper.written(form, whispers(result)) == FORMATS[form](result, PLAIN)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@given(segments=segments_of(with_words=True), layout=layouts)
+def test_files_out_of_words_equal_whispers_own(form, segments, layout):
+    """With the times of words, in every layout that whisper's command knows."""
+    result = transcript(*segments)
+    options = {name: getattr(layout, name) for name in Layout.__dataclass_fields__}
+
+    assert openai_whisper.written(form, whispers(result), **options) == FORMATS[form](result, layout)
+
+
+@pytest.mark.parametrize("layout", [{}, {"max_words_per_line": 300}])
+def test_a_segment_of_a_thousand_words_equals_whispers_own(layout):
+    """Whisper ends a subtitle after a thousand words, and a line after a thousand characters."""
+    result = transcript(spoken(0.0, *(f" w{n}" for n in range(1234))), spoken(700.0, " end."))
+
+    assert openai_whisper.written("srt", whispers(result), **layout) == result.to_srt(**layout)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_silence_equals_whispers_own(form):
+    """A file with nothing in it, but the head that its format has."""
+    assert openai_whisper.written(form, whispers(transcript())) == FORMATS[form](transcript(), PLAIN)
+
+
+def test_whisper_has_the_same_formats():
+    """No more and no fewer."""
+    assert {"txt", "srt", "vtt", "tsv", "json"} == set(FORMATS)
+    assert callable(openai_whisper.writers().get_writer("all", ""))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_line_count": 2}, "max_line_count: has no effect without max_line_width"),
+        ({"max_words_per_line": 2, "max_line_width": 40}, "max_words_per_line: has no effect with max_line_width"),
+        ({"max_line_width": 0}, "max_line_width: 0 is not a whole number above 0"),
+        ({"max_words_per_line": True}, "max_words_per_line: True is not a whole number above 0"),
+        ({"max_line_width": 40.5}, "max_line_width: 40.5 is not a whole number above 0"),
+    ],
+)
+def test_a_layout_without_effect_is_a_usage_error(options, message):
+    """What whisper's command warns of, or leaves to chance."""
+    with pytest.raises(UsageError) as caught:
+        Layout(**options)
+
+    assert message == caught.value.message
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_a_layout_of_words_needs_words(form):
+    """As whisper's command says of each such option; a file without any segment has nothing to lay out."""
+    silent = FORMATS[form](transcript(), Layout(highlight_words=True))
+
+    assert FORMATS[form](transcript(), PLAIN) == silent
+    with pytest.raises(UsageError, match=r"^highlight_words: needs the times of words"):
+        FORMATS[form](transcript(Segment(0, 0.0, 1.0, " Hi.")), Layout(highlight_words=True))
+
+
+def test_a_segment_without_words_keeps_its_text():
+    """A worker may find no words in one of many segments."""
+    result = transcript(spoken(0.0, " One", " two."), Segment(0, 1.0, 2.0, " Hm."), spoken(2.0, " Three."))
+
+    expected = [("One two.", 0, 1000), ("Hm.", 1000, 2000), ("Three.", 2000, 2500)]
+    assert expected == [(cue.text, cue.start, cue.end) for cue in read(result.to_srt())]
+
+
+GAPPED = transcript(
+    Segment(0, 0.0, 4.0, " Before."),
+    Segment(0, 20.0, 21.0, " After."),
+    gaps=(gap(10.0, 20.0), gap(30.0, 60.0, "no\n\nGPU")),
+)
+DIED = "[missing: this part could not be transcribed: the worker died]"
+NO_GPU = "[missing: this part could not be transcribed: no GPU]"
+
+
+def test_a_gap_is_told_in_its_place():
+    """In every format: a line, a subtitle with its times, a row, an entry of a list."""
+    expected = [("Before.", 0, 4000), (DIED, 10000, 20000), ("After.", 20000, 21000), (NO_GPU, 30000, 60000)]
+
+    assert "".join(f"{text}\n" for text, _, _ in expected) == GAPPED.to_txt()
+    assert "".join(f"{start}\t{end}\t{text}\n" for text, start, end in [("text", "start", "end"), *expected]) == (
+        GAPPED.to_tsv()
+    )
+    for subtitles in (GAPPED.to_srt(), GAPPED.to_vtt()):
+        assert expected == [(cue.text, cue.start, cue.end) for cue in read(subtitles)]
+    assert [
+        {"start": 10.0, "end": 20.0, "error": "the worker died", "code": "job_failed"},
+        {"start": 30.0, "end": 60.0, "error": "no\n\nGPU", "code": "job_failed"},
+    ] == json.loads(GAPPED.to_json())["gaps"]
+
+
+def test_no_subtitle_reaches_across_a_gap():
+    """Lines are filled up to it and begin anew behind it."""
+    result = transcript(spoken(0.0, " a", " b"), spoken(5.0, " c"), spoken(6.0, " d"), gaps=(gap(2.0, 5.0),))
+
+    cues = read(result.to_srt(max_line_width=40, max_line_count=2))
+
+    assert ["a b", DIED, "c d"] == [cue.text for cue in cues]
+
+
+def test_gaps_alone_are_a_file():
+    """Where every part is missing."""
+    assert f"1\n00:00:00,000 --> 00:01:00,000\n{DIED}\n\n" == transcript(gaps=(gap(0.0, 60.0),)).to_srt()
+
+
+def read(subtitles: str) -> list[pysubs2.SSAEvent]:
+    return list(pysubs2.SSAFile.from_string(subtitles))
+
+
+# What ends a subtitle, or a line of one, where it may not.
+hostile = st.lists(st.sampled_from(["a", "1", "-", "-->", "\n", "\r", " ", "\t", "\x85", "<"]), max_size=8).map("".join)
+
+
+@given(st.lists(hostile, max_size=4), st.lists(hostile, min_size=1, max_size=4), layouts)
+def test_no_text_breaks_a_subtitle(before, then, layout):
+    """However a model's words are made: as many subtitles are read as were written, each with its own times."""
+    result = transcript(spoken(0.0, *before), spoken(100.0, *then))
+
+    for form, head in (("srt", ""), ("vtt", "WEBVTT\n\n")):
+        text = FORMATS[form](result, layout).removeprefix(head)
+        blocks = text.split("\n\n")[:-1]
+
+        assert len(blocks) == text.count(" --> ") == text.count("-->")
+
+
+@given(st.lists(hostile, min_size=1, max_size=4))
+def test_no_text_breaks_a_row(texts):
+    """As many rows as segments, each of three fields."""
+    result = transcript(*(Segment(0, float(n), n + 1.0, text) for n, text in enumerate(texts)))
+
+    rows = result.to_tsv().removesuffix("\n").split("\n")
+
+    assert [3] * (len(texts) + 1) == [len(row.split("\t")) for row in rows]

@@ -31,7 +31,7 @@ LONGEST_CHUNK_S = 1800.0  # 9 MB with base64 at the most that the encoder makes 
 
 _BIT_RATE = 24_000
 # Constrained, no sound needs more than 0.25 MB a minute with base64; else music takes 0.29.  Longer packets cost less
-# in the file.  Level 3 encodes as fast as 0 and six times as fast as 10, and Whisper hears no difference to a wav.
+# in the file.  Level 3 is six times as fast as 10, and Whisper hears no difference to a wav.
 _OPUS = {"application": "audio", "compression_level": "3", "frame_duration": "60", "vbr": "constrained"}
 
 # A stream of these at hardly more than our own bit rate is passed on as it is, in a container that keeps its times.
@@ -92,8 +92,11 @@ def chunks(
     late begins with silence, and so does one that has a hole go on.  `warn` is told of a file that is damaged or
     incomplete: of it there are the chunks that it has.
     """
+    passed_on = None
     with _opened(file, name) as container:
-        passed_on = _passed_on(container, _sound(container, name), chunk_s)
+        sound = _sound(container, name)
+        with suppress(av.FFmpegError, ValueError):  # what cannot be copied may still be decoded
+            passed_on = _passed_on(container, sound, chunk_s)
     if passed_on is not None:
         yield passed_on
         return
@@ -404,8 +407,8 @@ class _Resampler:
         with suppress(av.error.BlockingIOError, av.error.EOFError):
             while True:
                 samples = self._graph.pull().to_ndarray()[0]
-                scaled = np.nan_to_num(samples * 32768, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-                yield np.rint(scaled).clip(-32768, 32767).astype(np.int16)
+                numbers = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).clip(-1, 1)
+                yield np.rint(numbers * 32768).clip(max=32767).astype(np.int16)
 
 
 def _format(frame: AudioFrame) -> tuple[int, str, str]:

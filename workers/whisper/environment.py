@@ -58,8 +58,12 @@ class Settings:
 
     def apply(self) -> None:
         """Set what Hugging Face's libraries read at import, unless the user has set it: a log is no terminal."""
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        for name, value in {
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_VERBOSITY": "critical",  # what fails is told as a StartError
+        }.items():
+            os.environ.setdefault(name, value)
 
 
 def _one_of(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

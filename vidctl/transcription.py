@@ -69,8 +69,10 @@ def transcribe(
 
     A part that failed becomes a gap of its transcript.  `tell` hears, in threads, what comes of a source that is not
     done.  What was answered is kept for a run that `resumes`, until the transcript has been taken whole.
-    Raises AuthError and NotDeployed at once, for they will be the same for every other job.
+    Raises UsageError for options that the protocol has no words for, before anything is opened, and AuthError and
+    NotDeployed at once, for they will be the same for every other job.
     """
+    encode(b"", options, protocol=manner.protocol)
     hearings = [_Hearing(source, tell) for source in sources]
     requests = _requests(hearings, options, manner, fetch_into)
     answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s, resumes=manner.resumes, seen=_look)

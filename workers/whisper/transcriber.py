@@ -7,6 +7,7 @@ from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import model
@@ -79,7 +80,8 @@ class Transcriber:
         self._batch_size = settings.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
         self._threads = GPU_THREADS if on_gpu else settings.threads
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model")
-        self.info: dict[str, Any] = {"name": settings.model, "device": device, "compute_type": compute_type}
+        name = Path(settings.model).name  # of a path or of a repository
+        self.info: dict[str, Any] = {"name": name, "device": device, "compute_type": compute_type}
         self._warm_up()
 
     def _warm_up(self) -> None:

@@ -357,12 +357,13 @@ def test_an_empty_pipe_is_no_sound(source):
         content(source)
 
 
-def test_a_full_disk_is_one_line():
+@pytest.mark.parametrize("size", [4_000, 1_000_000])  # less than Python keeps back, and more
+def test_a_full_disk_is_one_line(size):
     """What is wrong, where, and what to do about it; here no file may grow beyond a kilobyte."""
     program = (
         "import io, resource; from vidctl.errors import MediaError; from vidctl.media.sources import Source, opened\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
-        "try: opened(Source('stdin', stream=io.BytesIO(bytes(10**6))), fetch_into=None).__enter__()\n"
+        f"try: opened(Source('stdin', stream=io.BytesIO(bytes({size}))), fetch_into=None).__enter__()\n"
         "except MediaError as error: print(error, '/', error.hint)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

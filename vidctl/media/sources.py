@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -155,6 +155,8 @@ def _keep(source: Source, kept: BinaryIO, fetch_into: Callable[[str, BinaryIO], 
             raise MediaError(f"{source.name}: neither a file nor an address")
         kept.flush()
     except OSError as error:
+        with suppress(OSError):  # closing tries once more to write what did not fit
+            kept.close()
         raise MediaError(
             f"{source.name}: cannot be kept in {tempfile.gettempdir()} ({_reason(error)})",
             hint="TMPDIR names another folder",

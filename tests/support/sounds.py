@@ -1,0 +1,87 @@
+"""Sound files and films of many forms, of samples that a test knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a test file is written; a film has a picture beside its sound."""
+
+    suffix: str
+    codec: str
+    rate: int
+    layout: str = "mono"
+    bit_rate: int | None = None
+    is_film: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.suffix}-{self.codec}-{self.rate}-{self.layout}"
+
+
+WAVS = [Form("wav", "pcm_s16le", rate, at) for rate in (8000, 16000, 22050, 44100, 48000) for at in ("mono", "stereo")]
+COMPRESSED = [
+    Form("mp3", "libmp3lame", 44100, "stereo", 64_000),
+    Form("m4a", "aac", 44100, "stereo", 64_000),
+    Form("ogg", "libopus", 48000, "stereo", 64_000),
+    Form("flac", "flac", 44100, "stereo"),
+    Form("mkv", "aac", 48000, "stereo", 96_000, is_film=True),
+    Form("mp4", "aac", 48000, "stereo", 96_000, is_film=True),
+]
+SMALL = [
+    Form("ogg", "libopus", 48000, bit_rate=24_000),
+    Form("webm", "libopus", 48000, bit_rate=20_000),
+    Form("mp3", "libmp3lame", 16000, bit_rate=24_000),
+    Form("m4a", "aac", 16000, bit_rate=20_000),
+    Form("adts", "aac", 16000, bit_rate=20_000),
+    Form("mp4", "aac", 16000, bit_rate=20_000, is_film=True),
+    Form("amr", "libopencore_amrnb", 8000, bit_rate=12_200),
+]
+_MUXERS = {"m4a": "ipod", "mkv": "matroska"}
+
+
+def write(path: Path, samples: np.ndarray, form: Form, *, late_s: float = 0.0) -> Path:
+    """The samples (16 kHz, mono) as a file of that form, `late_s` after its picture begins."""
+    with av.open(path, "w", format=_MUXERS.get(form.suffix, form.suffix)) as container:
+        sound = container.add_stream(form.codec, rate=form.rate, layout=form.layout)
+        if form.bit_rate:
+            sound.bit_rate = form.bit_rate
+        picture = container.add_stream("mpeg4", rate=5) if form.is_film else None
+        if picture is not None:
+            picture.width = picture.height = 64
+        resampler = av.AudioResampler(sound.codec_context.format, form.layout, form.rate)
+        for second in range(-(-len(samples) // RATE)):
+            if picture is not None:
+                for part in range(5):
+                    frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), second % 256, np.uint8))
+                    frame.pts, frame.time_base = second * 5 + part, Fraction(1, 5)
+                    container.mux(picture.encode(frame))
+            heard = av.AudioFrame.from_ndarray(samples[None, second * RATE :][:, :RATE], format="s16", layout="mono")
+            heard.sample_rate = RATE
+            heard.pts = round((second + late_s) * RATE)
+            container.mux([packet for frame in resampler.resample(heard) for packet in sound.encode(frame)])
+        container.mux([packet for frame in resampler.resample(None) for packet in sound.encode(frame)])
+        container.mux(sound.encode(None))
+        if picture is not None:
+            container.mux(picture.encode(None))
+    return path
+
+
+def write_float(path: Path, samples: np.ndarray, *, rate: int, layout: str) -> Path:
+    """A wav of floating-point samples, one row a channel."""
+    with av.open(path, "w") as container:
+        sound = container.add_stream("pcm_f32le", rate=rate, layout=layout)
+        for begin in range(0, samples.shape[1], rate):
+            packed = np.ascontiguousarray(samples[:, begin : begin + rate].T, dtype=np.float32).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+            frame.sample_rate, frame.pts = rate, begin
+            container.mux(sound.encode(frame))
+    return path

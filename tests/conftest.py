@@ -11,6 +11,7 @@ import docker
 import hypothesis
 import pytest
 from support import engine as engines
+from support import speech
 from support.project import ECHO_SMOKE, Project
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,6 +68,19 @@ def yolo_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project,
     shutil.copy(ROOT / "configs" / "yolo.yaml", project.root / "configs")
     (project.root / "workers").symlink_to(ROOT / "workers")
     outcome = project.run("deploy", "yolo", timeout_s=1200)
+    assert outcome.status == 0, outcome.stderr
+    yield project
+    project.close()
+
+
+@pytest.fixture(scope="session")
+def whisper_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project, None, None]:
+    """The shipped Whisper spec and worker, deployed with the real base model."""
+    project = Project(tmp_path_factory.mktemp("whisper"))
+    project.environ["VIDCTL_WHISPER_MODEL"] = str(speech.weights())
+    shutil.copy(ROOT / "configs" / "whisper.yaml", project.root / "configs")
+    (project.root / "workers").symlink_to(ROOT / "workers")
+    outcome = project.run("deploy", "whisper", timeout_s=1200)
     assert outcome.status == 0, outcome.stderr
     yield project
     project.close()

@@ -9,8 +9,6 @@ import struct
 import subprocess
 import threading
 import zlib
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from support import shapes
+from support.servers import dripping, serving
 
 pytestmark = pytest.mark.heavy
 
@@ -357,63 +356,18 @@ def test_a_server_that_drips_is_given_up(yolo_python, head):
         "import sys, picture\ntry: picture.download(sys.argv[1], 0.5)\nexcept picture.BadInput as error: print(error)"
     )
     env = {**os.environ, "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true"}
-    with dripping(head) as url:
+    with dripping(head) as base:
         said = subprocess.run(
-            [yolo_python, "-c", code, url], cwd=YOLO, env=env, capture_output=True, text=True, check=True, timeout=60
+            [yolo_python, "-c", code, f"{base}/a.jpg"],
+            cwd=YOLO,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
 
     assert "the image's URL took longer than 0.5 s\n" == said.stdout
-
-
-@contextmanager
-def dripping(head):
-    """A server that sends `head` and then a byte now and then, as long as the block lasts."""
-    is_over = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.wfile.write(head)
-            with suppress(OSError):
-                while not is_over.wait(0.02):
-                    self.wfile.write(b"x")
-
-        def log_message(self, *args):
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/a.jpg"
-    finally:
-        is_over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@contextmanager
-def serving(files):
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = files.get(self.path)
-            self.send_response(404 if body is None else 200)
-            self.send_header("Content-Length", str(len(body or b"")))
-            self.end_headers()
-            self.wfile.write(body or b"")
-
-        def log_message(self, *args):
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_openvino_detects_as_pytorch_does(yolo, drive_yolo):

@@ -66,6 +66,8 @@ class Sound:
         duration = self._container.duration
         self.expected_s = self._declared_s or (duration / av.time_base if duration else None)
         self.warnings: list[str] = []
+        self._damaged = 0
+        self._is_cut = _is_cut_riff(file)
 
     def blocks(self, seconds: float = 300.0) -> Iterator[NDArray[np.float32]]:
         """Yield mono samples at 16 kHz, within -1 to 1, `seconds` at a time; raise BadInput if there are none.
@@ -87,7 +89,7 @@ class Sound:
             raise BadInput("audio holds no sound: it has 0 samples")
         if count:
             yield np.concatenate(waiting)
-        self._warn_of_the_end((total + count) / SAMPLE_RATE)
+        self._warn((total + count) / SAMPLE_RATE)
 
     def close(self) -> None:
         self._container.close()
@@ -107,36 +109,33 @@ class Sound:
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         """The decoded frames; packets that do not decode are left out, a file that breaks off ends."""
-        damaged = 0
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
-                break
+                return
             except IndexError:  # PyAV's, at a packet of a stream that began later: not ours
                 packets = self._container.demux(self._stream)
                 continue
             except av.FFmpegError:
-                self._warn("audio breaks off: the rest of the file cannot be read")
-                break
+                self._is_cut = True
+                return
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                damaged += 1
+                self._damaged += 1
                 continue
             yield from (frame for frame in frames if frame.samples)
-        if damaged:
-            self._warn(f"audio is damaged: {damaged} of its packets cannot be decoded")
 
-    def _warn_of_the_end(self, heard_s: float) -> None:
-        """Say so if much is missing of what the file says it holds."""
-        declared_s = self._declared_s
-        if declared_s and heard_s < declared_s - max(1.0, 0.02 * declared_s) and not self.warnings:
-            self._warn(f"audio breaks off: its file says {declared_s:.1f} s and holds {heard_s:.1f} s")
-
-    def _warn(self, sentence: str) -> None:
-        self.warnings.append(sentence)
+    def _warn(self, heard_s: float) -> None:
+        """Say what of the file could not be heard."""
+        declared_s = self._declared_s or 0.0
+        if self._is_cut or heard_s < declared_s - max(1.0, 0.02 * declared_s):
+            of_how_much = f" of {declared_s:.1f} s" if declared_s > heard_s else ""
+            self.warnings.append(f"audio breaks off after {heard_s:.1f} s{of_how_much}")
+        elif self._damaged:
+            self.warnings.append(f"audio is damaged: {self._damaged} of its packets cannot be decoded")
 
 
 class _Clock:
@@ -234,7 +233,24 @@ def _container(file: IO[bytes]) -> Any:
     try:
         return av.open(file, options=only, **TAGS)
     except av.FFmpegError as error:
+        file.seek(4)
+        if file.read(4) == b"ftyp":
+            raise BadInput("audio is cut short: an MP4 whose index, at the end of the file, is missing") from error
         raise BadInput(f"audio is not a sound or a video that this worker reads ({SOME_FORMATS})") from error
+
+
+def _is_cut_riff(file: IO[bytes]) -> bool:
+    """Tell whether a WAV or AVI is shorter than it says, which ffmpeg keeps to itself.
+
+    Who writes one into a pipe says 0 or the largest number.
+    """
+    place = file.tell()
+    length = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(8)
+    file.seek(place)
+    declared = int.from_bytes(head[4:], "little")
+    return head[:4] == b"RIFF" and length < declared + 8 and declared < 0x7FFFFFFF
 
 
 def _stream(container: Any) -> Any:

@@ -1,0 +1,390 @@
+"""How the whisper worker hears what it is sent: real PyAV and real files, without the worker's environment."""
+
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+import sys
+import wave
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from support.servers import dripping, serving
+
+WHISPER = Path(__file__).resolve().parents[2] / "workers/whisper"
+LENGTH_S, TONE_AT_S, TONE_S = 5.0, 3.0, 1.0
+WAVS = [
+    ("wav", "pcm_s16le", rate, layout) for rate in (8000, 16000, 22050, 44100, 48000) for layout in ("mono", "stereo")
+]
+COMPRESSED = [
+    ("mp3", "libmp3lame", 44100, "stereo"),
+    ("mp3", "libmp3lame", 16000, "mono"),
+    ("ipod", "aac", 44100, "stereo"),
+    ("mp4", "aac", 48000, "stereo"),
+    ("adts", "aac", 44100, "mono"),
+    ("ogg", "libopus", 48000, "mono"),
+    ("webm", "libopus", 48000, "stereo"),
+    ("flac", "flac", 44100, "stereo"),
+    ("matroska", "aac", 48000, "stereo"),
+    ("mpegts", "aac", 48000, "stereo"),
+    ("avi", "libmp3lame", 44100, "stereo"),
+]
+
+
+@pytest.fixture(scope="module")
+def sound(whisper_module):
+    return whisper_module("sound")
+
+
+@pytest.fixture
+def refused(sound, whisper_module):
+    """The sentence that refuses an `audio`."""
+
+    def sentence(audio, **options):
+        with pytest.raises(whisper_module("jobinput").BadInput) as caught, sound.opened(audio, **options) as opened:
+            list(opened.blocks())
+        return str(caught.value)
+
+    return sentence
+
+
+@pytest.fixture
+def heard(sound):
+    """The samples that bytes hold, and what is told of them."""
+
+    def samples(data, seconds=1.5):
+        with sound.opened(sent(data)) as opened:
+            return np.concatenate(list(opened.blocks(seconds))), opened.warnings
+
+    return samples
+
+
+def sent(data):
+    return base64.b64encode(data).decode()
+
+
+def tone(rate=16_000, length_s=LENGTH_S):
+    """Silence but for a second of a tone."""
+    at_s = np.arange(round(length_s * rate)) / rate
+    return np.where((at_s >= TONE_AT_S) & (at_s < TONE_AT_S + TONE_S), 0.5 * np.sin(2 * np.pi * 440 * at_s), 0.0)
+
+
+def wav(samples, rate=16_000):
+    """16-bit WAV; `samples` are -1 to 1, one column for each channel."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+        writer.setsampwidth(2)
+        writer.setframerate(rate)
+        writer.writeframes((samples * 32767).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def encoded(kind, codec, rate, layout, *, later_s=0.0, hole=None, picture=False, length_s=LENGTH_S):
+    """The tone in a file; `later_s` is when it begins, `hole` a span in seconds that is left out, if not empty."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=kind) as container:
+        film = container.add_stream("mpeg4", rate=25, width=64, height=48, pix_fmt="yuv420p") if picture else None
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        for number in range(round(length_s * 25) if film else 0):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts = number
+            container.mux(film.encode(frame))
+        for frame in frames(tone(rate, length_s), stream):
+            at_s = frame.pts / rate
+            frame.pts += round(later_s * rate)
+            if not hole or not hole[0] <= at_s < hole[1]:
+                container.mux(stream.encode(frame))
+        container.mux([packet for one in (film, stream) if one for packet in one.encode(None)])
+    return file.getvalue()
+
+
+def frames(samples, stream):
+    """Frames as an encoder wants them."""
+    whole = av.AudioFrame.from_ndarray((samples * 32767).astype("<i2")[None], format="s16", layout="mono")
+    whole.sample_rate = stream.rate
+    queue, at = av.AudioFifo(), 0
+    for frame in av.AudioResampler(stream.format, stream.layout, stream.rate).resample(whole):
+        frame.pts = None
+        queue.write(frame)
+    while frame := queue.read(stream.codec_context.frame_size or 1024, partial=True):
+        frame.pts, frame.time_base, at = at, Fraction(1, stream.rate), at + frame.samples
+        yield frame
+
+
+def onset_s(samples):
+    """When the tone begins."""
+    return int(np.argmax(np.abs(samples) > 0.2)) / 16_000
+
+
+@pytest.mark.parametrize("form", [*WAVS, *COMPRESSED], ids=lambda form: "-".join(map(str, form)))
+def test_length_and_times_are_the_files(heard, form):
+    """What encoders add at the start or the end is not heard: within 0.1 s of the truth."""
+    samples, warnings = heard(encoded(*form))
+
+    assert pytest.approx(LENGTH_S, abs=0.1) == samples.size / 16_000
+    assert pytest.approx(TONE_AT_S, abs=0.05) == onset_s(samples)
+    assert (np.float32, []) == (samples.dtype, warnings)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "matroska"])
+def test_a_sound_that_begins_later_than_the_picture_keeps_its_times(heard, kind):
+    """Times are the film's: two seconds of picture before the sound are two seconds of silence."""
+    samples, _ = heard(encoded(kind, "aac", 48000, "mono", later_s=2.0, picture=True))
+
+    assert pytest.approx(TONE_AT_S + 2, abs=0.05) == onset_s(samples)
+    assert pytest.approx(LENGTH_S + 2, abs=0.1) == samples.size / 16_000
+    assert not samples[: 2 * 16_000 - 2000].any()
+
+
+def test_a_hole_in_the_sound_is_silence(heard):
+    """What was never recorded takes as long as it took."""
+    samples, _ = heard(encoded("matroska", "aac", 48000, "mono", hole=(1.0, 2.5)))
+
+    assert pytest.approx(TONE_AT_S, abs=0.05) == onset_s(samples)
+    assert pytest.approx(LENGTH_S, abs=0.1) == samples.size / 16_000
+
+
+def test_the_size_of_the_blocks_changes_nothing(sound):
+    """Blocks are full but for the last, and together they are the sound."""
+    with sound.opened(sent(wav(tone()))) as opened:
+        blocks = list(opened.blocks(1.5))
+
+    assert [24_000, 24_000, 24_000, 8_000] == [block.size for block in blocks]
+    assert np.allclose(tone(), np.concatenate(blocks), atol=1e-3)
+
+
+def test_a_file_says_how_long_it_is(sound):
+    """For a progress bar, before anything is decoded."""
+    with sound.opened(sent(wav(tone()))) as opened:
+        assert LENGTH_S == opened.expected_s
+
+
+def test_eight_channels_at_192_khz_are_mixed_to_no_more_than_full_scale(heard):
+    """Channels without names too: as many as ffmpeg has a layout for."""
+    samples, _ = heard(wav(np.repeat(tone(192_000)[:, None], 8, axis=1), 192_000))
+
+    assert LENGTH_S * 16_000 == samples.size
+    assert pytest.approx(0.5, abs=0.02) == np.abs(samples).max()
+
+
+def test_more_channels_are_refused(refused):
+    """PyAV's memory is not safe with them."""
+    assert "audio has 9 channels; this worker reads up to 8" == refused(sent(wav(np.zeros((1600, 9)))))
+
+
+def test_samples_that_are_no_numbers_are_silence(heard):
+    """A float WAV can hold NaN and infinity."""
+    broken = tone().astype("<f4")
+    broken[:16_000] = np.nan
+    broken[16_000:32_000] = np.inf
+    file = io.BytesIO()
+    with av.open(file, "w", format="wav") as container:
+        stream = container.add_stream("pcm_f32le", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(broken[None], format="flt", layout="mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        container.mux(stream.encode(frame))
+    samples, _ = heard(file.getvalue())
+
+    assert (False, 80_000) == (samples[:32_000].any(), samples.size)
+    assert pytest.approx(TONE_AT_S, abs=0.01) == onset_s(samples)
+
+
+def test_loud_samples_are_clipped(heard, sound):
+    """Floats may lie outside -1 to 1; what Whisper gets does not."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="wav") as container:
+        stream = container.add_stream("pcm_f32le", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.full((1, 1600), -1e30, np.float32), format="flt", layout="mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        container.mux(stream.encode(frame))
+    samples, _ = heard(file.getvalue())
+
+    assert {-1.0} == set(samples.tolist())
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mp3", "libmp3lame"), ("adts", "aac")])
+def test_a_stream_may_change_on_its_way(heard, kind, codec):
+    """Files put one after the other, of which the second has another rate and another number of channels."""
+    samples, _ = heard(encoded(kind, codec, 44100, "stereo") + encoded(kind, codec, 16000, "mono"))
+
+    assert pytest.approx(2 * LENGTH_S, abs=0.2) == samples.size / 16_000
+    assert pytest.approx(TONE_AT_S, abs=0.2) == onset_s(samples[5 * 16_000 :])
+
+
+@pytest.mark.parametrize("kind", ["wav", "avi", "flac", "webm"])
+def test_a_file_that_breaks_off_is_heard_as_far_as_it_goes(heard, kind):
+    """With a sentence that says so."""
+    form = next(form for form in (*WAVS, *COMPRESSED) if form[0] == kind)
+    whole = encoded(*form)
+    samples, warnings = heard(whole[: len(whole) * 2 // 3])
+
+    assert 3.0 < samples.size / 16_000 < 4.0
+    assert [f"audio breaks off after {samples.size / 16_000:.1f} s"] == [one.partition(" of ")[0] for one in warnings]
+
+
+def test_packets_that_do_not_decode_are_left_out(heard):
+    """The rest keeps its times, and a sentence says how many."""
+    film = bytearray(encoded("matroska", "aac", 48000, "mono"))
+    at = len(film) // 3
+    film[at : at + 200] = bytes(200)
+    samples, warnings = heard(bytes(film))
+
+    assert pytest.approx(LENGTH_S, abs=0.3) == samples.size / 16_000
+    assert pytest.approx(TONE_AT_S, abs=0.05) == onset_s(samples)
+    assert ["audio is damaged: 1 of its packets cannot be decoded"] == warnings
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path):
+    """Three hours take no more of it than ten minutes."""
+    code = (
+        "import resource, sys, sound\n"
+        "with open(sys.argv[1], 'rb') as file: length = sum(block.size for block in sound.Sound(file).blocks())\n"
+        "print(length // 16_000, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    peaks = []
+    for minutes in (10, 180):
+        path = tmp_path / f"{minutes}.wav"
+        size = minutes * 60 * 16_000 * 2
+        header = bytearray(wav(np.zeros(0)))
+        header[4:8], header[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
+        with path.open("wb") as file:
+            file.write(header)
+            file.truncate(len(header) + size)
+        done = subprocess.run(
+            [sys.executable, "-c", code, path], cwd=WHISPER, capture_output=True, text=True, check=True
+        )
+        length_s, peak_mb = map(int, done.stdout.split())
+        assert 60 * minutes == length_s
+        peaks.append(peak_mb)
+
+    assert peaks[1] < peaks[0] + 50
+
+
+def jpeg():
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), "red").save(file, "JPEG")
+    return file.getvalue()
+
+
+def silent_film():
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        container.mux([*stream.encode(av.VideoFrame(64, 48, "yuv420p")), *stream.encode(None)])
+    return file.getvalue()
+
+
+UNREADABLE = "audio is not a sound or a video that this worker reads (WAV, MP3, M4A, FLAC, Ogg, WebM, MP4, …)"
+BAD = {
+    "not base64": ("@@@", "audio is not valid base64"),
+    "a path elsewhere": ("/etc/passwd", "audio is not valid base64"),
+    "empty": ("data:audio/wav;base64,", "audio is empty"),
+    "a data: URL in clear": ("data:audio/wav,abc", "the audio's data: URL is not base64"),
+    "a text": (sent(b"This is a text, and no sound at all.\n" * 50), UNREADABLE),
+    "a picture": (sent(jpeg()), UNREADABLE),
+    "a film without sound": (sent(silent_film()), "audio is a video without sound"),
+    "an MP4 without its end": (
+        sent(encoded("mp4", "aac", 48000, "mono")[:8000]),
+        "audio is cut short: an MP4 whose index, at the end of the file, is missing",
+    ),
+    "no samples": (sent(wav(np.zeros(0))), "audio holds no sound: it has 0 samples"),
+    "http": ("http://example.com/a.mp3", "the audio's URL must be https://"),
+    "a private address": ("https://127.0.0.1/a.mp3", "the audio's URL is not on the public internet"),
+    "a file that is gone": ("/runpod-volume/a.mp3", "there is no file '/runpod-volume/a.mp3' on the volume"),
+}
+
+
+@pytest.mark.parametrize(("audio", "sentence"), BAD.values(), ids=BAD)
+def test_what_is_no_sound_is_refused_in_one_sentence(refused, audio, sentence):
+    """Each says what is wrong with it."""
+    assert sentence == refused(audio)
+
+
+def test_a_playlist_opens_nothing(refused, tmp_path):
+    """ffmpeg would fetch what a playlist names, from the worker's own network."""
+    (tmp_path / "a.wav").write_bytes(wav(tone()))
+    asked = []
+    with serving({"/a.ts": encoded("mpegts", "aac", 48000, "mono")}, asked) as base:
+        scripts = (
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{base}/a.ts\n#EXT-X-ENDLIST\n",
+            f"ffconcat version 1.0\nfile '{tmp_path}/a.wav'\n",
+            f"<MPD><Period><AdaptationSet><BaseURL>{base}/a.ts</BaseURL></AdaptationSet></Period></MPD>",
+        )
+        sentences = {refused(sent(script.encode())) for script in scripts}
+
+    assert ({UNREADABLE}, []) == (sentences, asked)
+
+
+@pytest.mark.parametrize(
+    "spell", [sent, lambda data: f"data:audio/wav;base64,{sent(data)}", lambda data: base64.encodebytes(data).decode()]
+)
+def test_base64_comes_bare_in_a_data_url_or_in_lines(sound, spell):
+    """The spellings that clients send."""
+    assert b"RIFF of bytes" == sound.from_text(spell(b"RIFF of bytes"))
+
+
+def test_a_path_stays_on_the_volume(sound, refused, tmp_path):
+    """Files of the volume are read, whatever their folder; no `..` and no link leads out of it."""
+    volume = tmp_path / "volume"
+    (volume / "talks").mkdir(parents=True)
+    for path in (volume / "talks/a.wav", tmp_path / "secret.wav"):
+        path.write_bytes(wav(tone()))
+    (volume / "link.wav").symlink_to(tmp_path / "secret.wav")
+    with sound.opened(f"{volume}/talks/a.wav", volume=volume) as opened:
+        length = sum(block.size for block in opened.blocks())
+
+    assert LENGTH_S * 16_000 == length
+    for path in ("../secret.wav", "link.wav", "talks", "talks/b.wav", "a\0b"):
+        assert "on the volume" in refused(f"{volume}/{path}", volume=volume)
+
+
+def test_urls_are_fetched(sound, refused, monkeypatch):
+    """With the SDK's switch for private addresses a sound may lie on a server beside the worker."""
+    monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
+    with serving({"/a.wav": wav(tone())}) as base:
+        with sound.opened(f"{base}/a.wav") as opened:
+            length = sum(block.size for block in opened.blocks())
+        missing = refused(f"{base}/b.wav")
+        monkeypatch.setattr(sound, "MAX_DOWNLOAD_BYTES", 100_000)
+        large = refused(f"{base}/a.wav")
+
+    assert LENGTH_S * 16_000 == length
+    assert ("the audio's URL answered 404", "the audio's URL is over 0 MB") == (missing, large)
+    assert "the audio's URL cannot be fetched" == refused(f"{base}/a.wav")
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
+def test_a_server_that_drips_is_given_up(sound, whisper_module, monkeypatch, head):
+    """A byte now and then keeps a download alive for its time only, not for ever."""
+    monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
+    with dripping(head) as base, pytest.raises(whisper_module("jobinput").BadInput) as caught:
+        sound.download(f"{base}/a.mp3", io.BytesIO(), 0.5)
+
+    assert "the audio's URL took longer than 0.5 s" == str(caught.value)
+
+
+FILES = [encoded(*form, length_s=0.5) for form in (WAVS[2], *COMPRESSED)]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_bytes_break_the_decoder(sound, whisper_module, data):
+    """Real files with bytes changed, cut or added: samples that Whisper can take, or one sentence."""
+    file = data.draw(st.sampled_from(FILES))
+    at, keep = data.draw(st.integers(0, len(file))), data.draw(st.integers(10, 2 * len(file)))
+    damaged = (file[:at] + data.draw(st.binary(max_size=8)) + file[at + data.draw(st.integers(0, 8)) :])[:keep]
+    try:
+        with sound.opened(sent(damaged)) as opened:
+            peaks = [np.abs(block).max() for block in opened.blocks()]
+    except whisper_module("jobinput").BadInput as error:
+        assert not {"/", "\n"} & set(str(error))
+    else:
+        assert all(0 <= peak <= 1 for peak in peaks)

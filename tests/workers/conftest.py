@@ -37,6 +37,10 @@ class Driven:
         self._sent = 0
         assert {"ready": True} == self._read()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ask(self, *inputs: Any) -> list[Any]:
         ids = self.send(*inputs)
         answers = dict(self.receive() for _ in ids)

@@ -1,0 +1,516 @@
+"""The whisper worker's handler in its own environment, with the real whisper-base, on speech whose words are known."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import subprocess
+import threading
+import wave
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import speech
+
+pytestmark = pytest.mark.heavy
+
+ROOT = Path(__file__).resolve().parents[2]
+WHISPER = ROOT / "workers/whisper"
+RATE = speech.SAMPLE_RATE
+
+PHRASES = {
+    "en": "Good morning, today the weather is very nice and we are going for a walk in the park.",
+    "de": "Guten Morgen, heute ist das Wetter sehr schön und wir gehen im Park spazieren. Danach essen wir Kuchen.",
+    "es": "Buenos días, hoy hace muy buen tiempo y vamos a pasear por el parque. Después comeremos pastel.",
+    "it": "Buongiorno, oggi il tempo è molto bello e andiamo a passeggiare nel parco. Poi mangiamo la torta.",
+    "pl": "Dzień dobry, dzisiaj pogoda jest bardzo ładna i idziemy na spacer do parku.",
+}
+THREE_HOURS_S = 3 * 3600
+
+
+def sent(sound):
+    """A job's `audio`: int16 samples as a WAV file, or any file as it is."""
+    if isinstance(sound, Path):
+        return base64.b64encode(sound.read_bytes()).decode()
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(RATE)
+        writer.writeframes(np.asarray(sound).astype("<i2").tobytes())
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def letters(text):
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+@pytest.fixture(scope="session")
+def reader():
+    """LibriVox's reader, and the words read."""
+    clips = speech.librivox()
+    return np.concatenate([speech.samples(clip.path) for clip in clips]), " ".join(clip.text for clip in clips)
+
+
+@pytest.fixture(scope="session")
+def sentence():
+    """The first of the reader's sentences; John Dashwood is in it."""
+    return speech.samples(speech.librivox()[0].path)
+
+
+@dataclass
+class Updates:
+    """What workers tell RunPod of jobs that still run."""
+
+    url: str = ""
+    received: list = field(default_factory=list)
+    arrived: threading.Condition = field(default_factory=threading.Condition)
+
+    def of(self, job_id):
+        return [body["output"] for path, body in list(self.received) if path.startswith(f"/done/{job_id}?")]
+
+    def wait_for_one(self, job_id):
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: self.of(job_id), timeout=120)
+
+
+@contextmanager
+def _listening():
+    updates = Updates()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with updates.arrived:
+                updates.received.append((self.path, body))
+                updates.arrived.notify_all()
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    updates.url = f"http://127.0.0.1:{server.server_port}/done/$ID?gpu=none"
+    yield updates
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def updates():
+    with _listening() as updates:
+        yield updates
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    return tmp_path_factory.mktemp("volume")
+
+
+@pytest.fixture(scope="module")
+def told(drive_whisper, updates, volume):
+    """A worker whose updates are seen, and with a volume."""
+    return drive_whisper(RUNPOD_WEBHOOK_POST_OUTPUT=updates.url, VOLUME=str(volume))
+
+
+def test_a_request_of_the_guide_works_unchanged(whisper, sentence):
+    """The guide's fields in; its fields, of its types, out."""
+    job = {
+        "audio": sent(sentence),
+        "language": "en",
+        "task": "transcribe",
+        "vad_filter": True,
+        "word_timestamps": False,
+    }
+    (answer,) = whisper.ask(job)
+    (segment,) = answer["transcription"]
+
+    assert letters("And Mr. John Dashwood had then leisure to consider") in letters(segment["text"])
+    assert ("en", 1.0, 7.1) == (answer["language"], answer["language_probability"], answer["duration"])
+    assert 0 <= segment["start"] < segment["end"] <= 7.1
+    assert 0.8 < segment["confidence"] <= 1
+    assert answer["processing_time"] > 0
+
+
+def test_an_answer_says_what_gave_it_and_what_took_how_long(whisper, sentence):
+    """Beyond the guide: the model, the seconds spent on each step, and how sure the model was of each segment."""
+    (answer,) = whisper.ask({"audio": sent(sentence)})
+    (segment,) = answer["transcription"]
+
+    assert {"name": "whisper-base", "device": "cpu", "compute_type": "int8"} == answer["model"]
+    assert {"open", "decode", "inference"} == set(answer["timings"])
+    assert answer["processing_time"] == pytest.approx(sum(answer["timings"].values()), abs=0.001)
+    assert segment["text"] == segment["text"].rstrip() == f" {answer['text']}"
+    assert segment["confidence"] == pytest.approx(np.exp(segment["avg_logprob"]), abs=0.001)
+    assert (1, 0, 0.0) == (segment["id"], segment["seek"], segment["temperature"])
+    assert segment["no_speech_prob"] < 0.1
+    assert segment["compression_ratio"] > 0
+    assert len(segment["tokens"]) > 10
+    assert "words" not in segment
+
+
+def test_a_reader_is_understood(whisper, reader):
+    """Real speech with a reference text: at least 95 of 100 words right."""
+    sound, text = reader
+    (answer,) = whisper.ask({"audio": sent(sound)})
+
+    assert speech.accuracy(text, answer["text"]) >= 0.95
+    assert "en" == answer["language"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Front_Center", "Front_Left", "Front_Right", "Rear_Center", "Rear_Left", "Rear_Right", "Side_Left", "Side_Right"
+    ],
+)  # fmt: skip
+def test_two_words_are_understood(whisper, name):
+    """As short as a sound can be, and at 48 kHz."""
+    (answer,) = whisper.ask({"audio": sent(speech.alsa(name))})
+
+    assert letters(name.replace("_", " ")) == letters(answer["text"])
+
+
+@pytest.mark.parametrize("language", PHRASES)
+def test_a_language_is_recognized(whisper, language):
+    """Whoever does not say which language it is."""
+    (answer,) = whisper.ask({"audio": sent(speech.say(PHRASES[language], language))})
+
+    assert language == answer["language"]
+    assert 0.5 < answer["language_probability"] <= 1
+
+
+def test_a_language_is_told_by_what_is_said_first(whisper):
+    """A minute of silence before the first word tells nothing, and costs nothing."""
+    sound = np.concatenate([np.zeros(70 * RATE), speech.say(PHRASES["es"], "es")])
+    (answer,) = whisper.ask({"audio": sent(sound)})
+
+    assert "es" == answer["language"]
+    assert answer["transcription"][0]["start"] == pytest.approx(70, abs=0.3)
+
+
+def test_each_window_may_have_its_language(whisper, sentence):
+    """multilingual: who changes the language is followed."""
+    sound = np.concatenate([sentence, np.zeros(RATE), speech.say(PHRASES["es"], "es")])
+    (answer,) = whisper.ask({"audio": sent(sound), "multilingual": True, "chunk_length": 8})
+
+    assert "leisure to consider" in answer["text"]
+    assert "pasear por el parque" in answer["text"]
+
+
+def test_translate_gives_english(whisper):
+    """task translate: said in Spanish, written in English."""
+    (answer,) = whisper.ask({"audio": sent(speech.say(PHRASES["es"], "es")), "task": "translate"})
+
+    assert "es" == answer["language"]
+    assert {"morning", "going", "park"} <= set(letters(answer["text"]).split())
+
+
+def noise(kind):
+    generator = np.random.default_rng(7)
+    count = 20 * RATE
+    if kind == "hum":
+        return 3000 * np.sin(2 * np.pi * 50 * np.arange(count) / RATE)
+    white = generator.normal(0, 3000, count)
+    if kind == "white":
+        return white
+    spectrum = np.fft.rfft(white)
+    pink = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), count)
+    return 3000 * pink / pink.std()
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+@pytest.mark.parametrize("kind", ["white", "pink", "hum", "silence"])
+def test_what_is_no_speech_gives_no_text(whisper, kind, batch_size):
+    """Whisper makes words of noise if it is given any."""
+    sound = np.zeros(20 * RATE) if kind == "silence" else noise(kind)
+    (answer,) = whisper.ask({"audio": sent(sound), "batch_size": batch_size})
+
+    assert ([], "", 20.0, 0.0) == (
+        answer["transcription"], answer["text"], answer["duration"], answer["duration_after_vad"]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("vad_filter", [True, False])
+def test_recorded_noise_gives_no_text(whisper, vad_filter):
+    """What loudspeakers are tested with; without the filter the model itself says dots, which are no words."""
+    (answer,) = whisper.ask({"audio": sent(speech.alsa("Noise")), "vad_filter": vad_filter})
+
+    assert [] == answer["transcription"]
+
+
+def test_no_speech_has_no_language(whisper):
+    """Nothing is guessed where nothing was heard."""
+    (answer,) = whisper.ask({"audio": sent(np.zeros(RATE))})
+
+    assert (None, None) == (answer["language"], answer["language_probability"])
+
+
+def test_sentences_are_segments_and_begin_where_they_are_said(whisper):
+    """Of sentences with a pause between them, 19 of 20 are a segment each, within 0.3 seconds of their beginning."""
+    sound, said = speech.speech(100)
+    (answer,) = whisper.ask({"audio": sent(sound)})
+    starts = np.array([segment["start"] for segment in answer["transcription"]])
+    # The reader's files begin with a breath; espeak-ng's at once.
+    late = [at for number, (at, _) in enumerate(said) if np.abs(starts - at - 0.3 * (number % 2 == 0)).min() > 0.3]
+
+    assert len(said) == pytest.approx(len(starts), abs=2)
+    assert len(late) <= len(said) / 20
+
+
+def test_words_lie_within_their_segments(whisper, reader):
+    """word_timestamps: each word once, in order, with its probability, from its segment's start to its end."""
+    (answer,) = whisper.ask({"audio": sent(reader[0]), "word_timestamps": True})
+    segments = answer["transcription"]
+    edges = [edge for segment in segments for word in segment["words"] for edge in (word["start"], word["end"])]
+
+    assert [one["text"] for one in segments] == ["".join(word["word"] for word in one["words"]) for one in segments]
+    assert sorted(edges) == edges
+    assert [(one["start"], one["end"]) for one in segments] == [
+        (one["words"][0]["start"], one["words"][-1]["end"]) for one in segments
+    ]
+    assert all(0 <= word["probability"] <= 1 for one in segments for word in one["words"])
+    assert edges[-1] <= answer["duration"]
+
+
+def test_segments_of_a_long_sound_are_in_order(whisper):
+    """Several windows and batches: ids from 1, no segment before the one before it has ended."""
+    sound, said = speech.speech(80)
+    (answer,) = whisper.ask({"audio": sent(sound), "chunk_length": 10, "batch_size": 2})
+    segments = answer["transcription"]
+
+    assert list(range(1, len(segments) + 1)) == [one["id"] for one in segments]
+    assert all(one["end"] <= other["start"] for one, other in pairwise(segments))
+    assert speech.accuracy(" ".join(text for _, text in said), answer["text"]) >= 0.85
+
+
+@pytest.mark.parametrize("field", ["hotwords", "initial_prompt"])
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_a_name_is_spelled_as_told(whisper, sentence, field, batch_size):
+    """Whisper cannot know how a name is written."""
+    name = "Mr. Jon Dashwoode."
+    plain, told = whisper.ask(
+        {"audio": sent(sentence), "batch_size": batch_size},
+        {"audio": sent(sentence), "batch_size": batch_size, field: name},
+    )
+
+    assert "Jon Dashwoode" not in plain["text"]
+    assert "Jon Dashwoode" in told["text"]
+
+
+def test_what_fails_is_tried_at_the_next_temperature(whisper, sentence):
+    """Whisper's fallback: at each temperature in turn until one passes the thresholds, else the likeliest of all."""
+    job = {"audio": sent(sentence), "language": "en"}
+    (passed, failed, alone) = whisper.ask(
+        job,
+        job | {"log_prob_threshold": -0.0001, "temperature": [0, 0.2, 0.4]},
+        job | {"log_prob_threshold": -0.0001, "temperature": 0},
+    )
+
+    assert [0.0, 0.4, 0.0] == [answer["transcription"][0]["temperature"] for answer in (passed, failed, alone)]
+    assert "leisure to consider" in failed["text"]
+
+
+def test_what_repeats_itself_is_tried_again(whisper, sentence):
+    """The other threshold: a text that packs too well says the same again and again."""
+    job = {"audio": sent(sentence), "language": "en", "temperature": [0, 0.2], "compression_ratio_threshold": 0.5}
+    (answer,) = whisper.ask(job)
+
+    assert 0.2 == answer["transcription"][0]["temperature"]
+
+
+def test_a_temperature_is_sampled_at(whisper, sentence):
+    """Only one, above 0: that one."""
+    (answer,) = whisper.ask({"audio": sent(sentence), "temperature": 0.3, "language": "en"})
+
+    assert [0.3] == [segment["temperature"] for segment in answer["transcription"]]
+    assert "Dashwood" in answer["text"]
+
+
+def test_what_is_likely_silence_is_dropped(whisper, sentence):
+    """Above no_speech_threshold and below log_prob_threshold: not even tried again."""
+    job = {"audio": sent(sentence), "language": "en", "no_speech_threshold": 0, "log_prob_threshold": -0.0001}
+    (answer,) = whisper.ask(job)
+
+    assert [] == answer["transcription"]
+
+
+def test_only_clips_are_heard(whisper, reader):
+    """clip_timestamps, in seconds: the rest is as if it were not there, and times are still the source's."""
+    (answer,) = whisper.ask({"audio": sent(reader[0]), "clip_timestamps": [15.3, 21.3]})
+
+    assert letters("Had he married a more amiable woman") in letters(answer["text"])
+    assert "Dashwood" not in answer["text"]
+    assert all(15.3 <= one["start"] < one["end"] <= 21.3 for one in answer["transcription"])
+
+
+def test_one_window_after_the_other(whisper, reader):
+    """batch_size 1 is faster-whisper's sequential decoding: its own timestamps, its own options, words if asked."""
+    sound, text = reader
+    plain, words = whisper.ask(
+        {"audio": sent(sound), "batch_size": 1, "condition_on_previous_text": False},
+        {"audio": sent(sound), "batch_size": 1, "word_timestamps": True, "chunk_length": 20},
+    )
+
+    assert speech.accuracy(text, plain["text"]) >= 0.95
+    assert speech.accuracy(text, words["text"]) >= 0.9
+    assert not any("words" in one for one in plain["transcription"])
+    assert all(one["words"] for one in words["transcription"])
+    assert plain["transcription"][-1]["end"] <= plain["duration"]
+
+
+def test_one_windows_options_do_not_outlast_their_job(whisper, sentence):
+    """Another chunk_length is this job's alone."""
+    job = {"audio": sent(sentence)}
+    before, _, after = (whisper.ask(one)[0] for one in (job, job | {"batch_size": 1, "chunk_length": 5}, job))
+
+    assert before["transcription"] == after["transcription"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"language": "yue"}, "this worker's model does not know the language yue"),
+        ({"initial_prompt": "many words " * 200}, "initial_prompt: 401 tokens; Whisper takes 223"),
+        (
+            {"initial_prompt": "many words " * 60, "hotwords": "word " * 110},
+            "initial_prompt and hotwords: 232 tokens; Whisper takes 223",
+        ),
+        ({"max_new_tokens": 445}, "max_new_tokens must be at most 443 beside these prompts, not 445"),
+        ({"max_new_tokens": 300, "batch_size": 1}, "max_new_tokens must be at most 220 beside these prompts, not 300"),
+        ({"language": "Klingon"}, "no language 'Klingon'; send en, de, fr, …"),
+    ],
+)
+def test_what_the_model_cannot_do_is_one_sentence(whisper, sentence, fields, error):
+    """Told before anything is decoded."""
+    assert [{"error": error}] == whisper.ask({"audio": sent(sentence), **fields})
+
+
+def test_sequential_decoding_is_for_shorter_sounds(told, volume):
+    """Its memory grows with the sound; batches' does not."""
+    path = _sparse(volume / "half-hour.wav", 1801, {})
+
+    assert [
+        {"error": "batch_size 1 is for sounds up to 30 minutes; leave it out for this one"}
+    ] == told.ask({"audio": str(path), "batch_size": 1})  # fmt: skip
+
+
+def test_two_jobs_at_once_answer_as_alone(whisper, reader, sentence):
+    """They share the model's threads, nothing else."""
+    jobs = [{"audio": sent(reader[0]), "chunk_length": 10}, {"audio": sent(sentence), "word_timestamps": True}]
+    alone = [whisper.ask(job)[0]["transcription"] for job in jobs]
+
+    assert alone == [answer["transcription"] for answer in whisper.ask(*jobs)]
+
+
+def test_a_job_may_ask_in_the_official_workers_words(whisper, sentence):
+    """RunPod's worker-faster_whisper: its fields in, its shape out, with a second pass for the translation."""
+    job = {"audio_base64": sent(speech.say(PHRASES["es"], "es")), "transcription": "vtt", "translate": True}
+    (answer,) = whisper.ask(job)
+
+    assert {
+        "segments", "detected_language", "transcription", "translation", "device", "model"
+    } == set(answer)  # fmt: skip
+    assert answer["transcription"].startswith("WEBVTT\n\n00:00:00.")
+    assert "park" in answer["translation"]
+    assert ("es", "cpu", "whisper-base") == (answer["detected_language"], answer["device"], answer["model"])
+
+
+def test_the_official_workers_errors_are_lists(whisper):
+    """As its validator answers."""
+    (answer,) = whisper.ask({"audio_base64": "UklGRg==", "enable_vad": "yes"})
+
+    assert isinstance(answer["error"], list)
+
+
+def test_what_was_heard_is_told_while_the_rest_is_heard(told, updates):
+    """Progress updates over RunPod's own SDK: seconds done, and what was said so far."""
+    sound, _ = speech.speech(100)
+    (job_id,) = told.send({"audio": sent(sound), "chunk_length": 10, "batch_size": 2})
+    _, answer = told.receive()
+    updates.wait_for_one(job_id)
+    first = updates.of(job_id)[0]
+    count = len(first["transcription"])
+
+    assert {"progress", "transcription", "first"} == set(first)
+    assert (0, 100.0) == (first["first"], first["progress"]["total"])
+    assert 0 < first["progress"]["done"] < 100
+    assert 0 < count < len(answer["output"]["transcription"])
+    assert answer["output"]["transcription"][:count] == first["transcription"]
+
+
+def test_a_cancelled_job_frees_the_model(told, updates, sentence):
+    """It stops after the batch it is at: nothing more is heard of it, and the next job is answered."""
+    sound, _ = speech.speech(240)
+    (job_id,) = told.send({"audio": sent(sound), "chunk_length": 10, "batch_size": 2})
+    updates.wait_for_one(job_id)
+    told.cancel(job_id)
+    cancelled = told.receive()
+    heard = len(updates.of(job_id))
+    answers = told.ask(*[{"audio": sent(sentence)}] * 4)
+
+    assert (job_id, {"id": job_id, "cancelled": True}) == cancelled
+    assert heard == len(updates.of(job_id))
+    assert all("Dashwood" in answer["text"] for answer in answers)
+
+
+def test_three_hours_fit_into_memory(told, volume, sentence):
+    """A sound of any length is read in parts: under 2 GB beyond the model, and only what is said is decoded."""
+    loaded = _memory(told, "VmRSS")
+    path = _sparse(volume / "three-hours.wav", THREE_HOURS_S, {10: sentence, 5400: sentence, 10780: sentence})
+    (answer,) = told.ask({"audio": str(path)})
+
+    assert THREE_HOURS_S == answer["duration"]
+    assert [10, 5400, 10780] == [pytest.approx(one["start"], abs=0.6) for one in answer["transcription"]]
+    assert _memory(told, "VmHWM") - loaded < 2e9
+
+
+def _sparse(path, seconds, sounds):
+    """Write a WAV file of silence, which takes no space, with these sounds at these seconds."""
+    speech.write_wav(path, np.zeros(0, np.int16))
+    size = seconds * RATE * 2
+    with path.open("r+b") as file:
+        header = len(file.read())
+        for at, value in ((4, header - 8 + size), (header - 4, size)):
+            file.seek(at)
+            file.write(value.to_bytes(4, "little"))
+        for at_s, sound in sounds.items():
+            file.seek(header + at_s * RATE * 2)
+            file.write(sound.astype("<i2").tobytes())
+        file.truncate(header + size)
+    return path
+
+
+def _memory(worker, name):
+    status = Path(f"/proc/{worker.pid}/status")
+    if not status.exists():
+        pytest.skip("the system has no /proc, which says what memory a process has")
+    (line,) = re.findall(rf"{name}:\s+(\d+) kB", status.read_text())
+    return int(line) * 1024
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        ({"COMPUTE_TYPE": "float16"}, "whisper worker: COMPUTE_TYPE=float16 is not for this cpu; it has "),
+        ({"DEVICE": "cuda"}, "whisper worker: DEVICE=cuda, but CTranslate2 sees no GPU here"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why_in_one_line(whisper_python, env, sentence):
+    """One sentence on stderr, exit status 1, no traceback."""
+    env = {"PATH": os.environ["PATH"], "DEVICE": "cpu", "MODEL": str(speech.weights()), **env}
+    done = subprocess.run([whisper_python, "handler.py"], cwd=WHISPER, env=env, capture_output=True, text=True)
+
+    assert 1 == done.returncode
+    assert 1 == done.stderr.count("\n")
+    assert done.stderr.startswith(sentence)

@@ -219,6 +219,15 @@ def test_a_stream_may_change_on_its_way(heard, kind, codec):
     assert pytest.approx(TONE_AT_S, abs=0.2) == onset_s(samples[5 * 16_000 :])
 
 
+def test_a_clock_that_starts_over_is_followed(heard):
+    """Of films put one after the other the second's holes are silence too."""
+    film = encoded("mpegts", "aac", 48000, "mono")
+    samples, _ = heard(film + encoded("mpegts", "aac", 48000, "mono", hole=(1.0, 2.5)))
+
+    assert pytest.approx(2 * LENGTH_S, abs=0.2) == samples.size / 16_000
+    assert pytest.approx(TONE_AT_S, abs=0.2) == onset_s(samples[5 * 16_000 :])
+
+
 @pytest.mark.parametrize("kind", ["wav", "avi", "flac", "webm"])
 def test_a_file_that_breaks_off_is_heard_as_far_as_it_goes(heard, kind):
     """With a sentence that says so."""

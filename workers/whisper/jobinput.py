@@ -162,7 +162,7 @@ def _language(_name: str, value: Any) -> str:
         raise BadInput(f"language must be a code or an English name, not {_kind(value)}")
     code = languages.code(value)
     if code is None:
-        near = " or ".join(languages.near(value))
+        near = languages.nearest(value)
         raise BadInput(f"no language {_shown(value)}; " + (f"did you mean {near}?" if near else "send en, de, fr, …"))
     return code
 

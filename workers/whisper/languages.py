@@ -39,6 +39,7 @@ def code(language: str) -> str | None:
     return wanted if wanted in NAMES else _CODES.get(wanted)
 
 
-def near(language: str) -> list[str]:
-    """Name the languages that look like this one, the likeliest first."""
-    return [name.title() for name in difflib.get_close_matches(language.strip().lower()[:40], _CODES, n=2, cutoff=0.7)]
+def nearest(language: str) -> str | None:
+    """Name the language that looks most like this one, None if none does."""
+    names = difflib.get_close_matches(language.strip().lower()[:40], _CODES, n=1, cutoff=0.7)
+    return names[0].title() if names else None

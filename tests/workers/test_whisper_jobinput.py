@@ -1,0 +1,187 @@
+"""What a job may ask of the whisper worker; pure, so checked here without its environment."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(scope="module")
+def jobinput(whisper_module):
+    return whisper_module("jobinput")
+
+
+@pytest.fixture
+def parse(jobinput):
+    return lambda **fields: jobinput.parse({"audio": "aGk=", **fields})
+
+
+def test_a_request_of_the_guide_is_understood(parse, jobinput):
+    """audio, language, task, vad_filter and word_timestamps as the guide writes them."""
+    request = parse(language="de", task="translate", vad_filter=False, word_timestamps=True)
+
+    assert (
+        jobinput.Request("aGk=", jobinput.Options(language="de", task="translate", vad_filter=False), True) == request
+    )
+
+
+def test_defaults_hold_for_what_is_not_sent_or_null(parse, jobinput):
+    """null is the same as nothing, for clients that send every field."""
+    assert parse() == parse(**dict.fromkeys(jobinput.FIELDS - {"audio"}))
+
+
+def test_the_defaults_are_faster_whispers(parse):
+    """Whisper's fallback through the temperatures, a beam of five, silence left out."""
+    options = parse().options
+
+    assert ((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), 5, True) == (options.temperature, options.beam_size, options.vad_filter)
+    assert (2.4, -1.0, 0.6) == (
+        options.compression_ratio_threshold, options.log_prob_threshold, options.no_speech_threshold,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["es", "ES", "Spanish", "castilian", " spanish "])
+def test_a_language_is_a_code_or_a_name(parse, language):
+    """As for Whisper's own command, in any case."""
+    assert "es" == parse(language=language).options.language
+
+
+def test_a_sound_may_lie_at_a_url(jobinput):
+    """`audio_url` is `audio` for clients that keep the two apart."""
+    assert "https://x/a.mp3" == jobinput.parse({"audio_url": "https://x/a.mp3"}).audio
+
+
+def test_a_temperature_is_one_number_or_a_list(parse):
+    """One number is tried alone."""
+    assert [(0.4,), (0.0, 1.0)] == [parse(temperature=one).options.temperature for one in (0.4, [0, 1])]
+
+
+@pytest.mark.parametrize("spelling", [[5, 7, 12, 15], "5,7,12,15", [{"start": 5, "end": 7}, {"start": 12, "end": 15}]])
+def test_clips_are_spelled_as_faster_whisper_does(parse, spelling):
+    """In turn a start and an end, in a list, in a text or in objects."""
+    assert ((5.0, 7.0), (12.0, 15.0)) == parse(clip_timestamps=spelling).options.clip_timestamps
+
+
+def test_the_last_clip_may_end_with_the_sound(parse):
+    """A start without an end."""
+    assert ((5.0, 7.0), (12.0, None)) == parse(clip_timestamps=[5, 7, 12]).options.clip_timestamps
+
+
+@pytest.mark.parametrize("spelling", ["0", [], "", [0]])
+def test_the_whole_sound_is_no_clip(parse, spelling):
+    """Whisper's own default is "0"."""
+    assert () == parse(clip_timestamps=spelling).options.clip_timestamps
+
+
+def test_tokens_are_a_list_or_a_text(parse):
+    """Whisper's command has them as a text."""
+    assert [(-1, 50257), (-1, 50257), ()] == [
+        parse(suppress_tokens=one).options.suppress_tokens for one in ([-1, 50257], "-1, 50257", [])
+    ]
+
+
+def test_options_can_be_compared_and_kept(parse):
+    """Jobs that want the same are told from those that do not, whatever the order of the fields."""
+    one, other = ({"threshold": 0.4, "speech_pad_ms": 200}, {"speech_pad_ms": 200, "threshold": 0.4})
+
+    assert 1 == len({parse(vad_parameters=one).options, parse(vad_parameters=other).options})
+
+
+def test_what_needs_sequential_decoding_has_it_with_batch_size_1(parse):
+    """One window after the other is the only way to know what was said before."""
+    options = parse(batch_size=1, prefix="So", condition_on_previous_text=True).options
+
+    assert (1, "So", True) == (options.batch_size, options.prefix, options.condition_on_previous_text)
+    assert False is parse(condition_on_previous_text=False).options.condition_on_previous_text
+
+
+def test_fields_of_others_are_ignored(parse):
+    """A client may send what it needs to find its sound again."""
+    assert parse() == parse(chunk=7, speaker={"name": "Ann"})
+
+
+VAD = "threshold, neg_threshold, min_speech_duration_ms, max_speech_duration_s, min_silence_duration_ms, speech_pad_ms"
+NO_AUDIO = "no audio: input needs audio (base64, a data: URL or a path on the volume) or audio_url"
+CLIPS = "clip_timestamps must be starts and ends in seconds, in order, as in [0, 12.5, 60, 90]"
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"audio": None}, NO_AUDIO),
+        ({"audio": ""}, NO_AUDIO),
+        ({"audio": 7}, "audio must be a base64 text, a data: URL, an https:// URL or a path, not a number"),
+        ({"audio_url": "https://x/a"}, "input has both audio and audio_url; send one of them"),
+        ({"audio": None, "audio_url": "aGk="}, "audio_url must be an https:// URL"),
+        ({"language": "englsh"}, "no language 'englsh'; did you mean English?"),
+        ({"language": "klingon"}, "no language 'klingon'; send en, de, fr, …"),
+        ({"language": 3}, "language must be a code or an English name, not a number"),
+        ({"task": "summarise"}, "task must be transcribe or translate, not 'summarise'"),
+        ({"vad_filter": "yes"}, "vad_filter must be true or false, not a text"),
+        ({"word_timestamps": 1}, "word_timestamps must be true or false, not a number"),
+        ({"beam_size": 0}, "beam_size must be from 1 to 20, not 0"),
+        ({"beam_size": 2.5}, "beam_size must be a whole number, not 2.5"),
+        ({"chunk_length": 60}, "chunk_length must be from 1 to 30, not 60"),
+        ({"temperature": 1.5}, "temperature must be from 0 to 1, not 1.5"),
+        ({"temperature": []}, "temperature must be a number or a list of 1 to 20 numbers, not of 0"),
+        ({"no_speech_threshold": math.nan}, "no_speech_threshold must be from 0 to 1, not nan"),
+        ({"patience": True}, "patience must be a number from 1 to 10, not a boolean"),
+        ({"initial_prompt": ["a"]}, "initial_prompt must be a text, not a list"),
+        ({"initial_prompt": "x" * 10_001}, "initial_prompt has 10001 characters; it may have 10000"),
+        ({"hotwords": "\ud800"}, "hotwords is not valid Unicode"),
+        ({"suppress_tokens": [1.5]}, "suppress_tokens must be a list of token ids from -1 to 51863, not [1.5]"),
+        ({"suppress_tokens": 5}, "suppress_tokens must be a list of token ids from -1 to 51863, not 5"),
+        ({"suppress_tokens": [99_999]}, "suppress_tokens must be a list of token ids from -1 to 51863, not [99999]"),
+        ({"vad_parameters": {"threshold": 2}}, "vad_parameters.threshold must be from 0 to 1, not 2"),
+        (
+            {"vad_parameters": {"onset": 1}},
+            f"vad_parameters has no 'onset'; it may have {VAD}",
+        ),
+        ({"clip_timestamps": [5, 5]}, CLIPS),
+        ({"clip_timestamps": [7, 5]}, CLIPS),
+        ({"clip_timestamps": "-1,5"}, CLIPS),
+        ({"clip_timestamps": [0, "a"]}, CLIPS),
+        ({"clip_timestamps": 5}, CLIPS),
+        ({"prefix": "So"}, "prefix needs batch_size 1, which decodes one window after the other"),
+        (
+            {"batch_size": 8, "condition_on_previous_text": True},
+            "condition_on_previous_text needs batch_size 1, which decodes one window after the other",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence(parse, jobinput, fields, sentence):
+    """Each names the field and the rule."""
+    with pytest.raises(jobinput.BadInput) as caught:
+        parse(**fields)
+
+    assert sentence == str(caught.value)
+
+
+def test_an_input_is_an_object(jobinput):
+    """Not the sound itself."""
+    with pytest.raises(jobinput.BadInput) as caught:
+        jobinput.parse("aGk=")
+
+    assert "input must be an object with audio, not a text" == str(caught.value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_json_breaks_the_parser(jobinput, data):
+    """Whatever a job holds, it is a request or a sentence, and a request's options can be kept."""
+    fields = data.draw(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(sorted(jobinput.FIELDS), JSON)))
+    try:
+        request = jobinput.parse(fields)
+    except jobinput.BadInput as error:
+        assert "\n" not in str(error)
+    else:
+        assert hash(request.options) == hash(jobinput.parse(fields).options)

@@ -17,6 +17,7 @@ from support.runtime import until
 from support.sounds import COMPRESSED, WAVS, write
 
 from vidctl.local import daemon
+from vidctl.media import audio
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 
@@ -78,7 +79,7 @@ def test_words_at_a_loudspeaker_test_are_understood(whisper_project):
         ("de", "Guten Morgen, heute ist ein schöner Tag, und wir gehen zusammen in die Stadt."),
         ("fr-fr", "Bonjour, aujourd'hui il fait beau et nous allons ensemble à la plage."),
         ("es", "Buenos días, hoy hace buen tiempo y vamos juntos a la playa con los niños."),
-        ("it", "Buongiorno, oggi è una bella giornata e andiamo insieme al mare con i bambini."),
+        ("it", "Vorrei sapere quando parte il prossimo treno per Roma, perché devo arrivare prima di mezzogiorno."),
     ],
 )
 def test_the_language_is_found_out(whisper_project, tmp_path, voice, text):
@@ -150,16 +151,18 @@ def test_the_words_of_runpods_own_worker_are_spoken(whisper_project):
 def test_segments_appear_on_a_terminal_as_they_come(whisper_project, recorded):
     """With times and colours, while a bar counts seconds of sound; in the end only the text is there."""
     terminal = pexpect.spawn(
-        VIDCTL[0], [*VIDCTL[1:], "transcribe", str(recorded)], cwd=whisper_project.root, encoding="utf-8", timeout=300,
-        dimensions=(40, 200), env={**os.environ, **whisper_project.environ, "TERM": "xterm-256color"},
+        VIDCTL[0], [*VIDCTL[1:], "transcribe", str(recorded), "--chunk", "60s"], cwd=whisper_project.root,
+        encoding="utf-8", timeout=300, dimensions=(40, 200),
+        env={**os.environ, **whisper_project.environ, "TERM": "xterm-256color"},
     )  # fmt: skip
-    terminal.expect(r"\[00:00\.\d\d\d --> 00:0\d\.\d\d\d\]")
-    terminal.expect(r"\d:\d\d / 05:00")
+    terminal.expect(r"\[00:00\.\d\d\d --> 00:0\d\.\d\d\d\]\x1b\[0m \x1b\[3[123]m And Mr\. John")
+    terminal.expect(r"0[0-3]:\d\d / 05:00 \d+\.\d× real time")
     terminal.expect(r"\[04:\d\d\.\d\d\d --> 0[45]:\d\d\.\d\d\d\]")
     terminal.expect(pexpect.EOF)
     terminal.close()
 
     assert 0 == terminal.exitstatus
+    assert terminal.before.endswith("\x1b[2K")
 
 
 def test_a_job_tells_how_far_it_is(whisper_project, recorded, monkeypatch):
@@ -169,7 +172,8 @@ def test_a_job_tells_how_far_it_is(whisper_project, recorded, monkeypatch):
     runtime = daemon.connection()
     endpoint_id = whisper_project.dotenv()["VIDCTL_WHISPER_ENDPOINT_ID_LOCAL"]
     jobs = Jobs(Http(runtime.api_key), runtime.endpoint_base_url)
-    job_id = jobs.run(endpoint_id, {"audio": base64.b64encode(recorded.read_bytes()).decode()})
+    (chunk,) = audio.chunks(recorded, name="talk", warn=pytest.fail, chunk_s=600)
+    job_id = jobs.run(endpoint_id, {"audio": base64.b64encode(chunk.data).decode()})
     seen = until(lambda: isinstance(told := jobs.status(endpoint_id, job_id).output, dict) and told)
     jobs.cancel(endpoint_id, job_id)
 

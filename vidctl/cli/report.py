@@ -294,7 +294,10 @@ def _print_segments(passing: Passing, *, told: bool) -> None:
         for segment in passing.segments:
             times = f"[{_clock(segment.start, 3)} --> {_clock(segment.end, 3)}]"
             text = Text.assemble((times, "dim"), " ", (_printable(segment.text), _confidence_style(segment.confidence)))
-            console.print(text, soft_wrap=True)
+            with console.capture() as line:  # Rich would write past a live view, not above it
+                console.print(text, soft_wrap=True)
+            sys.stdout.write(line.get())
+        sys.stdout.flush()
 
 
 def _confidence_style(confidence: float | None) -> str:

@@ -44,7 +44,7 @@ def main() -> int:
         vidctl.run("deploy", "yolo", "whisper", "--target", "local", "--yes")
         photograph, recording = find_photograph(), find_recording()
         vidctl.run("detect", str(photograph), "--target", "local", "--save", OUTPUT.name)
-        vidctl.run("transcribe", str(recording), "--target", "local", "-o", f"{OUTPUT.name}/")
+        vidctl.run("transcribe", str(recording), "--target", "local", "-f", "txt,srt", "-o", f"{OUTPUT.name}/")
     finally:
         vidctl.run("local", "down")
         if env_before is None:
@@ -54,6 +54,7 @@ def main() -> int:
     transcript = OUTPUT / f"{recording.stem}.txt"
     say(f"the annotated picture is {(OUTPUT / photograph.name).relative_to(ROOT)}")
     say(f"the transcript is {transcript.relative_to(ROOT)}: {' '.join(transcript.read_text().split())}")
+    say(f"the subtitles are {transcript.with_suffix('.srt').relative_to(ROOT)}")
     say(f"done in {time.monotonic() - started:.0f} s; nothing is left running")
     return 0
 

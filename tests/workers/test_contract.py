@@ -157,14 +157,22 @@ def test_the_hub_file_says_what_the_hub_asks_for(folder):
 
 
 def test_machines_have_the_cuda_that_the_image_needs(folder):
-    """The Hub's files and the shipped spec ask for no older driver than the image's libraries want."""
-    (toolkit,) = (one for one in _requirements(folder / "requirements.txt") if one.name == "cuda-toolkit")
-    needed = re.match(r"==(\d+\.\d+)", str(toolkit.specifier))[1]
+    """The Hub's files and the shipped spec ask for a driver of the CUDA version that the image's libraries are of.
+
+    Libraries of one major version run with any driver of that version (NVIDIA's minor version compatibility).
+    """
+    toolkits = {"cuda-toolkit", "nvidia-cublas-cu12"}
+    (toolkit,) = (one for one in _requirements(folder / "requirements.txt") if one.name in toolkits)
+    newest = Version(re.match(r"==(\d+\.\d+)", str(toolkit.specifier))[1])
     hub, tests = (json.loads((folder / f".runpod/{name}.json").read_text())["config"] for name in ("hub", "tests"))
     shipped = spec.load(ROOT / f"configs/{folder.name}.yaml", environ={})
+    oldest = {
+        min(map(Version, allowed))
+        for allowed in (hub["allowedCudaVersions"], tests["allowedCudaVersions"], shipped.cuda)
+    }
 
-    for allowed in (hub["allowedCudaVersions"], tests["allowedCudaVersions"], shipped.cuda):
-        assert needed == min(allowed, key=Version)
+    assert 1 == len(oldest)
+    assert all(newest.major == one.major and one <= newest for one in oldest)
 
 
 def test_the_hub_tests_are_jobs(folder):

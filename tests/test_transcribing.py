@@ -227,6 +227,7 @@ def test_one_bad_file_does_not_stop_the_others(dictation):
         (["-f", "doc"], "doc: no such format"),
         (["-f", "srt,vtt"], "name a folder"),
         (["--chunk", "soon"], "not a duration"),
+        (["--chunk", "2h"], "10 s to 1800 s"),
         (["--set", "best_of"], "not KEY=VALUE"),
         (["--language", "Klingon"], "Klingon"),
         (["--json", "-f", "srt"], "one or the other"),
@@ -235,7 +236,7 @@ def test_one_bad_file_does_not_stop_the_others(dictation):
 )
 def test_a_wrong_option_is_one_line_and_exit_code_2(project, arguments, said):
     write_wav(project.root / "talk.wav", sounds(1))
-    outcome = project.run("transcribe", "talk.wav", *arguments)
+    outcome = project.run("transcribe", "talk.wav", "--endpoint-id", "any", *arguments)
 
     assert (2, "") == (outcome.status, outcome.stdout)
     assert said in outcome.stderr

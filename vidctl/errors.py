@@ -60,7 +60,7 @@ class SpecError(VidctlError):
 
 
 class MediaError(VidctlError):
-    """A picture cannot be found, read or sent."""
+    """A picture or a sound cannot be found, read or sent."""
 
     code = "media_error"
 

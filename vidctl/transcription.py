@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import BinaryIO
 
-from vidctl.errors import AuthError, JobFailed, NotDeployed, VidctlError
+from vidctl.errors import AuthError, JobFailed, NotDeployed, UsageError, VidctlError
 from vidctl.invoke import Answer, Invoker, Request
 from vidctl.media import audio
 from vidctl.media.audio import Chunk
@@ -50,6 +50,13 @@ class Manner:
     chunk_s: float = audio.DEFAULT_CHUNK_S
     protocol: str | None = None
     resumes: bool = False
+
+    def __post_init__(self) -> None:
+        if not audio.SHORTEST_CHUNK_S <= self.chunk_s <= audio.LONGEST_CHUNK_S:
+            raise UsageError(
+                f"a chunk of {self.chunk_s:g} s: it has {audio.SHORTEST_CHUNK_S:g} s to {audio.LONGEST_CHUNK_S:g} s",
+                hint="shorter ones cost accuracy, and longer ones are more than RunPod takes in a request",
+            )
 
 
 Tell = Callable[[Passing], None]

@@ -27,6 +27,7 @@ from vidctl.errors import MediaError
 
 SAMPLE_RATE = 16_000  # what Whisper hears
 DEFAULT_CHUNK_S = 300.0
+SHORTEST_CHUNK_S = 10.0
 LONGEST_CHUNK_S = 1800.0  # 9 MB with base64 at the most that the encoder makes of it; RunPod takes 10 MB
 
 _BIT_RATE = 24_000

@@ -180,6 +180,14 @@ def test_more_channels_are_refused(refused):
     assert "audio has 9 channels; this worker reads up to 8" == refused(sent(wav(np.zeros((1600, 9)))))
 
 
+@pytest.mark.parametrize("rate", [1, 2_000_000_000])
+def test_rates_of_no_sound_are_refused(refused, rate):
+    """Resampling them would take all memory, or all day."""
+    sentence = f"audio has {rate} samples a second; this worker reads 1000 to 768000"
+
+    assert sentence == refused(sent(wav(np.zeros(1600), rate)))
+
+
 def test_samples_that_are_no_numbers_are_silence(heard):
     """A float WAV can hold NaN and infinity."""
     broken = tone().astype("<f4")

@@ -41,6 +41,7 @@ FORMATS = (
 VAGUE_FORMATS = ("aac", "ac3", "amr", "dts", "eac3", "mp3", "mpeg", "mpegts", "ogg")
 SOME_FORMATS = "WAV, MP3, M4A, FLAC, Ogg, WebM, MP4, …"
 MAX_CHANNELS = 8
+RATES = range(1_000, 768_001)  # beyond them ffmpeg's resampler takes gigabytes or minutes
 MAX_DOWNLOAD_BYTES = 2_000_000_000
 DOWNLOAD_TIMEOUT_S = 300  # for all of it
 SERVER_SILENCE_S = 30  # until a server's next byte
@@ -171,6 +172,8 @@ class _Mixer:
     def __init__(self, frame: av.AudioFrame) -> None:
         if frame.layout.nb_channels > MAX_CHANNELS:
             raise BadInput(f"audio has {frame.layout.nb_channels} channels; this worker reads up to {MAX_CHANNELS}")
+        if frame.sample_rate not in RATES:
+            raise BadInput(f"audio has {frame.sample_rate} samples a second; this worker reads 1000 to 768000")
         self._kind = _kind(frame)
         self._frames = av.AudioFifo()
         self._graph = _graph(frame)

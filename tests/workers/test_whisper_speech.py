@@ -196,10 +196,15 @@ def test_words_stay_in_order_and_in_their_pieces(speech, words, pieces):
 
 
 def test_a_sentence_ends_at_a_full_stop_and_a_pause(sentences):
-    """One without the other ends none: neither Mr. nor a breath does."""
-    words = [(" Mr.", 0, 0.5), (" Smith", 0.5, 1.2), (" came.", 1.6, 2.0), (" He", 2.2, 2.4), (" sat.", 2.4, 2.9)]
+    """One without the other ends none: neither a number's point nor a breath does."""
+    words = [(" No.", 0, 0.5), (" 5", 0.5, 1.2), (" came.", 1.6, 2.0), (" It", 2.2, 2.4), (" sat.", 2.4, 2.9)]
 
-    assert [" Mr. Smith came.", " He sat."] == sentences(words)
+    assert [" No. 5 came.", " It sat."] == sentences(words)
+
+
+def test_a_title_ends_no_sentence(sentences):
+    """Who reads aloud may breathe before a name."""
+    assert [" Mr. Smith"] == sentences([(" Mr.", 0, 0.5), (" Smith", 0.8, 1.2)])
 
 
 @pytest.mark.parametrize("end", [".", "?", "!", "…", '."', "。", "？", "！", "。」"])

@@ -211,7 +211,7 @@ def _decoded(segments: Sequence[Segment], start_s: float) -> Decoded | None:
 def own_words(segments: Iterable[Segment], shift_s: float = 0.0) -> Iterator[Word]:
     for segment in segments:
         for one in segment.words or ():
-            yield Word(one.word, one.start + shift_s, one.end + shift_s, float(one.probability))
+            yield Word(one.word, float(one.start) + shift_s, float(one.end) + shift_s, float(one.probability))
 
 
 def _is_silence(decoded: Decoded, options: Options) -> bool:

@@ -34,6 +34,7 @@ LONGEST_S = 15.0
 COMMA_S = 0.5  # a comma is as good a place to cut as this much silence
 
 _SENTENCE_ENDS = tuple(".?!…。？！")
+_NO_ENDS = ("Mr.", "Mrs.", "Ms.", "Dr.", "St.", "Prof.")  # a name follows, now and then after a breath
 _COMMAS = tuple(",;:、，；：")
 _CLOSING = "\"'”’»)]」』）"
 
@@ -236,7 +237,8 @@ def _ends(word: Word, piece: int, following: Word, following_piece: int) -> bool
     pause_s = following.start_s - word.end_s
     if pause_s >= PAUSE_S:
         return True
-    is_sentence = word.word.rstrip(_CLOSING).endswith(_SENTENCE_ENDS)
+    text = word.word.strip()
+    is_sentence = text.rstrip(_CLOSING).endswith(_SENTENCE_ENDS) and text not in _NO_ENDS
     return is_sentence and (pause_s >= SENTENCE_PAUSE_S or piece != following_piece)
 
 

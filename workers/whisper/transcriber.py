@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Heard = Callable[[Sequence["Segment"], float], None]
     Stopped = Callable[[], bool]
 
-GPU_BATCH, CPU_BATCH = 16, 4
+GPU_BATCH, CPU_BATCH = 16, 2  # a CPU gains nothing by more, and a batch takes 150 MB for each window
 GPU_THREADS = 2  # one makes features and words while the other's batch is on the GPU
 MAX_SEQUENCE_S = 1800  # the features of all of it are made at once
 LEAST_PROBABILITY = 1e-10  # its logarithm is finite

@@ -200,7 +200,7 @@ class Transcriber:
                 Segment(
                     id=len(segments) + 1,
                     seek=one.seek,
-                    start_s=one.start,
+                    start_s=min(one.start, read.seconds),  # the model may take the padding for sound
                     end_s=min(one.end, read.seconds),
                     text=one.text,
                     avg_logprob=one.avg_logprob,

@@ -42,7 +42,7 @@ start() {
   start_registry locked "${LOCKED##*:}"
   LOCKED=127.0.0.1:$PORT
   have_image local/busybox:1 || make_busybox
-  have_image local/python:3 || make_python
+  have_python || make_python
   publish busybox:1
   publish python:3
   write_env
@@ -135,6 +135,12 @@ crypted_login() {
 
 have_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
+# One that something else made may lack a library that wheels take for granted.
+have_python() {
+  have_image local/python:3 &&
+    docker run --rm local/python:3 python3 -c 'import ctypes; ctypes.CDLL("libmvec.so.1")' >/dev/null 2>&1
+}
+
 make_busybox() {
   local root=$DIR/busybox
   new_root "$root"
@@ -171,7 +177,7 @@ copy_libraries() {
   {
     ldd "$@" | awk '$2 == "=>" && $3 ~ /^\// {print $3} $1 ~ /^\// && $2 ~ /^\(/ {print $1}'
     find /lib/*-linux-gnu -maxdepth 1 -name 'lib*.so.*' |
-      grep -E '/lib(nss_dns|nss_files|resolv|pthread|dl|rt|util|m|stdc\+\+|gcc_s)\.so\.[0-9]$'
+      grep -E '/lib(nss_dns|nss_files|resolv|pthread|dl|rt|util|m|mvec|stdc\+\+|gcc_s)\.so\.[0-9]$'
   } | sort --unique | while read -r path; do
     case $path in
       "$prefix"/*) cp -L "$path" "$root/usr/local/lib/" ;;

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import numpy as np
+import pexpect
 import pytest
+from support.command import VIDCTL
 from support.project import ended
 from support.runtime import until
 from support.speech import SAMPLE_RATE, write_wav
@@ -162,6 +165,90 @@ def test_what_was_delivered_whole_is_asked_anew(dictation):
         assert 0 == project.run("transcribe", "talk.wav", "--resume").status
 
     assert [1, 1] == attempts(project)
+
+
+def test_what_could_not_be_saved_is_not_paid_again(dictation):
+    """The answer was not delivered: the next run has it, and the one after that asks anew."""
+    project = dictation()
+    write_wav(project.root / "talk.wav", sounds(1))
+    full = project.run("transcribe", "talk.wav", "-o", "/dev/full")
+    again = project.run("transcribe", "talk.wav", "--resume", "--json")
+    before = attempts(project)
+    project.run("transcribe", "talk.wav", "--resume")
+
+    assert ((9, True), (0, "word1.")) == (
+        (full.status, "could not be saved" in full.stderr),
+        (again.status, again.document["results"][0]["text"]),
+    )
+    assert ([1], [1, 1]) == (before, attempts(project))
+
+
+def test_a_document_that_was_never_written_is_not_paid_again(dictation):
+    """With --json nothing is delivered before the end: killed there, the first sound's answer is still known."""
+    project = dictation(HOLDS="2")
+    for number in (1, 2):
+        write_wav(project.root / f"{number}.wav", sounds(number))
+    process = project.start("transcribe", "1.wav", "2.wav", "--json")
+    until(lambda: completed(project) == 1 and 2 in attempts(project))
+    ended(process, signal.SIGKILL)
+    (project.memory / "gate").touch()
+    outcome = project.run("transcribe", "1.wav", "2.wav", "--json", "--resume")
+
+    assert ["word1.", "word2."] == [result["text"] for result in outcome.document["results"]]
+    assert [1, 2] == attempts(project)
+
+
+def test_another_version_is_asked_anew(dictation):
+    """What an earlier deploy answered is no part of this one's transcript."""
+    project = dictation(FAILS="2")
+    write_wav(project.root / "talk.wav", sounds(1, 2))
+    project.run("transcribe", "talk.wav", "--chunk", "11s")
+    spec = project.root / "configs/dictation.yaml"
+    spec.write_text(spec.read_text().replace('"FAILS": "2"', '"FAILS": "5"'))
+    assert project.run("deploy", "dictation", "--yes").status == 0
+    before = attempts(project)
+    outcome = project.run("transcribe", "talk.wav", "--chunk", "11s", "--resume")
+
+    assert (0, "word1.\nword2.\n") == (outcome.status, outcome.stdout)
+    assert [1, 2] == sorted(attempts(project)[len(before) :])[-2:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["1.wav", "2.wav", "-o", "have.txt"], "one file for several"),
+        (["1.wav", "2.wav", "-o", "new.srt"], "one file for several"),
+        (["1.wav", "-f", "txt", "-o", "1.wav"], "one of the sounds"),
+        (["1.wav", "-o", "talk.ass"], "no format has this ending"),
+        (["1.wav", "--endpoint", "other"], "an endpoint for detect"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_paid(dictation, arguments, said):
+    project = dictation()
+    project.spec("other", worker="dictation", task="detect")
+    (project.root / "have.txt").write_text("mine")
+    for number in (1, 2):
+        write_wav(project.root / f"{number}.wav", sounds(number))
+    outcome = project.run("transcribe", *arguments)
+
+    assert (2, [], "mine") == (outcome.status, attempts(project), (project.root / "have.txt").read_text())
+    assert said in outcome.stderr
+
+
+def test_several_sounds_are_read_apart_on_a_terminal(dictation):
+    """Each under its name, one after the other, however they come."""
+    project = dictation()
+    for number in (3, 1, 2):
+        write_wav(project.root / f"{number}.wav", sounds(number))
+    terminal = pexpect.spawn(
+        VIDCTL[0], [*VIDCTL[1:], "transcribe", "3.wav", "1.wav", "2.wav", "--no-progress"], cwd=project.root,
+        encoding="utf-8", timeout=60, env={**os.environ, **project.environ, "TERM": "dumb"},
+    )  # fmt: skip
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    lines = [line.rpartition("] ")[2].strip() for line in terminal.before.splitlines()]
+
+    assert ["3.wav", "word3.", "1.wav", "word1.", "2.wav", "word2."] == lines
 
 
 def test_formats_go_to_a_folder(dictation):

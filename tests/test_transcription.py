@@ -11,7 +11,7 @@ import pytest
 from support.scripted import Reply, Request, ok, serving
 from support.speech import SAMPLE_RATE, write_wav
 
-from vidctl.errors import AuthError, NotDeployed
+from vidctl.errors import AuthError, NotDeployed, UsageError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
 from vidctl.media import audio
@@ -116,6 +116,16 @@ def test_segments_are_told_once_as_they_come(ask):
     assert "one two three" == result.text
 
 
+def test_a_job_that_begins_anew_tells_nothing_twice(ask):
+    """Its worker died, and another one starts from the beginning."""
+    told = []
+    looks = [progress(0, " one", " two"), progress(0, " one"), progress(1, " two", " three")]
+    result = ask(Endpoint([[*looks, answer(" one", " two", " three", " four")]]), told=told)
+
+    assert [" one", " two", " three", " four"] == texts(told)
+    assert "one two three four" == result.text
+
+
 def test_segments_are_told_in_the_order_of_the_sound(ask):
     """A later chunk that is done first has to wait; its times are the sound's."""
     second_is_done = threading.Event()
@@ -150,6 +160,25 @@ def test_an_answer_that_cannot_be_read_is_a_gap(ask):
 
     assert (["one", "three"], "1-0") == ([each.text.strip() for each in result.segments], gap.error.job_id)
     assert (9.5, 19.5) == (round(gap.start, 1), round(gap.end, 1))
+
+
+def test_an_answer_that_could_not_be_read_is_asked_for_again(ask):
+    nonsense = {"status": "COMPLETED", "output": None}
+    endpoint = Endpoint([[answer(" one")]], [[nonsense], [answer(" two")]])
+    ask(endpoint, chunks=2)
+    result = ask(endpoint, chunks=2, resumes=True)
+
+    assert ([0, 1, 1], "one two") == (sorted(index for index, _ in endpoint.inputs), result.text)
+
+
+def test_clips_are_not_taken_of_each_chunk(ask):
+    """Their times would be those of the chunk."""
+    options = TranscribeOptions(extra={"clip_timestamps": [2, 4]})
+    whole, cut = Endpoint([[answer(" one")]]), Endpoint([], [])
+    result = ask(whole, options=options)
+
+    assert ("one", [2, 4]) == (result.text, whole.inputs[0][1]["clip_timestamps"])
+    assert (UsageError, []) == (type(ask(cut, chunks=2, options=options).error), cut.inputs)
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, AuthError), (404, NotDeployed)])

@@ -65,14 +65,10 @@ class Client:
         `options` are those of `DetectOptions`.  Boxes are in the picture's own pixels, as displayed.  Raises
         MediaError, JobFailed, TimedOut, ….
         """
-        picture = Source("picture", data=source) if isinstance(source, bytes) else source
-        found = list(self.detect_many([picture], **options))
-        if len(found) != 1:
-            raise UsageError(f"{picture} means {len(found)} pictures", hint="use detect_many")
-        result = found[0].result
-        if isinstance(result, Failed):
-            raise result.error
-        return result
+        (found,) = self.detect_many([_only(source, PICTURES, "detect_many")], **options)
+        if isinstance(found.result, Failed):
+            raise found.result.error
+        return found.result
 
     def detect_many(
         self, sources: Iterable[str | os.PathLike[str] | Source], *, recursive: bool = False, **options: Any
@@ -97,14 +93,11 @@ class Client:
         `options` are those of `transcribe_many`.  A part that failed is one of the transcript's `gaps`.  Raises
         MediaError, JobFailed, TimedOut, … if nothing could be transcribed.
         """
-        sound = Source("sound", data=source) if isinstance(source, bytes) else source
-        transcribed = list(self.transcribe_many([sound], **options))
-        if len(transcribed) != 1:
-            raise UsageError(f"{sound} means {len(transcribed)} sounds", hint="use transcribe_many")
-        result = transcribed[0].result
-        if isinstance(result, Failed):
-            raise result.error
-        return result
+        (transcribed,) = self.transcribe_many([_only(source, SOUNDS, "transcribe_many")], **options)
+        if isinstance(transcribed.result, Failed):
+            raise transcribed.result.error
+        self.delivered(transcribed)
+        return transcribed.result
 
     def transcribe_many(
         self,
@@ -119,8 +112,9 @@ class Client:
         """Yield the transcript of each sound, in the order of `sources`: files, folders, globs, URLs, `@lists`.
 
         A sound longer than `chunk_s` seconds is cut at silences and sent as jobs side by side.  With `resume` only what
-        an earlier run did not get is sent.  `tell` hears, in threads, what comes while a sound is not done.  `options`
-        are those of `TranscribeOptions`.  Closing the iterator cancels what is out.
+        an earlier run did not get is sent: answers are kept for a week, or until `delivered` is called.  `tell` hears,
+        in threads, what comes while a sound is not done.  `options` are those of `TranscribeOptions`.  Closing the
+        iterator cancels what is out.
         """
         from vidctl.tasks.transcribe import TranscribeOptions
 
@@ -132,7 +126,10 @@ class Client:
         from vidctl.media.audio import DEFAULT_CHUNK_S
 
         protocol = self._protocol or (_protocol_of(key, self.project) if key else None)
-        manner = transcription.Manner(chunk_s or DEFAULT_CHUNK_S, protocol, resume)
+        applied = Journal(self.project.journal_file).last_applied(endpoint_id)
+        version = applied.fingerprint if applied else ""
+        length_s = DEFAULT_CHUNK_S if chunk_s is None else chunk_s
+        manner = transcription.Manner(length_s, protocol, resume, version)
         asking = self._asking(endpoint_id)
         return transcription.transcribe(
             sounds,
@@ -143,6 +140,14 @@ class Client:
             timeout_s=self._timeout_s,
             tell=tell or _silent,
         )
+
+    def delivered(self, transcribed: Transcribed) -> None:
+        """Drop the answers that a transcript is made of, unless a part of it is missing: nobody will ask for them."""
+        from vidctl.tasks.transcribe import Transcript
+
+        result = transcribed.result
+        if self._invoker is not None and isinstance(result, Transcript) and not result.gaps:
+            self._invoker.forget(transcribed.digests)
 
     def interrupt(self) -> VidctlError:
         """Cancel what is out; return the error that says what was cancelled."""
@@ -169,10 +174,19 @@ class Client:
         )
         return self._invoker
 
+    def _check_task(self, task: str) -> None:
+        """An endpoint that was named may be there for something else, which it would be asked and paid for in vain."""
+        named = configs.key_of(self._endpoint, self._overlay) if self._endpoint else None
+        file = configs.file_of(self.project.root, named) if named else None
+        is_for = _task_of(file, self.project) if file else None
+        if is_for not in (None, task):
+            raise UsageError(f"{named} is an endpoint for {is_for}, not for {task}", hint=f"vidctl {is_for} …")
+
     def _deployed(self, task: str) -> tuple[str, str | None]:
         """The endpoint that answers for a task, and the spec that it was made of, if that is known."""
         if self._endpoint_id:
             return self._endpoint_id, None
+        self._check_task(task)
         named, overlay = self._endpoint, self._overlay
         keys = [configs.key_of(named, overlay)] if named else _keys_of(task, self.project, overlay)
         for key in keys:
@@ -186,6 +200,16 @@ class Client:
 
 def _silent(_: Passing) -> None:
     """Tell nobody."""
+
+
+def _only(source: str | os.PathLike[str] | bytes, kind: Kind, several: str) -> Source:
+    """The one picture or sound that is meant."""
+    if isinstance(source, bytes):
+        return Source(kind.name, data=source)
+    found = expand([os.fspath(source)], kind=kind)
+    if len(found) != 1:
+        raise UsageError(f"{os.fspath(source)} means {len(found)} {kind.plural}", hint=f"use {several}")
+    return found[0]
 
 
 def _expanded(sources: Iterable[str | os.PathLike[str] | Source], kind: Kind, *, recursive: bool) -> list[Source]:
@@ -236,7 +260,7 @@ def _task_of(path: Path, project: Project) -> str | None:
 def _protocol_of(key: str, project: Project) -> str | None:
     """What the spec says of its prebuilt image's worker; most say nothing, and need not be read whole for that."""
     file = configs.file_of(project.root, key)
-    if file is None or not any(re.search(r"^[^#\n]*\bprotocol:", text, re.MULTILINE) for text in _texts(file)):
+    if file is None or not any(re.search(r"^[^#\n]*\bprotocol[\"']?\s*:", text, re.MULTILINE) for text in _texts(file)):
         return None
     from vidctl import spec
 

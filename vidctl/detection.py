@@ -113,7 +113,7 @@ def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple
 
 def _requests(pictures: Iterable[_Picture], options: DetectOptions) -> Iterator[Request[list[_Picture]]]:
     for job in _packed(pictures):
-        first = job[0].source.name
+        first = job[0].source.label
         yield Request(
             encode([picture.prepared for picture in job], options),
             what=f"detect {first}" + (f" and {len(job) - 1} more" if len(job) > 1 else ""),

@@ -5,13 +5,14 @@ A job's id is in the journal before anyone waits; whatever is out when the calle
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Condition
 from typing import Any, Generic, TypeVar
 
@@ -61,6 +62,7 @@ class Invoker:
         self._journal = journal
         self._changed = Condition()  # guards the next two, and tells of a job that ended and of the stop
         self._is_stopped = False
+        self._ended_at = -math.inf  # when a job last ended
         self._out: dict[str, None] = {}  # the oldest first
         self._cancelled: list[str] = []
         self._left_running: list[str] = []
@@ -117,13 +119,14 @@ class Invoker:
         is_more = True
         try:
             while pending or is_more:
-                while is_more and _has_room(pending, window):
+                while is_more and _has_room(pending, window) and not _has_answer(pending):
                     request = next(source, None)
                     if request is None:
                         is_more = False
                     else:
-                        pending.append((request, pool.submit(finish, request)))
-                while pending and pending[0][1].done():
+                        # What was sent takes megabytes, and whoever gets the answer needs them no more.
+                        pending.append((replace(request, payload={}), pool.submit(finish, request)))
+                while _has_answer(pending):
                     yield _answer(*pending.popleft())
                 if pending and not (is_more and _has_room(pending, window)):
                     wait_for([future for _, future in pending if not future.done()], return_when="FIRST_COMPLETED")
@@ -209,11 +212,14 @@ class Invoker:
         return job
 
     def _wait(self, job_id: str, timeout_s: float, look: Callable[[Job], None]) -> Job:
-        now = time.monotonic()
-        deadline, seen_at, is_next = now + timeout_s, now, self._is_oldest(job_id)
+        began = seen_at = time.monotonic()
+        is_next = self._is_oldest(job_id)
         job = Job(job_id, "IN_QUEUE")
         pause_s = _FIRST_POLL_S if is_next else _FIRST_POLL_OF_OTHERS_S
         while True:
+            if job.status == "IN_QUEUE":
+                began = max(began, self._ended_at)  # a queue that moves is no reason to give up
+            deadline = began + timeout_s
             was_next, is_next = is_next, self._pause(job_id, min(pause_s, deadline - time.monotonic()), is_next)
             if is_next and not was_next:
                 pause_s = _FIRST_POLL_S
@@ -279,6 +285,7 @@ class Invoker:
         return True
 
     def _settled(self, job_id: str, status: str, job: Job | None = None) -> None:
+        self._ended_at = time.monotonic()
         self._forget(job_id)
         self._record(job_id, status, job)
 
@@ -300,6 +307,10 @@ class Invoker:
 
 def _may_pass(error: VidctlError) -> bool:
     return isinstance(error, NetworkError) or (isinstance(error.status, int) and error.status >= 500)
+
+
+def _has_answer(pending: Sequence[tuple[object, Future[Job]]]) -> bool:
+    return bool(pending) and pending[0][1].done()
 
 
 def _has_room(pending: Collection[tuple[object, Future[Job]]], window: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -24,15 +25,22 @@ JOBS_IN_FLIGHT = 8
 
 @dataclass(frozen=True)
 class Transcribed:
-    """What became of one source: `result` is its Transcript, or Failed with the error."""
+    """What became of one source: `result` is its Transcript, or Failed with the error.
+
+    `digests` name the answers that it is made of, which are kept until `Client.delivered`.
+    """
 
     source: Source
     result: Transcript | Failed
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Passing:
-    """What came of a source that is not done: `segments` that follow those told before, and seconds done so far."""
+    """What came of a source: `segments` that follow those told before, and seconds done so far.
+
+    The segments of a source are told when all those of the sources before it were.
+    """
 
     source: Source
     segments: tuple[Segment, ...]
@@ -44,12 +52,13 @@ class Passing:
 class Manner:
     """How sounds travel: at most `chunk_s` seconds to a job, in the words of `protocol` (None: vidctl's own worker).
 
-    With `resumes` a job that an earlier run sent is not sent again.
+    With `resumes` a job that an earlier run sent is not sent again, if `version` is that of then: what is deployed.
     """
 
     chunk_s: float = audio.DEFAULT_CHUNK_S
     protocol: str | None = None
     resumes: bool = False
+    version: str = ""
 
     def __post_init__(self) -> None:
         if not audio.SHORTEST_CHUNK_S <= self.chunk_s <= audio.LONGEST_CHUNK_S:
@@ -75,24 +84,25 @@ def transcribe(
     """Yield what became of each source, in their order; closing the generator cancels what is out.
 
     A part that failed becomes a gap of its transcript.  `tell` hears, in threads, what comes of a source that is not
-    done.  What was answered is kept for a run that `resumes`, until the transcript has been taken whole.
+    done.  What was answered is kept for a run that `resumes`.
     Raises UsageError for options that the protocol has no words for, before anything is opened, and AuthError and
     NotDeployed at once, for they will be the same for every other job.
     """
     encode(b"", options, protocol=manner.protocol)
-    hearings = [_Hearing(source, tell) for source in sources]
+    order = _Order(tell)
+    hearings = [_Hearing(number, source, order) for number, source in enumerate(sources)]
     requests = _requests(hearings, options, manner, fetch_into)
     answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s, resumes=manner.resumes, seen=_look)
     waiting = iter(hearings)
     first = next(waiting, None)
     try:
         for answer in answers:
-            _take(answer)
+            _take(answer, invoker)
             while first is not None and first.is_over:
-                yield from _deliver(first, invoker)
+                yield first.deliver()
                 first = next(waiting, None)
         while first is not None:
-            yield from _deliver(first, invoker)
+            yield first.deliver()
             first = next(waiting, None)
     finally:
         answers.close()  # cancels what is out
@@ -124,6 +134,11 @@ def _requests_of(
 ) -> Iterator[Request[_Sent]]:
     try:
         for chunk in _chunks(hearing, manner.chunk_s, fetch_into):
+            if "clip_timestamps" in options.extra and not (chunk.index == 0 and chunk.is_last):
+                raise UsageError(
+                    f"{hearing.source.name}: clip_timestamps mean one job's sound, and this one is cut",
+                    hint=f"--chunk takes up to {audio.LONGEST_CHUNK_S / 60:g}m",
+                )
             sent = hearing.sends(chunk)
             payload = encode(chunk.data, options, protocol=manner.protocol)
             yield Request(payload, _what(hearing, chunk), sent, digest=_digest(chunk, options, manner))
@@ -140,11 +155,11 @@ def _chunks(hearing: _Hearing, chunk_s: float, fetch_into: Callable[[str, Binary
 
 def _what(hearing: _Hearing, chunk: Chunk) -> str:
     is_whole = chunk.index == 0 and chunk.is_last
-    return f"transcribe {hearing.source.name}" + ("" if is_whole else f" {chunk.start_s:.0f}-{chunk.end_s:.0f} s")
+    return f"transcribe {hearing.source.label}" + ("" if is_whole else f" {chunk.start_s:.0f}-{chunk.end_s:.0f} s")
 
 
 def _digest(chunk: Chunk, options: TranscribeOptions, manner: Manner) -> str:
-    asked = [chunk.digest, manner.protocol, dataclasses.asdict(options)]
+    asked = [chunk.digest, manner.protocol, manner.version, dataclasses.asdict(options)]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -154,7 +169,7 @@ def _look(request: Request[_Sent], job: Job) -> None:
         request.subject.hearing.overhears(request.subject, first, segments, done_s or 0.0)
 
 
-def _take(answer: Answer[_Sent]) -> None:
+def _take(answer: Answer[_Sent], invoker: Invoker) -> None:
     sent = answer.request.subject
     if isinstance(answer.error, (AuthError, NotDeployed)):
         raise answer.error  # it will be the same for every other job
@@ -165,16 +180,10 @@ def _take(answer: Answer[_Sent]) -> None:
         except VidctlError as damage:
             damage.job_id = answer.job.id
             error = damage
+            invoker.forget([answer.request.digest or ""])  # it would be as little use to a run that resumes
     elif error is None:
         error = JobFailed("the job ended without an answer")
     sent.hearing.takes(sent, heard, error, answer.request.digest)
-
-
-def _deliver(hearing: _Hearing, invoker: Invoker) -> Iterator[Transcribed]:
-    result = hearing.result()
-    yield Transcribed(hearing.source, result)
-    if isinstance(result, Transcript) and not result.gaps:
-        invoker.forget(hearing.digests)
 
 
 @dataclass
@@ -187,15 +196,44 @@ class _Heard:
     is_over: bool = False
 
 
+class _Order:
+    """Passes on what is told of sources: their segments in the order of the sources, how far they are at once."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._lock = Lock()
+        self._front = 0
+        self._held: dict[int, list[Segment]] = defaultdict(list)
+        self._newest: dict[int, Passing] = {}
+        self._over: set[int] = set()
+
+    def take(self, number: int, passing: Passing, *, is_over: bool) -> None:
+        with self._lock:
+            self._newest[number] = passing
+            self._held[number] += passing.segments
+            if is_over:
+                self._over.add(number)
+            if number != self._front:
+                self._tell(dataclasses.replace(passing, segments=()))
+            while self._front in self._newest:
+                segments = tuple(self._held.pop(self._front, ()))
+                self._tell(dataclasses.replace(self._newest[self._front], segments=segments))
+                if self._front not in self._over:
+                    break
+                del self._newest[self._front]
+                self._front += 1
+
+
 class _Hearing:
     """One source on its way: its chunks come back in any order, and are told in theirs."""
 
-    def __init__(self, source: Source, tell: Tell) -> None:
+    def __init__(self, number: int, source: Source, order: _Order) -> None:
         self.source = source
         self.total_s: float | None = None
         self.warnings: list[str] = []
-        self.digests: list[str] = []
-        self._tell = tell
+        self._digests: list[str] = []
+        self._number = number
+        self._order = order
         self._lock = Lock()
         self._parts: dict[int, Part] = {}
         self._chunks: list[_Heard] = []
@@ -216,8 +254,10 @@ class _Hearing:
 
     def breaks(self, error: VidctlError) -> None:
         """The source cannot be read, or not further."""
-        self._error = error
-        self._is_read = True
+        with self._lock:
+            self._error = error
+            self._is_read = True
+            self._tell_news()
 
     def overhears(self, sent: _Sent, first: int, segments: Sequence[Segment], done_s: float) -> None:
         """Take what a worker says before it is done: its segments from the one with the number `first`."""
@@ -235,14 +275,20 @@ class _Hearing:
         with self._lock:
             part = self._parts[sent.index] = Part(sent.start_s, sent.end_s, heard, error)
             if digest is not None:
-                self.digests.append(digest)
+                self._digests.append(digest)
             chunk = self._chunks[sent.index]
             chunk.segments = list(part.segments) if heard else chunk.segments[: chunk.told]
             chunk.done_s = sent.end_s - sent.start_s
             chunk.is_over = True
             self._tell_news()
 
-    def result(self) -> Transcript | Failed:
+    def deliver(self) -> Transcribed:
+        """What became of it all; nothing of it is held any longer."""
+        done = Transcribed(self.source, self._result(), tuple(self._digests))
+        self._parts, self._chunks = {}, []
+        return done
+
+    def _result(self) -> Transcript | Failed:
         parts = [self._parts[index] for index in sorted(self._parts)]
         if self._error:
             end_s = parts[-1].end_s if parts else 0.0
@@ -259,10 +305,10 @@ class _Hearing:
         while self._front < len(self._chunks):
             chunk = self._chunks[self._front]
             news += chunk.segments[chunk.told :]
-            chunk.told = len(chunk.segments)
+            chunk.told = max(chunk.told, len(chunk.segments))  # fewer, when a job begins anew on another worker
             if not chunk.is_over:
                 break
             chunk.segments = []
             self._front += 1
         done_s = sum(chunk.done_s for chunk in self._chunks)
-        self._tell(Passing(self.source, tuple(news), done_s, self.total_s))
+        self._order.take(self._number, Passing(self.source, tuple(news), done_s, self.total_s), is_over=self.is_over)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback as traceback_module
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -39,11 +40,11 @@ def failure(error: VidctlError, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(error.to_json(), ensure_ascii=False), file=sys.stderr)  # noqa: T201
         return
-    _print(f"[bold red]error:[/] {escape(_printable(error.message))}")
+    _print(f"[bold red]error:[/] {escape(printable(error.message))}")
     if error.job_id and error.job_id not in error.message:
         _print(f"[dim]job:[/] {escape(error.job_id)}")
     if error.hint:
-        _print(f"[dim]hint:[/] {escape(_printable(error.hint))}")
+        _print(f"[dim]hint:[/] {escape(printable(error.hint))}")
 
 
 def traceback(error: BaseException) -> None:
@@ -72,7 +73,7 @@ class Report:
     def step(self, progress: Progress) -> None:
         """One plain line for each thing that happened; what is passing is for a live view only."""
         if not self.is_silent and not progress.is_passing:
-            _print(f"[cyan]{escape(progress.step):>8}[/]  {escape(_printable(_said(progress)))}")
+            _print(f"[cyan]{escape(progress.step):>8}[/]  {escape(printable(_said(progress)))}")
 
     @contextmanager
     def live(self) -> Iterator[Notify]:
@@ -97,7 +98,7 @@ class Report:
         """Ask, and take anything but yes for a no; raise UsageError where there is nobody to ask."""
         if not self.can_ask:
             raise UsageError(f"{question} There is no terminal to ask on", hint="say yes beforehand with -y")
-        _print(escape(f"{_printable(question)} [y/N] "), end="")
+        _print(escape(f"{printable(question)} [y/N] "), end="")
         answer = ""
         try:
             answer = sys.stdin.readline()
@@ -110,7 +111,7 @@ class Report:
         """Something a person should know, on one line."""
         if not self.is_silent:
             # In markup: a style= would be that of a live view too, when it is drawn again below the text.
-            _print(f"[dim]{escape(_printable(text))}[/]")
+            _print(f"[dim]{escape(printable(text))}[/]")
 
     def detail(self, text: str) -> None:
         """Something for those who asked for more with -v."""
@@ -121,7 +122,7 @@ class Report:
         """One of many failed; the rest goes on."""
         if not self.as_json:
             about = "" if result.source in result.error.message else f"{result.source}: "
-            text = escape(_printable(about + result.error.message))
+            text = escape(printable(about + result.error.message))
             _print(f"[bold red]error:[/] {text}")
 
     @contextmanager
@@ -137,22 +138,23 @@ class Report:
             yield lambda: bar.advance(task)
 
     @contextmanager
-    def listening(self, *, shown: bool, told: bool) -> Iterator[Tell]:
+    def listening(self, *, shown: bool, told: bool, several: bool) -> Iterator[Tell]:
         """Take what comes of sounds: with `told` print segments; a bar in seconds of sound when stderr is a terminal.
 
-        Safe to call in threads.
+        `several` puts the name of each sound above its segments.  Safe to call in threads.
         """
+        printer = _Segments(several=several).print if told else _ignore
         if not shown or self.is_silent or not _stderr().is_interactive or not sys.stderr.isatty():
-            yield functools.partial(_print_segments, told=told)
+            yield printer
             return
-        listening = _Listening(told=told)
+        listening = _Listening(printer)
         with listening.bar, _results_above():
             yield listening.take
 
     def warn(self, text: str) -> None:
         """Something that may cost or surprise."""
         if not self.is_silent:
-            _print(f"[yellow]warning:[/] {escape(_printable(text))}")
+            _print(f"[yellow]warning:[/] {escape(printable(text))}")
 
     def plan(self, todo: Plan, catalogue: Catalogue | None) -> None:
         """What differs, whether workers are replaced, and what it costs before and after."""
@@ -160,7 +162,7 @@ class Report:
 
         if self.is_silent or todo.is_empty:
             return
-        _print(f"[bold]{escape(todo.key)}[/]: {todo.action} endpoint {escape(_printable(todo.endpoint.name))}")
+        _print(f"[bold]{escape(todo.key)}[/]: {todo.action} endpoint {escape(printable(todo.endpoint.name))}")
         for change in todo.changes:
             # Of what is new, only what says something.
             if change.old is not None or change.new:
@@ -182,7 +184,7 @@ def _change(change: Change) -> str:
     old = "" if change.old is None else f"{change.old or '(empty)'} → "
     drift = "  [magenta](drift: it was changed elsewhere)[/]" if change.is_drift else ""
     text = f"{change.resource} {change.field}: {old}{change.new or '(empty)'}"
-    return f"  {mark} {escape(_printable(text))}{drift}"
+    return f"  {mark} {escape(printable(text))}{drift}"
 
 
 def _price(found: Cost) -> str:
@@ -243,7 +245,7 @@ class _UnderWay:
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(min_width=8, justify="right", style="cyan", no_wrap=True)
         for progress in self._newest.values():
-            text = Text(" ".join(_printable(_said(progress)).split()), no_wrap=True, overflow="ellipsis")
+            text = Text(" ".join(printable(_said(progress)).split()), no_wrap=True, overflow="ellipsis")
             grid.add_row(escape(progress.step), text, *_measure(progress))
         return grid
 
@@ -251,7 +253,7 @@ class _UnderWay:
 class _Listening:
     """A bar in seconds of sound, for all sources together."""
 
-    def __init__(self, *, told: bool) -> None:
+    def __init__(self, tell: Tell) -> None:
         # Rich redirects both streams to stderr, wherever stdout goes.
         self.bar = Bar(
             TextColumn("transcribe"),
@@ -264,14 +266,14 @@ class _Listening:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._told = told
+        self._tell = tell
         self._began = time.monotonic()
         self._task = self.bar.add_task("", total=None, counted="", speed="")
         self._newest: dict[int, Passing] = {}
 
     def take(self, passing: Passing) -> None:
         with _SCREEN:
-            _print_segments(passing, told=self._told)
+            self._tell(passing)
             self._newest[id(passing.source)] = passing
             done_s = sum(each.done_s for each in self._newest.values())
             total_s = sum(max(each.total_s or 0, each.done_s) for each in self._newest.values())
@@ -285,19 +287,32 @@ class _Listening:
             )
 
 
-def _print_segments(passing: Passing, *, told: bool) -> None:
-    """One line a segment, as Whisper's own command prints them."""
-    if not told or not passing.segments:
-        return
-    with _SCREEN:
-        console = Console(highlight=False)
-        for segment in passing.segments:
-            times = f"[{_clock(segment.start, 3)} --> {_clock(segment.end, 3)}]"
-            text = Text.assemble((times, "dim"), " ", (_printable(segment.text), _confidence_style(segment.confidence)))
-            with console.capture() as line:  # Rich would write past a live view, not above it
-                console.print(text, soft_wrap=True)
-            sys.stdout.write(line.get())
-        sys.stdout.flush()
+class _Segments:
+    """Prints one line a segment, as Whisper's own command does."""
+
+    def __init__(self, *, several: bool) -> None:
+        self._several = several
+        self._source: object = None
+
+    def print(self, passing: Passing) -> None:
+        if not passing.segments:
+            return
+        with _SCREEN:
+            console = Console(highlight=False)
+            with console.capture() as lines:  # Rich would write past a live view, not above it
+                if self._several and passing.source is not self._source:
+                    console.print(Text(printable(passing.source.name), "bold"), soft_wrap=True)
+                for segment in passing.segments:
+                    times = f"[{_clock(segment.start, 3)} --> {_clock(segment.end, 3)}]"
+                    style = _confidence_style(segment.confidence)
+                    console.print(Text.assemble((times, "dim"), " ", (printable(segment.text), style)), soft_wrap=True)
+            self._source = passing.source
+            sys.stdout.write(lines.get())
+            sys.stdout.flush()
+
+
+def _ignore(_: Passing) -> None:
+    """Nobody reads along."""
 
 
 def _confidence_style(confidence: float | None) -> str:
@@ -352,7 +367,7 @@ def detections(result: Detections) -> None:
     if not console.is_terminal:
         print("\n".join(lines(result)))  # noqa: T201
         return
-    console.print(escape(_printable(summary)), style="bold", soft_wrap=True)
+    console.print(escape(printable(summary)), style="bold", soft_wrap=True)
     if not result.detections:
         return
     table = Table("class", "confidence", "x1", "y1", "x2", "y2", box=None, pad_edge=True, header_style="dim")
@@ -360,7 +375,7 @@ def detections(result: Detections) -> None:
         column.justify = "right"
     for detection in result.detections:
         corners = (f"{value:.0f}" for value in detection.bbox)
-        table.add_row(escape(_printable(detection.class_name)), f"{detection.confidence:.2f}", *corners)
+        table.add_row(escape(printable(detection.class_name)), f"{detection.confidence:.2f}", *corners)
     console.print(table)
 
 
@@ -370,23 +385,23 @@ def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...]) -> None:
     console = Console(highlight=False, width=10_000)
     if not console.is_terminal:
         for row in rows:
-            print("\t".join(_printable(cell) for cell in row))  # noqa: T201
+            print("\t".join(printable(cell) for cell in row))  # noqa: T201
         return
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for title in header:
         grid.add_column(title, no_wrap=True)
     for row in rows:
-        grid.add_row(*(escape(_printable(cell)) for cell in row))
+        grid.add_row(*(escape(printable(cell)) for cell in row))
     console.print(grid, soft_wrap=True)
 
 
 def lines(result: Detections) -> list[str]:
     """What a pipe or a file gets: a line a detection, `source: class confidence x1 y1 x2 y2`."""
-    source = _printable(result.source)
+    source = printable(result.source)
     if not result.detections:
         return [f"{source}: nothing found"]
     return [
-        f"{source}: {_printable(found.class_name)} {found.confidence:.2f} "
+        f"{source}: {printable(found.class_name)} {found.confidence:.2f} "
         + " ".join(f"{corner:.0f}" for corner in found.bbox)
         for found in result.detections
     ]
@@ -394,7 +409,7 @@ def lines(result: Detections) -> list[str]:
 
 def log_line(line: str) -> None:
     """One line of a worker's log, made harmless."""
-    print(_printable(line))  # noqa: T201
+    print(printable(line))  # noqa: T201
 
 
 def _count(result: Detections) -> str:
@@ -419,6 +434,18 @@ def _stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def _printable(text: str) -> str:
-    """File names and servers' words may hold escape sequences, which a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+def printable(text: str) -> str:
+    """What servers, models and file names say, without what a terminal would obey: escape sequences, text turned round.
+
+    Joiners and wide spaces, which isprintable() would take away too, are part of many languages.
+    """
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_obeyed(c) else c for c in text)
+
+
+def _is_obeyed(character: str) -> bool:
+    return character != "\n" and (
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(character) in _TURNS
+    )
+
+
+_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}

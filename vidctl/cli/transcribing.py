@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,12 +17,14 @@ from vidctl.cli.tally import Tally
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
-    from vidctl.tasks.answer import Failed
+    from vidctl.client import Client
+    from vidctl.media.sources import Source
     from vidctl.tasks.subtitles import Layout
     from vidctl.tasks.transcribe import Transcript
     from vidctl.transcription import Transcribed
 
 SCHEMA = "vidctl.transcribe/1"
+_RESUME = "the same command with --resume asks, and pays, only for what is missing"
 
 
 def transcribe(
@@ -120,10 +124,12 @@ def transcribe(
     )
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
-    delivery = _Delivery(form, layout, output, [sound.name for sound in sounds], report)
-    with report.listening(shown=not no_progress, told=delivery.is_told) as tell:
+    place = _place(output, form, sounds)
+    delivery = _Delivery(form, layout, place, [sound.name for sound in sounds], report, client)
+    several = len(sounds) > 1
+    with report.listening(shown=not no_progress, told=delivery.is_told, several=several) as tell:
         results = client.transcribe_many(
-            sounds, chunk_s=_seconds(chunk) if chunk else None, resume=resume, tell=tell, **wanted
+            sounds, chunk_s=None if chunk is None else _seconds(chunk), resume=resume, tell=tell, **wanted
         )
         try:
             for each in results:
@@ -167,44 +173,83 @@ def _form(formats: list[str], output: str | None, *, is_json: bool, count: int) 
     from vidctl.tasks.subtitles import FORMATS
 
     names = [name for each in formats for name in each.replace(" ", "").split(",") if name]
+    ending = Path(output or "").suffix.lower().removeprefix(".")
     if unknown := [name for name in names if name != "all" and name not in FORMATS]:
         raise UsageError(f"-f {unknown[0]}: no such format", hint=f"{', '.join(FORMATS)} or all")
     if is_json and names:
         raise UsageError("--json and -f: one or the other", hint="-f json writes Whisper's own JSON")
-    chosen = tuple(FORMATS) if "all" in names else tuple(dict.fromkeys(names))
     if is_json:
-        chosen = ("document",)
-    if not chosen and output not in (None, "-"):
-        ending = Path(str(output)).suffix.lower().removeprefix(".")
-        chosen = (ending if ending in FORMATS else "txt",)
-    is_stdout = output in (None, "-")
-    if is_stdout and (len(chosen) > 1 or (count > 1 and chosen and chosen[0] not in ("txt", "document"))):
-        raise UsageError("several files on one stdout", hint="name a folder with -o DIR")
-    return chosen
+        return ("document",)
+    chosen = tuple(FORMATS) if "all" in names else tuple(dict.fromkeys(names))
+    if output in (None, "-"):
+        if len(chosen) > 1 or (count > 1 and chosen not in ((), ("txt",))):
+            raise UsageError("several files on one stdout", hint="name a folder with -o DIR")
+        return chosen
+    if not chosen and ending and ending not in FORMATS and not Path(str(output)).is_dir():
+        raise UsageError(f"-o {output}: no format has this ending", hint=f"say one with -f: {', '.join(FORMATS)}")
+    return chosen or (ending if ending in FORMATS else "txt",)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where results go: a folder with a file each, or one file; stdout if `path` is None."""
+
+    path: Path | None
+    is_folder: bool
+
+
+def _place(output: str | None, form: tuple[str, ...], sounds: list[Source]) -> _Place:
+    """Find out before anything is paid; raise UsageError for a place that cannot be, or would cost a sound."""
+    from vidctl.errors import UsageError, VidctlError
+
+    if output in (None, "-"):
+        return _Place(None, is_folder=False)
+    path = Path(str(output))
+    is_folder = path.is_dir() or str(output).endswith("/") or not (path.suffix or path.exists())
+    is_one = form == ("document",) or (len(form) == 1 and len(sounds) == 1)
+    if not is_one and (path.exists() or path.suffix) and not is_folder:
+        raise UsageError(f"-o {output}: one file for several", hint="name a folder: -o DIR/")
+    if not is_folder and any(
+        sound.path and path.exists() and sound.path.exists() and path.samefile(sound.path) for sound in sounds
+    ):
+        raise UsageError(f"-o {output}: this is one of the sounds", hint="the result would take its place")
+    folder = path if is_folder else path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VidctlError(f"{folder}: cannot be made ({error.strerror or error})") from error
+    if not os.access(folder, os.W_OK):
+        raise VidctlError(f"{folder}: no permission to write there")
+    return _Place(path, is_folder)
 
 
 class _Delivery:
     """Takes transcripts as they are done: prints or writes them, and remembers what failed."""
 
     def __init__(
-        self, form: tuple[str, ...], layout: Layout, output: str | None, names: list[str], report: Report
+        self,
+        form: tuple[str, ...],
+        layout: Layout,
+        place: _Place,
+        names: list[str],
+        report: Report,
+        client: Client,
     ) -> None:
         from vidctl.render import files
 
         self.tally = Tally("sounds")
         self._form = form
         self._layout = layout
-        self._output = None if output in (None, "-") else Path(str(output))
-        is_folder = self._output is not None and (str(output).endswith("/") or self._output.is_dir())
-        self._is_folder = is_folder or (self._output is not None and form != ("document",) and self._is_many(names))
+        self._place = place
         self._stems = files.stems(names)
         self._report = report
-        self._kept: list[Transcript | Failed] = []
+        self._client = client
+        self._kept: list[Transcribed] = []  # one document cannot be begun before all is known
 
     @property
     def is_told(self) -> bool:
         """Whether segments are printed as they come: a person reads them on a terminal."""
-        return not self._form and self._output is None and sys.stdout.isatty()
+        return not self._form and self._place.path is None and sys.stdout.isatty()
 
     def add(self, each: Transcribed) -> None:
         from vidctl.errors import VidctlError
@@ -213,41 +258,48 @@ class _Delivery:
         stem = self._stems[self.tally.taken]
         self.tally.taken += 1
         result = each.result
-        self._kept.append(result)
+        if self._form == ("document",):
+            self._kept.append(each)
         if isinstance(result, Failed):
             self.tally.failures.append(result.error)
             if len(self._stems) > 1:
                 self._report.failed(result)
             return
         self._say(result)
+        if self._form == ("document",):
+            return
         try:
             self._write(result, stem)
         except VidctlError as error:
+            error.hint = _RESUME
             self.tally.unsaved.append(error)
             self._report.failed(Failed(result.source, error))
+        else:
+            self._client.delivered(each)
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
         from vidctl.render import files
 
-        if self._form != ("document",) or not self._kept:
+        if not self._kept:
             return
-        document = {"schema": SCHEMA, "results": [result.to_dict() for result in self._kept]}
+        document = {"schema": SCHEMA, "results": [each.result.to_dict() for each in self._kept]}
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-        self._kept = []
-        if self._output is None:
+        path = self._place.path
+        if path is None:
             sys.stdout.write(text)
+            sys.stdout.flush()
         else:
-            files.write(self._output / "transcripts.json" if self._is_folder else self._output, text.encode())
-
-    def _is_many(self, names: list[str]) -> bool:
-        return len(names) > 1 or len(self._form) > 1
+            files.write(path / "transcripts.json" if self._place.is_folder else path, text.encode())
+        for each in self._kept:
+            self._client.delivered(each)
+        self._kept = []
 
     def _say(self, result: Transcript) -> None:
         from vidctl.errors import PartialFailure
 
         for warning in result.warnings:
-            self._report.warn(f"{result.source}: {warning}")
+            self._report.warn(warning if result.source in warning else f"{result.source}: {warning}")
         for gap in result.gaps:
             self._report.warn(f"{result.source}: {gap.start:.0f}-{gap.end:.0f} s are missing: {gap.error.message}")
         if result.gaps:
@@ -255,23 +307,24 @@ class _Delivery:
                 PartialFailure(
                     f"{result.source}: {sum(gap.end - gap.start for gap in result.gaps):.0f} of "
                     f"{result.duration:.0f} s are missing",
-                    hint="the same command with --resume asks for them alone",
+                    hint=_RESUME,
                     job_id=result.gaps[0].error.job_id,
                 )
             )
 
     def _write(self, result: Transcript, stem: str) -> None:
+        from vidctl.cli.report import printable
         from vidctl.render import files
         from vidctl.tasks.subtitles import FORMATS
 
-        if self._form == ("document",) or self.is_told:
+        if self.is_told:
             return
         for form in self._form or ("txt",):
             text = FORMATS[form](result, self._layout)
-            if self._output is None:
-                heading = f"# {' '.join(result.source.splitlines())}\n" if len(self._stems) > 1 else ""
+            if self._place.path is None:
+                heading = f"# {printable(' '.join(result.source.split()))}\n" if len(self._stems) > 1 else ""
                 sys.stdout.write(heading + text)
                 sys.stdout.flush()
             else:
-                path = self._output / f"{stem}.{form}" if self._is_folder else self._output
+                path = self._place.path / f"{stem}.{form}" if self._place.is_folder else self._place.path
                 self._report.detail(f"saved {files.write(path, text.encode())}")

@@ -63,6 +63,13 @@ class Source:
     data: bytes | None = field(default=None, repr=False)
     stream: BinaryIO | None = field(default=None, repr=False)
 
+    @property
+    def label(self) -> str:
+        """The name as it may be written down: an address without the secrets that it may carry."""
+        if self.url is None:
+            return self.name
+        return re.sub(r"//[^/@?#]*@", "//", re.split(r"[?#]", self.name)[0])
+
 
 def expand(
     sources: Sequence[str], *, kind: Kind = PICTURES, recursive: bool = False, stdin: BinaryIO | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -27,16 +27,21 @@ def serving(files: Mapping[str, bytes], asked: list[str] | None = None) -> Itera
 
 
 @contextmanager
-def dripping(head: bytes) -> Iterator[str]:
-    """A server that sends `head` and then a byte now and then, as long as the block lasts."""
+def dripping(head: bytes, tell: Callable[[str], object] = lambda _: None) -> Iterator[str]:
+    """A server that sends `head` and then a byte now and then, as long as the block lasts.
+
+    `tell` hears "came" and "gone" of each client.
+    """
     is_over = threading.Event()
 
     class Handler(_Handler):
         def do_GET(self) -> None:
             self.wfile.write(head)
+            tell("came")
             with suppress(OSError):
                 while not is_over.wait(0.02):
                     self.wfile.write(b"x")
+            tell("gone")
 
     with _running(Handler) as address:
         try:

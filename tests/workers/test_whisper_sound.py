@@ -6,6 +6,7 @@ import base64
 import io
 import subprocess
 import sys
+import threading
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -386,6 +387,20 @@ def test_a_server_that_drips_is_given_up(sound, whisper_module, monkeypatch, hea
         sound.download(f"{base}/a.mp3", io.BytesIO(), 0.5)
 
     assert "the audio's URL took longer than 0.5 s" == str(caught.value)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
+def test_a_download_ends_when_it_is_stopped(sound, whisper_module, monkeypatch, head):
+    """In the middle of it: nobody waits for the sound any more."""
+    monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
+    came = threading.Event()
+    with (
+        dripping(head, lambda _: came.set()) as base,
+        pytest.raises(whisper_module("jobinput").BadInput) as caught,
+    ):
+        sound.download(f"{base}/a.mp3", io.BytesIO(), 20, stopped=came.is_set)
+
+    assert "the audio's URL was given up: the job is cancelled" == str(caught.value)
 
 
 FILES = [encoded(*form, length_s=0.5) for form in (WAVS[2], *COMPRESSED)]

@@ -50,7 +50,7 @@ class Worker:
     async def answer(self, job: dict[str, Any]) -> dict[str, Any]:
         """Give what the README promises, or `{"error": one sentence}`; whatever a job holds, the worker lives on.
 
-        A job that is cancelled stops after the batch it is at.
+        A job that is cancelled stops after the batch it is at, or in the middle of its download.
         """
         stop = threading.Event()
         try:
@@ -78,7 +78,7 @@ class Worker:
 
     def _transcribed(self, request: Request, tell: Tell, stopped: Stopped) -> dict[str, Any]:
         started = perf_counter()
-        with sound.opened(request.audio, volume=self._volume) as opened:
+        with sound.opened(request.audio, volume=self._volume, stopped=stopped) as opened:
             open_s = perf_counter() - started
             blocks = _Timed(opened.blocks(BLOCK_S))
             result = self._transcriber.transcribe(

@@ -24,9 +24,11 @@ from requests import RequestException
 from runpod.serverless.utils.rp_ssrf import SSRFError, iter_content_capped, safe_get
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
+
+    Stopped = Callable[[], bool]
 
 SAMPLE_RATE = 16_000
 VOLUME = Path("/runpod-volume")  # where RunPod mounts a network volume
@@ -275,10 +277,17 @@ def _declared_s(container: Any, stream: Any) -> float | None:
     return container.duration / av.time_base if container.duration and is_alone else None
 
 
+def _never() -> bool:
+    return False
+
+
 @contextmanager
-def opened(audio: str, *, volume: Path = VOLUME) -> Iterator[Sound]:
-    """Open base64, a data: URL, an https:// URL or a path below `volume`; raise BadInput with one sentence."""
-    with _file(audio, volume) as file:
+def opened(audio: str, *, volume: Path = VOLUME, stopped: Stopped = _never) -> Iterator[Sound]:
+    """Open base64, a data: URL, an https:// URL or a path below `volume`; raise BadInput with one sentence.
+
+    A download ends as soon as `stopped` says so.
+    """
+    with _file(audio, volume, stopped) as file:
         sound = Sound(file)
         try:
             yield sound
@@ -289,10 +298,10 @@ def opened(audio: str, *, volume: Path = VOLUME) -> Iterator[Sound]:
 
 
 @contextmanager
-def _file(audio: str, volume: Path) -> Iterator[IO[bytes]]:
+def _file(audio: str, volume: Path, stopped: Stopped) -> Iterator[IO[bytes]]:
     if is_url(audio):
         with TemporaryFile() as file:
-            download(audio, file)
+            download(audio, file, stopped=stopped)
             file.seek(0)
             yield file
     elif audio.startswith(f"{volume}/"):
@@ -313,10 +322,10 @@ def _on_volume(path: str, volume: Path) -> IO[bytes]:
         raise BadInput(f"there is no file {path[:200]!r} on the volume") from error
 
 
-def download(url: str, file: IO[bytes], timeout_s: float = DOWNLOAD_TIMEOUT_S) -> None:
+def download(url: str, file: IO[bytes], timeout_s: float = DOWNLOAD_TIMEOUT_S, *, stopped: Stopped = _never) -> None:
     """Fetch a sound into `file` by RunPod's guarded download, which refuses addresses inside the worker's own network.
 
-    It ends after `timeout_s`, at most SERVER_SILENCE_S later, however slowly the server goes on.
+    It ends after `timeout_s` or when `stopped` says so, at the server's next byte or at most SERVER_SILENCE_S later.
     Plain http is for RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS only, the SDK's switch for a worker among its own servers.
     Source: runpod-python 1.12 serverless/utils/rp_ssrf.py.
     """
@@ -324,13 +333,17 @@ def download(url: str, file: IO[bytes], timeout_s: float = DOWNLOAD_TIMEOUT_S) -
     if url[:5].lower() != "https" and not allows_http:
         raise BadInput("the audio's URL must be https://")
     try:
-        with _within(timeout_s), safe_get(url, timeout=SERVER_SILENCE_S, max_bytes=MAX_DOWNLOAD_BYTES) as response:
+        with (
+            _within(timeout_s, stopped),
+            safe_get(url, timeout=SERVER_SILENCE_S, max_bytes=MAX_DOWNLOAD_BYTES) as response,
+        ):
             if response.status_code != 200:
                 raise BadInput(f"the audio's URL answered {response.status_code}")
             for chunk in iter_content_capped(response, 1 << 18, MAX_DOWNLOAD_BYTES):
                 file.write(chunk)
-    except _TooSlow as error:
-        raise BadInput(f"the audio's URL took longer than {timeout_s} s") from error
+    except _Over as error:
+        reason = "was given up: the job is cancelled" if stopped() else f"took longer than {timeout_s} s"
+        raise BadInput(f"the audio's URL {reason}") from error
     except SSRFError as error:
         too_large = "size cap" in str(error)
         limit = f"is over {MAX_DOWNLOAD_BYTES // 1_000_000} MB" if too_large else "is not on the public internet"
@@ -341,13 +354,13 @@ def download(url: str, file: IO[bytes], timeout_s: float = DOWNLOAD_TIMEOUT_S) -
         raise BadInput("the audio's URL cannot be fetched") from error
 
 
-class _TooSlow(BaseException):
+class _Over(BaseException):
     """Not an Exception: requests and the SDK would take it for a broken connection and try the next address."""
 
 
 @contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    """Raise _TooSlow from whatever this thread is in when the time is up.
+def _within(seconds: float, stopped: Stopped) -> Iterator[None]:
+    """Raise _Over from whatever this thread is in when the time is up, or when `stopped` says so.
 
     Python's sockets time out between two bytes only, so a server that drips holds on for as long as it likes.  A trace
     sees each call of a Python function in this thread, and every read of a socket is one.
@@ -355,8 +368,8 @@ def _within(seconds: float) -> Iterator[None]:
     deadline = monotonic() + seconds
 
     def check(*_: Any) -> None:
-        if monotonic() > deadline:
-            raise _TooSlow
+        if monotonic() > deadline or stopped():
+            raise _Over
 
     before = sys.gettrace()
     sys.settrace(check)

@@ -1,0 +1,43 @@
+"""How the whisper worker's handler treats its jobs, whatever is said in them; with the real whisper-base."""
+
+from __future__ import annotations
+
+import base64
+import io
+import wave
+from queue import Queue
+
+import pytest
+from support.servers import dripping
+
+pytestmark = pytest.mark.heavy
+
+SECOND = 16_000
+
+
+def silence(seconds):
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SECOND)
+        writer.writeframes(bytes(2 * seconds * SECOND))
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_cancelled_downloads_make_room(drive_whisper):
+    """However long a server drips: a cancelled job's download ends, and the next job is answered."""
+    worker = drive_whisper(RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS="true", MAX_CONCURRENCY="1")
+    clients = Queue()
+    with dripping(b"HTTP/1.0 200 OK\r\n\r\n", clients.put) as base:
+        jobs = worker.send(*[{"audio_url": f"{base}/a.mp3"}] * 2)
+        came = [clients.get(timeout=60) for _ in jobs]
+        for job_id in jobs:
+            worker.cancel(job_id)
+        cancelled = [worker.receive()[1] for _ in jobs]
+        gone = [clients.get(timeout=60) for _ in jobs]
+        (answer,) = worker.ask({"audio": silence(1)})
+
+    assert (["came"] * 2, ["gone"] * 2) == (came, gone)
+    assert [True, True] == [one["cancelled"] for one in cancelled]
+    assert 1.0 == answer["duration"]

@@ -139,6 +139,9 @@ CLIPS = "clip_timestamps must be starts and ends in seconds, in order, as in [0,
         ({"initial_prompt": "x" * 10_001}, "initial_prompt has 10001 characters; it may have 10000"),
         ({"hotwords": "\ud800"}, "hotwords is not valid Unicode"),
         ({"suppress_tokens": [1.5]}, "suppress_tokens must be a list of token ids from -1 to 51863, not [1.5]"),
+        ({"suppress_tokens": [True]}, "suppress_tokens must be a list of token ids from -1 to 51863, not [True]"),
+        ({"suppress_tokens": {"5": 1}}, "suppress_tokens must be a list of token ids from -1 to 51863, not {'5': 1}"),
+        ({"suppress_tokens": "5,a"}, "suppress_tokens must be a list of token ids from -1 to 51863, not '5,a'"),
         ({"suppress_tokens": 5}, "suppress_tokens must be a list of token ids from -1 to 51863, not 5"),
         ({"suppress_tokens": [99_999]}, "suppress_tokens must be a list of token ids from -1 to 51863, not [99999]"),
         ({"vad_parameters": {"threshold": 2}}, "vad_parameters.threshold must be from 0 to 1, not 2"),
@@ -151,6 +154,7 @@ CLIPS = "clip_timestamps must be starts and ends in seconds, in order, as in [0,
         ({"clip_timestamps": "-1,5"}, CLIPS),
         ({"clip_timestamps": [0, "a"]}, CLIPS),
         ({"clip_timestamps": 5}, CLIPS),
+        ({"clip_timestamps": {}}, CLIPS),
         ({"prefix": "So"}, "prefix needs batch_size 1, which decodes one window after the other"),
         (
             {"batch_size": 8, "condition_on_previous_text": True},
@@ -164,6 +168,21 @@ def test_a_mistake_is_one_sentence(parse, jobinput, fields, sentence):
         parse(**fields)
 
     assert sentence == str(caught.value)
+
+
+def test_a_huge_number_is_a_mistake_like_any_other(parse, jobinput):
+    """JSON knows whole numbers beyond every float; whatever the field, the sentence says what it may be."""
+    places = {
+        **{name: lambda huge: huge for name in (*jobinput.WHOLE_NUMBERS, *jobinput.NUMBERS, "temperature")},
+        **dict.fromkeys(("suppress_tokens", "clip_timestamps"), lambda huge: [huge]),
+        **{f"vad_parameters.{name}": lambda huge, name=name: {name: huge} for name in jobinput.VAD_PARAMETERS},
+    }
+    for name, place in places.items():
+        for huge in (10**400, -(10**400), math.inf, math.nan):
+            with pytest.raises(jobinput.BadInput, match=f"^{name} must be .{{5,60}}") as caught:
+                parse(**{"batch_size": 1, name.partition(".")[0]: place(huge)})
+
+            assert len(str(caught.value)) < 150
 
 
 def test_an_input_is_an_object(jobinput):

@@ -135,6 +135,18 @@ def test_its_other_errors_are_a_sentence(official, bad_input, job_input, sentenc
     assert (sentence, False) == (str(caught.value), isinstance(caught.value, official.Invalid))
 
 
+@pytest.mark.parametrize("huge", [10**400, -(10**400)], ids=["above", "below"])
+def test_a_huge_number_is_a_sentence_too(official, bad_input, huge):
+    """JSON knows whole numbers beyond every float, of which its validator makes one."""
+    for name, (kind, _) in official.SCHEMA.items():
+        if kind in (int, float):
+            with pytest.raises(bad_input) as caught:
+                official.parse({"audio_base64": "aGk=", name: huge})
+
+            said = "a number in this job is too large" if kind is float else f"{name} must be from 1 to 20, not "
+            assert said in str(caught.value)
+
+
 def test_the_answer_has_its_shape(official):
     """Its fields and no others; the model is the one that answered."""
     asked = official.parse({"audio_base64": "aGk=", "model": "base", "transcription": "formatted_text"})

@@ -206,7 +206,7 @@ def _number(name: str, value: Any) -> float:
 def _within(name: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadInput(f"{name} must be a number from {low} to {high}, not {_kind(value)}")
-    if not math.isfinite(value) or not low <= value <= high:
+    if not low <= value <= high:  # false of NaN too
         raise BadInput(f"{name} must be from {low} to {high}, not {_shown(value)}")
     return float(value)
 
@@ -220,15 +220,17 @@ def _temperature(name: str, value: Any) -> tuple[float, ...]:
 
 def _suppress_tokens(name: str, value: Any) -> tuple[int, ...]:
     """Take a list of ids or, as Whisper's command has them, a text of ids with commas."""
-    wanted = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     try:
-        tokens = tuple(int(one) for one in wanted)
-        is_good = all(-1 <= one <= MAX_TOKEN for one in tokens) and not any(isinstance(one, float) for one in wanted)
-    except (TypeError, ValueError, OverflowError):
-        is_good = False
-    if not is_good:
+        tokens = [int(part) for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    except ValueError:
+        tokens = None
+    if not isinstance(tokens, list) or not all(map(_is_token, tokens)):
         raise BadInput(f"{name} must be a list of token ids from -1 to {MAX_TOKEN}, not {_shown(value)}")
-    return tokens
+    return tuple(tokens)
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -1 <= value <= MAX_TOKEN
 
 
 def _vad_parameters(name: str, value: Any) -> tuple[tuple[str, float], ...]:
@@ -262,6 +264,8 @@ def _numbers(value: Any) -> list[float] | None:
     try:
         if isinstance(value, str):
             value = [float(part) for part in value.split(",") if part.strip()]
+        if not isinstance(value, list):
+            return None
         if any(isinstance(one, dict) for one in value):
             value = [one[edge] for one in value for edge in ("start", "end")]
         numbers = [float(one) for one in value if isinstance(one, (int, float)) and not isinstance(one, bool)]

@@ -103,7 +103,10 @@ def parse(job_input: dict[str, Any]) -> Asked:
 
 def _validated(job_input: dict[str, Any]) -> dict[str, Any]:
     schema = {name: {"type": kind, "required": False, "default": default} for name, (kind, default) in SCHEMA.items()}
-    checked = validate(job_input, schema)
+    try:
+        checked = validate(job_input, schema)
+    except OverflowError as error:  # it makes a float of any whole number
+        raise BadInput("a number in this job is too large") from error
     if "errors" in checked:
         raise Invalid(checked["errors"])
     return checked["validated_input"]

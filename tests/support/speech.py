@@ -102,9 +102,10 @@ def samples(file: Path | io.BytesIO) -> np.ndarray:
     return np.concatenate([frame.to_ndarray()[0] for frame in (*frames, *resampler.resample(None))])
 
 
-def speech(seconds: float, seed: int = 7) -> tuple[np.ndarray, list[tuple[float, str]]]:
+def speech(seconds: float, seed: int = 7, *, by_a_reader: bool = False) -> tuple[np.ndarray, list[tuple[float, str]]]:
     """Make a recording of so many seconds: LibriVox's reader and espeak-ng's voices in turn, a pause after each.
 
+    With `by_a_reader` there is the reader alone: what a telephone's 8 kHz leave of espeak-ng, base hears by chance.
     Gives int16 samples at 16 kHz and, for everything that is said, where it begins in seconds and its words; the same
     for the same seed.
     """
@@ -114,7 +115,7 @@ def speech(seconds: float, seed: int = 7) -> tuple[np.ndarray, list[tuple[float,
     said: list[tuple[float, str]] = []
     at = 0
     for turn in count():
-        voice, text = _said(turn, rng)
+        voice, text = _said(2 * turn if by_a_reader else turn, rng)
         if at + len(voice) > length:
             parts.append(_quiet(length - at, turn))
             return np.concatenate(parts), said

@@ -153,6 +153,35 @@ def test_a_hole_in_the_sound_is_silence(heard):
     assert pytest.approx(LENGTH_S, abs=0.1) == samples.size / 16_000
 
 
+def ticks(*at_s):
+    """10 ms of nothing at each of these seconds."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for second in at_s:
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 160), np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, second * 16_000, Fraction(1, 16_000)
+            container.mux(stream.encode(frame))
+    return file.getvalue()
+
+
+def test_holes_are_an_hour_in_all(heard):
+    """Beyond it the file's clock was set: no few bytes become a day of silence."""
+    samples, _ = heard(ticks(*range(0, 40 * 1000, 1000)), seconds=60)
+
+    assert pytest.approx(3000, abs=1) == samples.size / 16_000
+
+
+def test_a_sound_is_a_day_at_most(refused, sound, monkeypatch):
+    """What is longer is refused when it gets there, whatever the file says."""
+    monkeypatch.setattr(sound, "MAX_SOUND_S", 7200.0)
+    with sound.opened(sent(wav(np.zeros(7200 * 1000), 1000))) as opened:
+        length = sum(block.size for block in opened.blocks())
+
+    assert 7200 * 16_000 == length
+    assert "audio is longer than 2 hours" == refused(sent(wav(np.zeros(7201 * 1000), 1000)))
+
+
 def test_the_size_of_the_blocks_changes_nothing(sound):
     """Blocks are full but for the last, and together they are the sound."""
     with sound.opened(sent(wav(tone()))) as opened:

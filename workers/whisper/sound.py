@@ -44,6 +44,7 @@ VAGUE_FORMATS = ("aac", "ac3", "amr", "dts", "eac3", "mp3", "mpeg", "mpegts", "o
 SOME_FORMATS = "WAV, MP3, M4A, FLAC, Ogg, WebM, MP4, …"
 MAX_CHANNELS = 8
 RATES = range(1_000, 768_001)  # beyond them ffmpeg's resampler takes gigabytes or minutes
+MAX_SOUND_S = 24 * 3600.0  # a small file can hold days of nothing
 MAX_DOWNLOAD_BYTES = 2_000_000_000
 DOWNLOAD_TIMEOUT_S = 300  # for all of it
 SERVER_SILENCE_S = 30  # until a server's next byte
@@ -52,7 +53,7 @@ SERVER_SILENCE_S = 30  # until a server's next byte
 TAGS = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 HOLE_S = 0.1  # what timestamps may differ from the count of samples, for files that round them
-LONGEST_HOLE_S = 3600.0  # a larger one is a clock that was set, not a pause
+MAX_HOLES_S = 3600.0  # in all; what is beyond it is a clock that was set, not a pause
 BATCH = 100_000  # samples that are mixed at once: a call for each of a file's frames takes as long as decoding it
 
 
@@ -73,7 +74,7 @@ class Sound:
         self._is_cut = _is_cut_riff(file)
 
     def blocks(self, seconds: float = 300.0) -> Iterator[NDArray[np.float32]]:
-        """Yield mono samples at 16 kHz, within -1 to 1, `seconds` at a time; raise BadInput if there are none.
+        """Yield mono samples at 16 kHz, within -1 to 1, `seconds` at a time; raise BadInput if none or too many.
 
         Where the sound begins later than the picture or has a hole there is silence: times are those of the film.
         """
@@ -88,6 +89,8 @@ class Sound:
                 total, waiting, count = total + size, [], 0
             waiting.append(rest)
             count += rest.size
+            if total + count > MAX_SOUND_S * SAMPLE_RATE:
+                raise BadInput(f"audio is longer than {MAX_SOUND_S / 3600:.0f} hours")
         if not total + count:
             raise BadInput("audio holds no sound: it has 0 samples")
         if count:
@@ -148,10 +151,12 @@ class _Clock:
         start = container.start_time
         self._origin_s = None if start is None else start / av.time_base
         self._heard_s = 0.0
+        self._holes_s = 0.0
 
     def hole_before(self, frame: av.AudioFrame) -> float:
         """Count a frame, and give how much silence belongs before it."""
         hole_s = self._hole_s(frame.time)
+        self._holes_s += hole_s
         self._heard_s += hole_s + frame.samples / frame.sample_rate
         return hole_s
 
@@ -161,7 +166,7 @@ class _Clock:
         if self._origin_s is None:
             self._origin_s = at_s
         ahead_s = at_s - self._origin_s - self._heard_s
-        if HOLE_S < ahead_s <= LONGEST_HOLE_S:
+        if HOLE_S < ahead_s <= MAX_HOLES_S - self._holes_s:
             return ahead_s
         if abs(ahead_s) > HOLE_S:  # chained files start over
             self._origin_s += ahead_s
@@ -342,8 +347,7 @@ def download(url: str, file: IO[bytes], timeout_s: float = DOWNLOAD_TIMEOUT_S, *
             for chunk in iter_content_capped(response, 1 << 18, MAX_DOWNLOAD_BYTES):
                 file.write(chunk)
     except _Over as error:
-        reason = "was given up: the job is cancelled" if stopped() else f"took longer than {timeout_s} s"
-        raise BadInput(f"the audio's URL {reason}") from error
+        raise BadInput(f"the audio's URL {error}") from error
     except SSRFError as error:
         too_large = "size cap" in str(error)
         limit = f"is over {MAX_DOWNLOAD_BYTES // 1_000_000} MB" if too_large else "is not on the public internet"
@@ -368,8 +372,10 @@ def _within(seconds: float, stopped: Stopped) -> Iterator[None]:
     deadline = monotonic() + seconds
 
     def check(*_: Any) -> None:
-        if monotonic() > deadline or stopped():
-            raise _Over
+        if stopped():
+            raise _Over("was given up: the job is cancelled")
+        if monotonic() > deadline:
+            raise _Over(f"took longer than {seconds} s")
 
     before = sys.gettrace()
     sys.settrace(check)

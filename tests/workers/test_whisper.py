@@ -245,12 +245,13 @@ def test_what_is_no_speech_gives_no_text(whisper, kind, batch_size):
     "fields",
     [
         {},
+        {"vad_parameters": {"threshold": 0}, "language": "en"},
         {"vad_filter": False, "language": "en"},
         {"vad_filter": False, "language": "en", "batch_size": 1, "no_speech_threshold": 1},
     ],
 )
 def test_recorded_noise_gives_no_text(whisper, fields):
-    """What loudspeakers are tested with: no voice, else likely silence, else dots, which are no words."""
+    """What loudspeakers are tested with: no voice, else likely silence at every temperature, else dots."""
     (answer,) = whisper.ask({"audio": sent(speech.alsa("Noise")), **fields})
 
     assert [] == answer["transcription"]
@@ -354,6 +355,32 @@ def test_what_is_likely_silence_is_dropped(whisper, sentence):
     )
 
     assert (1, 0) == (len(kept["transcription"]), len(dropped["transcription"]))
+
+
+def test_what_is_understood_of_likely_silence_is_kept(whisper, sentence):
+    """Where a voice was found, a window is not given up before its halves were heard alone: here the second is none."""
+    backwards = speech.samples(speech.librivox()[2].path)[::-1]
+    job = {"audio": sent(np.concatenate([sentence, backwards])), "language": "en", "temperature": 0}
+    (answer,) = whisper.ask(job | {"log_prob_threshold": -0.25, "no_speech_threshold": 0})
+
+    assert speech.accuracy(speech.librivox()[0].text, answer["text"]) >= 0.9
+
+
+def test_who_does_not_pause_is_heard_to_the_end(whisper):
+    """Speech without a breath for longer than a window: no stretch of it is lost, and few words are cut in two."""
+    said = [speech.SENTENCES[number % 12] for number in range(30)]
+    sound = np.concatenate([_trimmed(speech.say(text)) for text in said])
+    (answer,) = whisper.ask({"audio": sent(sound), "language": "en", "word_timestamps": True})
+    starts = [word["start"] for segment in answer["transcription"] for word in segment["words"]]
+    heard, _ = np.histogram(starts, np.arange(0, len(sound) / RATE - 5, 5))
+
+    assert heard.min() >= 5
+    assert speech.accuracy(" ".join(said), answer["text"]) >= 0.85
+
+
+def _trimmed(sound):
+    loud = np.flatnonzero(np.abs(sound) > 300)
+    return sound[loud[0] : loud[-1]]
 
 
 def test_only_clips_are_heard(whisper, reader):

@@ -52,12 +52,8 @@ def voices(samples, vad):
     if not loud.size:
         return []
     gaps = np.flatnonzero(np.diff(loud) > vad["min_silence_duration_ms"] * RATE / 1000)
-    longest = int(vad["max_speech_duration_s"] * RATE)
-    found = []
-    for run in np.split(loud, gaps + 1):
-        edges = [*range(int(run[0]), int(run[-1]) + 1, longest), int(run[-1]) + 1]
-        found.extend(pairwise(edges))
-    return found
+    runs = [(int(run[0]), int(run[-1]) + 1) for run in np.split(loud, gaps + 1)]
+    return [run for run in runs if run[1] - run[0] > vad.get("min_speech_duration_ms", 0) * RATE / 1000]
 
 
 def recording(*parts_s):

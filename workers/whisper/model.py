@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ctranslate2
@@ -19,7 +19,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 from jobinput import SEQUENTIAL, BadInput
 from sound import SAMPLE_RATE
-from speech import Word
+from speech import Word, halves
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -96,12 +96,18 @@ class Model:
         One that fails Whisper's thresholds is decoded again, alone, at each of the temperatures until it does not.
         """
         if options.temperature[0] > 0:  # side by side there is no sampling
-            return [self._decode_alone(window, language, options) for window in windows]
+            decoded = [self._decode_alone(window.samples, language, options) for window in windows]
+        else:
+            decoded = [
+                self._decode_alone(window.samples, language, options)
+                if one and len(options.temperature) > 1 and _is_failed(one, options)
+                else one
+                for window, one in zip(windows, self._decode_together(windows, language, options), strict=True)
+            ]
+        if not options.vad_filter or options.clip_timestamps:
+            return decoded
         return [
-            self._decode_alone(window, language, options)
-            if one and len(options.temperature) > 1 and _is_failed(one, options)
-            else one
-            for window, one in zip(windows, self._decode_together(windows, language, options), strict=True)
+            one or self._decode_again(window, language, options) for window, one in zip(windows, decoded, strict=True)
         ]
 
     def _decode_together(self, windows: Sequence[Window], language: str, options: Options) -> list[Decoded | None]:
@@ -126,14 +132,33 @@ class Model:
         decoded = [_decoded(segments, number * WINDOW_S) for number, segments in enumerate(parts)]
         return [None if one is None or _is_silence(one, options) else one for one in decoded]
 
-    def _decode_alone(self, window: Window, language: str, options: Options) -> Decoded | None:
+    def _decode_again(self, window: Window, language: str, options: Options) -> Decoded | None:
+        """Decode speech that came out as silence: at the other temperatures, else half by half.
+
+        Speech without pauses does that to Whisper, now and then, and half a minute of it would be lost.
+        """
+        if further := options.temperature[1:]:
+            changed = replace(options, temperature=further)
+            decoded = self._decode_alone(window.samples, language, changed, no_speech_threshold=None)
+            if decoded and not _is_silence(decoded, options):
+                return decoded
+        first, second = halves(window)
+        return _joined(
+            self._decode_alone(first, language, options),
+            self._decode_alone(second, language, options),
+            len(first) / SAMPLE_RATE,
+        )
+
+    def _decode_alone(
+        self, samples: Samples, language: str, options: Options, **changes: float | None
+    ) -> Decoded | None:
         found, _ = self._whisper.transcribe(
-            window.samples,
+            samples,
             language=language,
             condition_on_previous_text=False,
             without_timestamps=True,
             word_timestamps=True,
-            **_shared(options),
+            **_shared(options) | changes,
         )
         # Without timestamps all of it is one segment.  After that would come what follows its last word: nothing.
         first = next(iter(found), None)
@@ -205,6 +230,22 @@ def _decoded(segments: Sequence[Segment], start_s: float) -> Decoded | None:
         no_speech_prob=first.no_speech_prob,
         compression_ratio=max(one.compression_ratio for one in segments),
         temperature=first.temperature or 0.0,
+    )
+
+
+def _joined(first: Decoded | None, second: Decoded | None, shift_s: float) -> Decoded | None:
+    """Put together what was heard in two halves; the second begins at `shift_s`."""
+    if second:
+        words = (replace(one, start_s=one.start_s + shift_s, end_s=one.end_s + shift_s) for one in second.words)
+        second = replace(second, words=tuple(words))
+    if not first or not second:
+        return first or second
+    return Decoded(
+        words=first.words + second.words,
+        no_speech_prob=max(first.no_speech_prob, second.no_speech_prob),
+        avg_logprob=min(first.avg_logprob, second.avg_logprob),
+        compression_ratio=max(first.compression_ratio, second.compression_ratio),
+        temperature=max(first.temperature, second.temperature),
     )
 
 

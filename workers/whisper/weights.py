@@ -67,6 +67,8 @@ def digest(path: Path) -> str:
 def _downloaded(repository: str, settings: Settings) -> Path:
     revision = settings.revision or REVISIONS.get(repository, "main")
     folder = settings.folder / f"{repository.replace('/', '--')}@{revision}"
+    if folder.is_dir():  # it may lie where nothing can be written
+        return folder
     with _alone(folder), TemporaryDirectory(dir=settings.folder) as scratch:
         if not folder.is_dir():
             fetched = Path(scratch) / "model"

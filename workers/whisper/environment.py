@@ -25,7 +25,7 @@ class StartError(Exception):
 class Settings:
     """How this worker runs.
 
-    `batch_size` None means 16 on a GPU, 4 on a CPU; `revision` empty means the one this worker knows the model by;
+    `batch_size` None means what suits the device; `revision` empty means the one this worker knows the model by;
     `sha256` empty means that a model it does not know is not checked.  `volume` is where a job's paths must lie.
     """
 

@@ -12,6 +12,7 @@ import pytest
 from support.command import VIDCTL
 from support.project import ended
 from support.runtime import until
+from support.scripted import Reply, serving
 from support.speech import SAMPLE_RATE, write_wav
 
 from vidctl.client import Client
@@ -293,6 +294,27 @@ def test_a_pipe_gets_the_text_and_may_give_the_sound(dictation):
     assert (0, "word1.\n", "") == (outcome.status, outcome.stdout, outcome.stderr)
 
 
+def test_a_letter_that_the_locale_cannot_write_costs_no_result(dictation):
+    project = dictation()
+    path = write_wav(project.root / "größe.wav", sounds(1))
+    outcome = project.run("transcribe", path.name, "--json", PYTHONIOENCODING="ascii")
+
+    assert (0, "word1.") == (outcome.status, outcome.document["results"][0]["text"])
+
+
+def test_the_secrets_of_an_address_are_not_written_down(dictation):
+    """A signed address is a key: the journal names the sound without it."""
+    project = dictation()
+    path = write_wav(project.root / "talk.wav", sounds(1))
+    with serving(lambda _: Reply(body=path.read_bytes())) as server:
+        url = server.url.replace("://", "://me:hunter2@") + "/talk.wav?signature=s3cret"
+        outcome = project.run("transcribe", url)
+    kept = b"".join(file.read_bytes() for file in (project.root / ".vidctl").rglob("*") if file.is_file())
+
+    assert (0, "word1.\n") == (outcome.status, outcome.stdout)
+    assert [] == [word for word in (b"hunter2", b"s3cret") if word in kept]
+
+
 def test_one_bad_file_does_not_stop_the_others(dictation):
     project = dictation()
     write_wav(project.root / "talk.wav", sounds(1))
@@ -316,6 +338,8 @@ def test_one_bad_file_does_not_stop_the_others(dictation):
         (["--chunk", "soon"], "not a duration"),
         (["--chunk", "2h"], "10 s to 1800 s"),
         (["--set", "best_of"], "not KEY=VALUE"),
+        (["--set", "patience=NaN"], "cannot be sent as JSON"),
+        (["--set", "beam_size=3"], "beam_size: an option of its own"),
         (["--language", "Klingon"], "Klingon"),
         (["--json", "-f", "srt"], "one or the other"),
         (["--beam-size", "0"], "beam_size"),

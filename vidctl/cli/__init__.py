@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import io
 import os
@@ -177,7 +178,16 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # a result is not lost for a letter that the locale cannot write
-        sys.stdout.reconfigure(errors="backslashreplace")
+        codecs.register_error("vidctl", _escaped)
+        sys.stdout.reconfigure(errors="vidctl")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """As JSON escapes a letter, which keeps a document one and is read by people too."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
 
 
 def _wants_json(arguments: list[str]) -> bool:

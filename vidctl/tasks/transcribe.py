@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import difflib
+import json
 import math
 import re
 from collections import defaultdict
@@ -71,7 +72,11 @@ class TranscribeOptions:
             raise UsageError(f"temperature: {self.temperature} is not between 0 and 1")
         for name in self.extra:
             if name in _SAID or name in _DEFAULTS:
-                raise UsageError(f"extra: {name!r} is what the other options say")
+                raise UsageError(f"{name}: an option of its own says this, or vidctl itself")
+        try:
+            json.dumps(dict(self.extra), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"a field for the worker cannot be sent as JSON: {error}") from error
 
 
 _DEFAULTS = {each.name: each.default for each in fields(TranscribeOptions)}

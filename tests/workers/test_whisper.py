@@ -428,6 +428,14 @@ def test_one_windows_options_do_not_outlast_their_job(whisper, sentence):
         ),
         ({"max_new_tokens": 445}, "max_new_tokens must be at most 443 beside these prompts, not 445"),
         ({"max_new_tokens": 300, "batch_size": 1}, "max_new_tokens must be at most 220 beside these prompts, not 300"),
+        (
+            {"hotwords": "word " * 160, "batch_size": 1},
+            "hotwords: 161 tokens; beside the text before (condition_on_previous_text) Whisper takes 156",
+        ),
+        (
+            {"hotwords": "word " * 20, "max_new_tokens": 210, "batch_size": 1},
+            "max_new_tokens must be at most 199 beside these prompts, not 210",
+        ),
         ({"language": "Klingon"}, "no language 'Klingon'; send en, de, fr, …"),
     ],
 )
@@ -443,6 +451,17 @@ def test_sequential_decoding_is_for_shorter_sounds(told, volume):
     assert [
         {"error": "batch_size 1 is for sounds up to 30 minutes; leave it out for this one"}
     ] == told.ask({"audio": str(path), "batch_size": 1})  # fmt: skip
+
+
+def test_a_callers_batches_are_no_larger_than_a_cpus(told, volume):
+    """Each of a batch's windows takes 150 MB: batch_size 128 would be the end of most computers."""
+    before = _memory(told, "VmHWM")
+    sounds = {at_s: speech.samples(speech.librivox()[0].path) for at_s in range(0, 300, 10)}
+    path = _sparse(volume / "five-minutes.wav", 300, sounds)
+    (answer,) = told.ask({"audio": str(path), "chunk_length": 10, "batch_size": 30, "temperature": 0, "language": "en"})
+
+    assert 30 == len(answer["transcription"])
+    assert _memory(told, "VmHWM") - before < 1e9
 
 
 def test_two_jobs_at_once_answer_as_alone(whisper, reader, sentence):

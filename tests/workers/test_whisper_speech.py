@@ -131,6 +131,23 @@ def test_voice_parameters_are_the_jobs(windows):
     )
 
 
+def test_a_voice_across_a_blocks_end_is_as_long_as_it_is(windows):
+    """min_speech_duration_ms: neither of its parts is long enough alone."""
+    sound = recording(8, 4, 8)
+    packed = windows(sound, block_s=10, vad_parameters=(("min_speech_duration_ms", 3000.0),))
+
+    assert np.flatnonzero(sound).tolist() == taken(packed).tolist()
+
+
+def test_a_voice_longer_than_a_window_is_cut_where_it_is_quietest(windows):
+    """Its words are whole: the detector would cut at the thirtieth second."""
+    sound = recording(0, 80)
+    sound[25 * RATE : 25 * RATE + RATE // 10] = 1
+    first, *_ = windows(sound)
+
+    assert 25.0 < len(first.samples) / RATE < 25.1
+
+
 def test_without_the_filter_all_of_it_is_heard(windows):
     """vad_filter off: silence goes to the model too."""
     sound = recording(20, 30, 20)

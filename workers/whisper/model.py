@@ -33,6 +33,8 @@ WINDOW_S = 30  # what Whisper hears at once
 FRAMES_PER_SECOND = 100  # in which faster-whisper counts `seek`
 CONTEXT_TOKENS, PROMPT_TOKENS, TASK_TOKENS = 448, 223, 5  # in all; at most of them for prompts; what each window needs
 
+LEAST_TOKENS = 64  # of a window's text
+
 # The options that mean the same to both of faster-whisper's ways of decoding.
 _SHARED = (
     "task", "initial_prompt", "hotwords", "beam_size", "best_of", "patience", "length_penalty", "repetition_penalty",
@@ -77,9 +79,16 @@ class Model:
         lengths = {name: len(self.tokens(f" {text}")) for name, text in prompts.items() if text}
         if sum(lengths.values()) > PROMPT_TOKENS:
             raise BadInput(f"{' and '.join(lengths)}: {sum(lengths.values())} tokens; Whisper takes {PROMPT_TOKENS}")
-        # One window after the other, the text before takes the place of the initial prompt.
-        taken = PROMPT_TOKENS if options.batch_size == 1 else sum(lengths.values())
+        taken = sum(lengths.values())
+        if options.batch_size == 1 and options.condition_on_previous_text:
+            # The text before takes the place of the initial prompt, a prefix that of the hotwords.
+            taken = PROMPT_TOKENS + (lengths.get("prefix") or lengths.get("hotwords", 0))
         room = CONTEXT_TOKENS - TASK_TOKENS - taken
+        if room < LEAST_TOKENS:
+            raise BadInput(
+                f"{'prefix' if options.prefix else 'hotwords'}: {taken - PROMPT_TOKENS} tokens; beside the text before "
+                f"(condition_on_previous_text) Whisper takes {taken - PROMPT_TOKENS + room - LEAST_TOKENS}"
+            )
         if options.max_new_tokens and options.max_new_tokens > room:
             raise BadInput(f"max_new_tokens must be at most {room} beside these prompts, not {options.max_new_tokens}")
 

@@ -111,7 +111,10 @@ class Transcriber:
     def _in_batches(self, read: _Read, options: Options, heard: Heard) -> Result:
         windows = speech.windows(read, options, model.find_voices)
         language, probability, first = self._language(windows, options)
-        batches = _batches(chain(first, windows), options.batch_size or self._batch_size, self._lanes)
+        size = options.batch_size or self._batch_size
+        if self.info["device"] == "cpu":
+            size = min(size, self._batch_size)  # memory is the caller's no more than speed is
+        batches = _batches(chain(first, windows), size, self._lanes)
         segments: list[Segment] = []
         speech_s = 0.0
         for batch, decoded, is_more in self._decoded(batches, language, options):

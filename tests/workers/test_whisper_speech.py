@@ -183,7 +183,7 @@ PIECES = st.lists(st.tuples(st.floats(0, 300), st.floats(0.3, 30), st.floats(0, 
 
 @given(WORDS, PIECES)
 def test_words_stay_in_order_and_in_their_pieces(speech, words, pieces):
-    """No word is lost, none runs backwards, none lies in what was cut out, however the model placed them."""
+    """No word is lost or without length, none runs backwards or lies in what was cut out, wherever the model has it."""
     laid_out = []
     source_s = window_s = 0.0
     for gap_s, length_s, onset_s in pieces:
@@ -201,6 +201,7 @@ def test_words_stay_in_order_and_in_their_pieces(speech, words, pieces):
 
     assert [text for text, _, _ in placed] == [word.word for word in found]
     assert sorted(edges) == edges
+    assert all(word.start_s < word.end_s for word in found)
     assert all(
         any(start <= word.start_s and word.end_s <= start + length + 1e-6 for start, _, length, _ in laid_out)
         for word in found
@@ -260,3 +261,39 @@ def test_a_voice_that_is_no_word_moves_none(speech):
     ((word,),) = segments(speech, [(" word.", 2.0, 3.0)], ((10.0, 0.0, 5.0, 10.4),))
 
     assert 12.0 == word.start_s
+
+
+def test_a_word_that_begins_in_the_silence_before_it_is_of_its_own_piece(speech):
+    """The first after a cut begins early; that it ends in the second piece's speech says where it was spoken."""
+    pieces = ((10.0, 0.0, 2.0, 10.4), (60.0, 2.0, 2.0, 60.4))
+    (early,), (late,) = segments(speech, [(" early.", 0.4, 1.0), (" late.", 1.0, 2.6)], pieces)
+
+    assert [(10.4, 11.0), (60.4, 60.6)] == [(round(one.start_s, 6), round(one.end_s, 6)) for one in (early, late)]
+
+
+def test_a_word_that_reaches_over_the_cut_stays_in_its_piece(speech):
+    """As long as it ends before the other piece's speech begins."""
+    pieces = ((10.0, 0.0, 2.0, 10.4), (60.0, 2.0, 2.0, 60.4))
+    (early,), (late,) = segments(speech, [(" early.", 0.4, 2.4), (" late.", 2.4, 3.0)], pieces)
+
+    assert [(10.4, 12.0), (60.4, 61.0)] == [(round(one.start_s, 6), round(one.end_s, 6)) for one in (early, late)]
+
+
+@pytest.mark.parametrize(
+    ("failed_s", "after_s", "edges"),
+    [
+        (2.0, 3.2, [2.0, 2.4, 2.8, 3.2]),  # up to the word after them
+        (2.0, 9.0, [2.0, 2.5, 3.0, 3.5]),  # at a slow speaker's pace
+        (2.0, 2.0, [2.0, 2.25, 2.5, 2.75]),  # together with the word after them
+        (10.0, None, [8.5, 9.0, 9.5, 10.0]),  # before the end
+    ],
+)
+def test_words_that_were_not_placed_share_the_time_there_is(speech, failed_s, after_s, edges):
+    """Words in a row without length are where the model failed to align them."""
+    words = [(" one", 0, 0.5), *[(" la", failed_s, failed_s)] * 3]
+    if after_s is not None:
+        words.append((" last", after_s, after_s + 1))
+    found = [word for group in segments(speech, words, ((0.0, 0.0, 10.0, 0.0),)) for word in group]
+    lost = [word for word in found if word.word == " la"]
+
+    assert edges == pytest.approx([lost[0].start_s, *(word.end_s for word in lost)])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 VAD = {"min_silence_duration_ms": 160.0, "speech_pad_ms": 400.0}  # faster-whisper's own for batches
 UNSURE_MS = 500  # at the end of a block, beside the silence that must follow
 ONSET_S = 0.3  # a first word this close to where speech begins begins there
+OVERLAP_S = 0.05  # by which a word may reach into the speech after its own
+SHORTEST_S, SLOWEST_S = 0.01, 0.5  # words that the model failed to place
 SENTENCE_PAUSE_S = 0.15
 PAUSE_S = 1.0  # ends a segment without a full stop too
 LONGEST_S = 15.0
@@ -214,7 +217,7 @@ def _window(cuts: Sequence[_Cut]) -> Window:
 
 def segments(words: Sequence[Word], window: Window) -> list[tuple[Word, ...]]:
     """Put a window's words into their places in the source, and together as they were spoken: sentence by sentence."""
-    placed = _placed(words, window.pieces)
+    placed = _spread(_placed(words, window.pieces), window.pieces)
     groups: list[tuple[Word, ...]] = []
     first = 0
     for number, (word, piece) in enumerate(placed, 1):
@@ -227,13 +230,16 @@ def segments(words: Sequence[Word], window: Window) -> list[tuple[Word, ...]]:
 def _placed(words: Sequence[Word], pieces: Sequence[Piece]) -> list[tuple[Word, int]]:
     """Give each word its times in the source, never backwards nor in what was cut out, and its piece's number."""
     starts = [piece.window_s for piece in pieces]
+    voices = [piece.window_s + piece.speech_s - piece.source_s + OVERLAP_S for piece in pieces]
     placed: list[tuple[Word, int]] = []
     number, earliest_s = -1, 0.0
     for word in words:
-        # Words at a cut reach a little into the other piece: their middle says where they belong.
+        # Words at a cut reach into the other piece.  One belongs where its middle is, and the model lets the first
+        # after a silence begin in it: one that ends in a piece's speech is of that piece.
         middle = bisect_right(starts, (word.start_s + word.end_s) / 2) - 1
-        is_first = middle > number
-        number = max(number, middle, 0)
+        end = bisect_right(voices, word.end_s) - 1
+        is_first = max(middle, end) > number
+        number = max(number, middle, end, 0)
         piece = pieces[number]
         start_s, end_s = (_in_source(at_s, piece) for at_s in (word.start_s, word.end_s))
         if is_first and start_s < piece.speech_s + ONSET_S and end_s > piece.speech_s:
@@ -242,6 +248,48 @@ def _placed(words: Sequence[Word], pieces: Sequence[Piece]) -> list[tuple[Word, 
         earliest_s = max(end_s, start_s)
         placed.append((replace(word, start_s=start_s, end_s=earliest_s), number))
     return placed
+
+
+def _spread(placed: Sequence[tuple[Word, int]], pieces: Sequence[Piece]) -> list[tuple[Word, int]]:
+    """Share out the time around words without length, which the model failed to place, within their pieces."""
+    spread: list[tuple[Word, int]] = []
+    for number, group in groupby(placed, key=itemgetter(1)):
+        words = [word for word, _ in group]
+        piece = pieces[number]
+        spread.extend((word, number) for word in _with_lengths(words, piece.speech_s, piece.source_s + piece.length_s))
+    return spread
+
+
+def _with_lengths(words: Sequence[Word], start_s: float, end_s: float) -> list[Word]:
+    """Give a run of words without length the time up to the next word; where that is none, that word shares its own.
+
+    `start_s` and `end_s` are where their piece's speech begins and the piece ends.
+    """
+    done: list[Word] = []
+    run: list[Word] = []
+    for word, next_s in zip(words, [*(one.start_s for one in words[1:]), end_s], strict=True):
+        is_placed = word.end_s - word.start_s >= SHORTEST_S
+        if is_placed and not run:
+            done.append(word)
+            continue
+        run.append(word)
+        first_s, last_s = run[0].start_s, word.end_s if is_placed else next_s
+        if last_s - first_s >= SHORTEST_S * len(run):
+            done.extend(_evenly(run, first_s, min(last_s, first_s + SLOWEST_S * len(run))))
+            run = []
+    if run:
+        free_s = done[-1].end_s if done else min(start_s, run[0].start_s)
+        if done and end_s - free_s < SHORTEST_S * len(run):
+            run.insert(0, done.pop())
+            free_s = run[0].start_s
+        done.extend(_evenly(run, max(free_s, min(run[0].start_s, end_s - SLOWEST_S * len(run))), end_s))
+    return done
+
+
+def _evenly(words: Sequence[Word], start_s: float, end_s: float) -> Iterator[Word]:
+    edges = (start_s + (end_s - start_s) * number / len(words) for number in range(len(words) + 1))
+    for word, (first_s, last_s) in zip(words, pairwise(edges), strict=True):
+        yield replace(word, start_s=first_s, end_s=last_s)
 
 
 def _in_source(window_s: float, piece: Piece) -> float:

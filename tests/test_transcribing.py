@@ -136,12 +136,13 @@ def test_a_command_that_was_ended_is_resumed(dictation, number):
     write_wav(project.root / "talk.wav", sounds(*range(1, 7)))
     process = project.start("transcribe", "talk.wav", "--chunk", "11s", "--json")
     until(lambda: completed(project) == 3)
-    ended(process, number)
+    _, _, stderr = ended(process, number)
     (project.memory / "gate").touch()
     outcome = project.run("transcribe", "talk.wav", "--chunk", "11s", "--resume", "--json")
 
     assert (0, words(*range(1, 7))) == (outcome.status, outcome.document["results"][0]["text"])
     assert [1, 2, 3] == sorted(number for number in attempts(project) if number < 4)
+    assert (number == signal.SIGINT) == ("--resume goes on" in stderr)
 
 
 def test_kill_9_pays_for_no_chunk_twice(dictation):
@@ -252,12 +253,22 @@ def test_several_sounds_are_read_apart_on_a_terminal(dictation):
     assert ["3.wav", "word3.", "1.wav", "word1.", "2.wav", "word2."] == lines
 
 
+def test_a_sound_in_which_nothing_is_said_is_mentioned(dictation):
+    """An empty result is no mistake, and yet nobody should wonder."""
+    project = dictation(SILENT="1")
+    write_wav(project.root / "talk.wav", sounds(1))
+    outcome = project.run("transcribe", "talk.wav")
+
+    assert (0, "", "talk.wav: nothing is said\n") == (outcome.status, outcome.stdout, outcome.stderr)
+
+
 def test_formats_go_to_a_folder(dictation):
     project = dictation()
     write_wav(project.root / "talk.wav", sounds(1))
     outcome = project.run("transcribe", "talk.wav", "-f", "srt,tsv", "-f", "json", "-o", "out")
 
     assert (0, "") == (outcome.status, outcome.stdout)
+    assert ["saved out/talk.srt", "saved out/talk.tsv", "saved out/talk.json"] == outcome.stderr.splitlines()
     assert ["talk.json", "talk.srt", "talk.tsv"] == sorted(path.name for path in (project.root / "out").iterdir())
     assert "1\n00:00:00,500 --> 00:00:01,000\nword1.\n\n" == (project.root / "out/talk.srt").read_text()
     assert "start\tend\ttext\n500\t1000\tword1.\n" == (project.root / "out/talk.tsv").read_text()

@@ -192,9 +192,15 @@ class Client:
         for key in keys:
             if endpoint_id := self.project.environ.get(settings.endpoint_id_name(key, self.target)):
                 return endpoint_id, key
+        if not keys:
+            raise NotDeployed(
+                f"there is no spec for {configs.key_of(task, overlay)} in {self.project.root / 'configs'}",
+                hint="vidctl works in a project: a folder with configs/, and any folder below it",
+            )
+        names = keys[0] if len(keys) == 1 else f"none of {', '.join(keys)}"
         raise NotDeployed(
-            f"{' or '.join(keys) or configs.key_of(f'a spec for {task}', overlay)} is not deployed to {self.target}",
-            hint=f"vidctl deploy {keys[0] if keys else 'NAME'} --target {self.target}",
+            f"{names} is {'not ' * (len(keys) == 1)}deployed to {self.target}",
+            hint=f"vidctl deploy {keys[0]} --target {self.target}",
         )
 
 

@@ -105,8 +105,14 @@ def test_what_needs_sequential_decoding_has_it_with_batch_size_1(parse):
 
 
 def test_fields_of_others_are_ignored(parse):
-    """A client may send what it needs to find its sound again."""
-    assert parse() == parse(chunk=7, speaker={"name": "Ann"})
+    """A client may send what it needs to find its sound again; whoever misspelt a name is told."""
+    given = parse(chunk=7, bestof=3)
+
+    assert (parse().options, ()) == (given.options, parse().warnings)
+    assert (
+        "this worker has no field 'bestof'; did you mean best_of?",
+        "this worker has no field 'chunk'",
+    ) == given.warnings
 
 
 VAD = "threshold, neg_threshold, min_speech_duration_ms, max_speech_duration_s, min_silence_duration_ms, speech_pad_ms"

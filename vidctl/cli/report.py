@@ -138,16 +138,16 @@ class Report:
             yield lambda: bar.advance(task)
 
     @contextmanager
-    def listening(self, *, shown: bool, told: bool, several: bool) -> Iterator[Tell]:
-        """Take what comes of sounds: with `told` print segments; a bar in seconds of sound when stderr is a terminal.
+    def listening(self, count: int, *, shown: bool, told: bool) -> Iterator[Tell]:
+        """Take what comes of so many sounds: a bar in seconds of sound when stderr is a terminal.
 
-        `several` puts the name of each sound above its segments.  Safe to call in threads.
+        With `told` segments are printed too, those of several sounds under their names.  Safe to call in threads.
         """
-        printer = _Segments(several=several).print if told else _ignore
+        printer = _Segments(several=count > 1).print if told else _ignore
         if not shown or self.is_silent or not _stderr().is_interactive or not sys.stderr.isatty():
             yield printer
             return
-        listening = _Listening(printer)
+        listening = _Listening(count, printer)
         with listening.bar, _results_above():
             yield listening.take
 
@@ -253,7 +253,7 @@ class _UnderWay:
 class _Listening:
     """A bar in seconds of sound, for all sources together."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, count: int, tell: Tell) -> None:
         # Rich redirects both streams to stderr, wherever stdout goes.
         self.bar = Bar(
             TextColumn("transcribe"),
@@ -266,6 +266,7 @@ class _Listening:
             redirect_stdout=False,
             redirect_stderr=False,
         )
+        self._count = count
         self._tell = tell
         self._began = time.monotonic()
         self._task = self.bar.add_task("", total=None, counted="", speed="")
@@ -276,13 +277,15 @@ class _Listening:
             self._tell(passing)
             self._newest[id(passing.source)] = passing
             done_s = sum(each.done_s for each in self._newest.values())
-            total_s = sum(max(each.total_s or 0, each.done_s) for each in self._newest.values())
+            known = [max(each.total_s, each.done_s) for each in self._newest.values() if each.total_s]
+            # A sound that is not open yet may be of any length: no bar is better than one that lies.
+            total_s = sum(known) if len(known) == self._count else None
             speed = done_s / max(time.monotonic() - self._began, 1e-3)
             self.bar.update(
                 self._task,
                 completed=done_s,
-                total=total_s or None,
-                counted=f"{_clock(done_s)} / {_clock(total_s)}",
+                total=total_s,
+                counted=f"{_clock(done_s)} / {_clock(total_s)}" if total_s else _clock(done_s),
                 speed=f"{speed:.1f}× real time" if done_s else "",
             )
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from vidctl.settings import Project
     from vidctl.spec import EndpointSpec
 
+_TRY: dict[str | None, str] = {"detect": "detect frame.jpg", "transcribe": "transcribe talk.mp4"}
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -124,11 +126,11 @@ class Scene:
             say(self.report, f"{each.spec.key}: {where} is saved; nothing was asked of it")
         else:
             say(self.report, f"{each.spec.key}: {where} is ready")
-            if each.spec.task == "detect":
+            if each.spec.task in _TRY:
                 which = f" --endpoint {each.spec.key}" if "." in each.spec.key else ""
                 is_elsewhere = self.place.name == "local" and "RUNPOD_API_KEY" in self.project.environ
                 where = " --target local" if is_elsewhere else ""
-                self.report.note(f"try: vidctl detect frame.jpg{which}{where}")
+                self.report.note(f"try: vidctl {_TRY[each.spec.task]}{which}{where}")
 
     def _catalogue(self, planned: Sequence[Planned]) -> Catalogue | None:
         """RunPod's prices, asked for only where something changes; the shipped table serves as well."""

@@ -126,8 +126,7 @@ def transcribe(
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
     place = _place(output, form, sounds)
     delivery = _Delivery(form, layout, place, [sound.name for sound in sounds], report, client)
-    several = len(sounds) > 1
-    with report.listening(shown=not no_progress, told=delivery.is_told, several=several) as tell:
+    with report.listening(len(sounds), shown=not no_progress, told=delivery.is_told) as tell:
         results = client.transcribe_many(
             sounds, chunk_s=None if chunk is None else _seconds(chunk), resume=resume, tell=tell, **wanted
         )
@@ -135,7 +134,9 @@ def transcribe(
             for each in results:
                 delivery.add(each)
         except KeyboardInterrupt:
-            raise client.interrupt() from None
+            interrupted = client.interrupt()
+            interrupted.hint = "what was answered is kept: the same command with --resume goes on"
+            raise interrupted from None
         finally:
             results.close()
             delivery.close()
@@ -298,6 +299,8 @@ class _Delivery:
     def _say(self, result: Transcript) -> None:
         from vidctl.errors import PartialFailure
 
+        if not result.segments and not result.gaps:
+            self._report.note(f"{result.source}: nothing is said")
         for warning in result.warnings:
             self._report.warn(warning if result.source in warning else f"{result.source}: {warning}")
         for gap in result.gaps:
@@ -327,4 +330,4 @@ class _Delivery:
                 sys.stdout.flush()
             else:
                 path = self._place.path / f"{stem}.{form}" if self._place.is_folder else self._place.path
-                self._report.detail(f"saved {files.write(path, text.encode())}")
+                self._report.note(f"saved {files.write(path, text.encode())}")

@@ -91,13 +91,14 @@ class Worker:
                 stopped=stopped,
             )
         took_s = perf_counter() - started
+        warnings = [*request.warnings, *opened.warnings]
         timings = {"open": open_s, "decode": blocks.took_s, "inference": took_s - open_s - blocks.took_s}
         return {
             **_spelled(result, words=request.words),
             "processing_time": round(took_s, 4),
             "model": self._transcriber.info,
             "timings": {name: round(seconds, 4) for name, seconds in timings.items()},
-            **({"warnings": opened.warnings} if opened.warnings else {}),
+            **({"warnings": warnings} if warnings else {}),
         }
 
 

@@ -5,11 +5,15 @@ The names, and the defaults of whatever changes what the model does, are faster-
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import languages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TASKS = ("transcribe", "translate")
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # Whisper's: the next is for a window that the one before failed on
@@ -108,17 +112,21 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """One job: `audio` is base64, a data: URL, an https:// URL or a path on the volume; `words` asks for each word."""
+    """One job: `audio` is base64, a data: URL, an https:// URL or a path on the volume; `words` asks for each word.
+
+    `warnings` name the fields that nobody here knows.
+    """
 
     audio: str
     options: Options
     words: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def parse(job_input: Any) -> Request:
     """Check a job's `input`; raise BadInput.
 
-    Fields that are not ours are ignored, as the simplest handlers do.
+    Fields that are not ours are ignored, as the simplest handlers do, and said to be.
     """
     if not isinstance(job_input, dict):
         raise BadInput(f"input must be an object with audio, not {_kind(job_input)}")
@@ -126,7 +134,15 @@ def parse(job_input: Any) -> Request:
     for name in SEQUENTIAL:
         if sent.get("batch_size") != 1 and sent.get(name, False) is not False:
             raise BadInput(f"{name} needs batch_size 1, which decodes one window after the other")
-    return Request(_audio(sent), parse_options(sent), _flag("word_timestamps", sent.get("word_timestamps", False)))
+    words = _flag("word_timestamps", sent.get("word_timestamps", False))
+    return Request(_audio(sent), parse_options(sent), words, tuple(_ignored(sent)))
+
+
+def _ignored(sent: dict[str, Any]) -> Iterator[str]:
+    known = {"audio", "audio_url", "word_timestamps", *_READERS}
+    for name in sorted(sent.keys() - known):
+        near = difflib.get_close_matches(name[:40], known, n=1)
+        yield f"this worker has no field {_shown(name)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _audio(sent: dict[str, Any]) -> str:

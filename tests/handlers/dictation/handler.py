@@ -1,7 +1,7 @@
 """Answers as a whisper worker does, without a model: a sound's one segment tells its number, " word3." for 9.2 s.
 
 FOLDER/attempts gets a line for each sound that was begun.  At the number DIES the worker kills itself, once; the
-number FAILS is always refused; from the number HOLDS on it waits for FOLDER/gate.
+number FAILS is always refused; at SILENT nothing is said; from the number HOLDS on it waits for FOLDER/gate.
 """
 
 import base64
@@ -36,6 +36,8 @@ def handler(job):
         return {"error": "this sound cannot be understood"}
     while number >= int(os.environ.get("HOLDS", "1000")) and not (FOLDER / "gate").exists():
         time.sleep(0.05)
+    if is_number("SILENT", number):
+        return {"transcription": [], "language": None}
     segment = {"id": 0, "start": 0.5, "end": 1.0, "text": f" word{number}.", "confidence": 0.9}
     return {"transcription": [segment], "language": "en", "language_probability": 0.9}
 

@@ -96,11 +96,15 @@ def _json(body):
 
 
 def _seen(endpoint, plane):
-    """The endpoint as this plane can show it: REST v2 keeps no template's name and no idle timeout of some."""
+    """The endpoint as this plane can show it: REST v2 keeps no template's name, no idle timeout of some, and promises
+    nothing of the order of GPUs, so that another order alone is not written.
+    """
     if plane.plane == "graphql":
         return replace(endpoint, id=None, template=replace(endpoint.template, id=None))
     idle = 0 if endpoint.scaler_type == "REQUEST_COUNT" else endpoint.idle_timeout_s
-    return replace(endpoint, id=None, idle_timeout_s=idle, template=replace(endpoint.template, id=None, name=""))
+    pools = ",".join(sorted(endpoint.gpu_ids.split(",")))
+    template = replace(endpoint.template, id=None, name="")
+    return replace(endpoint, id=None, idle_timeout_s=idle, gpu_ids=pools, template=template)
 
 
 def _only(plane):

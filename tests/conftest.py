@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
@@ -63,24 +64,25 @@ def echo(project: Project) -> Project:
 @pytest.fixture(scope="session")
 def yolo_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project, None, None]:
     """The shipped YOLO spec and worker, deployed with the tests' own weights (circles, squares and triangles)."""
-    project = Project(tmp_path_factory.mktemp("yolo"))
-    project.environ["VIDCTL_YOLO_MODEL"] = str(ROOT / "tests" / "data" / "shapes.pt")
-    shutil.copy(ROOT / "configs" / "yolo.yaml", project.root / "configs")
-    (project.root / "workers").symlink_to(ROOT / "workers")
-    outcome = project.run("deploy", "yolo", timeout_s=1200)
-    assert outcome.status == 0, outcome.stderr
-    yield project
-    project.close()
+    with _shipped("yolo", tmp_path_factory, VIDCTL_YOLO_MODEL=ROOT / "tests" / "data" / "shapes.pt") as project:
+        yield project
 
 
 @pytest.fixture(scope="session")
 def whisper_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project, None, None]:
     """The shipped Whisper spec and worker, deployed with the real base model."""
-    project = Project(tmp_path_factory.mktemp("whisper"))
-    project.environ["VIDCTL_WHISPER_MODEL"] = str(speech.weights())
-    shutil.copy(ROOT / "configs" / "whisper.yaml", project.root / "configs")
+    with _shipped("whisper", tmp_path_factory, VIDCTL_WHISPER_MODEL=speech.weights()) as project:
+        yield project
+
+
+@contextmanager
+def _shipped(key: str, folders: pytest.TempPathFactory, **environ: Path) -> Iterator[Project]:
+    """A project with a shipped spec, deployed with these variables."""
+    project = Project(folders.mktemp(key))
+    project.environ |= {name: str(value) for name, value in environ.items()}
+    shutil.copy(ROOT / "configs" / f"{key}.yaml", project.root / "configs")
     (project.root / "workers").symlink_to(ROOT / "workers")
-    outcome = project.run("deploy", "whisper", timeout_s=1200)
+    outcome = project.run("deploy", key, timeout_s=1200)
     assert outcome.status == 0, outcome.stderr
     yield project
     project.close()

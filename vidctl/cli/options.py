@@ -53,3 +53,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors included.
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+# Of the commands that ask an endpoint.
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders.")]
+EndpointId = Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one job.")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]

@@ -67,7 +67,7 @@ def transcribe(
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="DIR|FILE|-", help="Where to write it [default: -].")
     ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders.")] = False,
+    recursive: options.Recursive = False,
     chunk: Annotated[
         str | None,
         typer.Option(metavar="5m", help="The most that travels in one job; longer sounds are cut at silences."),
@@ -82,13 +82,13 @@ def transcribe(
         ),
     ] = None,
     env: options.Environment = None,
-    endpoint_id: Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")] = None,
+    endpoint_id: options.EndpointId = None,
     protocol: Annotated[
         str | None, typer.Option(metavar="NAME", help="What that endpoint speaks: worker-faster_whisper.")
     ] = None,
     target: options.Target = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one job.")] = 600,
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False,
+    timeout: options.Timeout = 600,
+    no_progress: options.NoProgress = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,

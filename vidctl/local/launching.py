@@ -81,10 +81,11 @@ async def prepare_process(order: Order, log: Log) -> Prepared:
     """Make the virtual environment of a worker folder, where there is none yet."""
     source = environments.folder(order.image_name)
     python = await in_thread(lambda: environments.interpreter(source, order.template_env, log.note))
+    engine = await in_thread(lambda: environments.engine(source, order.template_env, log.note))
     home, cache_home = order.folder / "home", environments.cache_home(source)
     home.mkdir(exist_ok=True)
     cache_home.mkdir(parents=True, exist_ok=True)
-    env = process_environment(order.variables, inherited=os.environ, home=home, cache_home=cache_home)
+    env = process_environment({**engine, **order.variables}, inherited=os.environ, home=home, cache_home=cache_home)
     return _Command(python, source, env, order.folder)
 
 

@@ -1,0 +1,53 @@
+"""Let PyPI's torchvision be imported beside a CPU-only torch: vLLM's picture processors want it, not its operators.
+
+PyPI's torchvision is built for CUDA.  Beside a torch without it, its compiled operators do not load, and then
+`import torchvision` fails with "operator torchvision::nms does not exist".  Where they load, nothing happens here.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+# torchvision's import describes these two for autograd and tracing, so they must be declared before.
+_DECLARED = ("nms", "qnms")
+_kept: list[object] = []  # torch drops the declarations when the library object goes
+
+
+class _Finder:
+    """Declares the operators when torchvision is first imported: torch takes seconds to import."""
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+        if name == "torchvision" and not _kept:
+            found = PathFinder.find_spec(name)
+            if found is not None and not _own_operators_load(found):
+                _declare()
+        return None  # the usual finders go on
+
+
+def install() -> None:
+    """Be there when torchvision is imported."""
+    if _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)
+
+
+def _own_operators_load(found: ModuleSpec) -> bool:
+    import torch
+
+    library = next(Path(next(iter(found.submodule_search_locations or [""]))).glob("_C*.so"), None)
+    try:
+        torch.ops.load_library(str(library))
+    except OSError:
+        return False
+    return True
+
+
+def _declare() -> None:
+    import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in _DECLARED:
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _kept.append(library)

@@ -1,0 +1,340 @@
+"""What a job may ask, in our words, in OpenAI's or in worker-vllm's.  Pure: JSON in, `Asked` or one sentence out.
+
+Pictures and clips stay as they came, as `Media` in the place of their content part; nothing is opened here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+MAX_TOKENS = 512
+TEMPERATURE = 0.7
+CHAT = "/v1/chat/completions"
+# Of vLLM's server; the others would load, sleep or profile, or take pictures in forms that nobody here has looked at.
+ROUTES = {CHAT: "POST", "/v1/completions": "POST", "/v1/models": "GET"}
+
+OWN_FIELDS = frozenset({
+    "prompt", "system", "image", "image_url", "images", "video", "video_url", "fps", "max_frames", "max_pixels",
+    "messages", "max_tokens", "temperature", "top_p", "seed", "stop", "sampling_params", "schema", "choices", "regex",
+    "stream",
+})  # fmt: skip
+# A job of nothing but these, with one of the second, is in worker-vllm's words (its src/handler.py).
+NATIVE_FIELDS = frozenset({
+    "prompt", "messages", "sampling_params", "stream", "apply_chat_template", "use_openai_format", "max_batch_size",
+    "min_batch_size", "batch_size_growth_factor",
+})  # fmt: skip
+NATIVE_SIGNS = NATIVE_FIELDS - {"prompt", "stream"}
+# What a request to the engine is made of; a job cannot set it among its sampling parameters.
+RESERVED = frozenset({"model", "messages", "prompt", "stream", "stream_options", "stream_interval", "n", "best_of"})
+# An answer that says the same thing over and over is stopped; 24 times is no list that anybody wants.
+REPETITION = {"min_pattern_size": 1, "max_pattern_size": 32, "min_count": 24}
+
+Kind = Literal["own", "openai", "native"]
+
+
+class BadInput(ValueError):
+    """What is wrong with a job, as one sentence for its caller."""
+
+
+@dataclass(frozen=True)
+class Media:
+    """A picture or a clip as it came: base64, a data: URL or an https:// URL; `name` is where in the job it stands.
+
+    A clip is sampled at `fps` pictures a second, at most `max_frames` of them (None: as many as there may be).
+    """
+
+    name: str
+    value: Any
+    is_clip: bool = False
+    fps: float = 1.0
+    max_frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request to the engine: `body` is its JSON but for `Media` among the content parts of its messages.
+
+    `choices` is what an answer must be one of, `max_pixels` what a picture may have of them.
+    """
+
+    kind: Kind
+    route: str
+    body: dict[str, Any]
+    is_stream: bool = False
+    choices: tuple[str, ...] = ()
+    regex: str | None = None
+    max_pixels: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def parse(job_input: Any) -> Asked:
+    """Read a job's `input`; raise BadInput."""
+    if not isinstance(job_input, dict):
+        raise BadInput(f"input must be an object with a prompt, not {_kind(job_input)}")
+    if "openai_route" in job_input:
+        return _openai(job_input.get("openai_route"), job_input.get("openai_input"))
+    if "route" in job_input and OWN_FIELDS.isdisjoint(job_input):
+        return _openai(job_input["route"], job_input.get("body"))
+    if job_input.keys() <= NATIVE_FIELDS and not NATIVE_SIGNS.isdisjoint(job_input):
+        return _native(job_input)
+    return _own(job_input)
+
+
+def _own(job_input: dict[str, Any]) -> Asked:
+    structured = [name for name in ("schema", "choices", "regex") if job_input.get(name) not in (None, [], "")]
+    if len(structured) > 1:
+        raise BadInput(f"{' and '.join(structured)}: an answer can be held to one of them")
+    sampling = _object(job_input, "sampling_params")
+    if wrong := sorted(RESERVED & sampling.keys()):
+        raise BadInput(f"sampling_params cannot have {wrong[0]}: {_instead(wrong[0])}")
+    body = {
+        "messages": _messages_of(job_input),
+        "repetition_detection": REPETITION,
+        "max_tokens": MAX_TOKENS,
+        "temperature": TEMPERATURE,
+        **sampling,
+        **_named(job_input),
+    }
+    if schema := _schema(job_input):
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": schema, "strict": True},
+        }
+    unknown = sorted(str(name) for name in job_input.keys() - OWN_FIELDS)
+    return Asked(
+        "own",
+        CHAT,
+        {name: value for name, value in body.items() if value is not None},
+        is_stream=_boolean(job_input, "stream"),
+        choices=_choices(job_input),
+        regex=_text(job_input, "regex"),
+        max_pixels=_whole(job_input, "max_pixels", least=1024),
+        warnings=(f"ignored, for this worker has no such fields: {', '.join(unknown)}"[:300],) if unknown else (),
+    )
+
+
+def _instead(name: str) -> str:
+    if name in ("n", "best_of"):
+        return "a job has one answer"
+    if name in ("messages", "prompt", "stream"):
+        return "it is a field of the job"
+    return "the worker sets it"
+
+
+def _named(job_input: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of generation that are fields of the job, those that it has."""
+    found: dict[str, Any] = {
+        "max_tokens": _whole(job_input, "max_tokens", least=1),
+        "temperature": _number(job_input, "temperature", 0, 2),
+        "top_p": _number(job_input, "top_p", 0, 1),
+        "seed": _whole(job_input, "seed", least=-(2**63)),
+        "stop": _stop(job_input.get("stop")),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _messages_of(job_input: dict[str, Any]) -> list[dict[str, Any]]:
+    system = _text(job_input, "system")
+    first = [{"role": "system", "content": system}] if system else []
+    own = [name for name in ("prompt", "image", "image_url", "images", "video", "video_url") if job_input.get(name)]
+    if job_input.get("messages") is not None:
+        if own:
+            raise BadInput(f"input has both messages and {own[0]}; send one of them")
+        return [*first, *_messages(job_input["messages"], "messages")]
+    media = _media(job_input)
+    prompt = _text(job_input, "prompt") or ""
+    if not prompt and not media:
+        raise BadInput("no question: input needs a prompt, a picture (image, images), a clip (video) or messages")
+    content: Any = [*media, {"type": "text", "text": prompt}] if media and prompt else media or prompt
+    return [*first, {"role": "user", "content": content}]
+
+
+def _media(job_input: dict[str, Any]) -> list[Any]:
+    """The pictures of a job, with the times of those that have one, as Qwen3-VL is told the times of frames."""
+    given = [name for name in ("image", "image_url", "images", "video", "video_url") if job_input.get(name) is not None]
+    if len(given) > 1:
+        raise BadInput(f"input has both {given[0]} and {given[1]}; send one of them")
+    if not given:
+        return []
+    name, value = given[0], job_input[given[0]]
+    if name == "images":
+        return _several(value)
+    if value == "":
+        raise BadInput(f"{name} is empty")
+    is_clip = name.startswith("video")
+    return [Media(name, value, is_clip, *(_sampling(job_input) if is_clip else ()))]
+
+
+def _sampling(part: dict[str, Any]) -> tuple[float, int | None]:
+    fps = _number(part, "fps", 0, 60)
+    if fps == 0:
+        raise BadInput("fps must be above 0")
+    return (1.0 if fps is None else fps), _whole(part, "max_frames", least=1)
+
+
+def _several(images: Any) -> list[Any]:
+    if not isinstance(images, list):
+        raise BadInput(f"images must be a list, not {_kind(images)}")
+    if not images:
+        raise BadInput("images is an empty list")
+    content: list[Any] = []
+    for index, one in enumerate(images):
+        name = f"images[{index}]"
+        if isinstance(one, dict):
+            at_s = _number(one, "timestamp", 0, 1e6)
+            if at_s is not None:
+                content.append({"type": "text", "text": stamp(at_s)})
+        content.append(Media(name, one.get("image") if isinstance(one, dict) else one))
+    return content
+
+
+def stamp(at_s: float) -> str:
+    """How Qwen3-VL is told when a frame is shown (transformers, models/qwen3_vl/processing_qwen3_vl.py)."""
+    return f"<{at_s:.1f} seconds>"
+
+
+def _messages(messages: Any, where: str) -> list[dict[str, Any]]:
+    if not isinstance(messages, list) or not messages:
+        raise BadInput(f"{where} must be a list of messages, not {_kind(messages) if messages else 'an empty one'}")
+    return [_message(one, f"{where}[{index}]") for index, one in enumerate(messages)]
+
+
+def _message(message: Any, where: str) -> dict[str, Any]:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise BadInput(f"{where} must be an object with a role and a content")
+    content = message.get("content")
+    if isinstance(content, list):
+        return {**message, "content": [_part(one, f"{where}.content[{index}]") for index, one in enumerate(content)]}
+    return message
+
+
+def _part(part: Any, where: str) -> Any:
+    """A content part; a picture or clip, in OpenAI's form or in Qwen's own, becomes Media."""
+    if not isinstance(part, dict):
+        return part
+    for kind in ("image_url", "image", "video_url", "video"):
+        if part.get("type", kind) == kind and kind in part:
+            value = part[kind]
+            value = value.get("url") if isinstance(value, dict) else value
+            is_clip = kind.startswith("video")
+            return Media(where, value, is_clip, *(_sampling(part) if is_clip else ()))
+    if part.get("type") != "text":
+        raise BadInput(f"{where}: this worker takes text, image_url and video_url, not {_shown(part.get('type'))}")
+    return part
+
+
+def _schema(job_input: dict[str, Any]) -> dict[str, Any] | None:
+    schema = job_input.get("schema")
+    if schema is not None and not isinstance(schema, dict):
+        raise BadInput(f"schema must be a JSON Schema, which is an object, not {_kind(schema)}")
+    return schema
+
+
+def _choices(job_input: dict[str, Any]) -> tuple[str, ...]:
+    choices = job_input.get("choices")
+    if choices is None:
+        return ()
+    if not isinstance(choices, list) or not choices or not all(isinstance(one, str) and one for one in choices):
+        raise BadInput("choices must be a list of texts, none of them empty")
+    return tuple(choices)
+
+
+def _stop(stop: Any) -> list[str] | None:
+    if stop is None:
+        return None
+    texts = [stop] if isinstance(stop, str) else stop
+    if not isinstance(texts, list) or not all(isinstance(one, str) and one for one in texts):
+        raise BadInput("stop must be a text, or a list of texts, none of them empty")
+    return texts
+
+
+def _openai(route: Any, given: Any) -> Asked:
+    """The envelope that RunPod makes of a call to …/openai/v1/…."""
+    path = f"/{route.strip('/')}" if isinstance(route, str) else ""
+    path = path if path.startswith("/v1/") else f"/v1{path}"
+    if path not in ROUTES:
+        raise BadInput(f"this worker has {', '.join(ROUTES)}, not {_shown(route)}")
+    if ROUTES[path] == "GET":
+        return Asked("openai", path, {})
+    if not isinstance(given, dict):
+        raise BadInput(f"openai_input must be an object, not {_kind(given)}")
+    return Asked("openai", path, _checked(given, path), is_stream=given.get("stream") is True)
+
+
+def _native(job_input: dict[str, Any]) -> Asked:
+    """worker-vllm's own input: a prompt is completed as it stands, messages are a chat."""
+    sampling = _object(job_input, "sampling_params")
+    asked = {name: job_input[name] for name in ("messages", "prompt") if job_input.get(name) is not None}
+    if len(asked) != 1:
+        raise BadInput("input needs messages or a prompt, one of them")
+    if "prompt" in asked and job_input.get("apply_chat_template"):
+        asked = {"messages": [{"role": "user", "content": asked["prompt"]}]}
+    path = CHAT if "messages" in asked else "/v1/completions"
+    return Asked("native", path, _checked({**sampling, **asked}, path), is_stream=job_input.get("stream") is True)
+
+
+def _checked(given: dict[str, Any], path: str) -> dict[str, Any]:
+    """A body in OpenAI's words, with a limit to its tokens in any case."""
+    body = {name: value for name, value in given.items() if name not in ("stream", "model")}
+    if path == CHAT:
+        body["messages"] = _messages(given.get("messages"), "messages")
+    if body.get("max_tokens") is None and body.get("max_completion_tokens") is None:
+        body["max_tokens"] = MAX_TOKENS
+    return body
+
+
+def _object(job_input: dict[str, Any], name: str) -> dict[str, Any]:
+    value = job_input.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise BadInput(f"{name} must be an object, not {_kind(value)}")
+    return value or {}
+
+
+def _text(job_input: dict[str, Any], name: str) -> str | None:
+    value = job_input.get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadInput(f"{name} must be a text, not {_kind(value)}")
+    return value
+
+
+def _boolean(job_input: dict[str, Any], name: str) -> bool:
+    value = job_input.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise BadInput(f"{name} must be true or false, not {_kind(value)}")
+    return bool(value)
+
+
+def _whole(job_input: dict[str, Any], name: str, *, least: int) -> int | None:
+    value = job_input.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadInput(f"{name} must be a whole number, not {_shown(value)}")
+    if value < least:
+        raise BadInput(f"{name} must be at least {least}, not {_shown(value)}")
+    if value >= 2**63:
+        raise BadInput(f"{name} is too large")
+    return value
+
+
+def _number(job_input: dict[str, Any], name: str, low: float, high: float) -> float | None:
+    value = job_input.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadInput(f"{name} must be a number from {low:g} to {high:g}, not {_kind(value)}")
+    if not low <= value <= high or not math.isfinite(value):
+        raise BadInput(f"{name} must be from {low:g} to {high:g}, not {_shown(value)}")
+    return float(value)
+
+
+def _kind(value: Any) -> str:
+    kinds = {type(None): "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "a number")
+
+
+def _shown(value: Any) -> str:
+    text = f"{value!r}"
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -79,6 +79,20 @@ class Refused(ApiError):
         self.field = field
 
 
+class SchemaMismatch(ApiError):
+    """The model's answer is not of the form that was asked for: `text` is the answer, `problem` what is wrong with it.
+
+    `text` is as untrusted as all that a model writes.
+    """
+
+    code = "schema_mismatch"
+
+    def __init__(self, message: str, *, text: str, problem: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.text = text
+        self.problem = problem
+
+
 class Retired(ApiError):
     """RunPod has switched this generation of its API off (HTTP 410)."""
 

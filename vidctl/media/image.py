@@ -91,6 +91,14 @@ def prepare(data: bytes, *, imgsz: int, name: str) -> Prepared:
     return Prepared(jpeg, *size, *sent)
 
 
+def prepare_within(data: bytes, *, max_pixels: int, name: str) -> Prepared:
+    """Make of a picture what a vision-language model needs to see: `prepare`, but of at most `max_pixels` in all.
+
+    An upright JPEG that is small enough is passed on byte for byte.  Raises MediaError.
+    """
+    raise NotImplementedError
+
+
 def open_upright(data: bytes, *, name: str = "picture") -> Image.Image:
     """The whole picture as people see it: full size, RGB, EXIF orientation applied; MediaError if it cannot be read."""
     with _reading(name):

@@ -1,4 +1,4 @@
-"""Find the pictures or sounds that a command line means, and read or open them."""
+"""Find the pictures, sounds or films that a command line means, and read or open them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -34,19 +34,29 @@ PICTURES = Kind(
     frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}),
 )
 
-# A film is a sound with a picture.
-SOUNDS = Kind(
-    "sound",
-    "sounds",
+FILMS = Kind(
+    "film",
+    "films",
     frozenset(
         {
-            *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".eac3", ".flac", ".gsm"),
-            *(".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mpga", ".oga", ".ogg", ".opus", ".ra", ".snd", ".spx"),
-            *(".tta", ".w64", ".wav", ".wma", ".wv"),
             *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
             *(".mts", ".mxf", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv"),
         }
     ),
+)
+
+PICTURES_AND_FILMS = Kind("picture or film", "pictures and films", PICTURES.suffixes | FILMS.suffixes)
+
+# A film is a sound with a picture.
+SOUNDS = Kind(
+    "sound",
+    "sounds",
+    FILMS.suffixes
+    | {
+        *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".eac3", ".flac", ".gsm"),
+        *(".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mpga", ".oga", ".ogg", ".opus", ".ra", ".snd", ".spx"),
+        *(".tta", ".w64", ".wav", ".wma", ".wv"),
+    },
 )
 
 # A 16-bit TIFF of the most pixels that Pillow reads would be larger; no camera's file is.
@@ -95,6 +105,12 @@ def expand(
     return found
 
 
+def is_film(source: Source) -> bool:
+    """Whether the name of a file, or of what an address means, ends as that of a film does."""
+    name = source.path.name if source.path is not None else urlsplit(source.label).path if source.url else ""
+    return PurePosixPath(name).suffix.lower() in FILMS.suffixes
+
+
 def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
     """The picture's bytes, or MediaError.  `fetch` downloads an https:// address; http:// goes to this machine only."""
     if source.data is not None:
@@ -105,6 +121,8 @@ def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
     elif source.path is not None:
         with _file(source.path, source.name, PICTURES) as file:
             data = file.read(MAX_BYTES + 1)
+    elif source.stream is not None:
+        data = source.stream.read(MAX_BYTES + 1)
     else:
         raise MediaError(f"{source.name}: neither a file nor an address")
     if not data:
@@ -115,46 +133,48 @@ def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
 
 
 @contextmanager
-def opened(source: Source, *, fetch_into: Callable[[str, BinaryIO], None]) -> Iterator[Path | BinaryIO]:
-    """A sound as something to seek in: its file, or what was downloaded or piped in, kept on disk for the while.
+def opened(
+    source: Source, *, fetch_into: Callable[[str, BinaryIO], None], kind: Kind = SOUNDS
+) -> Iterator[Path | BinaryIO]:
+    """A sound or film to seek in: its file, or what was downloaded or piped in, kept on disk for the while.
 
-    `fetch_into` downloads an address into a file.  Raises MediaError on entering; what the caller does inside raises
-    as it does.
+    `fetch_into` downloads an address into a file; `kind` is what people are told was looked for.  Raises MediaError
+    on entering; what the caller does inside raises as it does.
     """
     if source.data is not None:
-        yield _sought(io.BytesIO(source.data), source.name)
-    elif source.path is not None and _is_sought(source.path, source.name):
+        yield _sought(io.BytesIO(source.data), source.name, kind)
+    elif source.path is not None and _is_sought(source.path, source.name, kind):
         yield source.path
     else:
         with tempfile.TemporaryFile() as kept:  # it has no name: nothing stays behind, whatever ends the process
-            _keep(source, kept, fetch_into)
-            yield _sought(kept, source.name)
+            _keep(source, kept, fetch_into, kind)
+            yield _sought(kept, source.name, kind)
 
 
-def _is_sought(path: Path, name: str) -> bool:
+def _is_sought(path: Path, name: str, kind: Kind) -> bool:
     """Whether the file can be read again from its beginning, which a pipe of the shell's cannot."""
-    with _file(path, name, SOUNDS) as file:
+    with _file(path, name, kind) as file:
         if not file.seekable():
             return False
-        _sought(file, name)
+        _sought(file, name, kind)
     return True
 
 
-def _sought(file: BinaryIO, name: str) -> BinaryIO:
+def _sought(file: BinaryIO, name: str, kind: Kind) -> BinaryIO:
     """The file, at its beginning, if there is anything in it."""
     if not file.seek(0, os.SEEK_END):
-        raise MediaError(f"{name}: 0 bytes, not a sound")
+        raise MediaError(f"{name}: 0 bytes, not a {kind.name}")
     file.seek(0)
     return file
 
 
-def _keep(source: Source, kept: BinaryIO, fetch_into: Callable[[str, BinaryIO], None]) -> None:
+def _keep(source: Source, kept: BinaryIO, fetch_into: Callable[[str, BinaryIO], None], kind: Kind) -> None:
     try:
         if source.url is not None:
             with _fetching(source.url, source.name):
                 fetch_into(source.url, kept)
         elif source.path is not None:
-            with _file(source.path, source.name, SOUNDS) as file:
+            with _file(source.path, source.name, kind) as file:
                 shutil.copyfileobj(file, kept)
         elif source.stream is not None:
             shutil.copyfileobj(source.stream, kept)

@@ -9,11 +9,11 @@ import pytest
 from support.scripted import RESET, Reply, Request, ok, serving
 
 from vidctl.errors import JobFailed, NetworkError, TimedOut, VidctlError
-from vidctl.invoke import Invoker
+from vidctl.invoke import Invoker, _Pace
 from vidctl.invoke import Request as Ask
 from vidctl.journal import Journal
 from vidctl.runpod.http import Http
-from vidctl.runpod.jobs import Health, Jobs
+from vidctl.runpod.jobs import Health, Jobs, Streamed
 
 
 class Endpoint:
@@ -318,3 +318,174 @@ def test_a_job_on_its_way_can_be_looked_at(journal):
         (answer,) = asked
 
     assert ([(0, {"half": 1})], "n0") == (seen, answer.job.output)
+
+
+def test_an_answer_may_be_followed_by_another_question(journal):
+    """The follow-up's job takes the place of the first; both were paid, and both are told."""
+
+    def again(job):
+        return Ask({"name": "better"}, what="again", subject=0) if job.output == "n0" else None
+
+    first = Ask({"name": "n0"}, what="n0", subject=0, follow_up=again)
+    second = Ask({"name": "n1"}, what="n1", subject=1, follow_up=again)
+    with serving(Endpoint()) as server:
+        repaired, good = invoker(server, journal).ask_many([first, second], window=2, timeout_s=30)
+
+    assert ("better", ["n0"]) == (repaired.job.output, [job.output for job in repaired.earlier])
+    assert ("n1", ()) == (good.job.output, good.earlier)
+
+
+def test_a_follow_up_that_fails_is_the_questions_failure(journal):
+    def state(name):
+        return {"status": "FAILED", "error": "no"} if name == "again" else {"status": "COMPLETED", "output": name}
+
+    ask = Ask({"name": "n0"}, "n0", 0, follow_up=lambda _: Ask({"name": "again"}, "again", 0))
+    with serving(Endpoint(state)) as server:
+        (answer,) = invoker(server, journal).ask_many([ask], window=1, timeout_s=30)
+
+    assert (None, "no", "job-again") == (answer.job, answer.error.message, answer.error.job_id)
+
+
+class Streaming(Endpoint):
+    """A scripted endpoint with a stream: each look at it gets the next of `looks`, which are replies or tellings.
+
+    /status says that the job runs as long as there are looks left.
+    """
+
+    def __init__(self, *looks, output="all", end="COMPLETED"):
+        super().__init__(self.now)
+        self.looks = list(looks)
+        self.output = output
+        self.end = end
+
+    def now(self, _name):
+        return {"status": "IN_PROGRESS"} if self.looks else {"status": self.end, "output": self.output}
+
+    def __call__(self, request: Request) -> Reply:
+        if not request.path.startswith("/ep/stream/"):
+            return super().__call__(request)
+        look = self.looks.pop(0) if self.looks else told(status=self.end)
+        return look() if callable(look) else look
+
+
+def told(*texts, status="IN_PROGRESS"):
+    return ok({"status": status, "stream": [{"output": text} for text in texts]})
+
+
+def streamed(server, journal, **options):
+    return invoker(server, journal).stream(asks(1)[0], **{"timeout_s": 30, **options})
+
+
+def test_what_a_job_puts_out_comes_as_it_comes(journal):
+    """And at last the job itself, with the output that /status knows."""
+    endpoint = Streaming(told(status="IN_QUEUE"), told("a"), told("b", "c"), told("d", status="COMPLETED"))
+    with serving(endpoint) as server:
+        *looks, job = streamed(server, journal)
+        paths = server.paths()
+
+    assert [("a",), ("b", "c"), ("d",)] == [look.chunks for look in looks]
+    assert ("COMPLETED", "all") == (job.status, job.output)
+    assert {entry.id: entry.status for entry in journal.jobs()} == {"job-n0": "COMPLETED"}
+    assert 4 == len([path for path in paths if path.startswith("GET /ep/stream/job-n0?wait=10000")])
+
+
+def test_a_lost_answer_of_a_stream_is_not_asked_for_again(journal):
+    """What it held is gone: the gap is told, and the stream goes on behind it."""
+    endpoint = Streaming(told("a"), RESET, told("c"), Reply(502), told("e", status="COMPLETED"))
+    with serving(endpoint) as server:
+        *looks, job = streamed(server, journal)
+
+    assert [("a",), None, ("c",), None, ("e",)] == [None if look.is_broken else look.chunks for look in looks]
+    assert "all" == job.output
+
+
+@pytest.mark.parametrize("refusal", [Reply(404), Reply(405), Reply(200, b"<html>"), ok([{"output": "x"}]), ok({})])
+def test_without_a_stream_the_answer_comes_at_the_end(journal, refusal):
+    """A server that has no /stream, or one of another form, still has the job."""
+    endpoint = Streaming(refusal)
+    with serving(endpoint) as server:
+        gap, job = streamed(server, journal)
+
+    assert (True, (), "all") == (gap.is_broken, gap.chunks, job.output)
+
+
+def test_a_job_that_keeps_no_output_is_read_to_the_end_of_its_stream(journal):
+    """What came last is not lost when /stream says COMPLETED before it gave everything."""
+    endpoint = Streaming(told("a"), told("b", status="COMPLETED"), output=None)
+    endpoint.now = endpoint.state = lambda _: {"status": "COMPLETED"}
+    rest = [told("c", status="COMPLETED"), told("d", status="COMPLETED")]
+    endpoint.looks += rest
+    with serving(endpoint) as server:
+        *looks, job = streamed(server, journal)
+
+    assert ["a", "b", "c", "d"] == [chunk for look in looks for chunk in look.chunks]
+    assert None is job.output
+
+
+def test_a_streamed_job_that_fails_is_a_failed_job(journal):
+    """What came before is delivered first."""
+    endpoint = Streaming(told("a"), end="FAILED")
+    came = []
+    with serving(endpoint) as server, pytest.raises(JobFailed) as raised:
+        came.extend(look for look in streamed(server, journal))
+
+    assert ("job-n0", "FAILED", []) == (raised.value.job_id, raised.value.status, endpoint.cancelled)
+    assert "FAILED" == journal.jobs()[0].status
+
+
+def test_a_stream_that_is_closed_is_cancelled(journal):
+    endpoint = Streaming(*[told(str(number)) for number in range(1000)])
+    with serving(endpoint) as server:
+        asker = invoker(server, journal)
+        looks = asker.stream(asks(1)[0], timeout_s=30)
+        next(looks)
+        looks.close()
+        said = asker.interrupt()
+
+    assert ["job-n0"] == endpoint.cancelled
+    assert ("CANCELLED", True) == (journal.jobs()[0].status, "cancelled 1 job (job-n0)" in said.message)
+
+
+def test_a_stream_without_an_end_is_given_up_in_time(journal):
+    endpoint = Streaming()
+    endpoint.end = "IN_PROGRESS"
+    with serving(endpoint) as server, pytest.raises(TimedOut) as raised:
+        list(streamed(server, journal, timeout_s=0.3))
+
+    assert ("job-n0", ["job-n0"]) == (raised.value.job_id, endpoint.cancelled)
+    assert "after 0.3 s" in raised.value.message
+
+
+def test_whoever_waits_for_the_first_word_hears_why(journal):
+    states = ["IN_QUEUE", "IN_QUEUE", "IN_PROGRESS"]
+    endpoint = Streaming(*[told(status=state) for state in states])
+    seen = []
+
+    def answer(request):
+        return ok({"workers": {"initializing": 1}, "jobs": {}}) if request.path == "/ep/health" else endpoint(request)
+
+    with serving(answer) as server:
+        list(streamed(server, journal, waiting=lambda job, health: seen.append((job.status, health))))
+
+    starting = Health({"initializing": 1}, {})
+    assert [("IN_QUEUE", starting), ("IN_QUEUE", starting), ("IN_PROGRESS", None)] == seen
+
+
+def test_a_stream_is_asked_about_at_once_where_text_flows_or_the_server_waits():
+    pace = _Pace()
+    nothing, text = Streamed("IN_PROGRESS"), Streamed("IN_PROGRESS", ("a",))
+
+    assert (0.0, 0.0) == (pace.pause_s(text, took_s=0.01), pace.pause_s(nothing, took_s=9.0))
+
+
+def test_a_server_that_does_not_wait_is_asked_less_and_less_often_until_text_flows_again():
+    pace = _Pace()
+    queued, nothing, text = Streamed("IN_QUEUE"), Streamed("IN_PROGRESS"), Streamed("IN_PROGRESS", ("a",))
+    idle = [pace.pause_s(queued, took_s=0.01) for _ in range(20)]
+    started = pace.pause_s(nothing, took_s=0.01)
+    slow = [pace.pause_s(nothing, took_s=0.01) for _ in range(5)]
+    pace.pause_s(text, took_s=0.01)
+
+    assert (0.05, 1.0, 0.05) == (idle[0], idle[-1], started)
+    assert idle == sorted(idle)
+    assert slow[-1] > 0.05 == pace.pause_s(nothing, took_s=0.01)

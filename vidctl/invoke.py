@@ -8,23 +8,40 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from threading import Condition
 from typing import Any, Generic, TypeVar
 
-from vidctl.errors import Interrupted, JobFailed, NetworkError, NotDeployed, TimedOut, VidctlError
+from vidctl.errors import (
+    ApiError,
+    Interrupted,
+    JobFailed,
+    NetworkError,
+    NotDeployed,
+    TimedOut,
+    Unanswered,
+    VidctlError,
+)
 from vidctl.journal import Journal
-from vidctl.runpod.jobs import GONE, Health, Job, Jobs
+from vidctl.runpod.jobs import GONE, Health, Job, Jobs, Streamed
 
 # Jobs end about in the order they were sent, so the oldest that is out is asked for first and most often.
 _FIRST_POLL_S = 0.03
 _FIRST_POLL_OF_OTHERS_S = 0.3
 _SLOWEST_POLL_S = 1.0
 _PATIENCE_S = 60.0  # with a server that does not answer while a job is out
+
+# A server that holds a question about a stream until there is an answer is asked again at once: then the first text is
+# here one way after it came there, and sooner it cannot be.  One that says at once that there is nothing is asked again
+# after a pause, which is then the floor of the time to the first text, besides the way there and back.
+_HOLD_S = 10.0
+_HOLDS_FROM_S = 0.5
+_STREAM_PAUSE_S = 0.05
+_SLOWEST_STREAM_PAUSE_S = 1.0
 
 T = TypeVar("T")
 
@@ -34,22 +51,27 @@ class Request(Generic[T]):
     """One job to be sent: `what` names it for people, `subject` is the caller's own.
 
     A request with a `digest`, which names its content, may be resumed: its answer is kept in the journal until
-    `Invoker.forget`.
+    `Invoker.forget`.  `follow_up` looks at its answer, in a thread, and says what is to be asked next in its place.
     """
 
     payload: Mapping[str, Any]
     what: str
     subject: T
     digest: str | None = None
+    follow_up: Callable[[Job], Request[T] | None] | None = None
 
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """A finished job, or why there is none."""
+    """A finished job, or why there is none; `earlier` are those that it was the follow-up of."""
 
     request: Request[T]
     job: Job | None = None
     error: VidctlError | None = None
+    earlier: tuple[Job, ...] = ()
+
+
+Waiting = Callable[[Job, Health | None], None]
 
 
 class Invoker:
@@ -72,23 +94,30 @@ class Invoker:
         request: Request[T],
         *,
         timeout_s: float,
-        waiting: Callable[[Job, Health | None], None] | None = None,
+        waiting: Waiting | None = None,
     ) -> Job:
         """Send one job and wait until it is COMPLETED.
 
         Raises JobFailed if it ends otherwise and TimedOut after `timeout_s`, when the job is cancelled.
         """
-        health = Health({}, {})
+        return self._finish(request, timeout_s, self._telling(waiting))
 
-        def look(job: Job) -> None:
-            nonlocal health
-            if waiting is not None and job.status == "IN_QUEUE":
-                health = self._health(health)
-                waiting(job, health)
-            elif waiting is not None:
-                waiting(job, None)
+    def stream(
+        self, request: Request[T], *, timeout_s: float, waiting: Waiting | None = None
+    ) -> Generator[Streamed | Job, None, None]:
+        """Send one job; yield what it puts out while it runs, as it comes, and at last the job, COMPLETED.
 
-        return self._finish(request, timeout_s, look)
+        An output that was lost on the way is not asked for again: what follows it `is_broken`.  Closing the iterator
+        cancels the job.  Raises JobFailed and TimedOut as `ask` does.
+        """
+        job_id = self._send(request)
+        try:
+            with self._out_there(request, job_id, is_new=True):
+                job = yield from self._streamed(job_id, timeout_s, self._telling(waiting))
+            yield self._completed(request, job)
+        finally:
+            if job_id in self._out:
+                self.cancel_all()
 
     def ask_many(
         self,
@@ -106,16 +135,18 @@ class Invoker:
         is not over.  Closing the iterator cancels what is out.
         """
 
-        def finish(request: Request[T]) -> Job:
-            if resumes and (job := self._resumed(request, timeout_s, look_of(request))):
-                return job
-            return self._finish(request, timeout_s, look_of(request))
+        def finish(request: Request[T]) -> tuple[Job, ...]:
+            job = self._resumed(request, timeout_s, look_of(request)) if resumes else None
+            if job is None:
+                job = self._finish(request, timeout_s, look_of(request))
+            following = request.follow_up(job) if request.follow_up else None
+            return (job,) if following is None else (job, *finish(following))
 
         def look_of(request: Request[T]) -> Callable[[Job], None]:
             return lambda job: seen(request, job) if seen else None
 
         pool = ThreadPoolExecutor(window, thread_name_prefix="vidctl-job")
-        source, pending = iter(requests), deque[tuple[Request[T], Future[Job]]]()
+        source, pending = iter(requests), deque[tuple[Request[T], Future[tuple[Job, ...]]]]()
         is_more = True
         try:
             while pending or is_more:
@@ -125,7 +156,7 @@ class Invoker:
                         is_more = False
                     else:
                         # What was sent takes megabytes, and whoever gets the answer needs them no more.
-                        pending.append((replace(request, payload={}), pool.submit(finish, request)))
+                        pending.append((replace(request, payload={}, follow_up=None), pool.submit(finish, request)))
                 while _has_answer(pending):
                     yield _answer(*pending.popleft())
                 if pending and not (is_more and _has_room(pending, window)):
@@ -177,15 +208,24 @@ class Invoker:
             return None
 
     def _finish(self, request: Request[T], timeout_s: float, look: Callable[[Job], None]) -> Job:
+        return self._follow(request, self._send(request), timeout_s, look, is_new=True)
+
+    def _send(self, request: Request[T]) -> str:
         if self._is_stopped:
             raise Interrupted("interrupted before it was sent")
         self._journal.check()  # an id that cannot be written down is better not asked for
-        job_id = self._jobs.run(self.endpoint_id, request.payload)
-        return self._follow(request, job_id, timeout_s, look, is_new=True)
+        return self._jobs.run(self.endpoint_id, request.payload)
 
     def _follow(
         self, request: Request[T], job_id: str, timeout_s: float, look: Callable[[Job], None], *, is_new: bool = False
     ) -> Job:
+        with self._out_there(request, job_id, is_new=is_new):
+            job = self._wait(job_id, timeout_s, look)
+        return self._completed(request, job)
+
+    @contextmanager
+    def _out_there(self, request: Request[T], job_id: str, *, is_new: bool) -> Iterator[None]:
+        """Count the job among those that are out, and write it down if it is new; an error gets its id."""
         with self._changed:
             self._out[job_id] = None
         try:
@@ -197,22 +237,62 @@ class Invoker:
                     what=request.what,
                     digest=request.digest,
                 )
-            job = self._wait(job_id, timeout_s, look)
+            yield
         except VidctlError as error:
             error.job_id = job_id  # it may still run: whoever catches this can cancel or follow it
             if error.status == GONE:
                 self._settled(job_id, GONE)
             raise
+
+    def _completed(self, request: Request[T], job: Job) -> Job:
+        """The job that has ended, written down as such; raise JobFailed if it is not COMPLETED."""
         if job.status == "COMPLETED" and request.digest:
             with suppress(VidctlError):  # as with _record
                 self._journal.answered(self.endpoint_id, request.digest, job.output)
-        self._settled(job_id, job.status, job)
+        self._settled(job.id, job.status, job)
         if job.status != "COMPLETED":
             raise _failed(job, self.endpoint_id)
         return job
 
-    def _wait(self, job_id: str, timeout_s: float, look: Callable[[Job], None]) -> Job:
-        began = seen_at = time.monotonic()
+    def _streamed(self, job_id: str, timeout_s: float, look: Callable[[Job], None]) -> Generator[Streamed, None, Job]:
+        """What comes while the job runs; then the job, and if it has no output of its own all that came."""
+        began = time.monotonic()
+        try:
+            yield from self._until_final(job_id, timeout_s, look)
+        except (ApiError, NotDeployed):
+            yield Streamed("IN_PROGRESS", is_broken=True)  # a refusal: whether the job is there at all, /status says
+        job = self._wait(job_id, timeout_s, look, began=began)
+        if job.status == "COMPLETED" and job.output is None:
+            with suppress(ApiError, NotDeployed):
+                while (rest := self._jobs.stream(self.endpoint_id, job_id, hold_s=0.0)).chunks:
+                    yield rest
+        return job
+
+    def _until_final(
+        self, job_id: str, timeout_s: float, look: Callable[[Job], None]
+    ) -> Generator[Streamed, None, None]:
+        began = heard_at = time.monotonic()
+        told, pace = Streamed("IN_QUEUE"), _Pace()
+        while not told.is_final:
+            asked_at = time.monotonic()
+            if asked_at >= began + timeout_s:
+                raise self._too_late(Job(job_id, told.status), timeout_s)
+            try:
+                told = self._jobs.stream(self.endpoint_id, job_id, hold_s=min(_HOLD_S, began + timeout_s - asked_at))
+                heard_at = time.monotonic()
+            except VidctlError as error:
+                if not _may_pass(error) or time.monotonic() - heard_at > _PATIENCE_S:
+                    raise
+                told = Streamed(told.status, is_broken=_may_have_cost(error))
+            if told.chunks or told.is_broken:
+                yield told
+            elif not told.is_final:
+                look(Job(job_id, told.status))
+            self._pause(job_id, pace.pause_s(told, took_s=time.monotonic() - asked_at), is_next=True)
+
+    def _wait(self, job_id: str, timeout_s: float, look: Callable[[Job], None], *, began: float | None = None) -> Job:
+        seen_at = time.monotonic()
+        began = seen_at if began is None else began
         is_next = self._is_oldest(job_id)
         job = Job(job_id, "IN_QUEUE")
         pause_s = _FIRST_POLL_S if is_next else _FIRST_POLL_OF_OTHERS_S
@@ -236,6 +316,20 @@ class Invoker:
                 raise self._too_late(job, timeout_s)
             look(job)
             pause_s = min(pause_s * 1.15, _SLOWEST_POLL_S)
+
+    def _telling(self, waiting: Waiting | None) -> Callable[[Job], None]:
+        """What is done at each look at a job that is not over."""
+        health = Health({}, {})
+
+        def look(job: Job) -> None:
+            nonlocal health
+            if waiting is not None and job.status == "IN_QUEUE":
+                health = self._health(health)
+                waiting(job, health)
+            elif waiting is not None:
+                waiting(job, None)
+
+        return look
 
     def _health(self, before: Health) -> Health:
         """What `/health` counts; as before while a new endpoint is not known there yet, or nobody answers."""
@@ -305,15 +399,40 @@ class Invoker:
             self._changed.notify_all()
 
 
+class _Pace:
+    """How long to wait before a stream is asked about again."""
+
+    def __init__(self) -> None:
+        self._pause_s = _STREAM_PAUSE_S
+        self._status = ""
+
+    def pause_s(self, told: Streamed, *, took_s: float) -> float:
+        """Nothing where something came, or where the server waits by itself; elsewhere longer each time."""
+        if told.is_final:
+            return 0.0
+        if told.chunks or told.status != self._status:
+            self._pause_s = _STREAM_PAUSE_S
+        self._status = told.status
+        if told.chunks or took_s >= _HOLDS_FROM_S:
+            return 0.0
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 1.5, _SLOWEST_STREAM_PAUSE_S)
+        return pause_s
+
+
+def _may_have_cost(error: VidctlError) -> bool:
+    """Whether outputs may have left the server with an answer that never came."""
+    return isinstance(error, Unanswered) or not isinstance(error, NetworkError)
+
+
 def _may_pass(error: VidctlError) -> bool:
     return isinstance(error, NetworkError) or (isinstance(error.status, int) and error.status >= 500)
 
 
-def _has_answer(pending: Sequence[tuple[object, Future[Job]]]) -> bool:
+def _has_answer(pending: Sequence[tuple[object, Future[tuple[Job, ...]]]]) -> bool:
     return bool(pending) and pending[0][1].done()
 
 
-def _has_room(pending: Collection[tuple[object, Future[Job]]], window: int) -> bool:
+def _has_room(pending: Collection[tuple[object, Future[tuple[Job, ...]]]], window: int) -> bool:
     """Answers that wait for an earlier one take memory, so they are bounded too."""
     return len(pending) < 4 * window and sum(not future.done() for _, future in pending) < window
 
@@ -322,10 +441,11 @@ def _count(ids: list[str]) -> str:
     return f"{len(ids)} job{'s' * (len(ids) > 1)} ({', '.join(ids[:3])}{', …' * (len(ids) > 3)})"
 
 
-def _answer(request: Request[T], future: Future[Job]) -> Answer[T]:
+def _answer(request: Request[T], future: Future[tuple[Job, ...]]) -> Answer[T]:
     error = future.exception()
     if error is None:
-        return Answer(request, job=future.result())
+        *earlier, job = future.result()
+        return Answer(request, job=job, earlier=tuple(earlier))
     if isinstance(error, VidctlError):
         return Answer(request, error=error)
     raise error

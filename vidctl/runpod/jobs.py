@@ -1,9 +1,12 @@
-"""RunPod's job API: `/run`, `/status`, `/cancel`, `/health` (RunPod docs, serverless/endpoints/operation-reference)."""
+"""RunPod's job API: `/run`, `/status`, `/stream`, `/cancel`, `/health`.
+
+RunPod docs, serverless/endpoints/operation-reference.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +19,7 @@ _STATES = _FINAL | {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}  # RUNNING: documented
 
 GONE = "GONE"  # our word for a job that RunPod no longer has
 MAX_REQUEST_BYTES = 10 * 1024 * 1024  # of a /run body, RunPod docs, serverless/endpoints/send-requests
+_HOLDS_S = (1.0, 30.0)  # RunPod's /stream takes up to 300 s, but what stands before it cuts silent connections
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,22 @@ class Job:
     delay_ms: int | None = None
     execution_ms: int | None = None
     worker_id: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in _FINAL
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What `/stream` says: the job's state, and the outputs that came since it was last asked, which it then drops.
+
+    With `is_broken` an answer was lost, and with it perhaps some of the outputs before these.
+    """
+
+    status: str
+    chunks: tuple[Any, ...] = ()
+    is_broken: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -81,6 +101,16 @@ class Jobs:
             raise
         return _job(_object(answer, "/status"))
 
+    def stream(self, endpoint_id: str, job_id: str, *, hold_s: float) -> Streamed:
+        """What the job has put out since the last time; while that is nothing, RunPod holds its answer for `hold_s`.
+
+        It gives each output once, so it is not asked again if its answer was lost: raise Unanswered, or ApiError.
+        """
+        wait_ms = round(1000 * min(max(hold_s, _HOLDS_S[0]), _HOLDS_S[1]))
+        url = f"{self._url(endpoint_id, 'stream', job_id)}?wait={wait_ms}"
+        answer = _object(self._http.write("GET", url), "/stream")
+        return Streamed(_state(answer, "/stream"), tuple(_outputs(answer.get("stream"))))
+
     def cancel(self, endpoint_id: str, job_id: str) -> None:
         """Stop one job; one that is over or gone is fine."""
         try:
@@ -106,18 +136,31 @@ def _no_endpoint(endpoint_id: str) -> NotDeployed:
 
 
 def _job(answer: dict[str, Any]) -> Job:
-    status = _text(answer, "status", "/status")
-    if status not in _STATES:
-        raise ApiError(f"/status answered the unknown state {one_line(status)!r}")
     return Job(
         id=_text(answer, "id", "/status"),
-        status="IN_PROGRESS" if status == "RUNNING" else status,
+        status=_state(answer, "/status"),
         output=answer.get("output"),
         error=_reason(answer.get("error")),
         delay_ms=_milliseconds(answer.get("delayTime")),
         execution_ms=_milliseconds(answer.get("executionTime")),
         worker_id=answer.get("workerId") if isinstance(answer.get("workerId"), str) else None,
     )
+
+
+def _state(answer: dict[str, Any], route: str) -> str:
+    status = _text(answer, "status", route)
+    if status not in _STATES:
+        raise ApiError(f"{route} answered the unknown state {one_line(status)!r}")
+    return "IN_PROGRESS" if status == "RUNNING" else status
+
+
+def _outputs(stream: Any) -> Iterator[Any]:
+    if not isinstance(stream, list):
+        raise ApiError("/stream answered without 'stream'")
+    for each in stream:
+        if not isinstance(each, dict) or "output" not in each:
+            raise ApiError("/stream answered something that has no output")
+        yield each["output"]
 
 
 def _reason(error: Any) -> str | None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vidctl.errors import MediaError
-from vidctl.media.image import Prepared, open_upright, prepare
+from vidctl.media.image import Prepared, fit_within, open_upright, prepare, prepare_within
 
 ORANGE = (200, 100, 50)
 
@@ -268,3 +268,61 @@ def test_no_damage_makes_a_traceback(sample, changes, cut):
     for position, value in changes:
         damaged[position % len(damaged)] = value
     read_or_refused(bytes(damaged[: max(1, len(damaged) - cut % len(damaged))]))
+
+
+@pytest.mark.parametrize(
+    ("size", "max_pixels", "expected"),
+    [((2000, 1000), 500_000, (1000, 500)), ((64, 48), 64 * 48, (64, 48)), ((3000, 4000), 1_048_576, (886, 1182))],
+)
+def test_a_picture_for_a_language_model_is_shrunk_to_its_pixels(size, max_pixels, expected):
+    """What counts is the number of pixels, whatever the sides; the picture keeps its shape."""
+    prepared = prepare_within(encoded(plain(size=size), "PNG"), max_pixels=max_pixels, name="a")
+
+    assert (*size, *expected) == (prepared.width, prepared.height, prepared.sent_width, prepared.sent_height)
+    assert expected == opened(prepared).size
+
+
+@given(
+    st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)),
+    st.integers(1, 2 * 10**6),
+)
+def test_no_picture_is_larger_than_its_limit(size, max_pixels):
+    """Not even one that is a single line; and none vanishes."""
+    width, height = fit_within(size, max_pixels)
+
+    assert 1 <= width * height <= max_pixels
+    assert (width, height) == fit_within((width, height), max_pixels)
+
+
+def test_a_small_upright_jpeg_is_passed_to_a_language_model_as_it_is():
+    """Byte for byte: what a camera has compressed once is not compressed again."""
+    data = encoded(plain(), "JPEG", quality=50)
+
+    assert data == prepare_within(data, max_pixels=64 * 48, name="a").jpeg
+
+
+def test_a_turned_picture_is_upright_and_within_its_pixels():
+    """The sizes told are those of the picture as people see it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    prepared = prepare_within(encoded(plain(size=(200, 100)), "JPEG", exif=exif), max_pixels=5000, name="a")
+
+    assert (100, 200, 50, 100) == (prepared.width, prepared.height, prepared.sent_width, prepared.sent_height)
+    assert (50, 100) == opened(prepared).size
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white_for_a_language_model(mode):
+    """A drawing without a background looks as it does on paper, not black on black."""
+    drawing = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
+    drawing.paste((0, 0, 0, 255), (0, 0, 20, 40))
+    prepared = prepare_within(encoded(drawing.convert(mode), "PNG"), max_pixels=10**6, name="a")
+
+    assert is_near((0, 0, 0), opened(prepared).convert("RGB").getpixel((5, 20)))
+    assert is_near((255, 255, 255), opened(prepared).convert("RGB").getpixel((35, 20)))
+
+
+def test_what_is_no_picture_is_named_to_a_language_model_too():
+    """One sentence that names the file."""
+    with pytest.raises(MediaError, match=r"^a\.png: not a picture that can be read$"):
+        prepare_within(b"text", max_pixels=10**6, name="a.png")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ from PIL import (
 )
 
 from vidctl.errors import MediaError
+
+Size = tuple[int, int]  # width and height
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
@@ -77,26 +80,32 @@ def prepare(data: bytes, *, imgsz: int, name: str) -> Prepared:
     that.  An upright JPEG that is small enough is passed on byte for byte.  Of an animation the first frame counts,
     16-bit values are scaled to 8, and transparency is dropped, as Ultralytics and `Image.convert("RGB")` do.
     """
+    return _prepared(data, lambda size: _fit(size, imgsz), name, flat=_rgb)
+
+
+def prepare_within(data: bytes, *, max_pixels: int, name: str) -> Prepared:
+    """Make of a picture what a vision-language model needs to see: at most `max_pixels` in all, or raise MediaError.
+
+    Otherwise as `prepare` does, but what is transparent becomes white, as people see it.
+    """
+    return _prepared(data, lambda size: fit_within(size, max_pixels), name, flat=_on_white)
+
+
+def _prepared(
+    data: bytes, fit: Callable[[Size], Size], name: str, *, flat: Callable[[Image.Image], Image.Image]
+) -> Prepared:
     with _reading(name):
         image = _open(data)
         size = image.size
-        sent = _fit(size, imgsz)
+        sent = fit(size)
         image.draft(None, sent)  # a JPEG decoder halves for free; every other one ignores this
         image.load()
         orientation = _orientation(image)
         untouched = image.format == "JPEG" and image.mode in ("RGB", "L") and sent == size and orientation == 1
-        jpeg = data if untouched else _encode(_turned(_shrunk(image, sent), orientation))
+        jpeg = data if untouched else encode(_turned(_shrunk(flat(image), sent), orientation))
     if orientation >= 5:
         size, sent = size[::-1], sent[::-1]
     return Prepared(jpeg, *size, *sent)
-
-
-def prepare_within(data: bytes, *, max_pixels: int, name: str) -> Prepared:
-    """Make of a picture what a vision-language model needs to see: `prepare`, but of at most `max_pixels` in all.
-
-    An upright JPEG that is small enough is passed on byte for byte.  Raises MediaError.
-    """
-    raise NotImplementedError
 
 
 def open_upright(data: bytes, *, name: str = "picture") -> Image.Image:
@@ -105,6 +114,24 @@ def open_upright(data: bytes, *, name: str = "picture") -> Image.Image:
         image = _open(data)
         image.load()
         return _turned(_rgb(image), _orientation(image))
+
+
+def encode(image: Image.Image) -> bytes:
+    """The JPEG that is sent of a picture in RGB."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # without it the original's comment would travel along
+    return out.getvalue()
+
+
+def fit_within(size: Size, max_pixels: int) -> Size:
+    """The size with the same ratio and at most `max_pixels` in all, or the size itself if it is within that."""
+    width, height = size
+    if width * height <= max_pixels:
+        return size
+    scale = math.sqrt(max_pixels / (width * height))
+    width, height = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+    width = min(width, max(1, max_pixels // height))  # of what is one pixel thin, only the length can shrink
+    return width, min(height, max(1, max_pixels // width))
 
 
 def is_jpeg(data: bytes) -> bool:
@@ -145,7 +172,7 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
-def _fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
+def _fit(size: Size, longest: int) -> Size:
     """The size with `longest` as its longer side, or the size itself if it is within that."""
     width, height = size
     if max(size) <= longest:
@@ -165,8 +192,8 @@ def _orientation(image: Image.Image) -> int:
 
 def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.size == size:
-        return _rgb(image)
-    return _rgb(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return image
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
@@ -177,6 +204,13 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return _eight_bit(image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return _rgb(image)
+    over = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -193,9 +227,3 @@ def _full_scale(mode: str, grey: Image.Image) -> float:
     _, brightest = (float(value) for value in grey.getextrema())  # type: ignore[arg-type]  # one band: two numbers
     usual = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
     return next((full for full in usual if brightest <= full), brightest)
-
-
-def _encode(image: Image.Image) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # without it the original's comment would travel along
-    return out.getvalue()

@@ -1,23 +1,55 @@
 """Ask a vision-language model about pictures, and read the answer.  Pure: no network, no files.
 
 The fields are those of the worker in workers/qwen-vl, or, with the protocol `worker-vllm`, those of OpenAI's chat
-completions in the envelope that RunPod's own worker of that name takes.
+completions in the envelope that RunPod's own worker of that name takes.  What a model writes is given as it is: whoever
+shows it on a terminal takes out what would steer that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+import base64
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
-from vidctl.tasks.answer import Failed
+from vidctl.errors import ApiError, MediaError, SchemaMismatch, UsageError
+from vidctl.tasks import schemas
+from vidctl.tasks.answer import Failed, Reader
+from vidctl.tasks.streams import OpenAIStream, OwnStream, fit, in_one_line, raise_error
 
 OFFICIAL = "worker-vllm"  # the protocol of RunPod's own worker
 
 Protocol: TypeAlias = str | None  # OFFICIAL, or None for vidctl's own worker; UsageError for any other
 
-PIXELS_PER_TOKEN = 32 * 32
-MAX_PIXELS = 1_048_576
+SIDE = 32  # of the square of pixels that is one token: patches of 16 pixels, merged 2 by 2
+PIXELS_PER_TOKEN = SIDE * SIDE
+MAX_PIXELS = 1_048_576  # of one picture: 1024 tokens, in which the print of a page can be read
+MIN_PIXELS = 64 * PIXELS_PER_TOKEN  # what the model's processor enlarges a smaller picture to
+LONGEST_RATIO = 200  # of the sides of a picture; the model's processor refuses what is longer
+
+# A context of 8192 tokens, less 512 for an answer, and 1536 for a prompt, a schema and an answer to be mended.
+IMAGE_TOKENS = 6144
+
+# What the model's processor enlarges and shrinks to (preprocessor_config.json of Qwen/Qwen3-VL-8B-Instruct).
+_SEEN_PIXELS = (65_536, 16_777_216)
+
+_Value = TypeVar("_Value")
+
+_READ = Reader("a vision-language worker", largest=1e9)
+
+# What the options say themselves, in the words of either worker, or what vidctl decides.
+_SAID = ("image", "images", "messages", "model", "n", "openai_input", "openai_route", "stream", "stream_options")
+
+# vLLM's parameters of sampling, which vidctl's own worker takes together (docs.vllm.ai, SamplingParams).
+_SAMPLING = frozenset({
+    "allowed_token_ids", "bad_words", "frequency_penalty", "ignore_eos", "include_stop_str_in_output", "length_penalty",
+    "logit_bias", "min_p", "min_tokens", "presence_penalty", "repetition_penalty", "skip_special_tokens",
+    "spaces_between_special_tokens", "stop_token_ids", "top_k",
+})  # fmt: skip
+
+_REPEATED_CHARACTERS = 2000  # of a wrong answer, when it is asked for again
 
 
 @dataclass(frozen=True)
@@ -33,7 +65,11 @@ class Sent:
 
 @dataclass(frozen=True)
 class DescribeOptions:
-    """What to ask and how to answer; UsageError for a value out of range."""
+    """What to ask, and how to answer; UsageError for a value out of range.
+
+    The answer meets `schema` (JSON), is one of `choices`, or matches `regex` (of the engine's own dialect), or is free.
+    `extra` holds further fields of the worker's job, or of the request in OpenAI's words, sent as they are.
+    """
 
     prompt: str
     system: str | None = None
@@ -46,10 +82,49 @@ class DescribeOptions:
     regex: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not self.prompt.strip():
+            raise UsageError("prompt: there is none", hint="say what you want to know, or name a preset")
+        _check_whole("max_tokens", self.max_tokens, 1, 1_000_000)
+        if not _is_number(self.temperature) or not 0 <= self.temperature <= 2:
+            raise UsageError(f"temperature: {self.temperature} is not between 0 and 2")
+        if self.seed is not None:
+            _check_whole("seed", self.seed, 0, 2**63 - 1)
+        if not all(self.stop):
+            raise UsageError("stop: an empty text would end every answer at once")
+        self._check_form()
+        self._check_extra()
+
+    def _check_form(self) -> None:
+        said = [name for name in ("schema", "choices", "regex") if getattr(self, name) not in (None, ())]
+        if len(said) > 1:
+            raise UsageError(f"{' and '.join(said)}: an answer has one form", hint="leave all but one of them out")
+        if self.schema is not None:
+            schemas.check_schema(self.schema)
+        for choice in self.choices:
+            if choice != choice.strip() or not choice:
+                raise UsageError(f"choices: {choice!r} is empty, or has spaces around it")
+        if len(set(self.choices)) != len(self.choices):
+            raise UsageError("choices: one is there twice")
+        if self.regex == "":
+            raise UsageError("regex: it is empty")
+
+    def _check_extra(self) -> None:
+        for name in self.extra:
+            if name in _SAID or name in _DEFAULTS:
+                raise UsageError(f"{name}: an option of its own says this, or vidctl itself")
+        try:
+            json.dumps(dict(self.extra), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"a field for the worker cannot be sent as JSON: {error}") from error
+
+
+_DEFAULTS = {each.name: each.default for each in fields(DescribeOptions)}
+
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture as the model saw it, and what it cost."""
+    """A picture as the model saw it, in pixels, and the tokens that it cost."""
 
     width: int
     height: int
@@ -60,7 +135,9 @@ class Seen:
 class Description:
     """What a model says of one source, or of several that were asked about together.
 
-    `data` is the answer as a value, where a schema was asked for.
+    `text` is as untrusted as all that a model writes.  `data` is the answer as a value, where a schema was asked for.
+    `finish_reason` is "stop", or why the answer ends too early: "length", "repetition" or "time".  What a worker does
+    not tell is None or empty; `timings` are in seconds.
     """
 
     source: str
@@ -76,21 +153,49 @@ class Description:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The worker's own fields, with the source in front; those without a value are left out."""
-        raise NotImplementedError
+        """The worker's own fields, with the source in front, and `data`; those without a value are left out."""
+        known: dict[str, Any] = {
+            "source": self.source,
+            "response": self.text,
+            "data": self.data,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "image_tokens": self.image_tokens,
+            "finish_reason": self.finish_reason,
+            "images": [vars(image) for image in self.images] or None,
+            "timings": dict(self.timings) or None,
+            "model": None if self.model is None else dict(self.model),
+            "warnings": list(self.warnings) or None,
+        }
+        return {key: value for key, value in known.items() if value is not None}
 
 
 Result = Description | Failed
 
 
 def pixel_budget(count: int) -> int:
-    """How many pixels each of `count` pictures in one question may have."""
-    raise NotImplementedError
+    """How many pixels each of `count` pictures in one question may have, so that they fit with the answer.
+
+    As many as are useful to see in one picture (MAX_PIXELS), and together no more than IMAGE_TOKENS; but never less
+    than the model's processor would enlarge them to (MIN_PIXELS), so that over 96 pictures cost more than that.
+    """
+    return max(MIN_PIXELS, min(MAX_PIXELS, IMAGE_TOKENS * PIXELS_PER_TOKEN // max(1, count)))
 
 
 def image_tokens(width: int, height: int) -> int:
-    """How many tokens a picture costs."""
-    raise NotImplementedError
+    """How many tokens a picture costs: one for each 32 x 32 pixels of what the model's processor makes of it.
+
+    That is transformers' `smart_resize` (models/qwen2_vl/image_processing_qwen2_vl.py) with Qwen3-VL's own limits.
+    """
+    least, most = _SEEN_PIXELS
+    wide, high = (max(SIDE, round(side / SIDE) * SIDE) for side in (width, height))
+    if wide * high > most:
+        scale = math.sqrt(width * height / most)
+        wide, high = (max(SIDE, math.floor(side / scale / SIDE) * SIDE) for side in (width, height))
+    elif wide * high < least:
+        scale = math.sqrt(least / (width * height))
+        wide, high = (math.ceil(side * scale / SIDE) * SIDE for side in (width, height))
+    return wide * high // PIXELS_PER_TOKEN
 
 
 def encode(
@@ -101,45 +206,387 @@ def encode(
     model: str | None = None,
     stream: bool = False,
 ) -> dict[str, Any]:
-    """The job's input."""
-    raise NotImplementedError
+    """The job's input: a question about all the pictures together, answered at once or, with `stream`, as it comes.
+
+    `model` is the name that RunPod's worker serves its model by; vidctl's own has one model.  The form asked for is
+    enforced by the engine, and said in the prompt too: a model that knows it answers better.
+    Raises UsageError for an unknown protocol or a missing name, and MediaError for a picture that no model takes.
+    """
+    for picture in pictures:
+        _check_shape(picture)
+    if protocol is None:
+        return _own(pictures, options, stream)
+    if protocol != OFFICIAL:
+        raise UsageError(f"protocol: vidctl describes with its own worker (none) or {OFFICIAL}, not {protocol!r}")
+    if not model:
+        raise UsageError(
+            f"model: {OFFICIAL} answers only to the name of its model",
+            hint="MODEL_NAME, or OPENAI_SERVED_MODEL_NAME_OVERRIDE, in env: of the spec says it",
+        )
+    return {"openai_route": "/v1/chat/completions", "openai_input": _openai(pictures, options, model, stream)}
+
+
+def _own(pictures: Sequence[Sent], options: DescribeOptions, stream: bool) -> dict[str, Any]:
+    """What the guide's handler takes, and beyond it only what was asked for."""
+    payload: dict[str, Any] = {"prompt": _prompt(options), "max_tokens": options.max_tokens}
+    payload["temperature"] = options.temperature
+    if len(pictures) == 1 and pictures[0].at_s is None:
+        payload["image"] = _base64(pictures[0].jpeg)
+    elif pictures:
+        payload["images"] = [_own_picture(picture) for picture in pictures]
+    for name in ("system", "seed", "stop", "schema", "choices", "regex"):
+        value = getattr(options, name)
+        if value != _DEFAULTS[name]:
+            payload[name] = list(value) if isinstance(value, tuple) else value
+    if stream:
+        payload["stream"] = True
+    return payload | _own_extra(options.extra)
+
+
+def _own_picture(picture: Sent) -> str | dict[str, Any]:
+    image = _base64(picture.jpeg)
+    return image if picture.at_s is None else {"image": image, "timestamp": picture.at_s}
+
+
+def _own_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields as they are, but vLLM's parameters of sampling where the worker takes them."""
+    sampling = {name: value for name, value in extra.items() if name in _SAMPLING}
+    own = {name: value for name, value in extra.items() if name not in _SAMPLING}
+    if not sampling:
+        return own
+    given = own.get("sampling_params", {})
+    return own | {"sampling_params": {**given, **sampling} if isinstance(given, dict) else given}
+
+
+def _openai(pictures: Sequence[Sent], options: DescribeOptions, model: str, stream: bool) -> dict[str, Any]:
+    said = [{"role": "system", "content": options.system}] if options.system else []
+    asked = {"role": "user", "content": [*_parts(pictures), {"type": "text", "text": _prompt(options)}]}
+    request: dict[str, Any] = {"model": model, "messages": [*said, asked], "max_tokens": options.max_tokens}
+    request["temperature"] = options.temperature
+    if options.seed is not None:
+        request["seed"] = options.seed
+    if options.stop:
+        request["stop"] = list(options.stop)
+    if stream:
+        request |= {"stream": True, "stream_options": {"include_usage": True}}
+    request |= _openai_form(options)
+    for name in request.keys() & options.extra.keys():
+        raise UsageError(f"{name}: an option of its own says this")
+    return request | dict(options.extra)
+
+
+def _parts(pictures: Sequence[Sent]) -> Iterator[dict[str, Any]]:
+    """Each picture, after its time if it has one, as Qwen3-VL's own processor tells it of a film's frames."""
+    for picture in pictures:
+        if picture.at_s is not None:
+            yield {"type": "text", "text": f"<{picture.at_s:.1f} seconds>"}
+        yield {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{_base64(picture.jpeg)}"}}
+
+
+def _openai_form(options: DescribeOptions) -> dict[str, Any]:
+    if options.schema is not None:
+        named = {"name": "answer", "schema": dict(options.schema)}
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    if options.choices:
+        return {"structured_outputs": {"choice": list(options.choices)}}
+    return {"structured_outputs": {"regex": options.regex}} if options.regex else {}
+
+
+def _prompt(options: DescribeOptions) -> str:
+    """The question, and the form of its answer if there is one: its descriptions reach the model in no other way."""
+    if options.schema is not None:
+        return f"{options.prompt}\n\nAnswer with JSON only, by this JSON Schema:\n{_json(options.schema)}"
+    if options.choices:
+        return f"{options.prompt}\n\nAnswer with one of these and nothing else: {_listed(options.choices)}"
+    if options.regex:
+        return f"{options.prompt}\n\nAnswer with what this regular expression matches and nothing else: {options.regex}"
+    return options.prompt
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _listed(choices: Sequence[str]) -> str:
+    return ", ".join(json.dumps(choice, ensure_ascii=False) for choice in choices)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _check_shape(picture: Sent) -> None:
+    width, height = picture.width, picture.height
+    if max(width, height) >= LONGEST_RATIO * min(width, height):
+        raise MediaError(
+            f"{picture.source}: {width} x {height} pixels; the model takes no side {LONGEST_RATIO} times the other",
+            hint="cut it into pieces",
+        )
+
+
+def _check_whole(name: str, value: int, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise UsageError(f"{name}: {value} is not a whole number from {least} to {most}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def repair(options: DescribeOptions, text: str, problem: str) -> DescribeOptions:
+    """The question once more, with the answer that was given and what was wrong with it."""
+    given = text if len(text) <= _REPEATED_CHARACTERS else f"{text[:_REPEATED_CHARACTERS]}…"
+    said = f"To this you answered before:\n{given}\n\nThat was wrong: {problem}. Answer again, and put it right."
+    return replace(options, prompt=f"{options.prompt}\n\n{said}")
 
 
 def decode(output: object, source: str, options: DescribeOptions, protocol: Protocol) -> Description:
-    """Read the answer to `encode(…)`.
+    """Read the answer to `encode(…)`, streamed or not.
 
     Raises ApiError that names the field for what is no answer, JobFailed for an error in an answer's place, and
     SchemaMismatch for an answer that is not of the form asked for.
     """
-    raise NotImplementedError
+    read = _own_answer if protocol is None else _openai_answer
+    try:
+        return _formed(read(output, source), options)
+    except RecursionError as error:
+        raise ApiError("not an answer of a vision-language worker: it is nested too deeply") from error
 
 
-def repair(options: DescribeOptions, text: str, problem: str) -> DescribeOptions:
-    """The question once more, with what was wrong with the answer."""
-    raise NotImplementedError
+def _own_answer(output: object, source: str) -> Description:
+    answer = _READ.mapping(_only(output), "output")
+    raise_error(answer)
+    if "response" not in answer:
+        hint = f"RunPod's own worker for vLLM is `protocol: {OFFICIAL}` in the spec" if "choices" in answer else None
+        _refuse("output.response", "is missing", hint)
+    return Description(
+        source,
+        _text(answer["response"], "output.response"),
+        _optional(_count, answer, "prompt_tokens", "output"),
+        _optional(_count, answer, "completion_tokens", "output"),
+        _optional(_count, answer, "image_tokens", "output"),
+        _optional(_line, answer, "finish_reason", "output"),
+        images=_optional(_images, answer, "images", "output") or (),
+        timings=_optional(_timings, answer, "timings", "output") or {},
+        model=_optional(_model, answer, "model", "output"),
+        warnings=_optional(_lines, answer, "warnings", "output") or (),
+    )
+
+
+def _openai_answer(output: object, source: str) -> Description:
+    """A completion, alone or in a list; or all the events of a stream, which RunPod gathers into a list of pieces."""
+    if _is_stream(output):
+        output = _gathered(output)
+    answer = _READ.mapping(_only(output), "output")
+    raise_error(answer)
+    if "choices" not in answer:
+        hint = "vidctl's own worker has no protocol in its spec" if "response" in answer else None
+        _refuse("output.choices", "is missing", hint)
+    choices = _READ.items(answer["choices"], "output.choices")
+    if not choices:
+        _READ.refuse("output.choices", "is empty")
+    choice = _READ.mapping(choices[0], "output.choices[0]")
+    usage = _optional(_READ.mapping, answer, "usage", "output") or {}
+    return Description(
+        source,
+        _said(choice, "output.choices[0]"),
+        _either(usage, "prompt_tokens", "input"),
+        _either(usage, "completion_tokens", "output"),
+        finish_reason=_optional(_line, choice, "finish_reason", "output.choices[0]"),
+        model=_optional(_model, answer, "model", "output"),
+        warnings=_optional(_lines, answer, "warnings", "output") or (),
+    )
+
+
+def _gathered(output: object) -> object:
+    stream = OpenAIStream()
+    stream.feed(output)
+    answer = stream.answer(is_over=True)
+    return output if answer is None else answer
+
+
+def _is_stream(output: object) -> bool:
+    """Whether it is text of events, or pieces of an answer: a list of more than one thing, or of what is no answer."""
+    if isinstance(output, str):
+        return True
+    if not isinstance(output, list) or not output:
+        return False
+    first = output[0]
+    return len(output) > 1 or isinstance(first, (str, list)) or _is_piece(first)
+
+
+def _is_piece(value: object) -> bool:
+    return isinstance(value, dict) and value.get("object") == "chat.completion.chunk"
+
+
+def _only(output: object) -> object:
+    """What RunPod gathers of a handler that yields once is a list of one."""
+    return output[0] if isinstance(output, list) and len(output) == 1 else output
+
+
+def _said(choice: Mapping[str, Any], where: str) -> str:
+    """The text of a chat's message, of a plain completion, or of worker-vllm up to v2.23."""
+    if "message" in choice:
+        message = _READ.mapping(choice["message"], f"{where}.message")
+        return _content(message.get("content"), f"{where}.message.content")
+    if "tokens" in choice:
+        return "".join(_text(each, f"{where}.tokens") for each in _READ.items(choice["tokens"], f"{where}.tokens"))
+    if "text" in choice:
+        return _text(choice["text"], f"{where}.text")
+    return _refuse(f"{where}.message", "is missing")
+
+
+def _content(value: object, where: str) -> str:
+    """Text, parts of text, or none at all, as of a model that was cut off while it still reasoned."""
+    if value is None:
+        return ""
+    if not isinstance(value, list):
+        return _text(value, where)
+    parts = [_READ.mapping(part, f"{where}[{n}]") for n, part in enumerate(value)]
+    return "".join(_text(part["text"], f"{where}.text") for part in parts if "text" in part)
+
+
+def _either(usage: Mapping[str, Any], name: str, old_name: str) -> int | None:
+    """A count, by its name in OpenAI's usage or in that of worker-vllm up to v2.23."""
+    return _optional(_count, usage, name if name in usage else old_name, "output.usage")
+
+
+def _formed(description: Description, options: DescribeOptions) -> Description:
+    """The description, with its data, if it is of the form asked for."""
+    if options.schema is not None:
+        value, problem = _parsed(description.text)
+        problem = problem or schemas.check(options.schema, value)
+        if problem is not None:
+            raise _mismatch(description, options, problem, "does not meet the schema")
+        return replace(description, data=value)
+    if options.choices:
+        choice = description.text.strip()
+        if choice not in options.choices:
+            shown = _READ.short(in_one_line(choice))
+            problem = f"{shown} is not one of {_listed(options.choices)}"
+            raise _mismatch(description, options, problem, "is none of the choices")
+        return replace(description, text=choice)
+    return description
+
+
+def _mismatch(description: Description, options: DescribeOptions, problem: str, verdict: str) -> SchemaMismatch:
+    is_cut = description.finish_reason == "length"
+    if is_cut:
+        problem = f"it was cut off after {options.max_tokens} tokens ({problem})"
+    return SchemaMismatch(
+        f"{description.source}: the answer {verdict}: {problem}",
+        text=description.text,
+        problem=problem,
+        hint="allow more tokens" if is_cut else None,
+    )
+
+
+def _parsed(text: str) -> tuple[Any, str | None]:
+    """The value that the text is in JSON, and what is wrong if it is none."""
+    try:
+        value = json.loads(_unfenced(text.strip()), parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        return None, f"it is not JSON: {error.msg}, line {error.lineno} column {error.colno}"
+    except UnicodeEncodeError:
+        return None, "it holds half of a surrogate pair"
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or a tower of brackets
+        return None, f"it is not JSON that can be read ({_READ.short(str(error))})"
+    return value, None
+
+
+def _unfenced(text: str) -> str:
+    """What is within ```json and ```, where a model writes for people."""
+    first, _, rest = text.partition("\n")
+    return rest[:-3] if first.startswith("```") and rest.endswith("```") else text
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON's")
+
+
+def _images(value: object, where: str) -> tuple[Seen, ...]:
+    images = (_READ.mapping(each, f"{where}[{n}]") for n, each in enumerate(_READ.items(value, where)))
+    return tuple(
+        Seen(*(_required(_count, image, name, f"{where}[{n}]") for name in ("width", "height", "tokens")))
+        for n, image in enumerate(images)
+    )
+
+
+def _timings(value: object, where: str) -> dict[str, float]:
+    timings = _READ.mapping(value, where)
+    return {name: _READ.number(each, f"{where}.{name}") for name, each in timings.items() if each is not None}
+
+
+def _model(value: object, where: str) -> dict[str, Any]:
+    """What the worker says of its model: a name alone, or a few facts."""
+    told = {"name": value} if isinstance(value, str) else _READ.mapping(value, where)
+    facts = {name: _line(fact, where) if isinstance(fact, str) else fact for name, fact in told.items()}
+    for name, fact in facts.items():
+        if _is_number(fact):
+            _READ.number(fact, f"{where}.{name}")
+    return {name: fact for name, fact in facts.items() if isinstance(fact, str) or _is_number(fact)}
+
+
+def _count(value: object, where: str) -> int:
+    number = _READ.number(value, where)
+    if number < 0 or number != int(number):
+        _READ.refuse(where, f"is {number:g}, not a count")
+    return int(number)
+
+
+def _text(value: object, where: str) -> str:
+    """Text as it is, but for halves of surrogate pairs, which no file and no terminal takes."""
+    return fit(_READ.text(value, where))
+
+
+def _line(value: object, where: str) -> str:
+    """Words of the worker's own, in one line."""
+    return in_one_line(_READ.text(value, where))
+
+
+def _lines(value: object, where: str) -> tuple[str, ...]:
+    return tuple(_line(each, f"{where}[{n}]") for n, each in enumerate(_READ.items(value, where)))
+
+
+def _required(read: Callable[[object, str], _Value], item: Mapping[str, Any], name: str, where: str) -> _Value:
+    if name not in item:
+        _READ.refuse(f"{where}.{name}", "is missing")
+    return read(item[name], f"{where}.{name}")
+
+
+def _optional(read: Callable[[object, str], _Value], item: Mapping[str, Any], name: str, where: str) -> _Value | None:
+    return None if item.get(name) is None else read(item[name], f"{where}.{name}")
+
+
+def _refuse(where: str, problem: str, hint: str | None = None) -> NoReturn:
+    try:
+        _READ.refuse(where, problem)
+    except ApiError as error:
+        raise ApiError(error.message, hint=hint) from None
 
 
 class StreamReader:
-    """Reads the outputs of a job's /stream."""
+    """Reads the outputs of a job's /stream, in their order, of either worker; what it does not know it passes over."""
 
     def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
+        self._stream: OwnStream | OpenAIStream = OwnStream() if protocol is None else OpenAIStream()
 
     def feed(self, chunk: object) -> str:
         """The new text in one output, "" if there is none; JobFailed for an error."""
-        raise NotImplementedError
+        return self._stream.feed(chunk)
 
     @property
     def text(self) -> str:
         """All the text so far."""
-        raise NotImplementedError
+        return "".join(self._stream.pieces)
 
     @property
     def has_gap(self) -> bool:
-        """Whether a chunk is missing, so that `text` is not all of it."""
-        raise NotImplementedError
+        """Whether what `feed` gave is not the answer: a piece of it was lost, or the worker has begun again."""
+        return self._stream.has_gap
 
     @property
     def output(self) -> object | None:
-        """What `decode` reads, once the stream has ended; None before, or if it ended without a word about it."""
-        raise NotImplementedError
+        """What `decode` reads, once the stream has ended; None before.  That a piece was lost is a warning in it."""
+        return self._stream.answer()

@@ -201,7 +201,7 @@ def test_every_field_is_read():
     assert (20, 24) == (endpoint.disk_gb, endpoint.gpu.memory_gb)
     assert {"QUOTED": "010", "DOLLAR": "a$b default", "EMPTY": ""}.items() <= endpoint.env.items()
     assert ("12.8", "12.10") == endpoint.cuda
-    assert "my models" == endpoint.network_volume
+    assert ("my models", "volume") == (endpoint.network_volume, endpoint.weights)
     assert spec.RegistryAuth(name="hub", username="you", password="HUB_TOKEN") == endpoint.registry_auth
     assert endpoint.smoke is not None
     assert {"echo": {"say": "hello"}, "list": [1, 2.5, True, None]} == endpoint.smoke.contains
@@ -213,7 +213,7 @@ def test_local_is_laid_over():
 
     local = endpoint.with_local()
 
-    assert {**endpoint.env, "PLAIN": "local"} == local.env
+    assert {**endpoint.env, "PLAIN": "local", "OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"} == local.env
     assert (1, 2) == (local.workers.min, local.workers.max)
     assert (2, None) == (local.scaling.queue_delay_s, local.scaling.request_count)
     assert (120, 600) == (local.timeouts.idle_s, local.timeouts.execution_s)
@@ -236,6 +236,124 @@ def test_what_an_image_is_built_with(write):
     )
     assert {"BASE": "b:1", "TORCH": "2", "CPU": "1"} == endpoint.with_local().image.build_args
     assert (None, None) == (endpoint.isolation, endpoint.with_local().isolation)
+
+
+@pytest.fixture
+def described(write):
+    """A spec of a built worker that has a model, with these lines."""
+    write("", "worker/handler.py")
+
+    def described(*lines: str, image: str = "{build: worker}", env: str = "{MODEL_NAME: Qwen/Qwen3-VL-8B-Instruct}"):
+        text = f"name: eyes\ntask: describe\nimage: {image}\ngpu: A100\nenv: {env}\n"
+        return spec.load(write(text + "".join(f"{line}\n" for line in lines), "eyes.yaml"), environ={})
+
+    return described
+
+
+MODEL = {"MODEL_NAME": "Qwen/Qwen3-VL-8B-Instruct"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "told", "args", "references"),
+    [
+        ((), {}, {}, ()),
+        (
+            ("weights: cache",),
+            {"WEIGHTS": "cache"},
+            {},
+            ("https://huggingface.co/Qwen/Qwen3-VL-8B-Instruct:main",),
+        ),
+        (("weights: volume", "network_volume: models"), {"WEIGHTS": "volume"}, {"RUN_AS": "0"}, ()),
+        (("weights: bake",), {"WEIGHTS": "bake"}, {**MODEL, "BAKE": "1"}, ()),
+    ],
+)
+def test_where_a_built_worker_finds_its_weights(described, lines, told, args, references):
+    """It is told in a variable; the cache, and the Dockerfile, are told what it needs of them."""
+    endpoint = described(*lines)
+
+    assert ({**MODEL, **told}, args) == (endpoint.worker_env, endpoint.build_args)
+    assert references == endpoint.model_references
+
+
+def test_a_prebuilt_worker_is_told_nothing_of_weights(described):
+    """RunPod's own looks in the cache by itself, and has no such variable."""
+    endpoint = described("weights: cache", image="runpod/worker-v1-vllm:v2.25.2")
+
+    assert (MODEL, {}) == (endpoint.worker_env, endpoint.build_args)
+    assert ("https://huggingface.co/Qwen/Qwen3-VL-8B-Instruct:main",) == endpoint.model_references
+
+
+def test_a_revision_goes_with_the_model(described):
+    env = "{MODEL_NAME: me/mine, MODEL_REVISION: v2}"
+
+    assert ("https://huggingface.co/me/mine:v2",) == described("weights: cache", env=env).model_references
+    assert {"MODEL_NAME": "me/mine", "MODEL_REVISION": "v2", "BAKE": "1"} == described(
+        "weights: bake", env=env
+    ).build_args
+
+
+def test_what_a_spec_says_itself_of_weights_stands(described):
+    """A Dockerfile, and a worker, may have ways of their own."""
+    image = "{build: worker, build_args: {BAKE: all, MODEL_NAME: other/model}}"
+    endpoint = described("weights: bake", image=image, env="{MODEL_NAME: me/mine, WEIGHTS: everywhere}")
+
+    assert {"MODEL_NAME": "other/model", "BAKE": "all"} == endpoint.build_args
+    assert "everywhere" == endpoint.worker_env["WEIGHTS"]
+
+
+def test_a_token_is_never_baked_in(described):
+    """Nor any other secret: an image shows its build arguments to whoever has it."""
+    endpoint = described("weights: bake", "secrets: [HF_TOKEN]")
+
+    assert {**MODEL, "BAKE": "1"} == endpoint.build_args
+
+
+@pytest.mark.parametrize("lines", [("weights: cache",), ("weights: bake",), ("weights: volume", "network_volume: m")])
+@pytest.mark.parametrize("local", ["local: {workers: {max: 1}}", "x-nothing: 1"])
+def test_on_the_local_runtime_weights_mean_nothing(described, lines, local):
+    """Its worker downloads its model, or reads a folder."""
+    here = described(*lines, local).with_local()
+
+    assert (None, (), {}, MODEL) == (here.weights, here.model_references, here.build_args, here.worker_env)
+
+
+def test_an_overlay_takes_weights_away(described, write):
+    """`null` as for any other key."""
+    described("weights: cache")
+    overlay = write("weights: null\n", "eyes.plain.yaml")
+
+    assert spec.load(overlay, environ={}).weights is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:11434/v1", "https://llm.example.com/api/v1", "http://[::1]:8000/v1", "http://box.local/v1/"],
+)
+def test_a_server_that_the_user_has_already(described, url):
+    """`local.openai` is the local worker's OPENAI_BASE_URL, and nothing at RunPod."""
+    endpoint = described(f'local: {{openai: "{url}"}}')
+
+    assert url == endpoint.with_local().worker_env["OPENAI_BASE_URL"]
+    assert "OPENAI_BASE_URL" not in endpoint.worker_env
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x/v1", "http://", "http://[::1/v1", "http://x:99999/v1", "http://a b/v1", "/v1", ""]
+)
+def test_what_is_no_server_is_a_mistake(write, url):
+    (mistake,) = spec.check(write(MINIMAL + f"local:\n  openai: {json.dumps(url)}\n"), environ={})
+
+    assert (5, 11) == (mistake.line, mistake.column)
+
+
+def test_a_key_in_a_server_s_address_is_not_shown(write):
+    """Neither the line of the mistake itself, nor that of another beside it."""
+    text = MINIMAL + 'local: {openai: "http://me:s3cr3t@127.0.0.1/v1", workers: 5}\n'
+
+    said = "\n".join(map(str, spec.check(write(text), environ={})))
+
+    assert "an address has no user and no password here" in said
+    assert "s3cr3t" not in said
 
 
 @pytest.mark.parametrize("login", ["hub", "clzdaifot0001l90809257ynb", "you@example.com (read only)"])

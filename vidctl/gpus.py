@@ -190,12 +190,21 @@ def notes(names: Iterable[str], *, exact: bool = False) -> list[str]:
     """Say, for each pool that may give more than one model of card, which ones.  Raises UnknownGpu."""
     said = []
     for pool, asked in _wanted(names).items():
-        possible = [gpu_type for gpu_type in pool.gpu_types if not exact or gpu_type in asked]
+        possible = _possible(pool, asked, exact=exact)
         if len(possible) > 1:
             narrower = len(asked) < len(possible)
             advice = "; `exact: true` keeps to what you named" if narrower else ""
             said.append(f"{pool.id} gives {_either([gpu_type.id for gpu_type in possible])}{advice}")
     return said
+
+
+def cards(names: Iterable[str], *, exact: bool = False) -> list[GpuType]:
+    """List the models of card that RunPod may give for these names.  Raises UnknownGpu."""
+    return [card for pool, asked in _wanted(names).items() for card in _possible(pool, asked, exact=exact)]
+
+
+def _possible(pool: Pool, asked: set[GpuType], *, exact: bool) -> list[GpuType]:
+    return [gpu_type for gpu_type in pool.gpu_types if not exact or gpu_type in asked]
 
 
 def _wanted(names: Iterable[str]) -> dict[Pool, set[GpuType]]:

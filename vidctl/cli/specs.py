@@ -26,13 +26,14 @@ def validate(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Check specs: every mistake at once, with file:line:column."""
+    """Check specs: every mistake at once, with file:line:column, and what cannot hold as a warning."""
     from vidctl import gpus, settings, spec
     from vidctl.errors import SpecError
 
     project = settings.open_project(Path.cwd(), os.environ)
     good: list[dict[str, object]] = []
     mistakes: list[spec.Mistake] = [] if names else spec.check_settings(project.root)
+    warnings: list[spec.Mistake] = []
     missing: list[SpecError] = []
     for name, overlay in _wanted(project.root, names, env):
         try:
@@ -43,12 +44,15 @@ def validate(
         if found := spec.check(path, environ=project.environ):
             mistakes += [mistake for mistake in found if mistake not in mistakes]  # an overlay has its base's too
             continue
+        warnings += [each for each in spec.warnings(path, environ=project.environ) if each not in warnings]
         each = spec.load(path, environ=project.environ)
         good.append({"spec": each.key, "name": each.name, "notes": gpus.notes(each.gpu.names, exact=each.gpu.exact)})
     if as_json:
-        print(json.dumps({"valid": good, "mistakes": [_entry(each) for each in mistakes]}, indent=2))  # noqa: T201
+        entries = {"mistakes": [*map(_entry, mistakes)], "warnings": [*map(_entry, warnings)]}
+        print(json.dumps({"valid": good, **entries}, indent=2))  # noqa: T201
     else:
         _show(good)
+        _warn(warnings)
     if mistakes or missing:
         told = [f"{error.message}; {error.hint}" for error in missing] + [str(mistake) for mistake in mistakes]
         raise SpecError("\n".join(told), hint="vidctl schema prints what a spec may say" if mistakes else None)
@@ -93,6 +97,15 @@ def _show(good: list[dict[str, object]]) -> None:
         notes = entry["notes"]
         for note in notes if isinstance(notes, list) else []:
             print(f"  {note}")  # noqa: T201
+
+
+def _warn(warnings: list[spec.Mistake]) -> None:
+    if warnings:
+        from vidctl.cli.report import Report
+
+        report = Report()
+        for each in warnings:
+            report.warn(str(each))
 
 
 def schema(

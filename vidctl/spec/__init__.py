@@ -1,6 +1,6 @@
 """What a file in configs/ may say: found, read, checked, and every mistake told at once with its place."""
 
-from vidctl.spec.loading import check, find, load, load_all, locate, names, overlays
+from vidctl.spec.loading import check, find, load, load_all, locate, names, overlays, warnings
 from vidctl.spec.mistake import Mistake
 from vidctl.spec.model import EndpointSpec, Gpu, Image, Local, RegistryAuth, Scaling, Smoke, Timeouts, Workers
 from vidctl.spec.project import ProjectSettings, check_settings, settings_of
@@ -29,4 +29,5 @@ __all__ = [
     "overlay_schema",
     "overlays",
     "settings_of",
+    "warnings",
 ]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from vidctl import configs
 from vidctl.errors import SpecError
+from vidctl.spec.fit import doubts
 from vidctl.spec.mistake import Mistake
 from vidctl.spec.model import Context, EndpointSpec
-from vidctl.spec.reading import Reading, follow, open_sheets, read, shown
+from vidctl.spec.reading import Reading, Sheets, follow, marked, open_sheets, read, shown
 
 
 def load(path: Path, *, environ: Mapping[str, str]) -> EndpointSpec:
@@ -46,6 +47,16 @@ def load_all(
 def check(path: Path, *, environ: Mapping[str, str]) -> list[Mistake]:
     """List what is wrong in a spec, in the order of its files and lines; raises nothing."""
     return _read(path, environ).mistakes
+
+
+def warnings(path: Path, *, environ: Mapping[str, str]) -> list[Mistake]:
+    """List what in a good spec cannot hold, in the order of its files and lines; of one with mistakes nothing."""
+    sheets, reading = _opened(path, environ)
+    if reading.value is None or reading.mistakes:
+        return []
+    found = [marked(sheets, each.field, each.message, each.hint) for each in doubts(reading.value)]
+    layers = {shown(file): layer for layer, file in enumerate(sheets.files)}
+    return sorted(found, key=lambda each: (layers[each.path], each.line, each.column))
 
 
 def names(root: Path) -> list[str]:
@@ -106,8 +117,12 @@ def _nearest(name: str, root: Path) -> str:
 
 
 def _read(path: Path, environ: Mapping[str, str]) -> Reading[EndpointSpec]:
+    return _opened(path, environ)[1]
+
+
+def _opened(path: Path, environ: Mapping[str, str]) -> tuple[Sheets, Reading[EndpointSpec]]:
     sheets = open_sheets(configs.layers(path), environ)
-    return read(sheets, EndpointSpec, _context(sheets.files) if sheets.document.places else None)
+    return sheets, read(sheets, EndpointSpec, _context(sheets.files) if sheets.document.places else None)
 
 
 def _context(files: tuple[Path, ...]) -> Context:

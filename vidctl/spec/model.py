@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -41,8 +42,14 @@ POOLS_LIMIT = 3  # RunPod docs, serverless/endpoints/endpoint-configurations: GP
 # Variables that a user may set for RunPod's SDK and platform; the other RUNPOD_* are RunPod's to set in a worker.
 OPEN_RUNPOD_VARIABLES = frozenset({"RUNPOD_DEBUG_LEVEL", "RUNPOD_INIT_TIMEOUT", "RUNPOD_LOG_LEVEL"})
 
+# Build arguments and variables of a worker that is told where its model's weights are, as workers/qwen-vl is.
+BASE_URL = "OPENAI_BASE_URL"
+MODEL, REVISION, WEIGHTS = "MODEL_NAME", "MODEL_REVISION", "WEIGHTS"
+DEFAULT_REVISION = "main"  # of a repository at Hugging Face
+
 Isolation = Literal["process", "container"]
 Protocol = Literal["worker-faster_whisper", "worker-vllm"]
+Weights = Literal["cache", "volume", "bake"]
 
 
 @dataclass(frozen=True)
@@ -212,6 +219,22 @@ def _password_variable(value: Any) -> Any:
     return value
 
 
+def _server(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_web = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # brackets without their other half, a port that is none
+        is_web = False
+    if not is_web or not re.fullmatch("[!-~]+", url):
+        raise wrong("this is not the address of a server", hint="write it like http://127.0.0.1:11434/v1")
+    if "@" in parts.netloc:
+        hint = "the server's key goes into the variable OPENAI_API_KEY of local.env"
+        raise wrong("an address has no user and no password here", hint=hint)
+    if "?" in url or "#" in url:
+        raise wrong("an address ends with its path here", hint="write it like http://127.0.0.1:11434/v1")
+    return url
+
+
 def _gpu_name(name: str) -> str:
     try:
         gpus.resolve(name)
@@ -323,6 +346,9 @@ def _memory(card: gpus.GpuType | gpus.Pool) -> int:
 
 # RunPod takes any name for a volume or a login (REST v2: minLength 1); a line's worth of text can be shown.
 _LABEL = r"(?=.{1,191}\Z)[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?"
+# As huggingface_hub checks a repository's name; a revision is a git ref, which has no colon.
+_HUB_NAME = r"(?=.{3,96}\Z)[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*"
+_HUB_REVISION = r"(?:[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?"
 _COMPONENT = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?/)?"
 _REPOSITORY = f"{_HOST}{_COMPONENT}(?:/{_COMPONENT})*"
@@ -384,6 +410,7 @@ DiskSize = Annotated[
     _between(1, 10_000, "a disk has 1GB to 10000GB"),
     WithJsonSchema({"type": "string", "pattern": _DISK_PATTERN}),
 ]
+ServerUrl = Annotated[str, AfterValidator(_server), Field(json_schema_extra={"pattern": "^https?://[^@?#]+$"})]
 DataCenter = Annotated[
     str, _matching("[A-Z]{2,4}(-[A-Z]{2,4}-[0-9]+)?", "this is not a data center", "write EU-RO-1, or a country: CZ")
 ]
@@ -586,12 +613,21 @@ class Local(Part):
     """Variables besides the endpoint's, or in place of them."""
     build_args: BuildArguments = Field(default_factory=dict)
     """Build arguments besides the image's, or in place of them."""
+    openai: ServerUrl | None = None
+    """An OpenAI-compatible server that runs already, `http://127.0.0.1:11434/v1`: the worker's OPENAI_BASE_URL."""
     workers: Workers | None = None
     """How many workers there may be."""
     scaling: Scaling | None = None
     """When one more worker starts."""
     timeouts: Timeouts | None = None
     """How long a worker idles, and a job runs."""
+
+    @field_validator("openai")
+    @classmethod
+    def _is_said_once(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None and BASE_URL in info.data.get("env", {}):
+            raise wrong(f"local.openai sets {BASE_URL}", hint="keep one of the two", beside=("env", BASE_URL))
+        return url
 
 
 class EndpointSpec(Part):
@@ -623,6 +659,8 @@ class EndpointSpec(Part):
     """Where workers may run: data centers (EU-RO-1) or countries (CZ).  The default: anywhere."""
     network_volume: Volume | None = None
     """The name or the id of a network volume, mounted at /runpod-volume; it pins the workers to its data center."""
+    weights: Weights | None = None
+    """Where its model is: RunPod's `cache`, the network `volume`, the image (`bake`).  The default: it downloads it."""
     cuda: Annotated[tuple[CudaVersion, ...], Field(strict=False), _whose_items(_are_distinct)] = ()
     """The CUDA versions that a machine may have, quoted: the one needed and all newer.  The default: any."""
     registry_auth: RegistryAuth | None = None
@@ -636,6 +674,31 @@ class EndpointSpec(Part):
 
     _files: tuple[Path, ...] = PrivateAttr(default=(Path("spec.yaml"),))
     _laid_over: Local | None = PrivateAttr(default=None)
+
+    @field_validator("weights")
+    @classmethod
+    def _can_be_there(cls, weights: Weights | None, info: ValidationInfo) -> Weights | None:
+        image = info.data.get("image")
+        if weights == "volume" and "network_volume" in info.data and info.data["network_volume"] is None:
+            raise wrong("weights: volume goes with network_volume:", hint="name the volume, or write weights: cache")
+        if weights == "bake" and image and image.build is None:
+            raise wrong(
+                "weights: bake goes with image.build:", hint="a prebuilt image is as it is: write weights: cache"
+            )
+        if weights in ("cache", "bake") and "env" in info.data:
+            _require_repository(weights, info.data["env"])
+        return weights
+
+    @field_validator("local")
+    @classmethod
+    def _names_one_server(cls, local: Local | None, info: ValidationInfo) -> Local | None:
+        if local and local.openai is not None:
+            rule = f"local.openai sets {BASE_URL}"
+            if BASE_URL in info.data.get("env", {}):
+                raise wrong(rule, hint="keep one of the two", beside=("env", BASE_URL))
+            if BASE_URL in info.data.get("secrets", ()):
+                raise wrong(rule, hint="keep one of the two", beside=("local", "openai"))
+        return local
 
     @field_validator("local")
     @classmethod
@@ -677,13 +740,51 @@ class EndpointSpec(Part):
         local = self.local or self._laid_over
         return local.isolation if local else None
 
+    @property
+    def model_references(self) -> tuple[str, ...]:
+        """What RunPod's model cache is to hold, as its API spells it."""
+        if self.weights != "cache":
+            return ()
+        return (f"https://huggingface.co/{self.env[MODEL]}:{self.env.get(REVISION) or DEFAULT_REVISION}",)
+
+    @property
+    def worker_env(self) -> dict[str, str]:
+        """The variables of its containers but for the secrets: a built worker is told where its weights are."""
+        told = {WEIGHTS: self.weights} if self.weights and self.image.build else {}
+        return {**told, **self.env}
+
+    @property
+    def build_args(self) -> dict[str, str]:
+        """What its image is built with: what `weights` asks of the Dockerfile, and what the spec says."""
+        return {**self._weights_args(), **self.image.build_args}
+
+    def _weights_args(self) -> dict[str, str]:
+        """Never with a secret, HF_TOKEN for one: whoever has the image can read its build arguments."""
+        if self.weights == "bake":
+            return {**{name: self.env[name] for name in (MODEL, REVISION) if name in self.env}, "BAKE": "1"}
+        # RunPod mounts a network volume as root's, and the worker must write to it.
+        return {"RUN_AS": "0"} if self.weights == "volume" and self.image.build else {}
+
     def with_local(self) -> EndpointSpec:
-        """Give the spec as the local runtime gets it."""
+        """Give the spec as the local runtime gets it: its worker downloads its weights, or reads a folder."""
+        here = self.model_copy(update={"weights": None}) if self.weights else self
         if self.local is None:
-            return self
+            return here
         parts = {name: part for name in ("workers", "scaling", "timeouts") if (part := getattr(self.local, name))}
         image = self.image.model_copy(update={"build_args": {**self.image.build_args, **self.local.build_args}})
-        env = {**self.env, **self.local.env}
-        laid = self.model_copy(update={**parts, "image": image, "env": env, "local": None})
+        server = {BASE_URL: self.local.openai} if self.local.openai else {}
+        env = {**self.env, **self.local.env, **server}
+        laid = here.model_copy(update={**parts, "image": image, "env": env, "local": None})
         laid._laid_over = self.local  # noqa: SLF001  its own class's
         return laid
+
+
+def _require_repository(weights: Weights, env: Environment) -> None:
+    """Raise for a MODEL_NAME that Hugging Face does not have, or a MODEL_REVISION that cannot be one."""
+    if MODEL not in env:
+        raise wrong(f"weights: {weights} needs {MODEL} in env:", hint=f"{MODEL}: Qwen/Qwen3-VL-8B-Instruct, for one")
+    if not re.fullmatch(_HUB_NAME, env[MODEL]):
+        rule = f"weights: {weights} needs the name of a model at huggingface.co here"
+        raise wrong(rule, hint="write it like Qwen/Qwen3-VL-8B-Instruct", beside=("env", MODEL))
+    if not re.fullmatch(_HUB_REVISION, env.get(REVISION, "")):
+        raise wrong("this is not a branch, a tag or a commit", hint="write main", beside=("env", REVISION))

@@ -47,6 +47,12 @@ def read(sheets: Sheets, model: type[Model], context: Context | None) -> Reading
     return Reading(value, [_mistake(slip, sheets) for slip in ordered])
 
 
+def marked(sheets: Sheets, field: Location, message: str, hint: str | None) -> Mistake:
+    """Say something of a field where the files say it, or of the part around it."""
+    _, place = follow(field, sheets.document)
+    return _mistake(Slip(place.value, message, hint), sheets)
+
+
 def open_sheets(files: Sequence[Path], environ: Mapping[str, str]) -> Sheets:
     """Read files; what is wrong with them is in the document's slips."""
     opened = [_sheet(file, layer, environ) for layer, file in enumerate(files)]
@@ -111,10 +117,14 @@ def _text(path: Path) -> str:
 def _lines(text: str, document: Document) -> list[str]:
     """The lines to show; one with a password that should not be there is not."""
     lines = lines_of(text)
-    password = document.places.get(("registry_auth", "password"))
-    if password and not re.fullmatch("[A-Z0-9_]*", password.text):
-        lines[password.value.line - 1] = ""
+    for location, harmless in _MAY_HOLD_PASSWORDS.items():
+        place = document.places.get(location)
+        if place and not re.fullmatch(harmless, place.text):
+            lines[place.value.line - 1] = ""
     return lines
+
+
+_MAY_HOLD_PASSWORDS: dict[Location, str] = {("registry_auth", "password"): "[A-Z0-9_]*", ("local", "openai"): "[^@?#]*"}
 
 
 def _mistake(slip: Slip, sheets: Sheets) -> Mistake:

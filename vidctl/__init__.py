@@ -1,10 +1,11 @@
-"""vidctl: from a YAML file to a RunPod Serverless GPU endpoint, and from a picture or a sound to an answer.
+"""vidctl: from a YAML file to a RunPod Serverless GPU endpoint, and from a picture, a sound or a film to an answer.
 
     from vidctl import Client
 
     for found in Client().detect("frame.jpg").detections:
         print(found.class_name, found.confidence, found.bbox)
     print(Client().transcribe("talk.mp4").to_srt())
+    print(Client().describe("frame.jpg", "What is happening here?").text)
 
 Everything here is loaded at its first use, so that `import vidctl` costs nothing.
 """
@@ -18,18 +19,25 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vidctl.client import Client
+    from vidctl.description import Described, DescriptionStream, Effort
     from vidctl.detection import Found
     from vidctl.errors import VidctlError
     from vidctl.tasks.answer import Failed
+    from vidctl.tasks.describe import DescribeOptions, Description
     from vidctl.tasks.detect import Detection, Detections, DetectOptions
     from vidctl.tasks.transcribe import Gap, Segment, TranscribeOptions, Transcript, Word
     from vidctl.transcription import Passing, Transcribed
 
 __all__ = [
     "Client",
+    "DescribeOptions",
+    "Described",
+    "Description",
+    "DescriptionStream",
     "DetectOptions",
     "Detection",
     "Detections",
+    "Effort",
     "Failed",
     "Found",
     "Gap",
@@ -45,6 +53,8 @@ __all__ = [
 
 _HOMES = {
     "Client": "vidctl.client",
+    **dict.fromkeys(("Described", "DescriptionStream", "Effort"), "vidctl.description"),
+    **dict.fromkeys(("DescribeOptions", "Description"), "vidctl.tasks.describe"),
     "Found": "vidctl.detection",
     "Detection": "vidctl.tasks.detect",
     "Detections": "vidctl.tasks.detect",

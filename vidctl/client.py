@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidctl import configs, settings
+from vidctl import configs, gpus, settings
 from vidctl.errors import NotDeployed, UsageError, VidctlError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
@@ -19,7 +19,12 @@ from vidctl.settings import Access, Project
 from vidctl.tasks.answer import Failed
 
 if TYPE_CHECKING:  # Pillow for pictures, PyAV for sounds: neither is loaded for the other
+    from vidctl.description import Described, DescriptionStream, Manner
     from vidctl.detection import Found
+    from vidctl.invoke import Waiting
+    from vidctl.question import Clip, Given, Question
+    from vidctl.spec import EndpointSpec
+    from vidctl.tasks.describe import DescribeOptions, Description
     from vidctl.tasks.detect import Detections
     from vidctl.tasks.transcribe import Transcript
     from vidctl.transcription import Passing, Tell, Transcribed
@@ -31,8 +36,8 @@ class Client:
     `target` is "local" or "runpod" (default: runpod when RUNPOD_API_KEY is set, in the environment or `.env`);
     `endpoint` names a spec (`yolo`), `overlay` what lies over it (`prod`; the endpoint `yolo.prod` says both),
     `endpoint_id` an endpoint of any origin; by default the deployed spec of the task is used.  `protocol` is what an
-    endpoint's worker speaks, if neither vidctl's own nor what its spec says.  `timeout_s` is how long to wait for one
-    job.  Every failure is a `vidctl.errors.VidctlError`.
+    endpoint's worker speaks, if neither vidctl's own nor what its spec says, and `model` what it calls its model, if
+    that is asked for.  `timeout_s` is how long to wait for one job.  Every failure is a `vidctl.errors.VidctlError`.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Client:
         overlay: str | None = None,
         endpoint_id: str | None = None,
         protocol: str | None = None,
+        model: str | None = None,
         project: Path | str = ".",
         timeout_s: float = 600,
     ) -> None:
@@ -56,6 +62,7 @@ class Client:
         self._overlay = overlay
         self._endpoint_id = endpoint_id
         self._protocol = protocol
+        self._model = model
         self._timeout_s = timeout_s
         self._invoker: Invoker | None = None
 
@@ -149,6 +156,155 @@ class Client:
         if self._invoker is not None and isinstance(result, Transcript) and not result.gaps:
             self._invoker.forget(transcribed.digests)
 
+    def describe(self, source: Given | Sequence[Given], prompt: str | None = None, **how: Any) -> Description:
+        """Ask a vision-language model about one picture or film, or about several together.
+
+        A source is a path, an https:// URL, or a file's bytes; `how` is what `describe_many` takes.  With a schema the
+        answer is in the result's `data`.  Raises MediaError, JobFailed, SchemaMismatch, TimedOut, ….
+        """
+        (described,) = self.describe_many(_listed(source), prompt, together=True, **how)
+        if isinstance(described.result, Failed):
+            raise described.result.error
+        return described.result
+
+    def describe_stream(
+        self,
+        source: Given | Sequence[Given],
+        prompt: str | None = None,
+        *,
+        waiting: Waiting | None = None,
+        **how: Any,
+    ) -> DescriptionStream:
+        """Give the answer in pieces, as they are made; at the end the stream's `result` is what `describe` returns.
+
+            with Client().describe_stream("frame.jpg", "What happens here?") as pieces:
+                for piece in pieces:
+                    print(piece, end="", flush=True)
+            print(pieces.result.completion_tokens)
+
+        The text is as the model wrote it: what a terminal would obey is in it.  Closing the stream cancels the job.
+        `waiting` hears, while there is no text, in what state the job is and how the endpoint is.
+        """
+        from vidctl import description
+
+        (question,), options, clip = self._posed(_listed(source), prompt, together=True, **how)
+        asking, manner = self._describing(clip)
+        return description.stream(
+            question,
+            options,
+            asking,
+            manner,
+            fetch=download,
+            fetch_into=download_into,
+            timeout_s=self._timeout_s,
+            waiting=waiting,
+        )
+
+    def describe_many(
+        self,
+        sources: Iterable[Given],
+        prompt: str | None = None,
+        *,
+        together: bool = False,
+        recursive: bool = False,
+        preset: str | None = None,
+        at_s: float | Sequence[float] = (),
+        from_s: float | None = None,
+        to_s: float | None = None,
+        fps: float | None = None,
+        **options: Any,
+    ) -> Generator[Described, None, None]:
+        """Yield what a model says of each source, in their order: files, folders, globs, URLs, `@lists`; or of all.
+
+        `preset` names a question, `caption` where there is no prompt; what else is given goes before what it says.  Of
+        a film the pictures `at_s` seconds are seen, or `fps` a second `from_s` to `to_s`, or a few of its whole
+        length.  `options` are those of `DescribeOptions`; a schema may be text, such as "name, age int".  A source that
+        fails does not stop the rest; several jobs are out at once, and closing the iterator cancels them.
+        """
+        from vidctl import description
+
+        questions, chosen, clip = self._posed(
+            sources,
+            prompt,
+            together=together,
+            recursive=recursive,
+            preset=preset,
+            at_s=at_s,
+            from_s=from_s,
+            to_s=to_s,
+            fps=fps,
+            **options,
+        )
+        asking, manner = self._describing(clip)
+        return description.describe(
+            questions,
+            chosen,
+            asking,
+            manner,
+            fetch=download,
+            fetch_into=download_into,
+            timeout_s=self._timeout_s,
+        )
+
+    def _posed(
+        self,
+        sources: Iterable[Given],
+        prompt: str | None,
+        *,
+        together: bool = False,
+        recursive: bool = False,
+        preset: str | None = None,
+        at_s: float | Sequence[float] = (),
+        from_s: float | None = None,
+        to_s: float | None = None,
+        fps: float | None = None,
+        **options: Any,
+    ) -> tuple[list[Question], DescribeOptions, Clip]:
+        from vidctl import question
+
+        moments = (float(at_s),) if isinstance(at_s, (int, float)) else tuple(at_s)
+        clip = question.Clip(moments, from_s, to_s, fps)
+        chosen = question.options(prompt, preset, options, root=self.project.root)
+        return question.questions(sources, clip, together=together, recursive=recursive), chosen, clip
+
+    def _describing(self, clip: Clip) -> tuple[Invoker, Manner]:
+        """Whom to ask, and in which words."""
+        from vidctl.description import Manner
+
+        self._check_key()
+        endpoint_id, key = self._deployed("describe")
+        protocol = self._protocol or (_protocol_of(key, self.project) if key else None)
+        variables = self._variables(key, is_all=protocol is not None and self._model is None) if key else {}
+        model = self._model or variables.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE") or variables.get("MODEL_NAME")
+        return self._asking(endpoint_id), Manner(clip, protocol, model, _count(variables.get("MAX_IMAGES")))
+
+    def price_per_s(self, task: str) -> float | None:
+        """What a second of the task's worker costs, in US dollars; None where that is not known, or nothing is paid.
+
+        It is the price of the first of its spec's GPUs, and RunPod may have given it another of them.
+        """
+        key = None if self.target == "local" else self._deployed(task)[1]
+        spec = self._spec(key) if key else None
+        if spec is None:
+            return None
+        price = gpus.resolve(spec.gpu.names[0]).pool.price_per_s
+        return None if price is None else price * spec.gpu.count
+
+    def _variables(self, key: str, *, is_all: bool) -> Mapping[str, str]:
+        """The worker's environment by its spec, if that is wanted or says how many pictures the worker takes."""
+        file = configs.file_of(self.project.root, key)
+        if file is None or not (is_all or any("MAX_IMAGES" in text for text in _texts(file))):
+            return {}
+        spec = self._spec(key)
+        return (spec.with_local() if self.target == "local" else spec).env if spec else {}
+
+    def _spec(self, key: str) -> EndpointSpec | None:
+        """The spec, read whole; None for one that is there no more."""
+        from vidctl import spec
+
+        file = configs.file_of(self.project.root, key)
+        return spec.load(file, environ=self.project.environ) if file else None
+
     def interrupt(self) -> VidctlError:
         """Cancel what is out; return the error that says what was cancelled."""
         if self._invoker is None:
@@ -206,6 +362,14 @@ class Client:
 
 def _silent(_: Passing) -> None:
     """Tell nobody."""
+
+
+def _listed(source: Given | Sequence[Given]) -> Sequence[Given]:
+    return [source] if isinstance(source, (str, bytes, os.PathLike, Source)) else source
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() else None
 
 
 def _only(source: str | os.PathLike[str] | bytes, kind: Kind, several: str) -> Source:

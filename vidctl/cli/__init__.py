@@ -36,6 +36,7 @@ class _Place(NamedTuple):
 COMMANDS = {
     "detect": _Place("detecting", "detect", "Find objects in pictures."),
     "transcribe": _Place("transcribing", "transcribe", "Write down what is said in sounds and films."),
+    "describe": _Place("describing", "describe", "Ask about pictures and films."),
     "validate": _Place("specs", "validate", "Check specs: every mistake at once, with file:line:column."),
     "plan": _Place("deploying", "plan", "Show what a deploy would change, and what that costs."),
     "deploy": _Place("deploying", "deploy", "Make endpoints as their specs say, and prove that they answer."),
@@ -88,7 +89,8 @@ app = typer.Typer(
     name="vidctl",
     help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from pictures and sounds to "
     "answers.",
-    epilog="Start with: vidctl deploy yolo; vidctl detect frame.jpg; vidctl transcribe talk.mp4",
+    epilog="Start with: vidctl deploy yolo; vidctl detect frame.jpg; vidctl transcribe talk.mp4; vidctl describe "
+    'frame.jpg "What is this?"',
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +29,29 @@ def environments(context: typer.Context) -> list[str]:
     if "names" in context.params:
         given = context.params["names"] or context.args  # an option that lacks its value leaves the names there
     return sorted({overlay for spec in given or configs.specs(root) for overlay in configs.overlays(root, spec)})
+
+
+def presets() -> list[str]:
+    """The questions that have a name, for completion."""
+    from vidctl.spec import presets
+
+    return presets.names(_root())
+
+
+def settings(pairs: list[str]) -> dict[str, Any]:
+    """What --set says: `best_of=3` and `suppress_tokens=[-1]` are JSON where that is possible, and text elsewhere."""
+    from vidctl.errors import UsageError
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--set {pair}: not KEY=VALUE", hint="--set best_of=3")
+        try:
+            found[name.strip()] = json.loads(text)
+        except ValueError:
+            found[name.strip()] = text
+    return found
 
 
 def _root() -> Path:
@@ -58,4 +82,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders.")]
 EndpointId = Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one job.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field of the worker.")
+]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]

@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vidctl.errors import UsageError, VidctlError
-from vidctl.progress import Notify, Progress
+from vidctl.progress import Notify, Progress, silent
 
 if TYPE_CHECKING:
     from vidctl.plan import Change, Cost, Plan
@@ -88,6 +88,15 @@ class Report:
         under_way = _UnderWay(self.step)
         with under_way.drawn(), _results_above():
             yield under_way.notify
+
+    @contextmanager
+    def passing(self, *, shown: bool) -> Iterator[Notify]:
+        """The same for what is waited for and not worth a line: nothing of it stays."""
+        if not shown:
+            yield silent
+            return
+        with self.live() as notify:
+            yield notify
 
     @property
     def can_ask(self) -> bool:
@@ -435,6 +444,28 @@ def _print(markup: str, end: str = "\n") -> None:
 def _stderr() -> Console:
     """One for all, so that what is printed goes above a live view; it looks up sys.stderr each time."""
     return Console(stderr=True, highlight=False)
+
+
+def heading(name: str, *, is_bold: bool) -> str:
+    """The line over a result where there are several: of another weight on a terminal, marked elsewhere."""
+    text = printable(" ".join(name.split()))
+    if not is_bold:
+        return f"# {text}\n"
+    console = Console(highlight=False)
+    with console.capture() as line:
+        console.print(Text(text, "bold"), soft_wrap=True)
+    return line.get()
+
+
+def prose(text: str) -> str:
+    """What a model writes, which may be many lines, or a piece of that: tabs and line ends are as good as letters."""
+    return "\t".join(printable(part) for part in text.replace("\r", "").split("\t"))
+
+
+def document(value: object, *, indent: int | None = None) -> str:
+    """JSON for a terminal too: what that would obey, and JSON lets stand as it is, is escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return "".join(json.dumps(c)[1:-1] if _is_obeyed(c) else c for c in text)
 
 
 def printable(text: str) -> str:

@@ -48,9 +48,7 @@ def transcribe(
     temperature: Annotated[
         float | None, typer.Option(help="Of sampling [default: 0, and more where that fails].")
     ] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field of the worker.")
-    ] = None,
+    setting: options.Settings = None,
     max_line_width: Annotated[int | None, typer.Option(min=1, help="Most characters in a line of subtitles.")] = None,
     max_line_count: Annotated[int | None, typer.Option(min=1, help="Most lines in a subtitle.")] = None,
     max_words_per_line: Annotated[int | None, typer.Option(min=1, help="Most words in a line of subtitles.")] = None,
@@ -114,7 +112,7 @@ def transcribe(
         "hotwords": hotwords,
         "beam_size": beam_size,
         "temperature": temperature,
-        "extra": _settings(setting or []),
+        "extra": options.settings(setting or []),
     }
     sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer)
     form = _form(formats or [], output, is_json=as_json, count=len(sounds))
@@ -141,22 +139,6 @@ def transcribe(
             results.close()
             delivery.close()
     delivery.tally.settle()
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    """`best_of=3` and `suppress_tokens=[-1]` are JSON where that is possible, and text elsewhere."""
-    from vidctl.errors import UsageError
-
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"--set {pair}: not KEY=VALUE", hint="--set best_of=3")
-        try:
-            found[name.strip()] = json.loads(text)
-        except ValueError:
-            found[name.strip()] = text
-    return found
 
 
 def _seconds(text: str) -> float:

@@ -188,7 +188,7 @@ def image_tokens(width: int, height: int) -> int:
     That is transformers' `smart_resize` (models/qwen2_vl/image_processing_qwen2_vl.py) with Qwen3-VL's own limits.
     """
     least, most = _SEEN_PIXELS
-    wide, high = (max(SIDE, round(side / SIDE) * SIDE) for side in (width, height))
+    wide, high = (round(side / SIDE) * SIDE for side in (width, height))
     if wide * high > most:
         scale = math.sqrt(width * height / most)
         wide, high = (max(SIDE, math.floor(side / scale / SIDE) * SIDE) for side in (width, height))
@@ -317,9 +317,9 @@ def _base64(data: bytes) -> str:
 
 def _check_shape(picture: Sent) -> None:
     width, height = picture.width, picture.height
-    if max(width, height) >= LONGEST_RATIO * min(width, height):
+    if max(width, height) > LONGEST_RATIO * min(width, height):
         raise MediaError(
-            f"{picture.source}: {width} x {height} pixels; the model takes no side {LONGEST_RATIO} times the other",
+            f"{picture.source}: {width} x {height} pixels; a side may be {LONGEST_RATIO} times the other at most",
             hint="cut it into pieces",
         )
 
@@ -491,7 +491,7 @@ def _parsed(text: str) -> tuple[Any, str | None]:
     except UnicodeEncodeError:
         return None, "it holds half of a surrogate pair"
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or a tower of brackets
-        return None, f"it is not JSON that can be read ({_READ.short(str(error))})"
+        return None, f"it is not JSON that can be read ({str(error)[:80]})"
     return value, None
 
 

@@ -1,0 +1,184 @@
+"""The form that an answer must have: written in a line or as JSON Schema, checked on this side."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidctl.errors import UsageError
+from vidctl.tasks.schemas import check, check_schema, read
+
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,10}", fullmatch=True)
+kinds = st.sampled_from(["", " str", " int", " float", " bool", " list", " list[int]", " list[list[str]]"])
+VALUES = {"string": "a", "integer": 1, "number": 0.5, "boolean": True}
+
+
+def example(schema: dict) -> object:
+    """A value that a schema of the short form takes."""
+    if schema["type"] == "array":
+        return [example(schema["items"])]
+    return VALUES[schema["type"]]
+
+
+def test_a_schema_is_a_line():
+    """The words of `llm`: every field is required, and nothing else is."""
+    assert {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "age": {"type": "integer"},
+            "weight": {"type": "number"},
+            "tame": {"type": "boolean"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "bio": {"type": "string", "description": "one sentence"},
+        },
+        "required": ["name", "age", "weight", "tame", "tags", "bio"],
+        "additionalProperties": False,
+    } == read("name, age int, weight float, tame bool, tags list[str], bio: one sentence")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_schema_is_lines_whose_descriptions_may_hold_commas(end):
+    """One field a line, as in a file; empty lines do not count."""
+    text = end.join(["", "name: first, then last: no titles", "  age int : in years, rounded", ""])
+
+    assert {
+        "name": {"type": "string", "description": "first, then last: no titles"},
+        "age": {"type": "integer", "description": "in years, rounded"},
+    } == read(text)["properties"]
+
+
+def test_a_schema_is_json():
+    """As it stands."""
+    schema = {"$defs": {"a": {"type": "integer"}}, "type": "array", "items": {"$ref": "#/$defs/a"}}
+
+    assert schema == read(f"\n {json.dumps(schema, indent=2)}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("", "schema: it is empty", "a field is NAME"),
+        (" , ,", "schema: it is empty", "a field is NAME"),
+        ("name, age itn", "schema: field 2, \"age itn\": there is no type 'itn'", "did you mean int?"),
+        ("age integer", "schema: field 1, \"age integer\": there is no type 'integer'", "did you mean int?"),
+        ("age list[dict]", "schema: field 1, \"age list[dict]\": there is no type 'dict'", "there are: str, int"),
+        ("people.json", 'schema: field 1, "people.json": a name is letters', "a field is NAME"),
+        (": the name", 'schema: field 1, ": the name": a name is letters', "a field is NAME"),
+        ("2nd", 'schema: field 1, "2nd": a name is letters', "a field is NAME"),
+        ("bio: short, no more than that", 'schema: field 2, "no more than that": more than a name and a type',
+         "with one field a line a description may hold commas"),
+        ("a, b, a int", "schema: field 3: 'a' is there already", ""),
+        ('{"type": }', "schema: not JSON, line 1 column 10: Expecting value", ""),
+        ('{"type": "object",\n "x" 5}', "schema: not JSON, line 2 column 6: Expecting ':' delimiter", ""),
+        ('{"minimum": NaN}', "schema: JSON that cannot be read (NaN is not JSON)", ""),
+        ("[" * 100_000, "schema: JSON that cannot be read", ""),
+        ("[1]", "schema: [1] is not an object", ""),
+        ('"name"', 'schema: "name" is not an object', ""),
+        ('{"type": "objekt"}', 'schema: type: "objekt" is not valid', ""),
+        ('{"properties": {"age": {"minimum": "3"}}}', 'schema: properties.age.minimum is "3", not a number', ""),
+        ('{"pattern": "("}', "schema: pattern: ", ""),
+    ],
+)  # fmt: skip
+def test_what_is_no_schema_is_refused_with_its_place(text, message, hint):
+    """The field or the path, and what to write instead."""
+    with pytest.raises(UsageError) as caught:
+        read(text)
+    assert caught.value.message.startswith(message)
+    assert hint in (caught.value.hint or "")
+
+
+@given(st.lists(st.tuples(names, kinds), min_size=1, max_size=8, unique_by=lambda field: field[0]), st.booleans())
+def test_every_field_of_the_short_form_is_there(fields, in_lines):
+    """And a value of its type meets the schema; without one of them it does not."""
+    schema = read(("\n" if in_lines else ",").join(f"{name}{kind}" for name, kind in fields))
+    value = {name: example(part) for name, part in schema["properties"].items()}
+
+    assert [name for name, _ in fields] == list(schema["properties"])
+    assert check(schema, value) is None
+    assert f'the answer has no "{fields[0][0]}"' == check(schema, {})
+
+
+@given(st.text())
+def test_any_text_is_a_schema_or_a_usage_error(text):
+    """Nothing else comes of it."""
+    with suppress(UsageError):
+        assert isinstance(read(text), dict)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "problem"),
+    [
+        ({"type": "integer"}, 5, None),
+        ({"type": "integer"}, True, "the answer is true, not a whole number"),
+        ({"type": ["string", "null"]}, [1], "the answer is [1], not text or null"),
+        ({"properties": {"a": {"items": {"type": "string"}}}}, {"a": ["x", 5]}, "a[1] is 5, not text"),
+        ({"required": ["a", "b"]}, {"a": 1}, 'the answer has no "b"'),
+        ({"properties": {"a": {}}, "patternProperties": {"^x-": {}}, "additionalProperties": False},
+         {"a": 1, "x-b": 2, "c": 3}, 'the answer has "c", which is not in the schema'),
+        ({"enum": ["low", "high"]}, "medium", 'the answer is "medium", not one of "low", "high"'),
+        ({"minimum": 3}, 1, "the answer: 1 is less than the minimum of 3"),
+        ({"maxLength": 3}, "x" * 1000, f'the answer: "{"x" * 56}… is too long'),
+        ({"items": {"not": {"type": "null"}}}, [None], "[0]: null should not be valid under {'type': 'null'}"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_value_is_one_sentence(schema, value, problem):
+    """With its place, and without the pages that were quoted."""
+    assert problem == check(schema, value)
+
+
+def test_an_older_draft_is_read_by_its_own_rules():
+    """`$schema` says which; in draft 4 the bound itself can be left out."""
+    schema = {"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 3, "exclusiveMinimum": True}
+
+    check_schema(schema)
+    assert check(schema, 3) is not None
+    assert check(schema, 4) is None
+
+
+@pytest.mark.parametrize(
+    "reference", ["http://127.0.0.1:9/schema", "file:///etc/passwd", "other.json", "#/$defs/none", "#none"]
+)
+@pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef"])
+def test_nothing_is_fetched_for_a_schema(reference, keyword, monkeypatch):
+    """A reference to what is not in the schema is refused before anything is sent, and no connection is tried."""
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a connection"))
+
+    with pytest.raises(UsageError, match=r"^schema: there is no ") as caught:
+        check_schema({"properties": {"a": {"items": {keyword: reference}}}})
+    assert "not fetched" in str(caught.value.hint)
+
+
+def test_references_within_a_schema_are_followed():
+    """By pointer, by anchor, and by the id of a part; the schema of schemas is at hand too."""
+    schema = {
+        "$id": "https://example.org/pets",
+        "$defs": {"a": {"type": "integer"}, "b": {"$anchor": "b", "type": "string"}, "c": {"$id": "c", "type": "null"}},
+        "properties": {
+            "a": {"$ref": "#/$defs/a"}, "b": {"$ref": "#b"}, "c": {"$ref": "c"},
+            "more": {"type": "array", "items": {"$ref": "#"}},
+        },
+    }  # fmt: skip
+
+    check_schema(schema)
+    assert check(schema, {"a": 1, "b": "x", "c": None, "more": [{"a": 2}]}) is None
+    assert 'more[0].a is "2", not a whole number' == check(schema, {"more": [{"a": "2"}]})
+
+
+def test_a_schema_without_an_end_is_refused():
+    """One that refers to itself, and nothing else."""
+    with pytest.raises(UsageError, match=r"refers to itself without end"):
+        check_schema({"$ref": "#"})
+
+
+def test_the_library_is_loaded_when_a_schema_is():
+    """Importing the task does not: the command's help must not wait for it."""
+    code = "import sys, vidctl.tasks.describe; sys.exit('jsonschema' in sys.modules)"
+
+    assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode

@@ -96,15 +96,16 @@ def _json(body):
 
 
 def _seen(endpoint, plane):
-    """The endpoint as this plane can show it: REST v2 keeps no template's name, no idle timeout of some, and promises
-    nothing of the order of GPUs, so that another order alone is not written.
+    """The endpoint as this plane can show it: REST v2 keeps no template's name, no idle timeout of some, nothing of the
+    model cache, and promises nothing of the order of GPUs, so that another order alone is not written.
     """
     if plane.plane == "graphql":
-        return replace(endpoint, id=None, template=replace(endpoint.template, id=None))
+        models = endpoint.model_references or ()
+        return replace(endpoint, id=None, template=replace(endpoint.template, id=None), model_references=models)
     idle = 0 if endpoint.scaler_type == "REQUEST_COUNT" else endpoint.idle_timeout_s
     pools = ",".join(sorted(endpoint.gpu_ids.split(",")))
     template = replace(endpoint.template, id=None, name="")
-    return replace(endpoint, id=None, idle_timeout_s=idle, gpu_ids=pools, template=template)
+    return replace(endpoint, id=None, idle_timeout_s=idle, gpu_ids=pools, template=template, model_references=None)
 
 
 def _only(plane):
@@ -115,9 +116,12 @@ def _only(plane):
 _words = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
 
 
+MODELS = [f"https://huggingface.co/{name}" for name in ("Qwen/Qwen3-VL-8B-Instruct:main", "me/mine:v2")]
+
+
 @st.composite
-def endpoints(draw, login="", volume=""):
-    """Anything that a spec can ask for; no worker is started."""
+def endpoints(draw, login="", volume="", *, plane):
+    """Anything that a spec can ask of a control plane; no worker is started."""
     pools = draw(st.lists(st.sampled_from(gpus.POOLS), min_size=1, max_size=3, unique=True))
     cards = [card.id for pool in pools for card in pool.gpu_types[1:]]
     excluded = draw(st.lists(st.sampled_from(cards), max_size=2, unique=True)) if cards else []
@@ -144,6 +148,7 @@ def endpoints(draw, login="", volume=""):
         network_volume_id=network_volume_id,
         cuda_versions=tuple(draw(st.lists(st.sampled_from(["12.8", "12.9", "13.0"]), max_size=3, unique=True))),
         flashboot=draw(st.booleans()),
+        model_references=draw(st.sampled_from([(), MODELS[:1], MODELS[1:]]).map(tuple)) if plane == "graphql" else None,
     )
 
 
@@ -154,7 +159,7 @@ def test_what_was_saved_reads_back(runtime, checked, login, volume, name, drawn)
     """Created, changed to anything else, saved again: it always reads back as it was asked for, and nothing is left."""
     _empty(runtime)
     plane = _plane(name, checked.url)
-    first, second = (drawn.draw(endpoints(login, volume)) for _ in range(2))
+    first, second = (drawn.draw(endpoints(login, volume, plane=name)) for _ in range(2))
     created = plane.save(first, before=None)
     assert (_seen(first, plane), created) == (_seen(created, plane), _only(plane))
 
@@ -176,12 +181,26 @@ def test_what_one_plane_wrote_the_other_reads(runtime, checked, login, volume, w
     _empty(runtime)
     write, read = _plane(writer, checked.url), _plane(reader, checked.url)
     rest = _plane("rest", checked.url)
-    saved = write.save(drawn.draw(endpoints(login, volume)), before=None)
+    saved = write.save(drawn.draw(endpoints(login, volume, plane=writer)), before=None)
     seen = _only(read)
 
     assert (saved.id, _seen(saved, rest)) == (seen.id, _seen(seen, rest))
     read.delete(seen)
     assert write.account() == Account(())
+
+
+def test_the_other_plane_leaves_the_model_cache_as_it_is(runtime, checked):
+    """REST v2 changes what it knows; what GraphQL put into the cache is there afterwards, and can be taken out."""
+    _empty(runtime)
+    graphql, rest = (_plane(name, checked.url) for name in PLANES)
+    graphql.save(replace(ENDPOINT, model_references=tuple(MODELS[:1])), before=None)
+    seen = _only(rest)
+    rest.save(replace(seen, workers_max=1, template=replace(seen.template, image="me/yolo@sha256:2")), before=seen)
+
+    kept = _only(graphql)
+    assert (1, tuple(MODELS[:1])) == (kept.workers_max, kept.model_references)
+    graphql.save(replace(kept, model_references=()), before=kept)
+    assert () == _only(graphql).model_references
 
 
 def test_a_change_touches_one_side(plane, checked):
@@ -393,6 +412,7 @@ def test_the_planes_say_what_they_are(runtime):
     planes = [control(name, Http(API_KEY), runtime.url) for name in PLANES]
 
     assert ["graphql", "rest"] == [plane.plane for plane in planes]
+    assert all(plane.has_graphql for plane in planes)
 
 
 def test_retired_graphql_gives_way(runtime):
@@ -415,7 +435,7 @@ def test_retired_graphql_gives_way(runtime):
             call.join()
 
     assert saved == _only(_plane("rest", runtime.url))
-    assert (plane.plane, tries) == ("rest", 1)
+    assert (plane.plane, plane.has_graphql, tries) == ("rest", False, 1)
     assert server.paths().count("POST /graphql") == 1
     assert [progress.message for progress in said] == [
         "RunPod has switched its GraphQL API off: going on with REST v2 (VIDCTL_CONTROL=rest saves the try)"

@@ -66,6 +66,7 @@ LIVE = Endpoint(
     idle_timeout_s=42,
     scaler_value=9,
     locations=("EU-RO-1", "US"),
+    model_references=("https://huggingface.co/a/b:main",),
 )
 WANTED = replace(LIVE, id=None, template=replace(LIVE.template, id=None))
 CATCH_ALL = "Something went wrong. Please try again later or contact support."
@@ -233,6 +234,47 @@ def test_a_list_of_versions_replaces_the_least_version(at):
 
     written = runpod.written()[0][1]
     assert ("12.8,12.9", "") == (written["allowedCudaVersions"], written["minCudaVersion"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "written"),
+    [
+        (None, ["https://huggingface.co/a/b:main"]),
+        (("https://huggingface.co/c/d:v2",), ["https://huggingface.co/c/d:v2"]),
+        ((), []),
+    ],
+)
+def test_what_the_model_cache_holds_is_written(at, wanted, written):
+    """As it is asked for, emptied too; where nothing is asked it stays as somebody set it."""
+    runpod = RunPod()
+    saved = at(runpod).save(replace(WANTED, workers_max=2, model_references=wanted), before=LIVE)
+
+    assert (written, tuple(written)) == (runpod.written()[0][1]["modelReferences"], saved.model_references)
+
+
+def test_nothing_asked_of_the_model_cache_is_no_difference(at):
+    runpod = RunPod()
+
+    assert LIVE == at(runpod).save(replace(WANTED, model_references=None), before=LIVE)
+    assert runpod.written() == []
+
+
+def test_a_new_endpoint_is_made_with_its_models(at):
+    """In the one request that makes it: no worker starts without them."""
+    runpod = RunPod(endpoints=(), templates=())
+    at(runpod).save(replace(WANTED, model_references=("https://huggingface.co/a/b:main",)), before=None)
+    at(runpod).save(replace(WANTED, model_references=None), before=None)
+
+    (_, _), (_, first), (_, _), (_, second) = runpod.written()
+    assert (["https://huggingface.co/a/b:main"], False) == (first["modelReferences"], "modelReferences" in second)
+
+
+def test_a_refusal_of_a_model_is_named(at):
+    refusal = failure("invalid model", path=["saveEndpoint", "modelReferences"])
+
+    with pytest.raises(Refused) as raised:
+        at(RunPod(SaveEndpoint=[refusal])).save(replace(WANTED, model_references=()), before=LIVE)
+    assert raised.value.field == "model_references"
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,135 @@ def test_a_variable_added_elsewhere_is_drift(yolo):
     assert todo.changes == (Change("template", "env.DEBUG", "(set)", "(removed)", is_drift=True),)
 
 
+COMMIT = "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b"
+ASKED = ("https://huggingface.co/Qwen/Qwen3-VL-8B-Instruct:main",)
+RESOLVED = (f"https://huggingface.co/Qwen/Qwen3-VL-8B-Instruct:{COMMIT}",)
+THEIRS = ("https://huggingface.co/some/body:main",)
+
+
+def cached(yolo, weights="cache", **env):
+    """The spec with a model, found there."""
+    return yolo.model_copy(update={"weights": weights, "env": {"MODEL_NAME": "Qwen/Qwen3-VL-8B-Instruct", **env}})
+
+
+def applied(spec, **changed):
+    """What the journal keeps of the spec once it is applied."""
+    return planned(spec, **changed).document()
+
+
+def asked_of_cache(todo):
+    return [(change.old, change.new, change.is_drift) for change in todo.changes if change.field == "model_references"]
+
+
+def test_the_model_cache_is_asked_for_the_model(yolo):
+    """By a new endpoint and by one that is there; a silent spec asks for nothing, and says nothing of it."""
+    silent = cached(yolo, None)
+    new, there = planned(cached(yolo)), planned(cached(yolo), live(silent), applied=applied(silent))
+
+    assert [(None, ASKED[0], False)] == asked_of_cache(new) == asked_of_cache(there)
+    assert (ASKED, True) == (there.endpoint.model_references, there.replaces_workers)
+    assert [] == asked_of_cache(planned(silent))
+    assert "endpoint.model_references" not in applied(silent)
+
+
+def test_a_branch_that_runpod_shows_as_a_commit_is_no_change(yolo):
+    """It resolves what it is asked for, and writing the branch again would resolve it anew: what is there is kept."""
+    asked = cached(yolo)
+    todo = planned(asked, live(asked, model_references=RESOLVED), applied=applied(asked))
+
+    assert (True, RESOLVED) == (todo.is_empty, todo.endpoint.model_references)
+    assert applied(asked) == todo.document()
+    assert planned(asked, live(asked, model_references=RESOLVED)).is_empty
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_another_revision_is_a_change(yolo, known):
+    """With the journal or without: the workers' own variable says which was asked for."""
+    before, after = cached(yolo), cached(yolo, MODEL_REVISION="v2")
+    todo = planned(after, live(before, model_references=RESOLVED), applied=applied(before) if known else None)
+
+    assert [(RESOLVED[0], "https://huggingface.co/Qwen/Qwen3-VL-8B-Instruct:v2", False)] == asked_of_cache(todo)
+
+
+def test_a_commit_that_was_asked_for_is_that_commit(yolo):
+    pinned = cached(yolo, MODEL_REVISION="1" * 40)
+
+    assert [RESOLVED[0]] == [
+        old for old, _, _ in asked_of_cache(planned(pinned, live(pinned, model_references=RESOLVED)))
+    ]
+
+
+def test_what_was_half_saved_is_still_to_be_saved(yolo):
+    """The variables are there, the cache has what the version before asked for: the journal knows."""
+    before, after = cached(yolo), cached(yolo, MODEL_REVISION="v2")
+    todo = planned(after, live(after, model_references=RESOLVED), applied=applied(before))
+
+    assert 1 == len(asked_of_cache(todo))
+
+
+@pytest.mark.parametrize("weights", ["volume", "bake"])
+def test_weights_that_are_elsewhere_leave_the_cache_empty(yolo, weights):
+    """The spec says where they are, whoever filled the cache."""
+    todo = planned(cached(yolo, weights), live(cached(yolo, weights), model_references=THEIRS))
+
+    assert [(THEIRS[0], "(removed)", False)] == asked_of_cache(todo)
+    assert () == todo.endpoint.model_references
+
+
+@pytest.mark.parametrize("there", [ASKED, RESOLVED])
+def test_a_spec_that_asks_no_more_takes_its_model_out(yolo, there):
+    """What vidctl put there by the journal, and no drift."""
+    before, after = cached(yolo), cached(yolo, None)
+    todo = planned(after, live(before, model_references=there), applied=applied(before))
+
+    assert [(there[0], "(removed)", False)] == asked_of_cache(todo)
+
+
+def test_a_spec_that_asks_no_more_takes_its_model_out_without_a_journal(yolo):
+    """A built worker was told WEIGHTS=cache when the cache was filled."""
+    after = cached(yolo, None)
+    there = live(after, env={**live(after).template.env, "WEIGHTS": "cache"}, model_references=ASKED)
+
+    assert [(ASKED[0], "(removed)", False)] == asked_of_cache(planned(after, there))
+    themselves = cached(yolo, None, WEIGHTS="cache")
+    assert [] == asked_of_cache(planned(themselves, live(themselves, model_references=ASKED)))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_somebody_else_put_into_the_cache_stays(yolo, known):
+    """A spec that says nothing of weights has no business there, and it is nothing of what was applied."""
+    silent = cached(yolo, None)
+    todo = planned(silent, live(silent, model_references=THEIRS), applied=applied(silent) if known else None)
+
+    assert (True, THEIRS) == (todo.is_empty, todo.endpoint.model_references)
+    assert applied(silent) == todo.document()
+
+
+def test_what_somebody_else_put_there_instead_is_drift(yolo):
+    asked = cached(yolo)
+    todo = planned(asked, live(asked, model_references=THEIRS), applied=applied(asked))
+    emptied = planned(asked, live(asked, model_references=()), applied=applied(asked))
+
+    assert [(THEIRS[0], ASKED[0], True)] == asked_of_cache(todo)
+    assert [(None, ASKED[0], True)] == asked_of_cache(emptied)
+
+
+def test_over_rest_the_cache_is_out_of_sight(yolo):
+    """What was asked for stays asked for; nothing is said to differ, and what cannot be done is known."""
+    asked, silent = cached(yolo), cached(yolo, None)
+    seen = live(asked, model_references=None)
+    kept = planned(asked, seen, applied=applied(asked), plane="rest")
+    dropped = planned(silent, live(silent, model_references=None), applied=applied(asked), plane="rest")
+
+    assert (True, None, ASKED, ()) == (
+        kept.is_empty, kept.endpoint.model_references, kept.models.unseen, kept.models.stuck,
+    )  # fmt: skip
+    assert (True, None, (), ASKED) == (
+        dropped.is_empty, dropped.endpoint.model_references, dropped.models.unseen, dropped.models.stuck,
+    )  # fmt: skip
+    assert applied(asked)["endpoint.model_references"] == dropped.document()["endpoint.model_references"]
+
+
 def test_only_what_workers_are_made_of_replaces_them(yolo):
     assert not planned(yolo).replaces_workers
     assert not planned(yolo, live(yolo, workers_max=9, idle_timeout_s=1, scaler_value=2)).replaces_workers

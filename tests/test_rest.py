@@ -136,6 +136,38 @@ def test_a_create_sends_everything_that_is_ours(at):
     openapi.check("POST", "/v2/serverless", body, 201, NODE)
 
 
+MODEL = ("https://huggingface.co/a/b:main",)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "before"),
+    [
+        (MODEL, None),
+        (MODEL, replace(LIVE, model_references=())),
+        ((), replace(LIVE, model_references=MODEL)),
+        (MODEL, LIVE),
+    ],
+    ids=["a new one", "to fill", "to empty", "not seen"],
+)
+def test_what_the_model_cache_holds_is_not_silently_lost(at, wanted, before):
+    """REST v2 has no field for it: nothing is sent, and the field is named."""
+    rest, server = at(EMPTY)
+
+    with pytest.raises(Refused, match="REST v2 cannot change what its model cache holds") as raised:
+        rest.save(replace(WANTED, model_references=wanted), before=before)
+    assert ("model_references", []) == (raised.value.field, server.requests)
+
+
+@pytest.mark.parametrize("before", [replace(LIVE, model_references=MODEL), replace(LIVE, model_references=())])
+def test_what_the_model_cache_holds_already_stays(at, before):
+    """What GraphQL showed before it was switched off, and nothing of it is to change."""
+    rest, server = at(ok(NODE), ok({**NODE, "workers": {**NODE["workers"], "max": 2}}))
+    rest.save(replace(WANTED, workers_max=2, model_references=before.model_references), before=before)
+
+    ((_, body),) = bodies(server)
+    assert (2, False) == (body["workers"]["max"], any("model" in key for key in body))
+
+
 def test_a_change_leaves_what_is_not_ours(at):
     """Ports, the least CUDA version, volumes that were added and the dearer flashboot stay as somebody set them."""
     rest, server = at(ok(NODE), ok({**NODE, "workers": {"min": 0, "max": 0, "idleTimeout": 42}}))

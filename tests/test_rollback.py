@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from vidctl.journal import Journal
+from vidctl.modelcache import Models
 from vidctl.plan import Plan
 from vidctl.resources import Endpoint, Image, Template
-from vidctl.rollback import last_good
+from vidctl.rollback import last_good, models_then
 
 
 @pytest.fixture
@@ -37,3 +38,36 @@ def test_the_last_that_was_proved_comes_back_with_the_secrets_that_are_live(jour
 def test_what_lacks_its_secret_is_not_put_back(journal):
     """Nobody has the value any more: without it, or empty, it is not the version that was proved."""
     assert last_good(journal, planned({"MODEL": "other"})) is None
+
+
+ASKED = "https://huggingface.co/me/mine:main"
+RESOLVED = f"https://huggingface.co/me/mine:{'0c351dd01e' * 4}"
+OTHER = "https://huggingface.co/me/other:main"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "asked_then", "asked_now", "expected"),
+    [
+        (RESOLVED, OTHER, ASKED, OTHER, RESOLVED),  # as RunPod had it, not asked for anew
+        (OTHER, "", ASKED, "", ASKED),  # what was there meanwhile was not good
+        ("", OTHER, "", OTHER, ""),
+        (OTHER, OTHER, "", "", OTHER),  # somebody else's, and no business of ours
+        (None, None, ASKED, ASKED, None),  # REST v2
+    ],
+)
+def test_the_model_cache_is_put_back_too(tmp_path, before, now, asked_then, asked_now, expected):
+    """The last good version finds its model where it was."""
+    journal = Journal(tmp_path / "journal.db")
+    good = {"endpoint.model_references": asked_then} if asked_then else {}
+    journal.applied(spec="yolo", target="runpod", endpoint_id="ep", document=good, fingerprint="", is_proven=True)
+    was, live = (
+        Endpoint("yolo", Template("me/yolo"), "ADA_24", id="ep", model_references=there)
+        for there in (_references(before), _references(now))
+    )
+    todo = Plan("yolo", live, was, Image("me/yolo", None), (), frozenset(), Models(None, _references(asked_now)))
+
+    assert Models(_references(expected), _references(asked_then)) == models_then(journal, todo, live)
+
+
+def _references(text):
+    return None if text is None else (text,) if text else ()

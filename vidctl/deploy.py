@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from vidctl import rollback, settings
+from vidctl import modelcache, rollback, settings
 from vidctl import spec as specs
 from vidctl.errors import ApiError, JobFailed, NotOwned, Refused, Several, TimedOut, UsageError, VidctlError
 from vidctl.journal import Journal
-from vidctl.plan import SOURCES, Plan, document, missing_secrets, owner, plan
+from vidctl.plan import SOURCES, Plan, missing_secrets, owner, plan
 from vidctl.progress import Notify, Progress, silent
 from vidctl.proof import Prover
 from vidctl.resources import Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
@@ -33,6 +33,8 @@ class Control(Protocol):
 
     @property
     def plane(self) -> Literal["graphql", "rest"]: ...
+    @property
+    def has_graphql(self) -> bool: ...
     def account(self) -> Account: ...
     def save(self, endpoint: Endpoint, *, before: Endpoint | None) -> Endpoint: ...
     def delete(self, endpoint: Endpoint) -> None: ...
@@ -149,6 +151,7 @@ def _problems(
         lambda: _require_password(spec, known, secrets),
         lambda: _volume_id(spec, target, known),
         lambda: _require_data_centers(spec, target, known),
+        lambda: _require_model_cache(spec, target, known),
     ):
         try:
             look()
@@ -183,7 +186,7 @@ def _require_data_centers(spec: EndpointSpec, target: Target, known: Survey) -> 
     if countries and target.control.plane == "rest":
         raise UsageError(
             f"{where}: RunPod's REST v2 takes data centers, not countries: {', '.join(countries)}",
-            hint="name data centers like EU-RO-1, or use VIDCTL_CONTROL=graphql",
+            hint=f"name data centers like EU-RO-1{_or_graphql(target)}",
         )
     live = find(spec, known.account)
     new = set(spec.data_centers) - set(countries) - set(live.locations if live else ())
@@ -192,6 +195,24 @@ def _require_data_centers(spec: EndpointSpec, target: Target, known: Survey) -> 
         near = difflib.get_close_matches(unknown[0], sorted(there), n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(there))}"
         raise UsageError(f"{where}: RunPod has no data center {', '.join(unknown)}", hint=hint)
+
+
+def _require_model_cache(spec: EndpointSpec, target: Target, known: Survey) -> None:
+    """Raise UsageError where RunPod's model cache would have to hold something else, which REST v2 cannot say."""
+    if target.control.plane == "graphql" or not spec.model_references:
+        return
+    live = find(spec, known.account)
+    last = target.journal.last_applied(live.id) if live and live.id else None
+    if modelcache.asked(last.document if last else None) != spec.model_references:
+        raise UsageError(
+            f"{specs.locate(spec, ('weights',)) or spec.key}: RunPod's REST v2 cannot fill its model cache",
+            hint=f"write weights: volume or weights: bake{_or_graphql(target)}",
+        )
+
+
+def _or_graphql(target: Target) -> str:
+    """The advice to use GraphQL, while there is one."""
+    return ", or use VIDCTL_CONTROL=graphql" if target.control.has_graphql else ""
 
 
 def find(spec: EndpointSpec, account: Account) -> Endpoint | None:
@@ -218,10 +239,21 @@ def require_owned(live: Endpoint, key: str, journal: Journal, *, adopts: bool) -
     )
 
 
-def prepare(spec: EndpointSpec, target: Target, known: Survey, *, image: Image, secrets: Mapping[str, str]) -> Plan:
-    """Compare the spec with what is live and what was last applied; nothing is asked, nothing written."""
+def prepare(
+    spec: EndpointSpec,
+    target: Target,
+    known: Survey,
+    *,
+    image: Image,
+    secrets: Mapping[str, str],
+    saved: Plan | None = None,
+) -> Plan:
+    """Compare the spec with what is live and what was last applied, or just `saved`; nothing is asked or written."""
     live = find(spec, known.account)
     last = target.journal.last_applied(live.id) if live and live.id else None
+    applied = dict(last.document) if last else {}
+    if saved is not None and saved.models.asked:
+        applied |= saved.document()
     return plan(
         spec,
         image=image,
@@ -229,14 +261,16 @@ def prepare(spec: EndpointSpec, target: Target, known: Survey, *, image: Image, 
         registry_auth_id=_login_id(spec, known),
         network_volume_id=_volume_id(spec, target, known),
         live=live,
-        applied=last.document if last else None,
+        applied=applied or None,
         plane=target.control.plane,
     )
 
 
 def warnings(todo: Sequence[Plan], known: Survey, journal: Journal) -> list[str]:
-    """What a person should know before saying yes: too many workers, and what earlier names of the specs left."""
-    return [*_over_quota(todo, known.account), *_left_behind(todo, known.account, journal)]
+    """What a person should know before saying yes: too many workers, what earlier names of the specs left, and what of
+    the model cache REST v2 neither shows nor changes.
+    """
+    return [*_over_quota(todo, known.account), *_left_behind(todo, known.account, journal), *_out_of_sight(todo)]
 
 
 def _over_quota(todo: Sequence[Plan], account: Account) -> Iterator[str]:
@@ -255,6 +289,14 @@ def _left_behind(todo: Sequence[Plan], account: Account, journal: Journal) -> It
         name = names.get(owner(live) or "")
         if name not in (None, live.name) and journal.last_applied(live.id or ""):
             yield f"{live.name} ({live.id}) is what {name} was called before, and still there: vidctl destroy {live.id}"
+
+
+def _out_of_sight(todo: Sequence[Plan]) -> Iterator[str]:
+    for each in todo:
+        if models := ", ".join(each.models.unseen):
+            yield f"{each.key}: RunPod's REST v2 does not show its model cache; it was last asked to hold {models}"
+        if models := ", ".join(each.models.stuck):
+            yield f"{each.key}: RunPod's model cache still holds {models}: REST v2 cannot take it out"
 
 
 def deploy(
@@ -310,7 +352,7 @@ def _apply(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str,
         saved = target.control.save(todo.endpoint, before=todo.before)
     except Refused as error:
         raise _placed(spec, error) from error
-    left = prepare(spec, target, survey([spec], target), image=todo.image, secrets=secrets)
+    left = prepare(spec, target, survey([spec], target), image=todo.image, secrets=secrets, saved=todo)
     if not left.is_empty or left.before is None:
         fields = ", ".join(f"{change.resource} {change.field}" for change in left.changes)
         raise ApiError(
@@ -421,7 +463,7 @@ def _remember(spec: EndpointSpec, target: Target, todo: Plan, live: Endpoint, *,
         spec=spec.key,
         target=target.name,
         endpoint_id=live.id or "",
-        document={**document(live, todo.hidden), _VOLUME_NAME: spec.network_volume},
+        document={**todo.document(live), _VOLUME_NAME: spec.network_volume},
         fingerprint=_fingerprint(spec, todo),
         is_proven=is_proven,
     )

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from vidctl import gpus
+from vidctl import gpus, modelcache
 from vidctl.errors import UsageError
+from vidctl.modelcache import Models
 from vidctl.resources import STAMP, Catalogue, Endpoint, Image, Stock, Template
 from vidctl.spec import EndpointSpec
 
@@ -39,6 +40,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "network_volume_id": ("network_volume",),
     "cuda_versions": ("cuda",),
     "flashboot": ("flashboot",),
+    "model_references": ("weights",),
 }
 
 # RunPod docs, serverless/workers/rolling-releases: these replace workers; the other fields say how many there are and
@@ -46,6 +48,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 _WORKERS_ARE_MADE_OF = frozenset({
     "image", "docker_args", "container_disk_gb", "registry_auth_id",
     "gpu_ids", "gpu_count", "locations", "network_volume_id", "cuda_versions", "flashboot",
+    "model_references",
 })  # fmt: skip
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW(OR)?D|CREDENTIAL|(^|_)KEY(_|$)|APIKEY", re.IGNORECASE)
 
@@ -103,6 +106,8 @@ class Plan:
     changes: tuple[Change, ...]
     hidden: frozenset[str]
     """The variables whose values are not shown or kept."""
+    models: Models = dataclasses.field(default_factory=Models)
+    """What RunPod's model cache is to hold for it."""
 
     @property
     def action(self) -> Action:
@@ -120,14 +125,15 @@ class Plan:
             change.field in _WORKERS_ARE_MADE_OF or change.field.startswith("env.") for change in self.changes
         )
 
-    def document(self) -> Document:
-        """The wanted endpoint, for the journal."""
-        return document(self.endpoint, self.hidden)
+    def document(self, live: Endpoint | None = None) -> Document:
+        """The endpoint as it is wanted, or as it now is, for the journal; of the model cache only what is vidctl's."""
+        endpoint = dataclasses.replace(live or self.endpoint, model_references=self.models.asked)
+        return document(endpoint, self.hidden)
 
     def fingerprint(self) -> str:
         """What this plan goes from and to; the same before and after the image is pushed."""
         image = dataclasses.replace(self.endpoint.template, image=self.image.tag)
-        wanted = document(dataclasses.replace(self.endpoint, template=image), self.hidden)
+        wanted = dataclasses.replace(self, endpoint=dataclasses.replace(self.endpoint, template=image)).document()
         live = self.before and {**document(self.before, self.hidden), "id": self.before.id}
         return hashlib.sha256(json.dumps([wanted, live], sort_keys=True).encode()).hexdigest()
 
@@ -152,6 +158,8 @@ def plan(
         template=wanted_template(spec, image=image, secrets=secrets, registry_auth_id=registry_auth_id),
         network_volume_id=network_volume_id,
     )
+    models = modelcache.decide(spec, live=live, applied=applied, plane=plane)
+    wanted = dataclasses.replace(wanted, model_references=models.saved)
     hidden = frozenset(spec.secrets) | _secret_names(wanted) | (_secret_names(live) if live else frozenset())
     if live is not None:
         template = dataclasses.replace(wanted.template, id=live.template.id, name=_kept_name(spec, live, wanted))
@@ -164,6 +172,7 @@ def plan(
         image=image,
         changes=tuple(_change(*each, live=live, applied=applied, hidden=hidden) for each in differing),
         hidden=hidden,
+        models=models,
     )
 
 
@@ -190,7 +199,7 @@ def wanted_template(
     return Template(
         name=template_name(spec.name),
         image=image.digest or image.tag,
-        env={**spec.env, **{name: secrets[name] for name in spec.secrets}, STAMP: spec.key},
+        env={**spec.worker_env, **{name: secrets[name] for name in spec.secrets}, STAMP: spec.key},
         container_disk_gb=spec.disk_gb,
         registry_auth_id=registry_auth_id,
     )
@@ -284,8 +293,10 @@ def _fields(endpoint: Endpoint) -> Iterator[tuple[_Resource, str, object]]:
     for name in sorted(endpoint.template.env):
         yield "template", f"env.{name}", endpoint.template.env[name]
     for field in dataclasses.fields(Endpoint):
-        if field.name not in ("id", "template"):
-            yield "endpoint", field.name, getattr(endpoint, field.name)
+        value = getattr(endpoint, field.name)
+        # Most endpoints ask nothing of the model cache, and of those of REST v2 it is not known.
+        if field.name not in ("id", "template") and (value or field.name != "model_references"):
+            yield "endpoint", field.name, value
 
 
 def _differences(wanted: Endpoint, live: Endpoint | None, *, plane: Plane) -> Iterator[_Difference]:
@@ -303,20 +314,22 @@ def _differences(wanted: Endpoint, live: Endpoint | None, *, plane: Plane) -> It
 
 
 def _cannot_be_compared(resource: str, field: str, live: Endpoint, plane: Plane) -> bool:
-    """What REST v2 does not keep: a template's name, and the idle timeout of an endpoint that scales on requests."""
+    """What REST v2 does not keep: a template's name, the idle timeout of an endpoint that scales on requests, and what
+    the model cache holds.
+    """
     if plane == "graphql":
         return False
     if resource == "template":
         return field == "name" and not live.template.name
-    return field == "idle_timeout_s" and live.scaler_type == "REQUEST_COUNT"
+    return field == "model_references" or (field == "idle_timeout_s" and live.scaler_type == "REQUEST_COUNT")
 
 
 def _canonical(field: str, value: object, plane: Plane) -> object:
-    """The order of data centers, CUDA versions and exclusions means nothing; that of GPU pools is their priority.
+    """The order of places, CUDA versions, models and exclusions means nothing; that of GPU pools is their priority.
 
     REST v2 does not promise to give pools back in order ("whichever listed pool has capacity").
     """
-    if field in ("locations", "cuda_versions") and isinstance(value, tuple):
+    if field in ("locations", "cuda_versions", "model_references") and isinstance(value, tuple):
         return frozenset(value)
     if field == "gpu_ids" and isinstance(value, str):
         parts = [part.strip() for part in value.split(",") if part.strip()]
@@ -351,6 +364,8 @@ def _is_hidden(field: str, hidden: frozenset[str]) -> bool:
 
 def _has_drifted(path: str, old: object, applied: Document) -> bool:
     """Whether the live value is another than the one applied; of a value that was not to be told nobody knows."""
+    if path == modelcache.FIELD:
+        return not modelcache.is_held(old if isinstance(old, tuple) else (), modelcache.asked(applied))
     if path not in applied:
         return old is not None
     before = applied[path]

@@ -42,7 +42,9 @@ class Endpoint:
     """What its workers are made of, how many run on which GPUs, and when they start and stop.
 
     `gpu_ids` is RunPod's string `POOL[,POOL…][,-<GPU type id>…]` in order of priority; `execution_timeout_ms` 0 means
-    no limit; `locations`, `cuda_versions` and `network_volume_id` empty mean any, any and none.
+    no limit; `locations`, `cuda_versions` and `network_volume_id` empty mean any, any and none.  `model_references` is
+    what RunPod's model cache holds for it, `https://huggingface.co/ORG/MODEL:REVISION`; None is what REST v2 shows of
+    it, and in what is to be saved means: as it is.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Endpoint:
     network_volume_id: str = ""
     cuda_versions: tuple[str, ...] = ()
     flashboot: bool = True
+    model_references: tuple[str, ...] | None = None
     id: str | None = None
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from vidctl import modelcache
 from vidctl.errors import ApiError, RolledBack, VidctlError
 from vidctl.journal import Journal
+from vidctl.modelcache import Models
 from vidctl.plan import Document, Plan, document
 from vidctl.progress import Notify, Progress
 from vidctl.resources import Endpoint, Template
@@ -65,21 +67,28 @@ def _from_journal(known: Document, live: Template) -> Template | None:
 def put_back(
     target: Target, todo: Plan, live: Endpoint, good: Template, error: VidctlError, notify: Notify
 ) -> VidctlError:
-    """Restore the last good container, the scaling stays as the spec says; return the error that tells of both."""
+    """Restore the last good container and its model cache, the scaling stays as the spec says.
+
+    Return the error that tells of both.
+    """
     notify(Progress("rollback", f"putting back {good.image}"))
-    wanted = dataclasses.replace(live, template=dataclasses.replace(good, id=live.template.id, name=live.template.name))
+    template = dataclasses.replace(good, id=live.template.id, name=live.template.name)
+    models = models_then(target.journal, todo, live)
+    wanted = dataclasses.replace(live, template=template, model_references=models.saved)
     try:
         target.control.save(wanted, before=live)
         again = next((each for each in target.control.account().endpoints if each.id == live.id), None)
     except VidctlError as failure:
         return _not_put_back(live, error, failure.message)
-    if again is None or again.template != wanted.template:
+    if again is None or again.template != template or not _holds(again, models):
         return _not_put_back(live, error, "it reads back differently")
     target.journal.applied(
         spec=todo.key,
         target=target.name,
         endpoint_id=live.id or "",
-        document=document(again, todo.hidden | _untold(target.journal, live)),
+        document=document(
+            dataclasses.replace(again, model_references=models.asked), todo.hidden | _untold(target.journal, live)
+        ),
         fingerprint="",
         is_proven=True,
     )
@@ -90,6 +99,20 @@ def put_back(
         job_id=error.job_id,
         status=error.status,
     )
+
+
+def models_then(journal: Journal, todo: Plan, live: Endpoint) -> Models:
+    """What RunPod's model cache held for the last good version; over REST v2 it has not changed."""
+    good, before = journal.last_good(live.id or ""), todo.before
+    asked = modelcache.asked(good.document if good else None)
+    if live.model_references is None or asked == todo.models.asked:
+        return Models(live.model_references, todo.models.asked)
+    there = before.model_references if before else None
+    return Models(there if there is not None and (not asked or modelcache.is_held(there, asked)) else asked, asked)
+
+
+def _holds(live: Endpoint, models: Models) -> bool:
+    return models.saved is None or modelcache.is_held(live.model_references or (), models.saved)
 
 
 def _untold(journal: Journal, live: Endpoint) -> frozenset[str]:

@@ -40,6 +40,11 @@ class FailOver:
     def plane(self) -> Literal["graphql", "rest"]:
         return self._now.plane
 
+    @property
+    def has_graphql(self) -> bool:
+        """Whether RunPod still has GraphQL, as far as is known."""
+        return self._now is not self._rest
+
     def account(self) -> Account:
         return self._ask(lambda plane: plane.account())
 

@@ -101,6 +101,7 @@ _FIELDS: Final = {
     "networkVolumeId": "network_volume_id",
     "allowedCudaVersions": "cuda_versions",
     "flashBootType": "flashboot",
+    "modelReferences": "model_references",
     "input.env": "env",
     "input.name": "name",
 }
@@ -137,6 +138,7 @@ class GraphQL:
     """One account at one base URL, e.g. `https://api.runpod.io`."""
 
     plane: Final[Literal["graphql"]] = "graphql"
+    has_graphql: Final = True
 
     def __init__(self, http: Http, base_url: str, *, notify: Notify = silent, sleep: Sleep = time.sleep) -> None:
         self._http = http
@@ -166,7 +168,9 @@ class GraphQL:
             raise ApiError(f"endpoint {before.name} ({before.id}) is gone", hint="run the same command again")
         template = self._save_template(endpoint.template, live, used_by=before.id)
         now = endpoint_of(node, template)
-        if node.get("templateId") == template.id and now == dataclasses.replace(endpoint, id=now.id, template=template):
+        models = now.model_references if endpoint.model_references is None else endpoint.model_references
+        wanted = dataclasses.replace(endpoint, id=now.id, template=template, model_references=models)
+        if node.get("templateId") == template.id and now == wanted:
             return now
         return endpoint_of(self._save("Endpoint", {**echo(node), **endpoint_input(endpoint, template, node)}), template)
 

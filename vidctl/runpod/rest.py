@@ -61,6 +61,7 @@ class Rest:
     """One account at one base URL, e.g. `https://api.runpod.io`."""
 
     plane: Final[Literal["rest"]] = "rest"
+    has_graphql: Final = True  # for all that is known here
 
     def __init__(self, http: Http, base_url: str, *, notify: Notify = silent, sleep: Sleep = time.sleep) -> None:
         self._http = http
@@ -75,9 +76,11 @@ class Rest:
     def save(self, endpoint: Endpoint, *, before: Endpoint | None) -> Endpoint:
         """Create it, or make the endpoint with the id of `before` equal to it; return it as RunPod now says it is.
 
-        Raise ApiError when an endpoint of that name appeared meanwhile, Refused when a location is a country.
+        Raise ApiError when an endpoint of that name appeared meanwhile, Refused when a location is a country, or when
+        RunPod's model cache would have to hold something else: REST v2 has no field for it, and leaves it as it is.
         """
         self._refuse_countries(endpoint.locations)
+        _refuse_models(endpoint, before)
         if before is None:
             return self._create(endpoint)
         path = f"serverless/{_quoted(before.id)}"
@@ -233,6 +236,16 @@ class Rest:
             raise _refusal(error.reason, error.status, hide) from None
 
 
+def _refuse_models(endpoint: Endpoint, before: Endpoint | None) -> None:
+    there = () if before is None else before.model_references
+    if endpoint.model_references not in (None, there):
+        raise Refused(
+            "RunPod's REST v2 cannot change what its model cache holds",
+            field="model_references",
+            hint="run the same command again: it says what can be done",
+        )
+
+
 def _sign_of_more(answer: Node) -> str | None:
     """The name of the field that says that there are more pages, wherever it stands."""
     for name, value in answer.items():
@@ -332,6 +345,7 @@ def _comparable(endpoint: Endpoint) -> object:
             gpu_ids="",
             locations=(),
             cuda_versions=(),
+            model_references=None,
         ),
     )
 

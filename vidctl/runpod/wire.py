@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from vidctl.resources import Endpoint, RegistryLogin, Template
-from vidctl.runpod.answers import Node, endpoint_name, nodes, read
+from vidctl.runpod.answers import Node, endpoint_name, nodes, read, strings
 
 TEMPLATE_SCALARS: Final = (
     "id", "name", "imageName", "dockerArgs", "containerDiskInGb", "containerRegistryAuthId",
@@ -47,6 +47,7 @@ def endpoint_input(endpoint: Endpoint, template: Template, node: Node | None = N
         "allowedCudaVersions": ",".join(endpoint.cuda_versions),
         "flashBootType": _flashboot(endpoint, node),
         **_volume_input(endpoint, node),
+        **({} if endpoint.model_references is None else {"modelReferences": list(endpoint.model_references)}),
         # A list of versions and a least version exclude each other (RunPod's REST v2 specification, `gpu`).
         **({"minCudaVersion": ""} if endpoint.cuda_versions and node and node.get("minCudaVersion") else {}),
     }
@@ -112,6 +113,7 @@ def endpoint_of(node: Node, template: Template) -> Endpoint:
         network_volume_id=_volume_id(node),
         cuda_versions=_words(read(node, "allowedCudaVersions", str, "")),
         flashboot=read(node, "flashBootType", str, "OFF") != "OFF",
+        model_references=tuple(strings(node, "modelReferences")),
     )
 
 

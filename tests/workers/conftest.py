@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from support import speech
+from support import speech, vision
 
 from vidctl.errors import RuntimeUnavailable
 from vidctl.local import environments
@@ -162,3 +162,34 @@ def whisper(drive_whisper: Callable[..., Driven]) -> Driven:
 def whisper_module() -> Callable[[str], ModuleType]:
     """Import one of the whisper worker's light modules here."""
     return _loader(WHISPER)
+
+
+@pytest.fixture(scope="session")
+def qwen_python(request: pytest.FixtureRequest) -> Path:
+    """The Python of the qwen-vl worker's environment, the engine's made too."""
+    return _python(request, vision.WORKER, qwen_variables())
+
+
+@pytest.fixture(scope="session")
+def drive_qwen(qwen_python: Path) -> Iterator[Callable[..., Driven]]:
+    """Start a qwen-vl worker on the tiny model, with more variables if need be."""
+    with _drives(qwen_python, vision.WORKER, vision.weights()) as drive:
+        yield lambda **env: drive(**qwen_variables(), **env)
+
+
+def qwen_variables() -> dict[str, str]:
+    """The tiny model under the real one's name, and four pictures a job."""
+    return {
+        "MODEL_NAME": str(vision.weights()),
+        "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "Qwen/Qwen3-VL-8B-Instruct",
+        "ENGINE_PYTHON": str(vision.engine_python()),
+        "MAX_MODEL_LEN": "2048",
+        "MAX_IMAGES": "4",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def qwen_module() -> Callable[[str], ModuleType]:
+    """Import one of the qwen-vl worker's light modules here."""
+    return _loader(vision.WORKER)

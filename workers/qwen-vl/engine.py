@@ -309,11 +309,11 @@ class Engine:
         self.is_stopping = True
         if self._process is None or self._process.poll() is not None:
             return
-        self._signal(signal.SIGTERM)
-        try:
+        self._process.terminate()  # it ends its own processes; told all at once, they report each other's death
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def reason(self) -> str:
         """Why it ended, in one sentence, by its last words."""
@@ -329,11 +329,6 @@ class Engine:
             if found := next((line for line in reversed(lines) if re.search(pattern, line, re.IGNORECASE)), None):
                 return f"{sentence} ({_short(found)})"
         return f"the engine ended with status {status}: {_short(error) or 'it gave no reason'}"
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
 
     def _listen(self) -> None:
         """Pass on what it says, line by line; a progress bar that is drawn over and over is told at each tenth."""

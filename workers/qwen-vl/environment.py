@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+STARTUP = (
+    Path(__file__).resolve().parent / "engine" / "startup"
+)  # a module there is imported by every Python that starts
 # vLLM's own, for --dtype.
 DTYPES = ("auto", "bfloat16", "float16", "half", "float", "float32")
 
@@ -88,7 +93,8 @@ def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB; vLLM's own is half of the memory
         "PYTHONUNBUFFERED": "1",
     }
-    return {**defaults, **told}
+    path = os.pathsep.join(filter(None, (str(STARTUP), environment.get("PYTHONPATH"))))
+    return {**defaults, **told, "PYTHONPATH": path}
 
 
 def _one_of(environment: Mapping[str, str], name: str, choices: tuple[str, ...], default: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import logging
 import os
@@ -284,27 +285,17 @@ def _posting() -> Any:
     return _session[0]
 
 
-def main() -> None:
-    # That a model was loaded onto the GPU shows more than the SDK's check of it, which wants memory that is taken now.
-    os.environ.setdefault("RUNPOD_SKIP_GPU_CHECK", "true")
-    engine = None
-    try:
-        settings = Settings.read(os.environ)
-        if settings.server_url:
-            server, facts = Server(settings.server_url, settings.server_key), asyncio.run(look(settings))
-        else:
-            engine = Engine(settings)
-            engine.start()
-            server, facts = engine.server(), asyncio.run(engine.ready())
-        worker = Worker(server, facts, settings)
-        if engine:
-            threading.Thread(target=_end_with, args=(engine, worker), daemon=True).start()
-        runpod.serverless.start({"handler": worker.answer, "concurrency_modifier": worker.concurrency})
-    except StartError as error:
-        sys.exit(f"qwen-vl worker: {error}")
-    finally:
-        if engine:
-            engine.stop()
+def build() -> Worker:
+    """Load the model that the environment names, or find the server that has it; raise StartError with one sentence."""
+    settings = Settings.read(os.environ)
+    if settings.server_url:
+        return Worker(Server(settings.server_url, settings.server_key), asyncio.run(look(settings)), settings)
+    engine = Engine(settings)
+    atexit.register(engine.stop)
+    engine.start()
+    worker = Worker(engine.server(), asyncio.run(engine.ready()), settings)
+    threading.Thread(target=_end_with, args=(engine, worker), daemon=True).start()
+    return worker
 
 
 def _end_with(engine: Engine, worker: Worker) -> None:
@@ -317,6 +308,16 @@ def _end_with(engine: Engine, worker: Worker) -> None:
     sys.stdout.flush()
     time.sleep(LAST_ANSWERS_S)
     os._exit(1)
+
+
+def main() -> None:
+    # That a model was loaded onto the GPU shows more than the SDK's check of it, which wants memory that is taken now.
+    os.environ.setdefault("RUNPOD_SKIP_GPU_CHECK", "true")
+    try:
+        worker = build()
+    except StartError as error:
+        sys.exit(f"qwen-vl worker: {error}")
+    runpod.serverless.start({"handler": worker.answer, "concurrency_modifier": worker.concurrency})
 
 
 # The SDK's heartbeat process imports this file again where processes are spawned; it must not load a second model.

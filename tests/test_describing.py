@@ -73,11 +73,11 @@ def asked(project):
     return [json.loads(line) for line in (project.memory / "asked").read_text().splitlines()]
 
 
-def terminal(project, *arguments, **environ):
+def terminal(project, *arguments, shell='exec "$@"', **environ):
     """The command on a pseudo-terminal of its own."""
     return pexpect.spawn(
-        VIDCTL[0],
-        [*VIDCTL[1:], "describe", *arguments],
+        "/bin/sh",
+        ["-c", shell, "sh", *VIDCTL, "describe", *arguments],
         cwd=str(project.root),
         env={**os.environ, **project.environ, "TERM": "dumb", **environ},
         dimensions=(40, 100),
@@ -154,6 +154,13 @@ def test_stats_are_said_on_stderr(captioner):
         r"5 prompt tokens \(4 of them image\); 3 answer tokens; ran \d\.\d\d s; no price: local\n",
         outcome.stderr,
     )
+
+
+def test_stats_of_many_answers_are_added_up(captioner):
+    save(captioner, 65)
+    outcome = captioner.run("describe", "64.jpg", "65.jpg", "What?", "--stats", "--no-progress")
+
+    assert re.search(r"\nall 2: 10 prompt tokens; 6 answer tokens; ran \d\.\d\d s\n$", outcome.stderr)
 
 
 @pytest.mark.parametrize(
@@ -388,6 +395,26 @@ def test_an_answer_appears_as_it_is_made(captioner):
 
     assert (0, "three.\n") == shown(child)
     assert True is asked(captioner)[0]["stream"]
+
+
+def test_what_is_waited_for_is_shown_until_the_first_word(captioner):
+    """Then nothing of it is left."""
+    prompt = json.dumps({"pieces": ["One ", "two."], "waits": 0})
+    child = terminal(captioner, "64.jpg", prompt, TERM="xterm")
+    child.expect_exact("waiting for the first word")
+    (captioner.memory / "gate").touch()
+    child.expect_exact("One ")
+    status, screen = shown(child)
+
+    assert (0, "two.\n") == (status, screen)
+
+
+def test_a_bar_on_the_terminal_does_not_swallow_what_goes_into_a_file(captioner):
+    save(captioner, 65)
+    child = terminal(captioner, "64.jpg", "65.jpg", "What?", shell='"$@" > out.txt', TERM="xterm")
+    status, _ = shown(child)
+
+    assert (0, "# 64.jpg\nI see 64x64.\n# 65.jpg\nI see 65x64.\n") == (status, (captioner.root / "out.txt").read_text())
 
 
 @pytest.mark.parametrize("arguments", [["--no-stream"], ["--json"], ["-o", "out.txt"]])

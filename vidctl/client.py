@@ -283,8 +283,11 @@ class Client:
 
         It is the price of the first of its spec's GPUs, and RunPod may have given it another of them.
         """
-        key = None if self.target == "local" else self._deployed(task)[1]
-        spec = self._spec(key) if key else None
+        try:
+            key = None if self.target == "local" else self._deployed(task)[1]
+            spec = self._spec(key) if key else None
+        except VidctlError:  # it was changed since it was deployed
+            return None
         if spec is None:
             return None
         price = gpus.resolve(spec.gpu.names[0]).pool.price_per_s

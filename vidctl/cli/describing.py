@@ -361,6 +361,7 @@ class _Delivery:
         self._report = report
         self._client = client
         self._wants_stats = wants_stats
+        self._took: list[tuple[Description, dict[str, Any]]] = []
         self._price_per_s: float | None = None
         self._knows_price = False
         self._kept: list[str | dict[str, Any]] = []
@@ -403,6 +404,8 @@ class _Delivery:
         from vidctl.cli.report import document
         from vidctl.render import files
 
+        if len(self._took) > 1:
+            self._report.note(f"all {len(self._took)}: {'; '.join(_sums(self._took))}")
         if not self._is_whole or not self.tally.taken:
             return
         if self._form == "json":
@@ -449,7 +452,9 @@ class _Delivery:
         for warning in result.warnings:
             self._report.warn(f"{result.source}: {warning}")
         if self._wants_stats:
-            facts = _facts(self._stats(described, result), result, is_local=self._client.target == "local")
+            stats = self._stats(described, result)
+            self._took.append((result, stats))
+            facts = _facts(stats, result, is_local=self._client.target == "local")
             self._report.note(f"{result.source}: {'; '.join(facts)}")
 
     def _stats(self, described: Described, result: Description) -> dict[str, Any]:
@@ -525,6 +530,14 @@ def _facts(stats: dict[str, Any], result: Description, *, is_local: bool) -> Ite
         yield f"ran {stats['execution_ms'] / 1000:.2f} s{jobs}"
     unknown = "no price: local" if is_local else "the price is not known"
     yield f"${stats['price_usd']:.6f}" if "price_usd" in stats else unknown
+
+
+def _sums(took: list[tuple[Description, dict[str, Any]]]) -> Iterator[str]:
+    yield f"{sum(result.prompt_tokens or 0 for result, _ in took)} prompt tokens"
+    yield f"{sum(result.completion_tokens or 0 for result, _ in took)} answer tokens"
+    yield f"ran {sum(stats.get('execution_ms', 0) for _, stats in took) / 1000:.2f} s"
+    if all("price_usd" in stats for _, stats in took):
+        yield f"${sum(stats['price_usd'] for _, stats in took):.6f}"
 
 
 def _line(item: dict[str, Any]) -> str:

@@ -142,7 +142,9 @@ class Report:
             yield lambda: None
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bar(*columns, console=console, transient=True) as bar:
+        # Rich redirects both streams to stderr, wherever stdout goes.
+        bar = Bar(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+        with bar, _results_above():
             task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)
 

@@ -409,6 +409,15 @@ def test_without_a_stream_the_answer_comes_at_the_end(journal, refusal):
     assert (True, (), "all") == (gap.is_broken, gap.chunks, job.output)
 
 
+def test_a_job_that_is_gone_while_it_is_listened_to_is_told_by_its_id(journal):
+    endpoint = Streaming(told("a"), Reply(404))
+    endpoint.state = lambda _: Reply(404)
+    with serving(endpoint) as server, pytest.raises(JobFailed, match="job-n0 is gone") as raised:
+        list(streamed(server, journal))
+
+    assert ("GONE", "GONE", []) == (raised.value.status, journal.jobs()[0].status, endpoint.cancelled)
+
+
 def test_a_job_that_keeps_no_output_is_read_to_the_end_of_its_stream(journal):
     """What came last is not lost when /stream says COMPLETED before it gave everything."""
     endpoint = Streaming(told("a"), told("b", status="COMPLETED"), output=None)

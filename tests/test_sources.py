@@ -16,7 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl.errors import MediaError, NetworkError, UsageError
-from vidctl.media.sources import MAX_BYTES, SOUNDS, Source, expand, opened, read
+from vidctl.media.sources import (
+    FILMS,
+    MAX_BYTES,
+    PICTURES_AND_FILMS,
+    SOUNDS,
+    Source,
+    expand,
+    is_film,
+    opened,
+    read,
+)
 
 
 def no_network(url: str) -> bytes:
@@ -242,6 +252,49 @@ def test_a_folder_gives_its_sounds_and_films(talks):
 
     assert ["film.mkv", "talk2.opus", "talk10.MP3", "sub/deep.wav", "talk2.opus"] == [source.name for source in sounds]
     assert ["cover.jpg"] == names(".")
+
+
+def test_a_folder_gives_what_can_be_seen(talks):
+    """Films alone, or with the pictures; a sound has nothing to show."""
+    assert ["film.mkv"] == [source.name for source in expand(["."], kind=FILMS)]
+    assert ["cover.jpg", "film.mkv"] == [source.name for source in expand(["."], kind=PICTURES_AND_FILMS)]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (Source("a", path=Path("some/Film.MP4")), True), (Source("a", path=Path("film.mp4/a.jpg")), False),
+        (Source("https://example.org/a.webm?key=b.jpg", url="https://example.org/a.webm?key=b.jpg"), True),
+        (Source("https://example.org/a.jpg#b.mp4", url="https://example.org/a.jpg#b.mp4"), False),
+        (Source("https://example.org", url="https://example.org"), False), (Source("film.mp4", data=b"film"), False),
+    ],
+)  # fmt: skip
+def test_a_film_is_known_by_its_ending(source, expected):
+    """Of the file, or of what the address means; what a name alone says does not count."""
+    assert expected == is_film(source)
+
+
+@pytest.mark.parametrize(("kind", "called"), [(SOUNDS, "sound"), (FILMS, "film")])
+def test_what_was_looked_for_is_called_by_its_name(talks, kind, called):
+    """An empty file is no film where a film was meant."""
+    (talks / "none").write_bytes(b"")
+
+    for source, wrong in (
+        (Source("none", path=Path("none")), "0 bytes"),
+        (Source("sub", path=Path("sub")), "a folder"),
+    ):
+        with (
+            pytest.raises(MediaError, match=f"^{source.name}: {wrong}, not a {called}$"),
+            opened(source, fetch_into=no_download, kind=kind),
+        ):
+            pass
+
+
+def test_a_picture_may_be_piped_where_a_film_may_be():
+    """It is read when it is asked for."""
+    (source,) = expand(["-"], kind=PICTURES_AND_FILMS, stdin=io.BytesIO(b"picture"))
+
+    assert b"picture" == read(source, fetch=no_network)
 
 
 @pytest.mark.parametrize(

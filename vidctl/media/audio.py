@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +24,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from vidctl.errors import MediaError
+from vidctl.media.container import begins_s, opened
 
 SAMPLE_RATE = 16_000  # what Whisper hears
 DEFAULT_CHUNK_S = 300.0
@@ -57,6 +58,8 @@ _SMOOTHED_FRAMES = 15  # 0.3 s: no stop within a word is as long
 _PAUSE_FRAMES = 13  # all the whole frames that a pause of 0.3 s is sure to hold, less one at its edge
 _SILENCE_DB = -60.0
 
+_WHAT = "sound or film"
+
 Samples: TypeAlias = NDArray[np.int16]
 _Then = Literal["goes on", "is cut", "ends"]
 
@@ -78,7 +81,7 @@ class Chunk:
 
 def duration_s(file: Path | BinaryIO, *, name: str) -> float | None:
     """How long the file says that its sound is, without reading it; None if it does not say.  Raises MediaError."""
-    with _opened(file, name) as container:
+    with opened(file, name, what=_WHAT) as container:
         return _said_s(container, _sound(container, name))
 
 
@@ -94,43 +97,15 @@ def chunks(
     incomplete: of it there are the chunks that it has.
     """
     passed_on = None
-    with _opened(file, name) as container:
+    with opened(file, name, what=_WHAT) as container:
         sound = _sound(container, name)
         with suppress(av.FFmpegError, ValueError):  # what cannot be copied may still be decoded
             passed_on = _passed_on(container, sound, chunk_s)
     if passed_on is not None:
         yield passed_on
         return
-    with _opened(file, name) as container:
+    with opened(file, name, what=_WHAT) as container:
         yield from _encoded(_Track(container, _sound(container, name), name, warn), chunk_s)
-
-
-@contextmanager
-def _opened(file: Path | BinaryIO, name: str) -> Iterator[InputContainer]:
-    """The file as PyAV reads it, from its beginning; the one border between PyAV and vidctl."""
-    try:
-        with (
-            file.open("rb") if isinstance(file, Path) else nullcontext(file) as readable,
-            _input(readable, name) as container,
-        ):
-            yield container
-    except MemoryError as error:
-        raise MediaError(f"{name}: too large for this machine's memory") from error
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{name}: cannot be read ({_reason(error)})") from error
-
-
-def _input(file: BinaryIO, name: str) -> InputContainer:
-    """FFmpeg is given bytes and no protocol, so no playlist or other text makes it open a second file or an address."""
-    file.seek(0)
-    try:
-        return av.open(file, "r", options={"protocol_whitelist": "none"}, metadata_errors="replace")
-    except av.FFmpegError as error:
-        raise MediaError(f"{name}: not a sound or film that can be read, or damaged from its beginning") from error
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split())[:120] or type(error).__name__
 
 
 def _sound(container: InputContainer, name: str) -> AudioStream:
@@ -140,7 +115,7 @@ def _sound(container: InputContainer, name: str) -> AudioStream:
         return stream
     if container.streams.video and container.format.name != "tty":  # FFmpeg shows text as a terminal would
         raise MediaError(f"{name}: has no sound")
-    raise MediaError(f"{name}: not a sound or film that can be read")
+    raise MediaError(f"{name}: not a {_WHAT} that can be read")
 
 
 def _said_s(container: InputContainer, stream: AudioStream) -> float | None:
@@ -164,7 +139,7 @@ def _passed_on(container: InputContainer, stream: AudioStream, chunk_s: float) -
     packets = _packets(container, stream, chunk_s + _rest_s(chunk_s))
     if not packets:
         return None
-    end_s = _end_s(packets[-1]) - _begins_s(container)
+    end_s = _end_s(packets[-1]) - begins_s(container)
     is_whole = abs(end_s - (_promised_s(container, stream) or end_s)) <= _NOTICED_GAP_S
     data = _remuxed(packets, stream, form)
     is_small = len(data) * 8 <= _SMALL_BIT_RATE * end_s
@@ -173,7 +148,7 @@ def _passed_on(container: InputContainer, stream: AudioStream, chunk_s: float) -
 
 def _packets(container: InputContainer, stream: AudioStream, most_s: float) -> list[Packet[AudioStream]]:
     """All the stream's packets; none of them if there are too many, or one is broken or not where it should be."""
-    packets, size, end_s = [], 0, _begins_s(container)
+    packets, size, end_s = [], 0, begins_s(container)
     most_bytes, most_s = _SMALL_BIT_RATE / 8 * most_s, end_s + most_s
     for packet in container.demux(stream):
         if not packet.size:
@@ -186,10 +161,6 @@ def _packets(container: InputContainer, stream: AudioStream, most_s: float) -> l
             return []
         packets.append(packet)
     return packets
-
-
-def _begins_s(container: InputContainer) -> float:
-    return (container.start_time or 0) / av.time_base
 
 
 def _time_s(part: Packet[AudioStream] | AudioFrame) -> float:
@@ -323,7 +294,7 @@ class _Track:
         self._stream = stream
         self._name = name
         self._warn = warn
-        self._begins_s = _begins_s(container)
+        self._begins_s = begins_s(container)
         self._heard_s = 0.0
         self._damaged_s: float | None = None
 

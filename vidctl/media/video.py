@@ -5,11 +5,55 @@ Whatever FFmpeg says leaves here as a MediaError that names the file.  Nothing i
 
 from __future__ import annotations
 
+import math
+import struct
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain, count
 from pathlib import Path
 from typing import BinaryIO
 
-from vidctl.media.image import Prepared
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.sidedata.sidedata import SideData
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
+from av.video.stream import VideoStream
+from PIL import Image
+
+from vidctl.errors import MediaError, UsageError
+from vidctl.media.container import begins_s, opened, reading
+from vidctl.media.image import Prepared, Size, encode, fit_within
+
+# To decode a second takes 15 ms at 720p, and to seek, which decodes from the key picture before, 70 (by measurement).
+_FAR_S = 10.0
+_BACK_S = 10.0  # a seek that came too late is tried once more from so much earlier
+_ROUNDING_S = 0.001  # Matroska's times are in milliseconds
+_JUMP_BACK_S = 1.0
+_JUMP_AHEAD_S = 3600.0  # beyond, it is the clock that is broken
+_USUAL_RATE = 25.0  # of what says nothing of it
+
+_MOST_PIXELS = 8192 * 8192  # of one picture; a decoder keeps up to 16, and more for its threads
+_HD_LINES = 720
+_UNSPECIFIED = 2  # colours: FFmpeg's AVCOL_SPC_UNSPECIFIED
+
+# Formats whose header says when a film ends, and not how long it is.
+_SAY_THE_END = ("matroska", "flv")
+
+# How a display matrix (a, b; c, d) moves what is right and what is below: by the signs of its larger pair.
+_UPRIGHT = {
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
 
 
 @dataclass(frozen=True)
@@ -21,13 +65,24 @@ class Frame:
 
 
 def duration_s(file: Path | BinaryIO, *, name: str) -> float | None:
-    """How long the file says that its picture lasts, which is not read; None if it does not say.  Raises MediaError."""
-    raise NotImplementedError
+    """When the file says that its picture ends, which is not read; None if it does not say.  Raises MediaError."""
+    with opened(file, name, what="film") as container:
+        return _said_s(container, _stream(container, name))
 
 
 def frame_at(file: Path | BinaryIO, *, at_s: float, max_pixels: int, name: str) -> Frame:
-    """The picture displayed at `at_s`; MediaError, with the film's length, if it is over by then."""
-    raise NotImplementedError
+    """The picture displayed at `at_s`; MediaError, with the film's length, if it is over by then.
+
+    Before the first picture that is the first one, and at the very end the last.
+    """
+    _check_time("at", at_s)
+    with closing(_Film(file, name)) as film:
+        shown = film.shown_at(at_s)
+        if shown is None and at_s <= film.ends_s + _ROUNDING_S:
+            shown = film.last
+        if shown is None:
+            raise _over(name, at_s, film.ends_s)
+        return Frame(at_s, _prepared(shown, max_pixels, name))
 
 
 def frames(
@@ -42,6 +97,298 @@ def frames(
 ) -> tuple[Frame, ...]:
     """The pictures displayed at `from_s`, `from_s` + 1/`fps`, … before `to_s`, or before the film's end.
 
-    Raises MediaError for more than `max_frames`, and says how many there would be and which `fps` fits.
+    Raises MediaError for a film that is over before `from_s`, and for more than `max_frames`: it says how many there
+    would be, and which `fps` fits.
     """
-    raise NotImplementedError
+    span = _Span(from_s, to_s, fps)
+    span.refuse_over(max_frames, duration_s(file, name=name), name)
+    found: list[Frame] = []
+    before: _Picture | None = None
+    with closing(_Film(file, name)) as film:
+        for at_s, shown in film.shown_at_each(span.times()):
+            if len(found) == max_frames:
+                break
+            # At more pictures a second than the film has, the same one is displayed again.
+            prepared = found[-1].prepared if shown is before else _prepared(shown, max_pixels, name)
+            found.append(Frame(at_s, prepared))
+            before = shown
+        else:
+            if not found:
+                raise _over(name, from_s, film.ends_s)
+            return tuple(found)
+    span.refuse_over(max_frames, _measured_s(file, name), name)
+    raise MediaError(f"{name}: over {max_frames} pictures at {fps:g} a second", hint="ask for fewer a second")
+
+
+def _check_time(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise UsageError(f"{name}: {value:g} s is no time in a film")
+
+
+def _over(name: str, at_s: float, ends_s: float) -> MediaError:
+    return MediaError(f"{name}: no picture at {at_s:g} s, for the film is {ends_s:.2f} s long")
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The times at which pictures are asked for; UsageError for what cannot be."""
+
+    from_s: float
+    to_s: float | None
+    fps: float
+
+    def __post_init__(self) -> None:
+        _check_time("from", self.from_s)
+        if self.to_s is not None and not self.from_s < self.to_s < math.inf:
+            raise UsageError(f"to: {self.to_s:g} s is not after from ({self.from_s:g} s)")
+        if not 0 < self.fps < math.inf:
+            raise UsageError(f"fps: {self.fps:g} is not over 0")
+
+    def times(self) -> Iterator[float]:
+        for number in count():
+            at_s = self.from_s + number / self.fps
+            if self.to_s is not None and at_s >= self.to_s - _ROUNDING_S:
+                return
+            yield at_s
+
+    def refuse_over(self, most: int, ends_s: float | None, name: str) -> None:
+        """Raise MediaError if there are more pictures than `most` in a film that ends then, where that is known."""
+        if ends_s is None:
+            return
+        span_s = min(ends_s, self.to_s or ends_s) - self.from_s - _ROUNDING_S
+        number = math.ceil(span_s * self.fps)
+        if number > most:
+            raise MediaError(
+                f"{name}: {number} pictures at {self.fps:g} a second, over the {most} that there may be",
+                hint=f"fps {_rounded_down(most / span_s)} fits",
+            )
+
+
+def _rounded_down(value: float) -> str:
+    """In three figures, and never more than it is."""
+    digits = 2 - math.floor(math.log10(value))
+    return f"{math.floor(value * 10**digits) / 10**digits:.{max(digits, 0)}f}".rstrip("0").rstrip(".")
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A picture of a film, in seconds from the film's beginning; it ends there if no other follows."""
+
+    begins_s: float
+    ends_s: float
+    frame: VideoFrame
+    pixel_ratio: Fraction
+
+
+class _Film:
+    """Finds the pictures that are displayed at times that grow: decodes what is near, seeks what is far."""
+
+    def __init__(self, file: Path | BinaryIO, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._coming = _decoded(file, name, None)
+        self._shown: _Picture | None = None
+        self._following: _Picture | None = None
+        self._can_seek = True
+        self.ends_s = 0.0  # of what was seen of it
+
+    def close(self) -> None:
+        self._coming.close()
+
+    @property
+    def last(self) -> _Picture | None:
+        """The last one that was displayed."""
+        return self._shown
+
+    def shown_at_each(self, times: Iterator[float]) -> Iterator[tuple[float, _Picture]]:
+        """Each time with what is displayed then, up to the film's end."""
+        for at_s in times:
+            shown = self.shown_at(at_s)
+            if shown is None:
+                return
+            yield at_s, shown
+
+    def shown_at(self, at_s: float) -> _Picture | None:
+        """What is displayed then, before the first picture that one; None if the film is over."""
+        if self._can_seek and at_s > (self._shown.begins_s if self._shown else 0.0) + _FAR_S:
+            self._go_to(at_s)
+        following = self._peek()
+        while following is not None and following.begins_s <= at_s + _ROUNDING_S:
+            self._shown, self._following = following, None
+            following = self._peek()
+        if following is None and self._shown is None:
+            raise MediaError(f"{self._name}: damaged: it holds no picture that can be read")
+        if following is None and at_s >= self.ends_s - _ROUNDING_S:
+            return None
+        return self._shown or following
+
+    def _peek(self) -> _Picture | None:
+        """The picture after the one that is displayed; None at the end."""
+        if self._following is None:
+            self._following = next(self._coming, None)
+            if self._following is not None:
+                self.ends_s = max(self.ends_s, self._following.ends_s)
+        return self._following
+
+    def _go_to(self, at_s: float) -> None:
+        """Have what is displayed then come next, or come soon: from the beginning, where a film cannot be sought in."""
+        for since_s in (at_s, at_s - _BACK_S):
+            self._begin(since_s)
+            following = self._peek()
+            if following is not None and following.begins_s <= at_s + _ROUNDING_S:
+                return
+        self._can_seek = False
+        self._begin(None)
+
+    def _begin(self, since_s: float | None) -> None:
+        self._coming.close()
+        self._coming = _decoded(self._file, self._name, since_s)
+        self._shown = self._following = None
+
+
+def _decoded(file: Path | BinaryIO, name: str, since_s: float | None) -> Generator[_Picture, None, None]:
+    """The pictures in the order of their display, from the first one or from a key picture about then."""
+    with opened(file, name, what="film") as container:
+        stream = _stream(container, name)
+        stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+        if since_s is not None and not _sought(container, stream, since_s):
+            return
+        clock = _Clock(container, stream)
+        ratio = _pixel_ratio(stream)
+        for frame in _frames(container, stream):
+            if frame.pts is None and since_s is not None:
+                return  # nobody knows where this is
+            if not frame.is_corrupt:  # as what comes before the first key picture
+                yield _Picture(*clock.place(frame), frame, ratio)
+
+
+def _stream(container: InputContainer, name: str) -> VideoStream:
+    """The picture that a player would choose; the cover of a record is none."""
+    for stream in (container.streams.best("video"), *container.streams.video):
+        if not isinstance(stream, VideoStream) or stream.codec_context is None or container.format.name == "tty":
+            continue  # FFmpeg shows text as a terminal would
+        if stream.disposition & Disposition.attached_pic:
+            continue
+        if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:
+            raise MediaError(f"{name}: more pixels than can be read safely", hint="shrink it first")
+        return stream
+    if container.streams.audio:
+        raise MediaError(f"{name}: a sound without a picture")
+    raise MediaError(f"{name}: not a film that can be read")
+
+
+def _sought(container: InputContainer, stream: VideoStream, since_s: float) -> bool:
+    """Go to a key picture at or before a time; whether that could be done."""
+    if stream.time_base is None:
+        return False
+    try:
+        container.seek(math.floor((since_s + begins_s(container)) / stream.time_base), stream=stream)
+    except av.FFmpegError:
+        return False
+    return True
+
+
+def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """What can be decoded, and what the decoder still holds at the end; what cannot be is left out."""
+    for packet in chain(_packets(container, stream), (None,)):
+        with suppress(av.FFmpegError):  # the next packet may be whole
+            yield from stream.decode(packet)
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """Up to the end, or to what is damaged beyond reading."""
+    with suppress(av.FFmpegError):
+        yield from (packet for packet in container.demux(stream) if packet.size)  # an empty one says that it is the end
+
+
+def _measured_s(file: Path | BinaryIO, name: str) -> float:
+    """When the film ends, by all that is in it; nothing is decoded."""
+    with opened(file, name, what="film") as container:
+        stream = _stream(container, name)
+        number, ends_s = 0, 0.0
+        for packet in _packets(container, stream):
+            number += 1
+            begins = packet.dts if packet.pts is None else packet.pts
+            if begins is not None:
+                ends_s = max(ends_s, float((begins + (packet.duration or 0)) * packet.time_base) - begins_s(container))
+        return ends_s or number * _usual_gap_s(stream)
+
+
+def _said_s(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base) - begins_s(container)
+    if container.duration is None:
+        return None
+    says_the_end = container.format.name.startswith(_SAY_THE_END)
+    return container.duration / av.time_base - (begins_s(container) if says_the_end else 0.0)
+
+
+def _usual_gap_s(stream: VideoStream) -> float:
+    return 1 / float(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
+
+
+class _Clock:
+    """Says when a picture is displayed: by the film's clock, or where it has none by counting."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._zero_s = begins_s(container)
+        self._tick_s = float(stream.time_base or 0)  # a picture that the decoder gives at the end has none of its own
+        self._gap_s = _usual_gap_s(stream)
+        self._begins_s: float | None = None  # the picture before
+        self._ends_s = 0.0
+
+    def place(self, frame: VideoFrame) -> tuple[float, float]:
+        """When it begins and ends.  A clock that jumps back, or too far, is followed from there."""
+        at_s = self._ends_s if frame.pts is None else frame.pts * self._tick_s - self._zero_s
+        if self._begins_s is not None:
+            if not self._begins_s - _JUMP_BACK_S <= at_s <= self._ends_s + _JUMP_AHEAD_S:
+                self._zero_s += at_s - self._ends_s
+                at_s = self._ends_s
+            at_s = max(at_s, self._begins_s)
+        self._begins_s = at_s
+        self._ends_s = at_s + (frame.duration * self._tick_s or self._gap_s)
+        return at_s, self._ends_s
+
+
+def _prepared(picture: _Picture, max_pixels: int, name: str) -> Prepared:
+    """As it is displayed: its pixels square, and turned as the film's matrix says."""
+    frame, turn = picture.frame, _turn(picture.frame)
+    displayed: Size = (max(1, round(frame.width * picture.pixel_ratio)), frame.height)
+    sent = fit_within(displayed, max_pixels)
+    with reading(name):
+        pixels = frame.reformat(*sent, "rgb24", src_colorspace=_colours(frame)).to_ndarray()
+    image = Image.fromarray(pixels)
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.size != sent:
+        displayed, sent = displayed[::-1], sent[::-1]
+    return Prepared(encode(image), *displayed, *sent)
+
+
+def _pixel_ratio(stream: VideoStream) -> Fraction:
+    """How much wider than high a pixel is; what no film has is a mistake of its header."""
+    ratio = stream.sample_aspect_ratio or Fraction(1)
+    return ratio if Fraction(1, 10) <= ratio <= 10 else Fraction(1)
+
+
+def _colours(frame: VideoFrame) -> Colorspace | None:
+    """BT.709 for high definition that says nothing, as players take it; FFmpeg would take BT.601."""
+    return Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and frame.height >= _HD_LINES else None
+
+
+def _turn(frame: VideoFrame) -> Image.Transpose | None:
+    """What to do with a picture so that it is upright; the nearest quarter, for a camera held askew."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return None
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        b = c = 0
+    else:
+        a = d = 0
+    return _UPRIGHT.get((_sign(a), _sign(b), _sign(c), _sign(d)))
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)

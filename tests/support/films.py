@@ -1,0 +1,123 @@
+"""Real films, small ones: each picture is a bar code of its number, so that whoever sees one knows which it is."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+from PIL import Image
+
+BITS = 12
+BAR = 16  # pixels
+WIDTH, HEIGHT = BITS * BAR, 48
+RATE = 48_000
+
+# A film with B-frames, so that the order of decoding is not that of display, and with few key pictures.
+REORDERED = {"preset": "veryfast", "bf": "2", "g": "25", "x264-params": "b-adapt=0:scenecut=0"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a film is written: format and codec, as FFmpeg names them."""
+
+    format: str
+    codec: str = "libx264"
+    options: dict[str, str] = field(default_factory=lambda: dict(REORDERED))
+    container_options: dict[str, str] = field(default_factory=dict)
+    pixels: str = "yuv420p"
+
+    def __str__(self) -> str:
+        return "-".join([self.format, self.codec, *self.container_options.values()])
+
+
+MP4 = Form("mp4")
+MKV = Form("matroska")
+AVI = Form("avi", "mpeg4", {"bf": "0", "g": "25", "q": "3"})
+UNTIMED = Form("h264")  # a bare stream: no times, no index, no length
+LIVE = Form("matroska", container_options={"live": "1"})  # as browsers record: no length and no index
+FORMS = [
+    MP4,
+    Form("mp4", container_options={"movflags": "faststart"}),
+    Form("mp4", container_options={"movflags": "frag_keyframe+empty_moov"}),
+    Form("mov", "libx265", {"preset": "ultrafast", "x265-params": "log-level=none"}),
+    MKV,
+    LIVE,
+    Form("webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "g": "25"}),
+    AVI,
+    Form("mpegts"),
+    Form("flv"),
+    Form("mpeg", "mpeg1video", {"bf": "2", "g": "12"}),
+    UNTIMED,
+]
+
+
+def bars(number: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
+    """The picture of a number."""
+    bits = [number >> bit & 1 for bit in range(BITS)]
+    line = np.repeat(np.array(bits, np.uint8) * 255, BAR)
+    picture = Image.fromarray(np.repeat(np.tile(line, (HEIGHT, 1))[:, :, None], 3, axis=2))
+    return np.asarray(picture.resize(size, Image.Resampling.NEAREST))
+
+
+def number_of(jpeg: bytes) -> int:
+    """The number whose picture this is."""
+    picture = Image.open(io.BytesIO(jpeg)).convert("L").resize((BITS, 1), Image.Resampling.BOX)
+    return sum(1 << bit for bit in range(BITS) if picture.getpixel((bit, 0)) > 127)
+
+
+def write(
+    file: Path | BinaryIO,
+    times: Iterable[float],
+    form: Form = MP4,
+    *,
+    rate: int = 25,
+    sound_s: float = 0.0,
+    pictures: Callable[[int], np.ndarray] = bars,
+    look: Callable[[av.VideoStream], object] = id,
+) -> Path | BinaryIO:
+    """A film whose pictures begin at `times`, in seconds; with `sound_s` it has a sound, from 0 on.
+
+    `look` is shown the stream before anything is written.
+    """
+    times = list(times)
+    height, width, _ = pictures(0).shape
+    with av.open(
+        str(file) if isinstance(file, Path) else file, "w", format=form.format, options=form.container_options
+    ) as container:
+        stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
+        stream.width, stream.height, stream.pix_fmt = width, height, form.pixels
+        ticks = Fraction(1, rate) if form.codec in ("mpeg4", "mpeg1video") else Fraction(1, 90_000)
+        stream.codec_context.time_base = ticks
+        look(stream)
+        sound = container.add_stream("aac", rate=RATE, layout="mono") if sound_s else None
+        if sound is not None:
+            for packet in _silence(sound, sound_s):
+                container.mux(packet)
+        for number, at_s in enumerate(times):
+            frame = VideoFrame.from_ndarray(pictures(number), "rgb24")
+            frame.pts, frame.time_base = round(at_s / ticks), ticks
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file
+
+
+def _silence(stream: av.AudioStream, seconds: float) -> Sequence[av.Packet]:
+    packets = []
+    for index in range(round(seconds * RATE / 1024)):
+        frame = AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, index * 1024, Fraction(1, RATE)
+        packets += stream.encode(frame)
+    return [*packets, *stream.encode(None)]
+
+
+def steady(seconds: float, rate: int = 25, since_s: float = 0.0) -> list[float]:
+    """The times of a film of so many pictures a second."""
+    return [since_s + number / rate for number in range(round(seconds * rate))]

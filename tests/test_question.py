@@ -1,0 +1,128 @@
+"""What is asked: sources, moments of films, and words out of presets."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support.films import HEIGHT, MP4, WIDTH, bars, number_of, steady, write
+
+from vidctl.errors import MediaError, UsageError
+from vidctl.media.sources import Source
+from vidctl.question import Album, Clip, Question, questions
+
+RATE = 4
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Makes a film of so many seconds, in which each quarter of one has a picture of its own."""
+    folder = tmp_path_factory.mktemp("films")
+
+    def make(seconds, form=MP4, size=(WIDTH, HEIGHT)):
+        path = folder / f"{seconds}.{form.format}"
+        write(path, steady(seconds, RATE), form, rate=RATE, pictures=lambda number: bars(number, size))
+        return Source(path.name, path=path)
+
+    return make
+
+
+def jpeg(width):
+    out = io.BytesIO()
+    Image.new("RGB", (width, width)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def pictures(*sources, clip=None, most=None):
+    album = Album(clip or Clip(), pytest.fail, lambda url, _: pytest.fail(url), max_pictures=most)
+    return album.pictures(Question(sources))
+
+
+def second(sent):
+    """Which second of the film a picture is of."""
+    return number_of(sent.jpeg) / RATE
+
+
+def test_the_pictures_at_some_moments_of_a_film(films):
+    sent = pictures(films(8), clip=Clip(at_s=(5.5, 2.0)))
+
+    assert [(5.5, 5.5), (2.0, 2.0)] == [(each.at_s, second(each)) for each in sent]
+    assert ("8.mp4", WIDTH, HEIGHT) == (sent[0].source, sent[0].width, sent[0].height)
+
+
+def test_a_part_of_a_film_at_so_many_pictures_a_second(films):
+    sent = pictures(films(8), clip=Clip(from_s=2.0, to_s=4.0, fps=2.0))
+
+    assert [(2.0, 2.0), (2.5, 2.5), (3.0, 3.0), (3.5, 3.5)] == [(each.at_s, second(each)) for each in sent]
+
+
+def test_a_film_alone_is_seen_from_its_beginning_to_its_end(films):
+    """One picture a second, as long as these are not too many."""
+    assert [0.0, 1.0, 2.0, 3.0, 4.0] == [second(each) for each in pictures(films(5))]
+
+
+def test_a_long_film_is_seen_more_sparsely_over_all_of_it(films):
+    sent = pictures(films(60))
+
+    assert (16, True) == (len(sent), 55 <= sent[-1].at_s < 60)
+    assert max(each.at_s - second(each) for each in sent) < 1 / RATE
+
+
+def test_a_worker_that_takes_fewer_pictures_sees_fewer(films):
+    """Those of other sources count too."""
+    assert [0.0, 5.0, 10.0, 15.0] == [round(each.at_s) for each in pictures(films(20), most=4)]
+    assert 4 == len(pictures(Source("a", data=jpeg(64)), films(20), Source("b", data=jpeg(64)), most=4))
+
+
+def test_more_a_second_than_the_worker_takes_is_refused_with_the_numbers(films):
+    with pytest.raises(MediaError, match="8"):
+        pictures(films(8), clip=Clip(fps=2.0), most=8)
+
+
+def test_the_more_pictures_there_are_the_smaller_they_are(films):
+    film = films(5, size=(1280, 720))
+    one, five = pictures(film, clip=Clip(at_s=(1.0,))), pictures(film, clip=Clip(fps=8.0))
+
+    assert (1280, 40) == (one[0].width, len(five))
+    assert {five[0].width} == {each.width for each in five} != {1280}
+    assert sum(each.width * each.height for each in five) <= 6144 * 1024
+
+
+def test_a_picture_has_no_moments():
+    with pytest.raises(UsageError, match=r"frame\.jpg: a picture"):
+        pictures(Source("frame.jpg", path=Path("frame.jpg")), clip=Clip(at_s=(1.0,)))
+
+
+def test_a_film_may_come_as_bytes_or_without_a_name(films, tmp_path):
+    data = films(8).path.read_bytes()
+    (of_bytes,) = questions([data], Clip(at_s=(3.0,)))
+    piped = Source("stdin", stream=io.BytesIO(data))
+
+    assert [3, 3] == [second(pictures(each, clip=Clip(at_s=(3.0,)))[0]) for each in (*of_bytes.sources, piped)]
+
+
+def test_a_folder_is_its_pictures_and_films_or_its_films_alone(films, tmp_path):
+    (tmp_path / "b.jpg").write_bytes(jpeg(64))
+    (tmp_path / "a.mp4").write_bytes(films(5).path.read_bytes())
+
+    def names(*, clip):
+        return [Path(each.name).name for each in questions([tmp_path], clip)]
+
+    assert (["a.mp4", "b.jpg"], ["a.mp4"]) == (names(clip=Clip()), names(clip=Clip(fps=1.0)))
+
+
+def test_questions_are_one_for_each_source_or_one_for_all(tmp_path):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(jpeg(64))
+    together = questions([tmp_path], Clip(), together=True)
+
+    assert (3, 1) == (len(questions([tmp_path], Clip())), len(together))
+    assert f"{tmp_path / 'a.jpg'} and 2 more" == together[0].name
+
+
+def test_a_question_is_written_down_without_the_secrets_of_an_address():
+    url = "https://me:hunter2@example.org/a.jpg?signature=s3cret"
+
+    assert "https://example.org/a.jpg" == Question((Source(url, url=url),)).label

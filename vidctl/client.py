@@ -188,7 +188,7 @@ class Client:
         from vidctl import description
 
         (question,), options, clip = self._posed(_listed(source), prompt, together=True, **how)
-        asking, manner = self._describing(clip)
+        asking, manner = self._describing([question], clip)
         return description.stream(
             question,
             options,
@@ -235,7 +235,7 @@ class Client:
             fps=fps,
             **options,
         )
-        asking, manner = self._describing(clip)
+        asking, manner = self._describing(questions, clip)
         return description.describe(
             questions,
             chosen,
@@ -267,14 +267,16 @@ class Client:
         chosen = question.options(prompt, preset, options, root=self.project.root)
         return question.questions(sources, clip, together=together, recursive=recursive), chosen, clip
 
-    def _describing(self, clip: Clip) -> tuple[Invoker, Manner]:
-        """Whom to ask, and in which words."""
+    def _describing(self, questions: Iterable[Question], clip: Clip) -> tuple[Invoker, Manner]:
+        """Whom to ask, and in which words; how many pictures a worker takes is looked up where there may be many."""
         from vidctl.description import Manner
 
         self._check_key()
         endpoint_id, key = self._deployed("describe")
         protocol = self._protocol or (_protocol_of(key, self.project) if key else None)
-        variables = self._variables(key, is_all=protocol is not None and self._model is None) if key else {}
+        are_many = not all(question.is_one_picture for question in questions)
+        needs_name = protocol is not None and self._model is None
+        variables = self._variables(key, is_all=needs_name) if key and (needs_name or are_many) else {}
         model = self._model or variables.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE") or variables.get("MODEL_NAME")
         return self._asking(endpoint_id), Manner(clip, protocol, model, _count(variables.get("MAX_IMAGES")))
 

@@ -75,6 +75,12 @@ class Question:
         return self._named([source.name for source in self.sources])
 
     @property
+    def is_one_picture(self) -> bool:
+        """Whether there is one source, whose name is a picture's: without opening it."""
+        only = self.sources[0].path if len(self.sources) == 1 else None
+        return only is not None and only.suffix.lower() in PICTURES.suffixes
+
+    @property
     def label(self) -> str:
         """The name as it may be written down."""
         return self._named([source.label for source in self.sources])
@@ -196,6 +202,8 @@ class Album:
         from vidctl.media import video
 
         length_s = video.duration_s(file, name=source.name)
+        if length_s is None and self._clip.fps is None and self._clip.to_s is None:
+            length_s = video.measured_s(file, name=source.name)
         from_s = self._clip.from_s or 0.0
         to_s = min((each for each in (self._clip.to_s, length_s) if each is not None), default=None)
         span_s = None if to_s is None else max(to_s - from_s, 0.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.films import HEIGHT, MP4, WIDTH, bars, number_of, steady, write
+from support.films import HEIGHT, LIVE, MP4, WIDTH, bars, number_of, steady, write
 
 from vidctl.errors import MediaError, UsageError
 from vidctl.media.sources import Source
@@ -22,7 +22,7 @@ def films(tmp_path_factory):
     folder = tmp_path_factory.mktemp("films")
 
     def make(seconds, form=MP4, size=(WIDTH, HEIGHT)):
-        path = folder / f"{seconds}.{form.format}"
+        path = folder / f"{seconds}.{'mp4' if form is MP4 else 'mkv'}"
         write(path, steady(seconds, RATE), form, rate=RATE, pictures=lambda number: bars(number, size))
         return Source(path.name, path=path)
 
@@ -68,6 +68,13 @@ def test_a_long_film_is_seen_more_sparsely_over_all_of_it(films):
 
     assert (16, True) == (len(sent), 55 <= sent[-1].at_s < 60)
     assert max(each.at_s - second(each) for each in sent) < 1 / RATE
+
+
+def test_a_film_that_does_not_say_how_long_it_is_is_seen_whole(films):
+    """As a browser records it."""
+    sent = pictures(films(60, form=LIVE))
+
+    assert (16, True) == (len(sent), 55 <= second(sent[-1]) < 60)
 
 
 def test_a_worker_that_takes_fewer_pictures_sees_fewer(films):

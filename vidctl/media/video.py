@@ -70,6 +70,19 @@ def duration_s(file: Path | BinaryIO, *, name: str) -> float | None:
         return _said_s(container, _stream(container, name))
 
 
+def measured_s(file: Path | BinaryIO, *, name: str) -> float:
+    """When the film ends by what is in it, for a file that does not say; nothing is decoded.  Raises MediaError."""
+    with opened(file, name, what="film") as container:
+        stream = _stream(container, name)
+        number, ends_s = 0, 0.0
+        for packet in _packets(container, stream):
+            number += 1
+            begins = packet.dts if packet.pts is None else packet.pts
+            if begins is not None:
+                ends_s = max(ends_s, float((begins + (packet.duration or 0)) * packet.time_base) - begins_s(container))
+        return ends_s or number * _usual_gap_s(stream)
+
+
 def frame_at(file: Path | BinaryIO, *, at_s: float, max_pixels: int, name: str) -> Frame:
     """The picture displayed at `at_s`; MediaError, with the film's length, if it is over by then.
 
@@ -116,7 +129,7 @@ def frames(
             if not found:
                 raise _over(name, from_s, film.ends_s)
             return tuple(found)
-    span.refuse_over(max_frames, _measured_s(file, name), name)
+    span.refuse_over(max_frames, measured_s(file, name=name), name)
     raise MediaError(f"{name}: over {max_frames} pictures at {fps:g} a second", hint="ask for fewer a second")
 
 
@@ -300,19 +313,6 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[
     """Up to the end, or to what is damaged beyond reading."""
     with suppress(av.FFmpegError):
         yield from (packet for packet in container.demux(stream) if packet.size)  # an empty one says that it is the end
-
-
-def _measured_s(file: Path | BinaryIO, name: str) -> float:
-    """When the film ends, by all that is in it; nothing is decoded."""
-    with opened(file, name, what="film") as container:
-        stream = _stream(container, name)
-        number, ends_s = 0, 0.0
-        for packet in _packets(container, stream):
-            number += 1
-            begins = packet.dts if packet.pts is None else packet.pts
-            if begins is not None:
-                ends_s = max(ends_s, float((begins + (packet.duration or 0)) * packet.time_base) - begins_s(container))
-        return ends_s or number * _usual_gap_s(stream)
 
 
 def _said_s(container: InputContainer, stream: VideoStream) -> float | None:

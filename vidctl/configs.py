@@ -1,4 +1,4 @@
-"""Which specs a project has, and which overlays lie over them: by the names of files, none of which is read.
+"""Which specs, overlays over them, and presets a project has: by the names of files, none of which is read.
 
 `yolo.prod.yaml` beside `yolo.yaml` is the overlay `prod` of the spec `yolo`; alone it is a spec of its own.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 SUFFIXES = (".yaml", ".yml")
+
+_SHIPPED_PRESETS = Path(__file__).parent / "presets"
 
 
 def specs(root: Path) -> list[str]:
@@ -29,6 +31,11 @@ def keys(root: Path) -> list[str]:
 def file_of(root: Path, key: str) -> Path | None:
     """The file of a spec (`yolo`) or of a spec with an overlay (`yolo.prod`)."""
     return _files(root / "configs").get(key)
+
+
+def preset_files(root: Path) -> dict[str, Path]:
+    """The presets, sorted, each with its file: a project's own, in its presets/, go before those of vidctl."""
+    return dict(sorted({**_files(_SHIPPED_PRESETS), **_files(root / "presets")}.items()))
 
 
 def key_of(name_or_path: str, overlay: str | None = None) -> str:

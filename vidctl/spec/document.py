@@ -73,8 +73,8 @@ class _Unreadable(Exception):
         self.slip = slip
 
 
-def parse(text: str, environ: Mapping[str, str]) -> Document:
-    """Read YAML text; what is wrong is in the document's slips, never raised."""
+def parse(text: str, environ: Mapping[str, str] | None) -> Document:
+    """Read YAML text; what is wrong is in the document's slips, never raised.  Without `environ` a `$` is one."""
     try:
         root = _compose(text)
         return _Reader(environ).read(root)
@@ -160,7 +160,7 @@ def _mark(mark: yaml.Mark) -> Mark:
 class _Reader:
     """Turn the node tree into values, keeping places and collecting slips."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str] | None) -> None:
         self.environ = environ
         self.document = Document()
         self.slips: dict[Slip, None] = {}  # an alias tells its anchor's mistakes again: once is enough
@@ -206,7 +206,7 @@ class _Reader:
             value=_mark(node.start_mark),
             key=_mark(key.start_mark) if key else None,
             text=text,
-            is_interpolated=_VARIABLE.search(text.replace("$$", "")) is not None,
+            is_interpolated=self.environ is not None and _VARIABLE.search(text.replace("$$", "")) is not None,
             is_empty=isinstance(node, yaml.ScalarNode) and node.style is None and text in ("", "null"),
             is_broken=is_broken,
         )
@@ -269,8 +269,8 @@ class _Reader:
         text = _joined(node.value)
         if unfit := _unfit(text):
             self._slip(node, unfit)
-        if "$" in text:
-            return self._interpolated(node, text)
+        if "$" in text and self.environ is not None:
+            return self._interpolated(node, text, self.environ)
         if node.style is not None:
             return text
         if trap := _trap(text):
@@ -278,7 +278,7 @@ class _Reader:
             return None
         return _plain(text)
 
-    def _interpolated(self, node: yaml.ScalarNode, text: str) -> str:
+    def _interpolated(self, node: yaml.ScalarNode, text: str, environ: Mapping[str, str]) -> str:
         def fill(found: re.Match[str]) -> str:
             if found[0] == "$$":
                 return "$"
@@ -286,8 +286,8 @@ class _Reader:
             if name is None:
                 self._slip(node, "this is not a variable", "write ${NAME} or ${NAME:-default}, or $$ for a plain $")
                 return ""
-            value = self.environ.get(name, "")
-            if default is None and name not in self.environ:
+            value = environ.get(name, "")
+            if default is None and name not in environ:
                 hint = f"set it in the environment or in .env, or give a default: ${{{name}:-…}}"
                 self._slip(node, f"the variable {name} is not set", hint)
             elif unfit := _unfit(value):

@@ -1,10 +1,22 @@
-"""Questions that have a name: presets/NAME.yaml of the project, or those that are shipped with vidctl."""
+"""Questions that have a name: presets/NAME.yaml of the project, or those that are shipped with vidctl.
+
+Read as specs are, with every mistake at its place, but for variables: a `$` in a question is a `$`.
+"""
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator
+
+from vidctl import configs
+from vidctl.errors import SpecError, UsageError
+from vidctl.spec.model import Part, wrong
+from vidctl.spec.project import says_nothing
+from vidctl.spec.reading import open_sheets, read, shown
 
 
 @dataclass(frozen=True)
@@ -26,9 +38,59 @@ def load(name: str, *, root: Path) -> Preset:
 
     Raises UsageError for a name that there is not, and SpecError with every mistake in the file.
     """
-    raise NotImplementedError
+    file = configs.preset_files(root).get(name)
+    if file is None:
+        raise UsageError(f"there is no preset {name!r}", hint=_nearest(name, root))
+    if says_nothing(file):
+        raise SpecError(f"{shown(file)}: the file is empty", hint="the least that a preset says is `prompt: …`")
+    reading = read(open_sheets([file], None), _Fields, None)
+    if reading.value is None or reading.mistakes:
+        raise SpecError("\n".join(map(str, reading.mistakes)))
+    fields = {each: getattr(reading.value, each) for each in _Fields.model_fields}
+    return Preset(name, schema=fields.pop("form"), **fields)
 
 
 def names(root: Path) -> list[str]:
     """The presets that there are, sorted, by the names of their files alone."""
-    raise NotImplementedError
+    return list(configs.preset_files(root))
+
+
+def _nearest(name: str, root: Path) -> str:
+    known = names(root)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}; yours go into presets/NAME.yaml"
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise wrong("this is empty")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_said)]
+
+
+class _Fields(Part):
+    """What the file of a preset may say."""
+
+    prompt: _Text
+    """What the model is asked."""
+    system: _Text | None = None
+    """How it is to behave, whatever it is asked."""
+    form: dict[str, JsonValue] | None = Field(default=None, alias="schema")
+    """The JSON Schema that its answer meets."""
+    choices: Annotated[tuple[_Text, ...], Field(strict=False, min_length=1)] = ()
+    """The texts that its answer is one of."""
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """At most so many tokens of answer."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """From 0, the likeliest words, to 2."""
+    description: str = ""
+    """What it is for, in a line."""
+
+    @field_validator("choices")
+    @classmethod
+    def _one_form(cls, choices: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("form") is not None:
+            raise wrong("an answer has one form, and this file has a schema too", hint="keep one of the two")
+        return choices

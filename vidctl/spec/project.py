@@ -34,13 +34,13 @@ def check_settings(root: Path) -> list[Mistake]:
 
 
 def _read(file: Path) -> Reading[ProjectSettings]:
-    if not file.exists() or _says_nothing(file):
+    if not file.exists() or says_nothing(file):
         return Reading(ProjectSettings(), [])
     return read(open_sheets([file], {}), ProjectSettings, None)
 
 
-def _says_nothing(file: Path) -> bool:
-    """Whether all of it is commented out."""
+def says_nothing(file: Path) -> bool:
+    """Whether there is nothing in a file but comments."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):  # told when it is read

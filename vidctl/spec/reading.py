@@ -53,8 +53,8 @@ def marked(sheets: Sheets, field: Location, message: str, hint: str | None) -> M
     return _mistake(Slip(place.value, message, hint), sheets)
 
 
-def open_sheets(files: Sequence[Path], environ: Mapping[str, str]) -> Sheets:
-    """Read files; what is wrong with them is in the document's slips."""
+def open_sheets(files: Sequence[Path], environ: Mapping[str, str] | None) -> Sheets:
+    """Read files; what is wrong with them is in the document's slips.  Without `environ` there are no variables."""
     opened = [_sheet(file, layer, environ) for layer, file in enumerate(files)]
     document = opened[0][0]
     for (over, _), file, base in zip(opened[1:], files[1:], files, strict=False):
@@ -85,7 +85,7 @@ def _both(over: Document, under: Document, suffix: str) -> Document:
     return Document(slips=[*under.slips, *over.slips])
 
 
-def _sheet(path: Path, layer: int, environ: Mapping[str, str]) -> tuple[Document, list[str]]:
+def _sheet(path: Path, layer: int, environ: Mapping[str, str] | None) -> tuple[Document, list[str]]:
     try:
         text = _text(path)
     except SpecError as error:

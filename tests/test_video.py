@@ -151,6 +151,14 @@ def test_pictures_may_come_at_any_time(tmp_path, form):
     assert [(0.0, 0), (1.0, 3), (2.0, 5), (3.0, 6)] == numbers(taken(film, fps=1))
 
 
+def test_a_picture_that_stays_is_not_looked_for_again(tmp_path):
+    """A slide of a minute: all moments of it have the same one, made once."""
+    found = taken(write(tmp_path / "film", [0, 60, 61]), fps=1 / 15)
+
+    assert [(0.0, 0), (15.0, 0), (30.0, 0), (45.0, 0), (60.0, 1)] == numbers(found)
+    assert 2 == len({id(frame.prepared) for frame in found})
+
+
 def test_more_pictures_than_the_film_has_are_the_same_ones_again(tmp_path):
     """Each is made once."""
     found = taken(write(tmp_path / "film", steady(0.2)), fps=50)
@@ -378,6 +386,8 @@ FILM = write(io.BytesIO(), steady(4, 5), rate=5)
     ("asked", "message"),
     [
         ({"fps": 0.0}, "fps: "), ({"fps": -1.0}, "fps: "), ({"fps": float("nan")}, "fps: "),
+        ({"fps": 1e300}, "fps: "), ({"fps": 5e-324}, "fps: "), ({"from_s": 1e300}, "from: "),
+        ({"max_frames": 0}, "max_frames: "),
         ({"from_s": -1.0}, "from: "), ({"from_s": float("nan")}, "from: "), ({"to_s": 0.0}, "to: "),
         ({"from_s": 2.0, "to_s": 1.0}, "to: "), ({"to_s": float("nan")}, "to: "),
     ],
@@ -388,7 +398,7 @@ def test_times_that_cannot_be_are_a_usage_error(asked, message):
         taken(FILM, **asked)
 
 
-@pytest.mark.parametrize("at_s", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("at_s", [-0.1, float("nan"), float("inf"), 1e300])
 def test_a_moment_that_cannot_be_is_a_usage_error(at_s):
     """Before the film, or never."""
     with pytest.raises(UsageError, match=r"^at: "):

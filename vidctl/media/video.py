@@ -36,6 +36,8 @@ _ROUNDING_S = 0.001  # Matroska's times are in milliseconds
 _JUMP_BACK_S = 1.0
 _JUMP_AHEAD_S = 3600.0  # beyond, it is the clock that is broken
 _USUAL_RATE = 25.0  # of what says nothing of it
+_LONGEST_S = 1e8  # three years; FFmpeg counts them in ticks of 64 bits
+_FASTEST = 1000  # pictures a second
 
 _MOST_PIXELS = 8192 * 8192  # of one picture; a decoder keeps up to 16, and more for its threads
 _HD_LINES = 720
@@ -114,6 +116,8 @@ def frames(
     would be, and which `fps` fits.
     """
     span = _Span(from_s, to_s, fps)
+    if max_frames < 1:
+        raise UsageError(f"max_frames: {max_frames} is not over 0")
     span.refuse_over(max_frames, duration_s(file, name=name), name)
     found: list[Frame] = []
     before: _Picture | None = None
@@ -134,7 +138,7 @@ def frames(
 
 
 def _check_time(name: str, value: float) -> None:
-    if not 0 <= value < math.inf:
+    if not 0 <= value <= _LONGEST_S:
         raise UsageError(f"{name}: {value:g} s is no time in a film")
 
 
@@ -152,10 +156,10 @@ class _Span:
 
     def __post_init__(self) -> None:
         _check_time("from", self.from_s)
-        if self.to_s is not None and not self.from_s < self.to_s < math.inf:
+        if self.to_s is not None and not self.from_s < self.to_s <= _LONGEST_S:
             raise UsageError(f"to: {self.to_s:g} s is not after from ({self.from_s:g} s)")
-        if not 0 < self.fps < math.inf:
-            raise UsageError(f"fps: {self.fps:g} is not over 0")
+        if not 1 / _LONGEST_S <= self.fps <= _FASTEST:
+            raise UsageError(f"fps: {self.fps:g} is not over 0 and up to {_FASTEST}")
 
     def times(self) -> Iterator[float]:
         for number in count():
@@ -223,7 +227,8 @@ class _Film:
 
     def shown_at(self, at_s: float) -> _Picture | None:
         """What is displayed then, before the first picture that one; None if the film is over."""
-        if self._can_seek and at_s > (self._shown.begins_s if self._shown else 0.0) + _FAR_S:
+        reached = self._following or self._shown
+        if self._can_seek and at_s > (reached.begins_s if reached else 0.0) + _FAR_S:
             self._go_to(at_s)
         following = self._peek()
         while following is not None and following.begins_s <= at_s + _ROUNDING_S:
@@ -272,8 +277,9 @@ def _decoded(file: Path | BinaryIO, name: str, since_s: float | None) -> Generat
         for frame in _frames(container, stream):
             if frame.pts is None and since_s is not None:
                 return  # nobody knows where this is
+            place = clock.place(frame)
             if not frame.is_corrupt:  # as what comes before the first key picture
-                yield _Picture(*clock.place(frame), frame, ratio)
+                yield _Picture(*place, frame, ratio)
 
 
 def _stream(container: InputContainer, name: str) -> VideoStream:

@@ -120,19 +120,31 @@ def test_the_first_help_does_not_even_import_pydantic():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("words", ["plan", "deploy", "destroy", "build", "push", "images prune", "deploy -e"])
-def test_completion_imports_nothing_heavy_and_knows_the_specs(folder, words):
-    (folder / "configs" / "yolo.yaml").write_text("")
-    (folder / "configs" / "yolo.prod.yaml").write_text("")
+def test_completion_knows_the_presets_and_imports_nothing_heavy_for_them(folder):
+    (folder / "presets").mkdir()
+    (folder / "presets" / "mood.yaml").write_text("")
+    done = completed(folder, "describe frame.jpg --preset")
+
+    assert {"mood", "caption", "ocr"} <= set(done.stdout.split())
+    assert set() == HEAVY & set(done.stderr.split())
+
+
+def completed(folder, words):
+    """What the shell is told that may follow; on stderr the modules that were loaded for it."""
     code = (
         "import sys\nfrom vidctl.cli import run\n"
         "try:\n    run([])\nfinally:\n    print(*sorted({n.partition('.')[0] for n in sys.modules}), file=sys.stderr)"
     )
     line = {"COMP_WORDS": f"vidctl {words} ", "COMP_CWORD": str(1 + len(words.split()))}
-    environ = {"_VIDCTL_COMPLETE": "complete_bash", **line}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True
-    )
+    environ = {**os.environ, "_VIDCTL_COMPLETE": "complete_bash", **line}
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environ, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("words", ["plan", "deploy", "destroy", "build", "push", "images prune", "deploy -e"])
+def test_completion_imports_nothing_heavy_and_knows_the_specs(folder, words):
+    (folder / "configs" / "yolo.yaml").write_text("")
+    (folder / "configs" / "yolo.prod.yaml").write_text("")
+    done = completed(folder, words)
 
     assert done.stdout.split() == (["prod"] if words.endswith("-e") else ["yolo", "yolo.prod"])
     assert set() == HEAVY & set(done.stderr.split())

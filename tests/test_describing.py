@@ -13,6 +13,7 @@ import pexpect
 import pytest
 from PIL import Image
 from support.command import VIDCTL
+from support.films import steady, write
 from support.project import Project, ended
 from support.runtime import until
 from support.scripted import Reply, serving
@@ -258,6 +259,91 @@ def test_what_cannot_be_is_said_before_anything_is_sent(project, arguments, stat
     assert (status, "", []) == (outcome.status, outcome.stdout, server.paths())
     assert said in outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+def test_a_picture_without_a_question_has_a_caption(captioner):
+    captioner.run("describe", "64.jpg")
+    captioner.run("describe", "64.jpg", "--preset", "caption")
+    first, second = asked(captioner)
+
+    assert first == second
+    assert "picture" in first["prompt"] or "image" in first["prompt"]
+
+
+def test_a_preset_is_asked_with_all_that_it_says(captioner):
+    """The project's own too; -p takes the place of its prompt."""
+    (captioner.root / "presets").mkdir()
+    (captioner.root / "presets" / "mood.yaml").write_text(
+        "prompt: How are they?\nchoices: [good, bad]\nmax_tokens: 9\n"
+    )
+    outcome = captioner.run("describe", "64.jpg", "--preset", "mood", "-p", says("good"))
+    captioner.run("describe", "64.jpg", "--preset", "mood", "--max-tokens", "8")
+
+    assert (0, "good\n") == (outcome.status, outcome.stdout)
+    assert [9, 8, 8] == [job["max_tokens"] for job in asked(captioner)]
+    assert "How are they?" in asked(captioner)[1]["prompt"]
+
+
+def test_an_unknown_preset_names_those_that_there_are(captioner):
+    outcome = captioner.run("describe", "64.jpg", "--preset", "poem")
+
+    assert (2, [], True) == (outcome.status, asked(captioner), "caption, count, emotion, ocr" in outcome.stderr)
+
+
+# --- films ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def film(captioner):
+    """Eight seconds."""
+    write(captioner.root / "clip.mp4", steady(8.0, 4), rate=4)
+    return captioner
+
+
+def seen(project):
+    """The times of the pictures in each job."""
+    return [[picture["timestamp"] for picture in job["images"]] for job in asked(project)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "times"),
+    [
+        (["--at", "0:05.5"], [5.5]),
+        (["--at", "2", "--at", "0:00:07"], [2.0, 7.0]),
+        (["--from", "0:02", "--to", "0:03", "--fps", "4"], [2.0, 2.25, 2.5, 2.75]),
+        (["--from", "6"], [6.0, 7.0]),
+        ([], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]),
+    ],
+)
+def test_of_a_film_the_pictures_that_were_asked_for_are_seen(film, arguments, times):
+    """In one question, each with its time."""
+    outcome = film.run("describe", "clip.mp4", "What happens?", *arguments, "--json")
+
+    assert ([times], "clip.mp4") == (seen(film), outcome.document["results"][0]["source"])
+
+
+def test_a_film_comes_from_anywhere(film):
+    """From a pipe it is one because of the moment."""
+    data = (film.root / "clip.mp4").read_bytes()
+    with serving(lambda _: Reply(200, data)) as server:
+        film.run("describe", f"{server.url}/clip.mp4", "What?", "--at", "1")
+    film.run("describe", "-", "What?", "--at", "2", stdin=data)
+
+    assert [[1.0], [2.0]] == seen(film)
+
+
+def test_pictures_and_films_are_asked_about_together(film):
+    outcome = film.run("describe", "64.jpg", "clip.mp4", "--together", "Is she in it?", "--json")
+    (job,) = asked(film)
+
+    assert ([64, 64], 9) == (job["images"][0], len(job["images"]))
+    assert ["64.jpg", "clip.mp4"] == outcome.document["results"][0]["sources"]
+
+
+def test_a_moment_after_the_end_of_a_film_is_refused_with_its_length(film):
+    outcome = film.run("describe", "clip.mp4", "What?", "--at", "1:00")
+
+    assert (1, [], True) == (outcome.status, asked(film), "8.00 s long" in outcome.stderr)
 
 
 # --- several sources -----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from support.films import HEIGHT, LIVE, MP4, WIDTH, bars, number_of, steady, wri
 
 from vidctl.errors import MediaError, UsageError
 from vidctl.media.sources import Source
-from vidctl.question import Album, Clip, Question, questions
+from vidctl.question import Album, Clip, Question, options, questions
 
 RATE = 4
 
@@ -133,3 +133,49 @@ def test_a_question_is_written_down_without_the_secrets_of_an_address():
     url = "https://me:hunter2@example.org/a.jpg?signature=s3cret"
 
     assert "https://example.org/a.jpg" == Question((Source(url, url=url),)).label
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A project with a preset that says everything."""
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "mood.yaml").write_text(
+        "prompt: How do they feel?\nsystem: Be kind.\nchoices: [good, bad]\nmax_tokens: 9\ntemperature: 0.1\n"
+    )
+    return tmp_path
+
+
+def test_a_preset_is_a_whole_question(root):
+    asked = options(None, "mood", {}, root=root)
+
+    assert ("How do they feel?", "Be kind.", ("good", "bad"), 9, 0.1) == (
+        asked.prompt, asked.system, asked.choices, asked.max_tokens, asked.temperature,
+    )  # fmt: skip
+
+
+def test_what_is_given_goes_before_what_a_preset_says(root):
+    """One by one; another form takes the place of its form, of whatever kind."""
+    asked = options("And she?", "mood", {"temperature": 0.5, "schema": "mood"}, root=root)
+
+    assert ("And she?", "Be kind.", (), ["mood"], 9, 0.5) == (
+        asked.prompt, asked.system, asked.choices, asked.schema["required"], asked.max_tokens, asked.temperature,
+    )  # fmt: skip
+
+
+def test_a_prompt_alone_needs_no_preset(root):
+    assert (None, 512, 0.7) == (
+        (asked := options("Who?", None, {}, root=root)).system, asked.max_tokens, asked.temperature,
+    )  # fmt: skip
+
+
+def test_without_a_prompt_the_preset_is_caption_also_one_of_the_projects_own(root):
+    shipped = options(None, None, {}, root=root)
+    (root / "presets" / "caption.yaml").write_text("prompt: In one word?\n")
+
+    assert ("In one word?", True) == (options(None, None, {}, root=root).prompt, len(shipped.prompt) > 20)
+
+
+def test_lists_and_short_forms_are_taken_as_python_writes_them(root):
+    asked = options("Who?", None, {"stop": "END", "choices": ["a", "b"]}, root=root)
+
+    assert (("END",), ("a", "b")) == (asked.stop, asked.choices)

@@ -33,9 +33,7 @@ def environments(context: typer.Context) -> list[str]:
 
 def presets() -> list[str]:
     """The questions that have a name, for completion."""
-    from vidctl.spec import presets
-
-    return presets.names(_root())
+    return list(configs.preset_files(_root()))
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -442,6 +443,16 @@ def test_an_answer_that_does_not_meet_the_schema_is_not_taken_for_one(text, prob
         decode({"response": text}, "cat.jpg", replace(ASKED, schema=SCHEMA), None)
     assert (text, problem) == (caught.value.text, caught.value.problem)
     assert f"cat.jpg: the answer does not meet the schema: {problem}" == caught.value.message
+
+
+@pytest.mark.parametrize("form", [{"schema": SCHEMA}, {"choices": ("yes", "no")}])
+def test_what_is_quoted_of_an_answer_steers_no_terminal(form):
+    """The error is shown to people; the answer in it is as the model wrote it."""
+    text = '{"age": "\x9b2J\u2028"}'
+    with pytest.raises(SchemaMismatch) as caught:
+        decode({"response": text}, "a", replace(ASKED, **form), None)
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u2028]", f"{caught.value.message}{caught.value.problem}")
+    assert text == caught.value.text
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 10_000, '{"a":' * 2000 + "1" + "}" * 2000])

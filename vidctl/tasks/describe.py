@@ -462,7 +462,7 @@ def _formed(description: Description, options: DescribeOptions) -> Description:
     if options.choices:
         choice = description.text.strip()
         if choice not in options.choices:
-            shown = _READ.short(in_one_line(choice))
+            shown = _READ.short(choice)
             problem = f"{shown} is not one of {_listed(options.choices)}"
             raise _mismatch(description, options, problem, "is none of the choices")
         return replace(description, text=choice)
@@ -470,6 +470,7 @@ def _formed(description: Description, options: DescribeOptions) -> Description:
 
 
 def _mismatch(description: Description, options: DescribeOptions, problem: str, verdict: str) -> SchemaMismatch:
+    problem = in_one_line(problem)  # it quotes the answer
     is_cut = description.finish_reason == "length"
     if is_cut:
         problem = f"it was cut off after {options.max_tokens} tokens ({problem})"

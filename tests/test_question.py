@@ -77,6 +77,18 @@ def test_a_film_that_does_not_say_how_long_it_is_is_seen_whole(films):
     assert (16, True) == (len(sent), 55 <= second(sent[-1]) < 60)
 
 
+def test_a_part_behind_the_end_of_a_film_is_refused_with_its_length(films):
+    for clip in (Clip(from_s=20.0), Clip(from_s=20.0, to_s=30.0), Clip(from_s=20.0, fps=1.0)):
+        with pytest.raises(MediaError, match=r"no picture at 20 s, for the film is 8\.00 s long"):
+            pictures(films(8), clip=clip)
+
+
+@pytest.mark.parametrize("seconds", [21, 42, 59])
+def test_a_film_is_never_seen_more_often_than_there_may_be(films, seconds):
+    """Lengths whose share of a picture is no round number."""
+    assert [11, 16] == [len(pictures(films(seconds), most=most)) for most in (11, 16)]
+
+
 def test_a_worker_that_takes_fewer_pictures_sees_fewer(films):
     """Those of other sources count too."""
     assert [0.0, 5.0, 10.0, 15.0] == [round(each.at_s) for each in pictures(films(20), most=4)]

@@ -205,7 +205,8 @@ class Album:
         if length_s is None and self._clip.fps is None and self._clip.to_s is None:
             length_s = video.measured_s(file, name=source.name)
         from_s = self._clip.from_s or 0.0
-        to_s = min((each for each in (self._clip.to_s, length_s) if each is not None), default=None)
+        ends_s = None if length_s is not None and length_s <= from_s else length_s  # `frames` says that it is over
+        to_s = min((each for each in (self._clip.to_s, ends_s) if each is not None), default=None)
         span_s = None if to_s is None else max(to_s - from_s, 0.0)
         most = frames if self._clip.fps is None or self._most is not None else _MOST_FRAMES
         fps = self._clip.fps or _sparse(span_s, most)
@@ -224,7 +225,7 @@ def _sparse(span_s: float | None, most: int) -> float:
     """A picture a second, or so many fewer that there are at most `most`."""
     if not span_s:
         return _FRAMES_PER_S
-    return min(_FRAMES_PER_S, most / span_s * (1 - 1e-6))  # a hair less, or the last one would be one too many
+    return min(_FRAMES_PER_S, most / span_s)
 
 
 def _sent(source: Source, frame: Frame) -> Sent:

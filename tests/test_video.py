@@ -124,7 +124,9 @@ def test_pictures_without_times_are_counted(tmp_path):
     """A bare stream cannot be sought in: it is read from its beginning, once for all moments."""
     film = write(tmp_path / "film", steady(40), UNTIMED)
 
-    assert [(0.0, 0), (16.0, 400), (32.0, 800)] == numbers(taken(film, fps=1 / 16))
+    counted = Counted(film.read_bytes())
+    assert [(0.0, 0), (16.0, 400), (32.0, 800)] == numbers(taken(counted, fps=1 / 16))
+    assert counted.count < 5 * film.stat().st_size  # its form and its length, two seeks in vain, and all of it
     assert 626 == number_at(film, 25.05)
     with pytest.raises(MediaError, match=r"^film: no picture at 41 s, for the film is 40\.00 s long$"):
         at(film, 41.0)
@@ -195,10 +197,11 @@ def test_what_an_edit_cuts_off_is_not_displayed(tmp_path):
     assert [(0.0, 25), (0.5, 37)] == numbers(taken(film))
 
 
-def test_a_clock_that_jumps_is_followed(tmp_path):
+@pytest.mark.parametrize("then_s", [10.0, 560.0, 90_000.0])
+def test_a_clock_that_jumps_is_followed(tmp_path, then_s):
     """Two recordings, one behind the other in one file: the second goes on where the first ended."""
     form = Form("mpegts")
-    halves = [write(io.BytesIO(), steady(2, since_s=since_s), form).getvalue() for since_s in (600.0, 10.0)]
+    halves = [write(io.BytesIO(), steady(2, since_s=since_s), form).getvalue() for since_s in (600.0, then_s)]
     film = tmp_path / "film"
     film.write_bytes(b"".join(halves))
 
@@ -457,6 +460,20 @@ def test_a_film_that_is_cut_short_has_the_pictures_that_it_has(tmp_path):
     assert all(abs(number - at_s * 5) <= 1 for at_s, number in found)
     with pytest.raises(MediaError, match=r"^film: no picture at 50 s, for the film is [0-9.]+ s long$"):
         at(film, 50.0)
+
+
+def test_a_picture_that_was_damaged_on_its_way_is_not_shown():
+    """Where a broadcast lost a packet the picture before stays, as it does on a good television."""
+    noise = np.random.default_rng(0).integers(0, 90, (HEIGHT, WIDTH, 3), np.uint8)
+    form = Form("mpegts", "mpeg2video", {"g": "12", "b": "3M"})
+    film = write(io.BytesIO(), steady(2), form, pictures=lambda number: bars(number) // 255 * 160 + noise).getvalue()
+    packets = [film[place : place + 188] for place in range(0, len(film), 188)]
+    del packets[len(packets) // 2]
+    broken = b"".join(packets)
+    with av.open(io.BytesIO(broken)) as container:
+        (lost,) = [number for number, frame in enumerate(container.decode(video=0)) if frame.is_corrupt]
+
+    assert [lost - 1, lost - 1, lost + 1] == [number_at(io.BytesIO(broken), (lost + n) / 25) for n in (-1, 0, 1)]
 
 
 @settings(max_examples=60, deadline=None)

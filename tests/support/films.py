@@ -94,7 +94,7 @@ def write(
     ) as container:
         stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
         stream.width, stream.height, stream.pix_fmt = width, height, form.pixels
-        ticks = Fraction(1, rate) if form.codec in ("mpeg4", "mpeg1video") else Fraction(1, 90_000)
+        ticks = Fraction(1, rate) if form.codec in ("mpeg4", "mpeg1video", "mpeg2video") else Fraction(1, 90_000)
         stream.codec_context.time_base = ticks
         look(stream)
         sound = container.add_stream("aac", rate=RATE, layout="mono") if sound_s else None

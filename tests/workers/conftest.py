@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,8 +59,13 @@ class Driven:
         answer = self._read()
         return answer["id"], answer
 
+    def status(self) -> int:
+        """Wait until it has ended by itself; its exit status."""
+        return self._process.wait(60)
+
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        with suppress(BrokenPipeError):  # of one that has ended
+            self._process.communicate(timeout=60)
 
     def _write(self, value: Any) -> None:
         self._process.stdin.write(json.dumps(value).encode() + b"\n")
@@ -167,17 +172,23 @@ def whisper_module() -> Callable[[str], ModuleType]:
 @pytest.fixture(scope="session")
 def qwen_python(request: pytest.FixtureRequest) -> Path:
     """The Python of the qwen-vl worker's environment, the engine's made too."""
-    return _python(request, vision.WORKER, qwen_variables())
+    return _python(request, vision.WORKER, _qwen_variables())
 
 
 @pytest.fixture(scope="session")
 def drive_qwen(qwen_python: Path) -> Iterator[Callable[..., Driven]]:
     """Start a qwen-vl worker on the tiny model, with more variables if need be."""
     with _drives(qwen_python, vision.WORKER, vision.weights()) as drive:
-        yield lambda **env: drive(**qwen_variables(), **env)
+        yield lambda **env: drive(**{**_qwen_variables(), **env})
 
 
+@pytest.fixture(scope="session")
 def qwen_variables() -> dict[str, str]:
+    """What a qwen-vl worker of the tests is told."""
+    return _qwen_variables()
+
+
+def _qwen_variables() -> dict[str, str]:
     """The tiny model under the real one's name, and four pictures a job."""
     return {
         "MODEL_NAME": str(vision.weights()),

@@ -169,11 +169,12 @@ def _length_s(data: bytes, name: str) -> float:
 
 def _opened(data: bytes, name: str) -> Any:
     try:
-        container = av.open(io.BytesIO(data), format=None, metadata_errors="ignore")
+        # Before anything is read: a playlist would already be followed while it is opened.
+        options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
+        container = av.open(io.BytesIO(data), options=options, metadata_errors="ignore")
     except (av.FFmpegError, ValueError) as error:
         raise BadInput(f"{name} is no clip that this worker reads") from error
-    if not container.streams.video or not set(container.format.name.split(",")) & set(FORMATS):
-        kind = container.format.name
+    if not container.streams.video:
         container.close()
-        raise BadInput(f"{name} is no clip that this worker reads: {kind} without a picture, or an unknown form")
+        raise BadInput(f"{name} is no clip: it holds no picture")
     return container

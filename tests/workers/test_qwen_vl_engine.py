@@ -1,0 +1,271 @@
+"""How the qwen-vl worker starts its engine, reads it, and says why it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from support import vision
+from support.runtime import until
+
+
+@pytest.fixture(scope="module")
+def environment(qwen_module):
+    return qwen_module("environment")
+
+
+@pytest.fixture(scope="module")
+def engine(qwen_module):
+    return qwen_module("engine")
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+
+@contextmanager
+def serving(answers):
+    """A server on loopback: each path's status and bytes, sent in small pieces."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, body = answers.get(self.path, (404, b"{}"))
+            self.send_response(status)
+            self.end_headers()
+            for at in range(0, len(body), 7):
+                self.wfile.write(body[at : at + 7])
+                self.wfile.flush()
+
+        do_POST = do_GET  # noqa: N815  http.server's name
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def events(*parts):
+    return b"".join(b"data: " + json.dumps(part).encode() + b"\n\n" for part in parts) + b"data: [DONE]\n\n"
+
+
+def generated(engine, url):
+    """The text and what is known of an answer."""
+
+    async def ask():
+        found = engine.Generated()
+        async with engine.Server(url) as server:
+            pieces = [piece async for piece in server.generate({}, found)]
+        return pieces, found
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("DTYPE", "int4", "DTYPE must be one of auto, bfloat16"),
+        ("MAX_MODEL_LEN", "8k", "MAX_MODEL_LEN must be a whole number"),
+        ("MAX_IMAGES", "0", "MAX_IMAGES must be a whole number from 1"),
+        ("GPU_MEMORY_UTILIZATION", "1.5", "GPU_MEMORY_UTILIZATION must be above 0"),
+        ("REQUEST_TIMEOUT", "soon", "REQUEST_TIMEOUT must be a number"),
+        ("OPENAI_BASE_URL", "localhost", "OPENAI_BASE_URL must be an address"),
+        ("VLLM_EXTRA_ARGS", "'x", "VLLM_EXTRA_ARGS has a quotation mark"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named(environment, name, value, says):
+    with pytest.raises(Exception, match=re.escape(says)):
+        environment.Settings.read({name: value})
+
+
+def test_the_guides_variables_become_vllms(engine, environment):
+    """MODEL_NAME, TOKENIZER_NAME, MAX_MODEL_LEN, GPU_MEMORY_UTILIZATION and DTYPE; no token among the arguments."""
+    told = {
+        "MODEL_NAME": "a/b", "TOKENIZER_NAME": "c/d", "HF_TOKEN": "hf_secret", "MAX_MODEL_LEN": "8192",
+        "GPU_MEMORY_UTILIZATION": "0.8", "DTYPE": "bfloat16", "VLLM_EXTRA_ARGS": "--max-num-seqs 8",
+    }  # fmt: skip
+    words = engine.arguments(environment.Settings.read(told), "/s")
+    pairs = dict(pairwise(words))
+
+    assert ("a/b", "c/d", "8192", "0.8", "bfloat16", "8") == tuple(
+        pairs[f"--{name}"]
+        for name in ("model", "tokenizer", "max-model-len", "gpu-memory-utilization", "dtype", "max-num-seqs")
+    )
+    assert "hf_secret" not in " ".join(words)
+
+
+def test_the_engine_is_told_no_key_of_runpods(environment):
+    """What it needs is there; RunPod's keys and addresses are not."""
+    told = environment.engine_environment({"RUNPOD_AI_API_KEY": "k", "HF_TOKEN": "t", "PATH": "/bin"})
+
+    assert (None, "t", "1") == (told.get("RUNPOD_AI_API_KEY"), told["HF_TOKEN"], told["VLLM_NO_USAGE_STATS"])
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+            "the memory does not hold the model",
+        ),
+        ("ValueError: No available memory for the cache blocks.", "the memory does not hold the model"),
+        ("RuntimeError: The NVIDIA driver on your system is too old", "driver is too old for the image"),
+        ("OSError: [Errno 28] No space left on device", "the disk is full"),
+        ("api_server.py: error: unrecognized arguments: --nothing", "VLLM_EXTRA_ARGS has an argument"),
+        ("engine: cannot start: a/b is gated", "a/b is gated"),
+        ("KeyError: 'what nobody knows'", "the engine ended with status None: KeyError"),
+    ],
+)
+def test_why_an_engine_ended_is_one_sentence(engine, environment, line, says):
+    one = engine.Engine(environment.Settings.read({}))
+    one._reader.start()
+    for each in ("(EngineCore pid=7) INFO 11-27 15:18:43 [core.py:1] Loading", line, "  warnings.warn("):
+        one._take(each)
+    reason = one.reason()
+
+    assert says in reason
+    assert "\n" not in reason
+
+
+def test_a_stream_is_read_however_it_is_cut(engine):
+    """Text, counts and the reason for the end; pieces of seven bytes."""
+    choice = {"index": 0, "finish_reason": None}
+    body = events(
+        {"choices": [{**choice, "delta": {"content": "Grüße "}}]},
+        {"choices": [{**choice, "delta": {"content": "an alle"}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3}},
+    )
+    with serving({"/v1/chat/completions": (200, body)}) as url:
+        pieces, found = generated(engine, url)
+
+    assert (["Grüße ", "an alle"], "stop", 5, 3) == (
+        pieces, found.finish_reason, found.prompt_tokens, found.completion_tokens,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (400, b'{"error": {"message": "max_tokens=9 is (parameter=max_tokens, value=9)"}}', "max_tokens=9 is"),
+        (500, b"<html>broken</html>", "<html>broken</html>"),
+        (404, b'{"object": "error", "message": "no such model"}', "no such model"),
+        (200, events({"error": {"message": "in the middle"}}), "in the middle"),
+    ],
+)
+def test_what_the_engine_refuses_is_its_own_sentence(engine, status, body, says):
+    with serving({"/v1/chat/completions": (status, body)}) as url, pytest.raises(engine.Refusal) as caught:
+        generated(engine, url)
+
+    assert says == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("models", "name", "found"),
+    [
+        (["llava", "qwen3-vl:2b"], "qwen3-vl:2b", "qwen3-vl:2b"),
+        (["only-one"], "Qwen/Qwen3-VL-8B-Instruct", "only-one"),
+        (["a", "b"], "c", None),
+        ([], "c", None),
+    ],
+)
+def test_a_server_that_is_there_must_have_the_model(engine, environment, models, name, found):
+    """By its name, or the only one that there is; else the names are told."""
+    listed = json.dumps({"data": [{"id": one} for one in models]}).encode()
+    with serving({"/v1/models": (200, listed)}) as url:
+        settings = environment.Settings.read({"OPENAI_BASE_URL": url, "MODEL_NAME": name})
+        if found is None:
+            with pytest.raises(Exception, match=f"has no model {name}"):
+                asyncio.run(engine.look(settings))
+        else:
+            facts = asyncio.run(engine.look(settings))
+            assert (found, False, url) == (facts.model, facts.is_vllm, facts.version)
+
+
+def test_no_server_is_one_sentence(engine, environment):
+    settings = environment.Settings.read({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})
+    with pytest.raises(Exception, match=r"no OpenAI-compatible server answers at http://127\.0\.0\.1:1/v1"):
+        asyncio.run(engine.look(settings))
+
+
+# --- the real engine --------------------------------------------------------------------------------------------------
+
+
+def started(python, **env):
+    """A worker as RunPod starts it, without anybody to ask for jobs."""
+    told = {"PATH": os.environ["PATH"], **env}
+    return subprocess.Popen(
+        [python, "handler.py", "--test_input", '{"input": {"prompt": "Hi", "max_tokens": 4}}'],
+        cwd=vision.WORKER, env=told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"MODEL_NAME": "/no/such/folder"}, "MODEL_NAME: /no/such/folder is neither a folder here nor"),
+        ({"MODEL_NAME": str(vision.WORKER)}, "is no model: config.json is missing"),
+        ({"VLLM_EXTRA_ARGS": "--no-such-argument 1"}, "VLLM_EXTRA_ARGS has an argument that vLLM does not know"),
+        ({"MAX_MODEL_LEN": "99999999"}, "MAX_MODEL_LEN is more than the model or the memory can hold"),
+    ],
+)
+def test_a_start_that_fails_says_why_and_ends(qwen_python, qwen_variables, variables, says):
+    """Not a silent crash loop: the last line is one sentence."""
+    with started(qwen_python, **{**qwen_variables, **variables}) as process:
+        said, _ = process.communicate(timeout=240)
+
+    assert 1 == process.returncode
+    assert re.match(r"qwen-vl worker: .*" + re.escape(says), said.splitlines()[-1])
+
+
+@pytest.mark.heavy
+def test_an_engine_ends_with_its_worker(drive_qwen, tmp_path_factory):
+    """Also with one that was killed: a GPU's memory is not held by something that nobody knows of."""
+    place = tmp_path_factory.mktemp("q")
+    worker = drive_qwen(TMPDIR=str(place), REQUEST_TIMEOUT="77")
+    socket = vision.engine_socket(place)
+    engines = {pid for pid in Path("/proc").glob("[0-9]*") if str(socket).encode() in _command(pid)}
+    os.kill(worker.pid, signal.SIGKILL)
+
+    assert engines
+    until(lambda: not any(str(socket).encode() in _command(pid) for pid in engines))
+
+
+@pytest.mark.heavy
+def test_a_worker_ends_with_its_engine(drive_qwen, tmp_path_factory):
+    """Its jobs are answered first; then RunPod starts another worker."""
+    place = tmp_path_factory.mktemp("q")
+    worker = drive_qwen(TMPDIR=str(place), REQUEST_TIMEOUT="78")
+    socket = vision.engine_socket(place)
+    (job,) = worker.send({"prompt": "Go on.", "max_tokens": 1900, "sampling_params": vision.EXACTLY})
+    until(lambda: vision.running(socket) == 1)
+    for pid in Path("/proc").glob("[0-9]*"):
+        if str(socket).encode() in _command(pid):
+            os.kill(int(pid.name), signal.SIGKILL)
+    answered, answer = worker.receive()
+
+    assert (job, True) == (answered, "the engine is gone" in answer["output"]["error"])
+    assert 1 == worker.status()
+
+
+def _command(entry):
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""

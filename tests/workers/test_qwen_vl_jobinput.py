@@ -1,0 +1,155 @@
+"""What a job for the qwen-vl worker may ask; pure, so checked here without its environment."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = (
+    "prompt", "system", "image", "images", "video", "fps", "messages", "max_tokens", "temperature", "seed", "stop",
+    "sampling_params", "schema", "choices", "regex", "stream", "max_pixels", "openai_route", "openai_input", "route",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def jobinput(qwen_module):
+    return qwen_module("jobinput")
+
+
+def media(asked):
+    """Where the pictures and clips of a request stand, and what came for them."""
+    content = asked.body["messages"][-1]["content"]
+    return [(part.name, part.value, part.is_clip) for part in content if not isinstance(part, dict)]
+
+
+def test_the_guides_defaults_hold(jobinput):
+    """512 tokens at 0.7; one user's message, the picture before the question."""
+    asked = jobinput.parse({"prompt": "What?", "image": "aGk="})
+    (message,) = asked.body["messages"]
+
+    assert (512, 0.7, "user") == (asked.body["max_tokens"], asked.body["temperature"], message["role"])
+    assert [("image", "aGk=", False)] == media(asked)
+    assert {"type": "text", "text": "What?"} == message["content"][-1]
+
+
+def test_times_stand_before_their_pictures(jobinput):
+    """In the form that Qwen3-VL was trained on."""
+    asked = jobinput.parse({"prompt": "?", "images": [{"image": "a", "timestamp": 1.5}, "b"]})
+    first, second, third, _ = asked.body["messages"][0]["content"]
+
+    assert ("<1.5 seconds>", "images[0]", "images[1]") == (first["text"], second.name, third.name)
+
+
+def test_a_clip_has_its_rate(jobinput):
+    asked = jobinput.parse({"prompt": "?", "video": "aGk=", "fps": 2, "max_frames": 5})
+    clip = asked.body["messages"][0]["content"][0]
+
+    assert (True, 2.0, 5) == (clip.is_clip, clip.fps, clip.max_frames)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
+        {"type": "image_url", "image_url": "data:image/png;base64,aGk="},
+        {"type": "image", "image": "data:image/png;base64,aGk="},
+        {"type": "video_url", "video_url": {"url": "data:image/png;base64,aGk="}},
+    ],
+)
+def test_pictures_in_messages_are_found(jobinput, part):
+    """In OpenAI's form and in Qwen's own; nothing of them reaches the engine as it came."""
+    asked = jobinput.parse({"messages": [{"role": "user", "content": [part]}], "max_tokens": 3})
+
+    assert [("messages[0].content[0]", "data:image/png;base64,aGk=", part["type"].startswith("video"))] == media(asked)
+
+
+@pytest.mark.parametrize(
+    ("job_input", "kind", "route"),
+    [
+        ({"prompt": "Hi"}, "own", "/v1/chat/completions"),
+        ({"prompt": "Hi", "image": "aGk=", "max_tokens": 5}, "own", "/v1/chat/completions"),
+        ({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}, "own", "/v1/chat/completions"),
+        ({"messages": [{"role": "user", "content": "Hi"}]}, "native", "/v1/chat/completions"),
+        ({"prompt": "Hi", "sampling_params": {}}, "native", "/v1/completions"),
+        ({"prompt": "Hi", "sampling_params": {}, "image": "aGk="}, "own", "/v1/chat/completions"),
+        ({"openai_route": "/v1/models"}, "openai", "/v1/models"),
+        ({"openai_route": "chat/completions", "openai_input": {"messages": [{"role": "user", "content": "Hi"}]}},
+         "openai", "/v1/chat/completions"),
+        ({"route": "/v1/models", "method": "GET"}, "openai", "/v1/models"),
+    ],
+)  # fmt: skip
+def test_jobs_are_known_by_their_words(jobinput, job_input, kind, route):
+    """Ours, OpenAI's through RunPod's envelope, or worker-vllm's."""
+    asked = jobinput.parse(job_input)
+
+    assert (kind, route) == (asked.kind, asked.route)
+
+
+def test_what_nobody_knows_is_named(jobinput):
+    """A misspelt field would else be paid for and not be heard."""
+    assert "temprature" in jobinput.parse({"prompt": "Hi", "temprature": 0}).warnings[0]
+
+
+def test_a_stop_to_repetition_can_be_taken_off(jobinput):
+    with_it, without = ({"prompt": "Hi", "image": "aGk="}, {"prompt": "Hi", "image": "aGk="})
+    without["sampling_params"] = {"repetition_detection": None}
+
+    assert "repetition_detection" in jobinput.parse(with_it).body
+    assert "repetition_detection" not in jobinput.parse(without).body
+
+
+@pytest.mark.parametrize(
+    ("job_input", "says"),
+    [
+        ([], "must be an object"),
+        ({}, "no question"),
+        ({"prompt": 7}, "prompt must be a text"),
+        ({"prompt": "?", "image": "a", "images": ["b"]}, "both image and images"),
+        ({"prompt": "?", "images": []}, "images is an empty list"),
+        ({"prompt": "?", "images": "a"}, "images must be a list"),
+        ({"prompt": "?", "images": [{"image": "a", "timestamp": -1}]}, "timestamp must be from 0"),
+        ({"prompt": "?", "max_tokens": 0}, "max_tokens must be at least 1"),
+        ({"prompt": "?", "max_tokens": 1.5}, "max_tokens must be a whole number"),
+        ({"prompt": "?", "max_tokens": 10**30}, "max_tokens is too large"),
+        ({"prompt": "?", "temperature": 3}, "temperature must be from 0 to 2"),
+        ({"prompt": "?", "temperature": True}, "temperature must be a number"),
+        ({"prompt": "?", "stop": [""]}, "stop must be a text"),
+        ({"prompt": "?", "choices": []}, "choices must be a list"),
+        ({"prompt": "?", "schema": "x"}, "schema must be a JSON Schema"),
+        ({"prompt": "?", "schema": {"a": 1}, "regex": "a"}, "held to one of them"),
+        ({"prompt": "?", "stream": "yes"}, "stream must be true or false"),
+        ({"prompt": "?", "max_tokens": 1, "sampling_params": {"n": 4}}, "a job has one answer"),
+        ({"prompt": "?", "max_tokens": 1, "sampling_params": {"model": "x"}}, "the worker sets it"),
+        ({"prompt": "?", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}, "both messages and prompt"),
+        ({"messages": [7], "max_tokens": 1}, r"messages[0] must be an object"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}], "max_tokens": 1}, "takes text"),
+        ({"video": "a", "fps": 0}, "fps must be above 0"),
+        ({"openai_route": "/v1/load_lora_adapter"}, "this worker has"),
+        ({"openai_route": "/v1/chat/completions", "openai_input": []}, "openai_input must be an object"),
+    ],
+)
+def test_what_is_wrong_is_named(jobinput, job_input, says):
+    """One sentence, with the field in it."""
+    with pytest.raises(jobinput.BadInput) as caught:
+        jobinput.parse(job_input)
+
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=5) | JSON)
+def test_any_json_is_a_request_or_refused(qwen_module, job_input):
+    """Nothing else comes out, whatever comes in."""
+    jobinput = qwen_module("jobinput")
+    try:
+        asked = jobinput.parse(job_input)
+    except jobinput.BadInput:
+        return
+
+    assert asked.route in jobinput.ROUTES

@@ -1,0 +1,201 @@
+"""From what a caller sends to what the engine is sent: upright, within the limits, or one sentence."""
+
+from __future__ import annotations
+
+import base64
+import io
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from support import vision
+
+
+@pytest.fixture(scope="module")
+def picture(qwen_module):
+    return qwen_module("picture")
+
+
+@pytest.fixture(scope="module")
+def media(qwen_module):
+    return qwen_module("media")
+
+
+@pytest.fixture(scope="module")
+def jobinput(qwen_module):
+    return qwen_module("jobinput")
+
+
+def saved(image, form, **options):
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def opened(found):
+    return Image.open(io.BytesIO(found.data))
+
+
+def prepared(media, jobinput, *parts, **limits):
+    given = {"max_images": 4, "max_pixels": 1_048_576, "seen_min": 1024, "seen_max": 1_048_576, **limits}
+    return media.prepare([{"role": "user", "content": list(parts)}], media.Limits(**given))
+
+
+# transformers, models/qwen2_vl/image_processing_qwen2_vl.py, smart_resize with factor 32, worked out by hand.
+@pytest.mark.parametrize(
+    ("size", "least", "most", "seen"),
+    [
+        ((256, 192), 1024, 10**6, (256, 192)),
+        ((250, 190), 1024, 10**6, (256, 192)),
+        ((47, 49), 1024, 10**6, (32, 64)),
+        ((5, 5), 1024, 10**6, (32, 32)),
+        ((640, 480), 1024, 262_144, (576, 416)),  # 640 / sqrt(307200 / 262144) = 591.2, down to 576; 443.4 to 416
+        ((40, 40), 65_536, 10**6, (256, 256)),  # 40 * sqrt(65536 / 1600) = 256
+    ],
+)
+def test_a_picture_is_seen_as_the_processor_makes_it(picture, size, least, most, seen):
+    assert seen == picture.seen(*size, least, most)
+
+
+def test_a_small_upright_picture_goes_as_it_is(picture):
+    """Byte for byte: nothing is lost twice."""
+    for form in ("JPEG", "PNG"):
+        data = vision.picture(form=form)
+        found = picture.decode(data, 1_048_576, "image")
+
+        assert (data, f"image/{form.lower()}", 256, 192) == (found.data, found.mime, found.width, found.height)
+
+
+def test_a_picture_is_turned_upright_and_shrunk(picture):
+    """As its EXIF says; to at most the pixels, in its ratio."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(Image.new("RGB", (400, 200), "red"), "JPEG", exif=exif)
+    found = picture.decode(data, 20_000, "image")
+
+    assert ((100, 200), (100, 200)) == ((found.width, found.height), opened(found).size)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_every_format_is_read(picture, form):
+    found = picture.decode(vision.picture(form=form), 10**6, "image")
+
+    assert (256, 192) == opened(found).size
+
+
+def test_what_is_transparent_is_white(picture):
+    found = picture.decode(saved(Image.new("RGBA", (64, 64), (0, 0, 0, 0)), "PNG"), 10**6, "image")
+
+    assert min(opened(found).convert("RGB").getpixel((5, 5))) > 250
+
+
+def test_grey_of_sixteen_bits_keeps_its_shades(picture):
+    """Pillow's own conversion makes all of it white."""
+    found = picture.decode(saved(Image.new("I;16", (64, 64), 32_768), "PNG"), 10**6, "image")
+
+    assert 120 < opened(found).convert("L").getpixel((5, 5)) < 135
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"no picture", "image is not a picture this worker reads (JPEG, PNG, WEBP, BMP, GIF, TIFF)"),
+        (vision.picture(2000, 4), "image has 2000 x 4 pixels: one side may be 200 times the other at most"),
+        (vision.picture()[:300], "image is damaged or cut short"),
+    ],
+)
+def test_what_is_no_picture_is_one_sentence(picture, jobinput, data, says):
+    with pytest.raises(jobinput.BadInput) as caught:
+        picture.decode(data, 10**6, "image")
+
+    assert says == str(caught.value)
+
+
+def test_too_many_pixels_are_refused_with_their_number(picture):
+    """Before they are decoded: a small file may hold any number."""
+    header = saved(Image.new("1", (12_000, 9_000)), "PNG")
+    with pytest.raises(Exception, match="12000 x 9000 pixels, 108 megapixels; this worker takes 100"):
+        picture.decode(header, 10**6, "image")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_picture_or_refused(qwen_module, data):
+    picture = qwen_module("picture")
+    jobinput = qwen_module("jobinput")
+    try:
+        found = picture.decode(data, 10**6, "image")
+    except jobinput.BadInput:
+        return
+
+    assert found.data
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("", "image is empty"),
+        ("****", "image is not valid base64"),
+        ("data:image/png,abc", "image: the data: URL is not base64"),
+        (7, "image must be a base64 text"),
+        ("http://example.org/a.png", "image: the URL must be https://"),
+        ("https://127.0.0.1/a.png", "image: the URL is not on the public internet"),
+    ],
+)
+def test_a_picture_that_cannot_be_had_is_one_sentence(picture, jobinput, value, says):
+    with pytest.raises(jobinput.BadInput) as caught:
+        picture.read(value, "image")
+
+    assert str(caught.value).startswith(says)
+
+
+def test_base64_in_lines_is_read(picture):
+    """As base64(1) writes it."""
+    assert b"hello" * 40 == picture.read(base64.encodebytes(b"hello" * 40).decode(), "image")
+
+
+def test_a_message_gets_its_pictures(media, jobinput):
+    """As data: URLs, in their places; how the model sees each is counted."""
+    one = jobinput.Media("image", vision.encoded(vision.picture(64, 64)))
+    found = prepared(media, jobinput, one, {"type": "text", "text": "?"})
+    content = found.messages[0]["content"]
+
+    assert content[0]["image_url"]["url"].startswith("data:image/png;base64,")
+    assert {"image_tokens": 4, "images": [{"width": 64, "height": 64, "tokens": 4}]} == found.spelled()
+
+
+def test_a_clip_is_frames_with_their_times(media, jobinput):
+    """At its rate, each after its time."""
+    clip = jobinput.Media("video", vision.encoded(vision.clip(4.0)), is_clip=True, fps=1.0)
+    content = prepared(media, jobinput, clip).messages[0]["content"]
+
+    assert [f"<{at}.0 seconds>" for at in range(4)] == [part["text"] for part in content if part["type"] == "text"]
+
+
+def test_a_clip_and_pictures_share_the_limit(media, jobinput):
+    """What is left is sampled over the whole length."""
+    clip = jobinput.Media("video", vision.encoded(vision.clip(4.0)), is_clip=True, fps=10.0)
+    one = jobinput.Media("image", vision.encoded(vision.picture(64, 64)))
+
+    assert 4 == len(prepared(media, jobinput, one, one, clip).seen)
+
+
+def test_a_playlist_opens_nothing(media, jobinput):
+    """FFmpeg would follow it to other files and addresses, while it opens it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+        for text in (f"ffconcat version 1.0\nfile {address}\n", f"#EXTM3U\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n"):
+            clip = jobinput.Media("video", vision.encoded(text.encode()), is_clip=True)
+            with pytest.raises(jobinput.BadInput, match="video is no clip"):
+                prepared(media, jobinput, clip)
+
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_a_sound_is_no_clip(media, jobinput):
+    clip = jobinput.Media("video", vision.encoded(vision.clip(1.0)[:40]), is_clip=True)
+    with pytest.raises(jobinput.BadInput, match="video is no clip"):
+        prepared(media, jobinput, clip)

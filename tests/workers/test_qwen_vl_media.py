@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import socket
+from fractions import Fraction
 
+import av
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,3 +202,17 @@ def test_a_sound_is_no_clip(media, jobinput):
     clip = jobinput.Media("video", vision.encoded(vision.clip(1.0)[:40]), is_clip=True)
     with pytest.raises(jobinput.BadInput, match="video is no clip"):
         prepared(media, jobinput, clip)
+
+
+def test_a_clip_is_seen_as_it_is_displayed(media, jobinput):
+    """Pixels that are not square are made so."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    clip = jobinput.Media("video", vision.encoded(out.getvalue()), is_clip=True)
+
+    assert ((128, 64),) == prepared(media, jobinput, clip).seen

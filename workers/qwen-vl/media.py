@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -14,6 +13,7 @@ from jobinput import BadInput, Media, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from fractions import Fraction
 
     from picture import Picture
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MAX_CLIP_S = 3600.0  # decoding takes time, whatever is kept of it
 # FFmpeg's names of the formats that hold clips.  It knows hundreds more, among them playlists, which open other files.
 FORMATS = ("asf", "avi", "flv", "gif", "matroska", "mov", "mpeg", "mpegts", "ogg", "webm")
+
+# PyAV before 19 fails on a title that is not UTF-8 unless told otherwise; 19 knows no such word.
+TAGS = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def _sampled(data: bytes, name: str, every_s: float) -> Iterator[tuple[float, An
                 return
             if at_s + 1e-6 >= wanted * every_s:
                 wanted = math.floor((at_s + 1e-6) / every_s) + 1
-                yield round(at_s, 3), _image(frame)
+                yield round(at_s, 3), _image(frame, stream.sample_aspect_ratio)
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
@@ -149,14 +152,12 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             continue
 
 
-def _image(frame: Any) -> Any:
-    """As it is displayed: turned as the film's matrix says, with square pixels."""
+def _image(frame: Any, pixel_ratio: Fraction | None) -> Any:
+    """As it is displayed: with square pixels, and turned as the film's matrix says."""
     image = frame.to_image()
-    ratio = frame.sample_aspect_ratio if hasattr(frame, "sample_aspect_ratio") else None
-    if ratio and ratio > 0 and Fraction(ratio) != 1:
-        image = image.resize((max(1, round(image.width * ratio)), image.height))
-    turned = getattr(frame, "rotation", 0) % 360
-    return image.rotate(turned, expand=True) if turned else image
+    if pixel_ratio and pixel_ratio != 1:
+        image = image.resize((max(1, round(image.width * pixel_ratio)), image.height))
+    return image.rotate(frame.rotation, expand=True) if frame.rotation else image
 
 
 def _length_s(data: bytes, name: str) -> float:
@@ -171,7 +172,7 @@ def _opened(data: bytes, name: str) -> Any:
     try:
         # Before anything is read: a playlist would already be followed while it is opened.
         options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
-        container = av.open(io.BytesIO(data), options=options, metadata_errors="ignore")
+        container = av.open(io.BytesIO(data), options=options, **TAGS)
     except (av.FFmpegError, ValueError) as error:
         raise BadInput(f"{name} is no clip that this worker reads") from error
     if not container.streams.video:

@@ -541,3 +541,52 @@ def test_a_failed_prepare_says_why_and_is_tried_again(worker, heard):
         with pytest.raises(RuntimeUnavailable, match=r"prepare\.py of my worker failed: .* status 1\nno weights here"):
             make(worker, heard)
     assert 2 == heard.count("no weights here")
+
+
+# --- an engine beside the handler ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def engine(worker):
+    """A worker whose engine has requirements of its own; what its one package needs is not among them."""
+    folder = worker / "engine"
+    folder.mkdir()
+    (folder / "requirements-cpu.txt").write_text("jinja2==3.1.6\n")
+    return worker
+
+
+def installed(python):
+    names = "import importlib.metadata as m; print(*(each.name for each in m.distributions()))"
+    listed = subprocess.run([python, "-c", names], capture_output=True, text=True, check=True)
+    return set(listed.stdout.lower().split())
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_an_engine_has_an_environment_as_it_stands(engine, heard, monkeypatch, installer):
+    """Just what is written, without what the packages ask for; made once."""
+    monkeypatch.setenv("VIDCTL_INSTALLER", installer)
+    first = environments.engine(engine, {}, heard.append)
+    second = environments.engine(engine, {}, heard.append)
+
+    assert (first, {"ENGINE_PYTHON"}) == (second, set(first))
+    assert {"jinja2"} == installed(first["ENGINE_PYTHON"]) - {"pip", "setuptools"}
+    assert 1 == sum("making an environment for my worker's engine" in line for line in heard)
+
+
+def test_a_server_that_runs_already_needs_no_engine(engine, heard):
+    """Nothing is installed for it."""
+    assert {} == environments.engine(engine, {"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"}, heard.append)
+    assert [] == heard
+
+
+def test_a_worker_without_an_engine_is_told_nothing_of_one(worker, heard):
+    assert {} == environments.engine(worker, {}, heard.append)
+
+
+def test_the_engine_is_there_when_a_worker_is_prepared(engine, heard):
+    """prepare.py may ask it for the weights."""
+    (engine / "prepare.py").write_text("import os; print('with', os.environ['ENGINE_PYTHON'])")
+    make(engine, heard)
+    python = environments.engine(engine, {}, heard.append)["ENGINE_PYTHON"]
+
+    assert f"with {python}" in heard

@@ -307,3 +307,14 @@ def test_another_server_answers_behind_the_same_handler(project, endpoint_id, ru
 
     assert (base, True) == (plain["model"]["engine"], plain["prompt_tokens"] > 234)
     assert choice["response"] in ("yes", "no")
+
+
+def test_a_server_that_is_not_there_is_said_by_deploy(project):
+    """In the worker's own sentence, not as a crash loop that nobody understands."""
+    overlay = {"local": {"openai": "http://127.0.0.1:1/v1", "env": {"MODEL_NAME": "any"}}}
+    (project.root / "configs/qwen-vl.gone.yaml").write_text(json.dumps(overlay))
+    outcome = project.run("deploy", "qwen-vl", "-e", "gone", "--yes", timeout_s=300)
+    project.run("destroy", "qwen-vl", "-e", "gone", "--yes")
+
+    assert 0 != outcome.status
+    assert "no OpenAI-compatible server answers at http://127.0.0.1:1/v1" in outcome.stderr

@@ -189,7 +189,10 @@ class _Watch:
         why = (
             "" if found is None or found.sentence in error.message or found.kind == "working" else f": {found.sentence}"
         )
-        lines = found.evidence if found is not None and found.evidence else self._last_words()
+        evidence = found.evidence if found is not None else ()
+        # A container that was started once more has said nothing yet; why it ended is what one before it said.
+        is_crash = found is not None and found.kind == "crash_loop"
+        lines = (self._last_words() or evidence) if is_crash else (evidence or self._last_words())
         log = "".join(f"\n  {line}" for line in lines)
         advice = f"{found.hint}; " if found is not None and found.hint else ""
         return type(error)(

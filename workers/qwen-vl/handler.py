@@ -87,7 +87,7 @@ class Worker:
         posted = _Posted(job) if tells else None
         generated = Generated()
         try:
-            is_late = await self._generate(self._body(asked, prepared), generated, posted)
+            is_late = await self._generate(self._body(asked, prepared), generated, posted, self._left_s(prepare_s))
             output = self._output(asked, prepared, generated, prepare_s, is_late=is_late)
             if posted:
                 await posted.end({"done": True, **{key: value for key, value in output.items() if key != "response"}})
@@ -144,7 +144,14 @@ class Worker:
         named = {"name": "answer", "schema": schema, "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": named}}
 
-    async def _generate(self, body: dict[str, Any], generated: Generated, posted: _Posted | None) -> bool:
+    def _left_s(self, spent_s: float) -> float | None:
+        """What is left of a job's time after its pictures were opened, which may have to be downloaded."""
+        limit_s = self._settings.request_timeout_s
+        return max(1.0, limit_s - spent_s) if limit_s else None
+
+    async def _generate(
+        self, body: dict[str, Any], generated: Generated, posted: _Posted | None, limit_s: float | None
+    ) -> bool:
         """Fill in what is generated; whether the time was over before the answer was."""
 
         async def read() -> None:
@@ -152,12 +159,11 @@ class Worker:
                 if posted:
                     posted.put(piece)
 
-        limit_s = self._settings.request_timeout_s or None
         try:
             await asyncio.wait_for(read(), limit_s)
         except asyncio.TimeoutError:
             if not generated.text:
-                words = f"not a word after {limit_s:g} s (REQUEST_TIMEOUT): too many jobs at once, or too many pictures"
+                words = f"not a word after {limit_s:.0f} s (REQUEST_TIMEOUT): too many jobs, or too many pictures"
                 raise Refusal(words, 503) from None
             return True
         return False
@@ -198,16 +204,17 @@ class Worker:
         """What the engine answers, in a list as RunPod's worker-vllm has it; a stream as the text of its events."""
         if asked.route == "/v1/models":
             return [await self._server.get(asked.route)]
+        started = perf_counter()
         body = {**asked.body, "model": self._facts.model}
         if "messages" in body:
             body["messages"] = (await self._prepared(asked)).messages
-        limit_s = self._settings.request_timeout_s or None
+        limit_s = self._left_s(perf_counter() - started)
         try:
             if asked.is_stream:
                 return await asyncio.wait_for(self._streamed(asked, {**body, "stream": True}, job), limit_s)
             return [await asyncio.wait_for(self._server.post(asked.route, body), limit_s)]
         except asyncio.TimeoutError:
-            raise Refusal(f"not done after {limit_s:g} s (REQUEST_TIMEOUT); ask for fewer tokens", 504) from None
+            raise Refusal(f"not done after {limit_s:.0f} s (REQUEST_TIMEOUT); ask for fewer tokens", 504) from None
 
     async def _streamed(self, asked: Asked, body: dict[str, Any], job: dict[str, Any]) -> list[str]:
         posted = _Posted(job, as_text=True) if HEARS_STREAM in os.environ else None

@@ -239,33 +239,44 @@ def test_an_engine_ends_with_its_worker(drive_qwen, tmp_path_factory):
     """Also with one that was killed: a GPU's memory is not held by something that nobody knows of."""
     place = tmp_path_factory.mktemp("q")
     worker = drive_qwen(TMPDIR=str(place), REQUEST_TIMEOUT="77")
-    socket = vision.engine_socket(place)
-    engines = {pid for pid in Path("/proc").glob("[0-9]*") if str(socket).encode() in _command(pid)}
+    server = _server(vision.engine_socket(place))
+    assert len(_group(server)) > 1
     os.kill(worker.pid, signal.SIGKILL)
 
-    assert engines
-    until(lambda: not any(str(socket).encode() in _command(pid) for pid in engines))
+    until(lambda: not _group(server))
 
 
 @pytest.mark.heavy
 def test_a_worker_ends_with_its_engine(drive_qwen, tmp_path_factory):
-    """Its jobs are answered first; then RunPod starts another worker."""
+    """Its jobs are answered first; then RunPod starts another worker.  Nothing of the engine is left."""
     place = tmp_path_factory.mktemp("q")
     worker = drive_qwen(TMPDIR=str(place), REQUEST_TIMEOUT="78")
     socket = vision.engine_socket(place)
+    server = _server(socket)
     (job,) = worker.send({"prompt": "Go on.", "max_tokens": 1900, "sampling_params": vision.EXACTLY})
     until(lambda: vision.running(socket) == 1)
-    for pid in Path("/proc").glob("[0-9]*"):
-        if str(socket).encode() in _command(pid):
-            os.kill(int(pid.name), signal.SIGKILL)
+    os.kill(server, signal.SIGKILL)
     answered, answer = worker.receive()
 
     assert (job, True) == (answered, "the engine is gone" in answer["output"]["error"])
     assert 1 == worker.status()
+    until(lambda: not _group(server))
 
 
-def _command(entry):
+def _server(socket):
+    """The process that has the socket among its arguments, and a group of its own with all of vLLM's in it."""
+    (found,) = (int(pid.name) for pid in Path("/proc").glob("[0-9]*") if str(socket).encode() in _read(pid / "cmdline"))
+    return found
+
+
+def _group(leader):
+    """The living processes of a group; a killed one that nobody has waited for is none."""
+    stats = (_read(pid / "stat").rpartition(b")")[2].split() for pid in Path("/proc").glob("[0-9]*"))
+    return [stat for stat in stats if len(stat) > 2 and int(stat[2]) == leader and stat[0] != b"Z"]
+
+
+def _read(path):
     try:
-        return (entry / "cmdline").read_bytes()
+        return path.read_bytes()
     except OSError:
         return b""

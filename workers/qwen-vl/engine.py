@@ -297,10 +297,13 @@ class Engine:
         return Facts(self._settings.name, f"vllm {version}", True, model.get("max_model_len"), **limits)
 
     def ended(self) -> int:
-        """Wait until it has ended, in a thread; its exit status."""
+        """Wait until it has ended, in a thread; its exit status.  Nothing that it started is left."""
         if self._process is None:
             return 0
         status = self._process.wait()
+        # vLLM's other processes, which have the GPU's memory, outlive a server that was killed.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._reader.join(5)
         return status
 

@@ -1,6 +1,7 @@
 # Everything goes into this folder: .venv (vidctl), .cache (workers' environments, weights), .vidctl (the demo's state).
 PYTHON ?= python3
 BIN := .venv/bin
+TEST_PROCESSES ?= 3
 export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
 .PHONY: demo test check bench lock clean
@@ -9,9 +10,10 @@ export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 demo: .venv/core
 	@$(BIN)/python tools/demo.py
 
-# All tests, on real things: RunPod's SDK, real worker environments, a real model.
+# All tests, on real things: RunPod's SDK, real worker environments, real models.  Most of them wait for other processes,
+# so several files run at once; those of one file share what they set up.
 test: .venv/dev
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS)
 
 # Style, types, layers, dependencies.
 check: .venv/dev

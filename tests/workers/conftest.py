@@ -79,9 +79,14 @@ class Driven:
 
 def _python(request: pytest.FixtureRequest, folder: Path, env: Mapping[str, str]) -> Path:
     """The Python of a worker's own environment, made when it is not in the cache."""
-    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def notify(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"  {line}", file=sys.stderr)
+
     try:
-        return environments.interpreter(folder, env, lambda line: terminal.write_line(f"  {line}"))
+        return environments.interpreter(folder, env, notify)
     except RuntimeUnavailable as error:
         pytest.skip(f"the {folder.name} worker's environment cannot be made: {error}")
 

@@ -83,7 +83,7 @@ def _python(request: pytest.FixtureRequest, folder: Path, env: Mapping[str, str]
 
     def notify(line: str) -> None:
         with capture.global_and_fixture_disabled():
-            print(f"  {line}", file=sys.stderr)
+            sys.stderr.write(f"  {line}\n")
 
     try:
         return environments.interpreter(folder, env, notify)

@@ -125,6 +125,10 @@ def test_the_engine_is_told_no_key_of_runpods(environment):
             "the memory does not hold the model",
         ),
         ("ValueError: No available memory for the cache blocks.", "the memory does not hold the model"),
+        (
+            "RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore_DP0': -9}",
+            "the engine was killed: the machine has too little memory",
+        ),
         ("RuntimeError: The NVIDIA driver on your system is too old", "driver is too old for the image"),
         ("OSError: [Errno 28] No space left on device", "the disk is full"),
         ("api_server.py: error: unrecognized arguments: --nothing", "VLLM_EXTRA_ARGS has an argument"),
@@ -197,6 +201,25 @@ def test_a_server_that_is_there_must_have_the_model(engine, environment, models,
             assert (found, False, url) == (facts.model, facts.is_vllm, facts.version)
 
 
+def test_a_servers_password_is_shown_to_nobody(engine, environment):
+    """Its address is in every answer."""
+    listed = json.dumps({"data": [{"id": "one"}]}).encode()
+    with serving({"/v1/models": (200, listed)}) as url:
+        settings = environment.Settings.read({"OPENAI_BASE_URL": url.replace("://", "://me:secret@")})
+        facts = asyncio.run(engine.look(settings))
+
+    assert (url, False) == (facts.version, "secret" in repr(settings))
+
+
+def test_a_progress_bar_is_told_at_each_tenth(engine, environment, capsys):
+    one = engine.Engine(environment.Settings.read({}))
+    drawn = "".join(f"\rLoading: {percent:3d}%|###| {percent}/100" for percent in range(101))
+    one._process = subprocess.Popen(["printf", "%s", drawn], stdout=subprocess.PIPE)
+    one._listen()
+
+    assert 11 == capsys.readouterr().out.count("Loading")
+
+
 def test_no_server_is_one_sentence(engine, environment):
     settings = environment.Settings.read({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})
     with pytest.raises(Exception, match=r"no OpenAI-compatible server answers at http://127\.0\.0\.1:1/v1"):
@@ -221,6 +244,7 @@ def started(python, **env):
     [
         ({"MODEL_NAME": "/no/such/folder"}, "MODEL_NAME: /no/such/folder is neither a folder here nor"),
         ({"MODEL_NAME": str(vision.WORKER)}, "is no model: config.json is missing"),
+        ({"ENGINE_PYTHON": "/no/such/python"}, "ENGINE_PYTHON: /no/such/python cannot be run: No such file"),
         ({"VLLM_EXTRA_ARGS": "--no-such-argument 1"}, "VLLM_EXTRA_ARGS has an argument that vLLM does not know"),
         ({"MAX_MODEL_LEN": "99999999"}, "MAX_MODEL_LEN is more than the model or the memory can hold"),
     ],

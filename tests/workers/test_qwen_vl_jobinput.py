@@ -96,6 +96,20 @@ def test_what_nobody_knows_is_named(jobinput):
     assert "temprature" in jobinput.parse({"prompt": "Hi", "temprature": 0}).warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("job_input", "limit"),
+    [
+        ({"prompt": "?", "image": "aGk=", "sampling_params": {"max_tokens": None}}, 512),
+        ({"openai_route": "/v1/chat/completions", "openai_input": {"messages": [{"role": "user"}]}}, 512),
+        ({"openai_route": "/v1/completions", "openai_input": {"prompt": "?", "max_completion_tokens": 9}}, 512),
+        ({"prompt": "?", "sampling_params": {"max_tokens": 7}}, 7),
+    ],
+)
+def test_there_is_always_a_limit_to_tokens(jobinput, job_input, limit):
+    """A null is no way around it, nor a name that the route does not know."""
+    assert limit == jobinput.parse(job_input).body["max_tokens"]
+
+
 def test_a_stop_to_repetition_can_be_taken_off(jobinput):
     with_it, without = ({"prompt": "Hi", "image": "aGk="}, {"prompt": "Hi", "image": "aGk="})
     without["sampling_params"] = {"repetition_detection": None}
@@ -132,6 +146,18 @@ def test_a_stop_to_repetition_can_be_taken_off(jobinput):
         ({"video": "a", "fps": 0}, "fps must be above 0"),
         ({"openai_route": "/v1/load_lora_adapter"}, "this worker has"),
         ({"openai_route": "/v1/chat/completions", "openai_input": []}, "openai_input must be an object"),
+        (
+            {"prompt": "?", "image": "a", "sampling_params": {"mm_processor_kwargs": {"min_pixels": 10**9}}},
+            "max_pixels",
+        ),
+        (
+            {"openai_route": "/v1/completions", "openai_input": {"prompt": "?", "prompt_logprobs": 20}},
+            "prompt_logprobs",
+        ),
+        ({"prompt": "?", "sampling_params": {"request_id": "1"}}, "no request_id"),
+        ({"openai_route": "/v1/completions", "openai_input": {"prompt": ["?"] * 9, "n": 2}}, "wants 18 answers"),
+        ({"openai_route": "/v1/completions", "openai_input": {"prompt": "?", "messages": "a"}}, "completes a prompt"),
+        ({"prompt": "?", "sampling_params": {"messages": [], "max_tokens": 1}}, "completes a prompt"),
     ],
 )
 def test_what_is_wrong_is_named(jobinput, job_input, says):

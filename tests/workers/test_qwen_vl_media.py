@@ -71,6 +71,22 @@ def test_a_small_upright_picture_goes_as_it_is(picture):
         assert (data, f"image/{form.lower()}", 256, 192) == (found.data, found.mime, found.width, found.height)
 
 
+def test_a_small_picture_in_a_large_file_is_made_anew(picture):
+    """What a file holds beside its pixels would be copied many times on its way to the model."""
+    data = saved(Image.new("RGB", (10, 10), (200, 40, 90)), "JPEG")
+    comment = b"\xff\xfe\xea\x62" + b"y" * 60_000  # a segment has 64 KB at most
+    large = data[:2] + 10 * comment + data[2:]
+    found = picture.decode(large, 1_048_576, "image")
+
+    assert ((10, 10), True) == ((found.width, found.height), len(found.data) < 2000 < len(large))
+
+
+def test_a_picture_whose_exif_makes_no_sense_is_seen(picture):
+    data = saved(Image.new("RGB", (64, 32)), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+
+    assert (64, 32) == opened(picture.decode(data, 1_048_576, "image")).size
+
+
 def test_a_picture_is_turned_upright_and_shrunk(picture):
     """As its EXIF says; to at most the pixels, in its ratio."""
     exif = Image.Exif()
@@ -184,6 +200,70 @@ def test_a_clip_and_pictures_share_the_limit(media, jobinput):
     assert 4 == len(prepared(media, jobinput, one, one, clip).seen)
 
 
+def test_clips_share_the_limit(media, jobinput):
+    """Each is seen over its whole length."""
+    clips = [jobinput.Media(f"videos[{n}]", vision.encoded(vision.clip(4.0)), is_clip=True, fps=10.0) for n in (0, 1)]
+    (message,) = prepared(media, jobinput, *clips).messages
+
+    assert ["<0.0 seconds>", "<2.0 seconds>"] * 2 == [
+        part["text"] for part in message["content"] if part["type"] == "text"
+    ]
+
+
+def test_a_clip_that_does_not_say_its_length_is_seen_to_its_end(media, jobinput):
+    """As browsers record: Matroska that is written while it goes on."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="matroska", options={"live": "1"}) as container:
+        _film(container, 64, 64, count=80)
+    clip = jobinput.Media("video", vision.encoded(out.getvalue()), is_clip=True)
+    with av.open(io.BytesIO(out.getvalue())) as container:
+        assert (None, None) == (container.duration, container.streams.video[0].duration)
+    (message,) = prepared(media, jobinput, clip).messages
+
+    times = [float(part["text"][1:4]) for part in message["content"] if part["type"] == "text"]
+    assert (4, True) == (len(times), times[-1] > 5.5)
+
+
+def test_a_clip_of_too_many_pixels_is_refused_with_their_number(media, jobinput):
+    """Before anything of it is decoded."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="avi") as container:
+        _film(container, 8000, 5000, count=1, codec="mjpeg", pix_fmt="yuvj420p")
+    clip = jobinput.Media("video", vision.encoded(out.getvalue()), is_clip=True)
+    with pytest.raises(jobinput.BadInput, match="8000 x 5000 pixels; of clips this worker takes 36 megapixels"):
+        prepared(media, jobinput, clip)
+
+
+@pytest.mark.parametrize("ratio", [Fraction(300, 1), Fraction(1, 300)])
+def test_pixels_that_are_lines_are_refused(media, jobinput, ratio):
+    """A clip of a few kilobytes may say that each of its pixels is hundreds of times as wide as it is high."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as container:
+        _film(container, 640, 360, count=1, ratio=ratio)
+    clip = jobinput.Media("video", vision.encoded(out.getvalue()), is_clip=True)
+    with pytest.raises(jobinput.BadInput, match="one side may be 200 times the other"):
+        prepared(media, jobinput, clip)
+
+
+def test_a_clip_that_nobody_waits_for_is_not_decoded_to_its_end(media, jobinput):
+    looks = iter([False] * 20)
+    clip = jobinput.Media("video", vision.encoded(vision.clip(10.0)), is_clip=True)
+    limits = media.Limits(4, 1_048_576, 1024, 1_048_576)
+    with pytest.raises(jobinput.BadInput, match="cancelled"):
+        media.prepare([{"role": "user", "content": [clip]}], limits, lambda: next(looks, True))
+
+
+def _film(container, width, height, *, count, codec="libx264", pix_fmt="yuv420p", ratio=None):
+    stream = container.add_stream(codec, rate=10)
+    stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+    if ratio:
+        stream.codec_context.sample_aspect_ratio = ratio
+    frame = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), format="rgb24")
+    for _ in range(count):
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+
+
 def test_a_playlist_opens_nothing(media, jobinput):
     """FFmpeg would follow it to other files and addresses, while it opens it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -208,11 +288,7 @@ def test_a_clip_is_seen_as_it_is_displayed(media, jobinput):
     """Pixels that are not square are made so."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
-        container.mux(stream.encode())
+        _film(container, 64, 64, count=1, ratio=Fraction(2, 1))
     clip = jobinput.Media("video", vision.encoded(out.getvalue()), is_clip=True)
 
     assert ((128, 64),) == prepared(media, jobinput, clip).seen

@@ -75,6 +75,31 @@ def test_a_model_that_is_here_is_not_downloaded(weights, tmp_path, place):
     assert found == weights.find(NAME, "", {"XDG_CACHE_HOME": str(tmp_path / "home")})
 
 
+@pytest.mark.parametrize(
+    "there",
+    [
+        ["model-00001-of-00002.safetensors"],  # the index comes later
+        ["model-00001-of-00002.safetensors", "model.safetensors.index.json"],
+        ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "broken"],
+        [],
+    ],
+)
+def test_a_download_that_was_cut_short_is_no_model(weights, tmp_path, there):
+    """Else every start would load half a model and end, for good."""
+    folder = snapshot(tmp_path / "models/hub")
+    (folder / "model.safetensors").unlink()
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    for name in there:
+        text = json.dumps(index) if name.endswith(".json") else "{}"
+        (folder / ("model.safetensors.index.json" if name == "broken" else name)).write_text(text)
+    assert weights._snapshot(tmp_path / "models/hub", NAME, "") is None
+
+    for number in (1, 2):
+        (folder / f"model-0000{number}-of-00002.safetensors").write_text("{}")
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert folder == weights._snapshot(tmp_path / "models/hub", NAME, "")
+
+
 def test_a_revision_is_the_one_that_was_asked_for(weights, tmp_path):
     """By its commit or by a branch; another one is not taken for it."""
     found = snapshot(tmp_path / "models/hub", commit="abc", branch="v2")

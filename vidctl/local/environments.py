@@ -153,11 +153,12 @@ def engine(folder: Path, env: Mapping[str, str], notify: Callable[[str], None]) 
 
     An engine that cannot live in one environment with RunPod's SDK has its requirements in the folder `engine/`.  They
     are complete, a freeze, and are installed as they stand: what it says it needs beside them is left out.  There is
-    no such variable for a worker without an engine, and none where `OPENAI_BASE_URL` names a server that runs already.
+    no such variable for a worker without an engine, and none where `OPENAI_BASE_URL` names a server that runs already,
+    or `ENGINE_PYTHON` an engine of the user's own.
     Raise RuntimeUnavailable as `interpreter` does.
     """
     home = folder / ENGINE
-    if env.get("OPENAI_BASE_URL") or not home.is_dir():
+    if env.get("OPENAI_BASE_URL") or env.get("ENGINE_PYTHON") or not _requirements_of(home):
         return {}
     return {"ENGINE_PYTHON": str(_environment(home, notify, is_frozen=True))}
 
@@ -167,8 +168,7 @@ def _environment(folder: Path, notify: Callable[[str], None], *, is_frozen: bool
 
     Requirements that are frozen are installed without asking any package what it needs.
     """
-    candidates = (folder / "requirements-cpu.txt", folder / "requirements.txt")
-    path = next((path for path in candidates if path.is_file()), None)
+    path = _requirements_of(folder)
     if path is None:
         return Path(sys.executable)
     requirements = _read(path, is_frozen=is_frozen)
@@ -184,6 +184,12 @@ def _environment(folder: Path, notify: Callable[[str], None], *, is_frozen: bool
         os.utime(stamp)
     _prune(home.parent, notify)
     return python
+
+
+def _requirements_of(folder: Path) -> Path | None:
+    """What this machine would install."""
+    candidates = (folder / "requirements-cpu.txt", folder / "requirements.txt")
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _read(path: Path, *, is_frozen: bool = False) -> _Requirements:

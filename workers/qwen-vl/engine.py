@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -29,6 +29,7 @@ MARK = "engine: "  # as engine/serve.py writes it
 LAST_LINES = 200
 STOP_GRACE_S = 10.0
 POLL_S = 0.25
+LOOK = aiohttp.ClientTimeout(total=10)  # for what a server knows at once
 # Of vLLM's log: its name in large letters, and every address it answers at.
 NOISE = re.compile(r"Route: /|api_utils\.py:\d+\]( *[█▄▀ ]|$)|Available routes are")
 # Tokens that come in one event where nobody reads along (vLLM's stream_interval): an event for each would cost a
@@ -37,6 +38,7 @@ TOKENS_PER_EVENT = 32
 
 # What a line of vLLM's log means when it is the last thing that it says, the likeliest first.
 REASONS = (
+    (r"Failed core proc\(s\): \{[^}]*-9\b", "the engine was killed: the machine has too little memory for the model"),
     (r"out of memory|No available memory for the cache|KV cache.*larger than|Free memory on device|MemoryError",
      "the memory does not hold the model: take a GPU with more, or lower MAX_MODEL_LEN or GPU_MEMORY_UTILIZATION"),
     (r"driver.*too old|driver version is insufficient|no kernel image|no NVIDIA driver|forward compatibility",
@@ -49,7 +51,7 @@ REASONS = (
 
 
 class EngineGone(Exception):
-    """The engine is no more; the worker is about to end."""
+    """The engine, or the server in its place, cannot be reached or ended in the middle of an answer."""
 
 
 class Refusal(Exception):
@@ -92,7 +94,6 @@ class Generated:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     first_token_s: float | None = None
-    total_s: float = 0.0
     _started: float = field(default_factory=perf_counter, repr=False)
 
     def take(self, event: Mapping[str, Any]) -> str:
@@ -100,14 +101,13 @@ class Generated:
         if isinstance(usage := event.get("usage"), dict):
             self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
             self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
-        self.total_s = perf_counter() - self._started
         choice = next(iter(event.get("choices") or ()), None)
         if choice is None:
             return ""
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
         piece = (choice.get("delta") or {}).get("content") or ""
         if self.first_token_s is None and (piece or choice.get("token_ids") is not None or self.completion_tokens):
-            self.first_token_s = self.total_s
+            self.first_token_s = perf_counter() - self._started
         self.text += piece
         return piece
 
@@ -133,39 +133,36 @@ class Server:
         return f"{self._base_url}{route.removeprefix('/v1')}"
 
     async def get(self, route: str) -> Any:
-        """What a GET answers, as JSON; raise aiohttp.ClientError, or ValueError for what is none."""
-        async with self._opened().get(self.url(route)) as response:
-            response.raise_for_status()
-            return await response.json(content_type=None)
+        """What a GET answers, as JSON; raise Refusal or EngineGone."""
+        async with self._answer("GET", self.url(route), timeout=LOOK) as response:
+            return await _json(response)
 
     async def is_healthy(self) -> bool:
         """Whether vLLM says that it is ready."""
         try:
-            async with self._opened().get(self._base_url.removesuffix("/v1") + "/health") as response:
-                return response.status == 200
-        except (aiohttp.ClientError, OSError):
+            async with self._answer("GET", self._base_url.removesuffix("/v1") + "/health", timeout=LOOK):
+                return True
+        except (EngineGone, Refusal):
             return False
 
     async def version(self) -> str | None:
         """vLLM's version; None if this is no vLLM."""
         try:
-            async with self._opened().get(self._base_url.removesuffix("/v1") + "/version") as response:
-                told = await response.json(content_type=None) if response.status == 200 else {}
-        except (aiohttp.ClientError, OSError, ValueError):
+            async with self._answer("GET", self._base_url.removesuffix("/v1") + "/version", timeout=LOOK) as response:
+                told = await _json(response)
+        except (EngineGone, Refusal):
             return None
         # Ollama answers a version at another address only, llama.cpp and LM Studio none.
         return told.get("version") if isinstance(told, dict) and isinstance(told.get("version"), str) else None
 
     async def post(self, route: str, body: Mapping[str, Any]) -> Any:
-        """The answer as JSON; raise Refusal or aiohttp.ClientError.  Whoever stops waiting ends the request."""
-        async with self._opened().post(self.url(route), json=body) as response:
-            await _check(response)
-            return await response.json(content_type=None)
+        """The answer as JSON; raise Refusal or EngineGone.  Whoever stops waiting ends the request."""
+        async with self._answer("POST", self.url(route), json=body) as response:
+            return await _json(response)
 
     async def events(self, route: str, body: Mapping[str, Any]) -> AsyncIterator[bytes]:
         """The lines of a stream as they come, blank ones included; raise as `post` does."""
-        async with self._opened().post(self.url(route), json=body) as response:
-            await _check(response)
+        async with self._answer("POST", self.url(route), json=body) as response:
             async for line in _lines(response.content):
                 yield line
 
@@ -174,16 +171,29 @@ class Server:
         async for line in self.events("/v1/chat/completions", body):
             if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
                 continue
-            event = json.loads(line[5:])
+            event = _event(line[5:])
             if error := event.get("error"):
                 raise Refusal(_message(error), 500)
             if piece := generated.take(event):
                 yield piece
 
+    @asynccontextmanager
+    async def _answer(self, method: str, url: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            async with self._opened().request(method, url, **options) as response:
+                await _check(response)
+                yield response
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:  # ValueError: no JSON
+            raise EngineGone(f"{type(error).__name__}: {error}"[:200]) from error
+
     def _opened(self) -> aiohttp.ClientSession:
         """The session, of the event loop that asks first."""
         if self._session is None:
-            connector = aiohttp.UnixConnector(self._socket, limit=0) if self._socket else aiohttp.TCPConnector(limit=0)
+            # No connection is kept: its server may close it while the next request is being written into it.
+            options: dict[str, Any] = {"limit": 0, "force_close": True}
+            connector = (
+                aiohttp.UnixConnector(self._socket, **options) if self._socket else aiohttp.TCPConnector(**options)
+            )
             # A request may generate for as long as its job may run; the connection is made at once or never.
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
             self._session = aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=timeout)
@@ -199,6 +209,18 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             yield line.rstrip(b"\r")
     if rest:
         yield rest
+
+
+async def _json(response: aiohttp.ClientResponse) -> Any:
+    return await response.json(content_type=None)
+
+
+def _event(text: bytes) -> Mapping[str, Any]:
+    try:
+        event = json.loads(text)
+    except ValueError as error:
+        raise EngineGone(f"not an event: {text[:100]!r}") from error
+    return event if isinstance(event, dict) else {}
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:
@@ -253,10 +275,6 @@ class Engine:
         self.is_stopping = False
         self._reader = threading.Thread(target=self._listen, daemon=True)
 
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
     def server(self) -> Server:
         """A client of it, for one event loop."""
         return Server("http://engine/v1", socket=self._socket)
@@ -265,14 +283,18 @@ class Engine:
         """Start it; `ready` waits for it."""
         told = {**engine_environment(os.environ), "ENGINE_PARENT": str(os.getpid())}
         # A group of its own: who ends the handler's lets its jobs finish first.
-        self._process = subprocess.Popen(
-            [self._settings.engine_python, "-u", str(SERVE), *arguments(self._settings, self._socket)],
-            env=told,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [self._settings.engine_python, "-u", str(SERVE), *arguments(self._settings, self._socket)],
+                env=told,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            python = self._settings.engine_python
+            raise StartError(f"ENGINE_PYTHON: {python} cannot be run: {error.strerror}") from error
         self._reader.start()
 
     async def ready(self) -> Facts:
@@ -291,7 +313,10 @@ class Engine:
                     f"the model was not loaded after {self._settings.startup_timeout_s:g} s (VLLM_STARTUP_TIMEOUT)"
                 )
             await asyncio.sleep(POLL_S)
-        (model,) = (one for one in (await server.get("/v1/models"))["data"] if one["id"] == self._settings.name)
+        models = (await server.get("/v1/models"))["data"]
+        model = next((one for one in models if one["id"] == self._settings.name), None)
+        if model is None:
+            raise StartError("VLLM_EXTRA_ARGS names the model: OPENAI_SERVED_MODEL_NAME_OVERRIDE is for that")
         limits = {name: self._told[name] for name in ("min_pixels", "max_pixels") if name in self._told}
         version = await server.version()
         return Facts(self._settings.name, f"vllm {version}", True, model.get("max_model_len"), **limits)
@@ -310,11 +335,12 @@ class Engine:
     def stop(self) -> None:
         """End it and all that it started."""
         self.is_stopping = True
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None:
             return
-        self._process.terminate()  # it ends its own processes; told all at once, they report each other's death
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_GRACE_S)
+        if self._process.poll() is None:
+            self._process.terminate()  # it ends its own processes; told all at once, they report each other's death
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_GRACE_S)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -337,15 +363,15 @@ class Engine:
         """Pass on what it says, line by line; a progress bar that is drawn over and over is told at each tenth."""
         if self._process is None or self._process.stdout is None:
             return
-        bar = ""
+        bar: tuple[str, ...] = ()
         for raw in self._process.stdout:
             for line in raw.decode("utf-8", "replace").replace("\r", "\n").split("\n"):
                 if not line.strip() or NOISE.search(line):
                     continue
-                if shown := re.match(r"(.*?): +(\d{1,2})\d?%", line):
-                    if shown[0][:-1] == bar:
+                if shown := re.match(r"(.*?): +(\d{0,2})\d%", line):
+                    if shown.groups() == bar:
                         continue
-                    bar = shown[0][:-1]
+                    bar = shown.groups()
                 self._take(line.rstrip())
 
     def _take(self, line: str) -> None:
@@ -370,13 +396,12 @@ async def look(settings: Settings) -> Facts:
 async def _look(server: Server, settings: Settings) -> Facts:
     try:
         models = [str(one["id"]) for one in (await server.get("/v1/models"))["data"]]
-    except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
-        why = f"{type(error).__name__}: {error}"[:200]
-        raise StartError(f"no OpenAI-compatible server answers at {settings.server_url} ({why})") from error
+    except (EngineGone, Refusal, KeyError, TypeError) as error:
+        raise StartError(f"no OpenAI-compatible server answers at {settings.server_shown} ({error})") from error
     wanted = [one for one in (settings.name, settings.model) if one in models]
     if not wanted and len(models) != 1:
         known = f"it has {', '.join(models[:8])}" if models else "it has none"
-        raise StartError(f"{settings.server_url} has no model {settings.name}; {known}: name one in MODEL_NAME")
+        raise StartError(f"{settings.server_shown} has no model {settings.name}; {known}: name one in MODEL_NAME")
     version = await server.version()
-    engine = f"vllm {version}" if version else settings.server_url
+    engine = f"vllm {version}" if version else settings.server_shown
     return Facts((wanted or models)[0], engine, version is not None)

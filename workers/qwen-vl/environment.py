@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Settings:
     startup_timeout_s: float = 1200.0
     engine_python: str = sys.executable
     engine_arguments: tuple[str, ...] = ()
-    server_url: str = ""
+    server_url: str = field(default="", repr=False)
     server_key: str = field(default="", repr=False)
 
     @classmethod
@@ -79,13 +79,20 @@ class Settings:
         """What callers know the model by."""
         return self.served_name or self.model
 
+    @property
+    def server_shown(self) -> str:
+        """The server's address without the name and password that may be in it."""
+        parts = urlsplit(self.server_url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
 
 def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What the engine's process is told: all but RunPod's keys and addresses, which are none of its business.
 
     The hub's progress bars are for terminals, and nobody asked to be counted.
     """
-    told = {name: value for name, value in environment.items() if not name.startswith("RUNPOD_")}
+    # Its socket is in a folder of ours alone; with a key of its own it would not know us.
+    told = {name: value for name, value in environment.items() if not name.startswith(("RUNPOD_", "VLLM_API_KEY"))}
     defaults = {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_NO_USAGE_STATS": "1",

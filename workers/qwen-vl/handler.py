@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import io
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import media
 import runpod
-from engine import TOKENS_PER_EVENT, Engine, Facts, Generated, Refusal, Server, look
+from engine import TOKENS_PER_EVENT, Engine, EngineGone, Facts, Generated, Refusal, Server, look
 from environment import Settings, StartError
 from jobinput import Asked, BadInput, parse
 from runpod import http_client
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("qwen-vl")
 
 LAST_ANSWERS_S = 5.0  # for what is told of jobs whose engine is gone
+LAST_POSTS_S = 15.0  # for the end of a stream
 HEARS_STREAM = "RUNPOD_WEBHOOK_POST_STREAM"  # by hand there is none, and each chunk would log an error
 
 
@@ -39,7 +42,8 @@ class Worker:
         self._server = server
         self._facts = facts
         self._settings = settings
-        self._threads = ThreadPoolExecutor(2 * (os.cpu_count() or 1), thread_name_prefix="media")
+        # A thread for each job: one that waits for a slow server keeps nobody else waiting.
+        self._threads = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="media")
         self._knows_pictures = not settings.server_url  # what another server's model makes of them is not known
         self.is_broken = False
 
@@ -59,8 +63,10 @@ class Worker:
             return self._error(asked, job, str(error), 400)
         except Refusal as error:
             return self._error(asked, job, error.message, error.status)
-        except (aiohttp.ClientError, OSError) as error:
-            log.error("job %s: %s: %s", job.get("id"), type(error).__name__, error)
+        except EngineGone as error:
+            log.error("job %s: %s", job.get("id"), error)
+            if self._settings.server_url:
+                return self._error(asked, job, "the server behind this worker does not answer as it should", 503)
             told = self._error(asked, job, "the engine is gone: the worker starts anew, send the job again", 503)
             return {**told, "refresh_worker": True} if self.is_broken else told
         except Exception as error:  # a raised one would send the caller our paths and traceback
@@ -70,6 +76,7 @@ class Worker:
 
     def _error(self, asked: Asked | None, job: dict[str, Any], message: str, status: int) -> dict[str, Any]:
         """One sentence; for a caller of OpenAI's API in the form that he expects."""
+        message = _utf8(message)
         given = job.get("input")
         is_own = asked.kind == "own" if asked else not isinstance(given, dict) or "openai_route" not in given
         if is_own:
@@ -85,11 +92,16 @@ class Worker:
         prepare_s = perf_counter() - started
         tells = asked.is_stream and HEARS_STREAM in os.environ
         posted = _Posted(job) if tells else None
+        # Out of the schema that it was put into for another server, a choice comes as a whole.
+        read_along = None if asked.choices and not self._facts.is_vllm else posted
         generated = Generated()
         try:
-            is_late = await self._generate(self._body(asked, prepared), generated, posted, self._left_s(prepare_s))
-            output = self._output(asked, prepared, generated, prepare_s, is_late=is_late)
+            is_late = await self._generate(self._body(asked, prepared), generated, read_along, self._left_s(started))
+            total_s = perf_counter() - started
+            output = self._output(asked, prepared, generated, (prepare_s, total_s), is_late=is_late)
             if posted:
+                if read_along is None:
+                    posted.put(output["response"])
                 await posted.end({"done": True, **{key: value for key, value in output.items() if key != "response"}})
         finally:
             if posted:
@@ -97,16 +109,25 @@ class Worker:
         return output
 
     async def _prepared(self, asked: Asked) -> Prepared:
+        """The request's pictures, opened; what takes longer than a request may is given up."""
         limits = media.Limits(
             self._settings.max_images,
             min(asked.max_pixels or self._settings.max_pixels, self._settings.max_pixels),
             self._facts.min_pixels,
             self._facts.max_pixels,
         )
+        messages = asked.body["messages"]
+        if not media.has_any(messages):
+            return media.Prepared(messages, ())
         stop = threading.Event()
-        loop = asyncio.get_running_loop()
+        limit_s = self._settings.request_timeout_s or None
+        opening = asyncio.get_running_loop().run_in_executor(
+            self._threads, media.prepare, messages, limits, stop.is_set
+        )
         try:
-            return await loop.run_in_executor(self._threads, media.prepare, asked.body["messages"], limits, stop.is_set)
+            return await asyncio.wait_for(opening, limit_s)
+        except asyncio.TimeoutError:
+            raise BadInput(f"the pictures were not there after {limit_s:g} s (REQUEST_TIMEOUT)") from None
         finally:
             stop.set()
 
@@ -144,10 +165,10 @@ class Worker:
         named = {"name": "answer", "schema": schema, "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": named}}
 
-    def _left_s(self, spent_s: float) -> float | None:
+    def _left_s(self, started: float) -> float | None:
         """What is left of a job's time after its pictures were opened, which may have to be downloaded."""
         limit_s = self._settings.request_timeout_s
-        return max(1.0, limit_s - spent_s) if limit_s else None
+        return max(0.0, limit_s - (perf_counter() - started)) if limit_s else None
 
     async def _generate(
         self, body: dict[str, Any], generated: Generated, posted: _Posted | None, limit_s: float | None
@@ -163,20 +184,21 @@ class Worker:
             await asyncio.wait_for(read(), limit_s)
         except asyncio.TimeoutError:
             if not generated.text:
-                words = f"not a word after {limit_s:.0f} s (REQUEST_TIMEOUT): too many jobs, or too many pictures"
+                whole_s = self._settings.request_timeout_s
+                words = f"not a word after {whole_s:g} s (REQUEST_TIMEOUT): too many jobs, or too many pictures"
                 raise Refusal(words, 503) from None
             return True
         return False
 
     def _output(
-        self, asked: Asked, prepared: Prepared, generated: Generated, prepare_s: float, *, is_late: bool
+        self, asked: Asked, prepared: Prepared, generated: Generated, took_s: tuple[float, float], *, is_late: bool
     ) -> dict[str, Any]:
+        """The answer; `took_s` is how long its pictures took, and all of it."""
         reason = "time" if is_late else generated.finish_reason
         warnings = list(asked.warnings)
         if reason == "length" and ("response_format" in asked.body or asked.regex):
             warnings.append("the answer was cut off by max_tokens, before it met what it is held to")
-        first_s = generated.first_token_s
-        timings = {"prepare": prepare_s, "first_token": first_s, "total": prepare_s + generated.total_s}
+        timings = {"prepare": took_s[0], "first_token": generated.first_token_s, "total": took_s[1]}
         return {
             "response": self._unwrapped(asked, generated.text),
             "prompt_tokens": generated.prompt_tokens,
@@ -185,7 +207,7 @@ class Worker:
             "finish_reason": reason,
             "timings": {name: round(seconds, 4) for name, seconds in timings.items() if seconds is not None},
             "model": self._facts.label,
-            **({"warnings": warnings} if warnings else {}),
+            **({"warnings": [_utf8(one) for one in warnings]} if warnings else {}),
         }
 
     def _unwrapped(self, asked: Asked, text: str) -> str:
@@ -206,32 +228,34 @@ class Worker:
             return [await self._server.get(asked.route)]
         started = perf_counter()
         body = {**asked.body, "model": self._facts.model}
+        if not self._facts.is_vllm:
+            body.pop("repetition_detection", None)
         if "messages" in body:
             body["messages"] = (await self._prepared(asked)).messages
-        limit_s = self._left_s(perf_counter() - started)
+        posted = _Posted(job, as_text=True) if asked.is_stream and HEARS_STREAM in os.environ else None
         try:
-            if asked.is_stream:
-                return await asyncio.wait_for(self._streamed(asked, {**body, "stream": True}, job), limit_s)
-            return [await asyncio.wait_for(self._server.post(asked.route, body), limit_s)]
-        except asyncio.TimeoutError:
-            raise Refusal(f"not done after {limit_s:.0f} s (REQUEST_TIMEOUT); ask for fewer tokens", 504) from None
-
-    async def _streamed(self, asked: Asked, body: dict[str, Any], job: dict[str, Any]) -> list[str]:
-        posted = _Posted(job, as_text=True) if HEARS_STREAM in os.environ else None
-        events = []
-        try:
-            async for line in self._server.events(asked.route, body):
-                if line:
-                    event = line.decode("utf-8", "replace") + "\n\n"
-                    events.append(event)
-                    if posted:
-                        posted.put(event)
+            answer = await asyncio.wait_for(self._asked(asked, body, posted), self._left_s(started))
             if posted:
                 await posted.end(None)
+        except asyncio.TimeoutError:
+            limit_s = self._settings.request_timeout_s
+            raise Refusal(f"not done after {limit_s:g} s (REQUEST_TIMEOUT); ask for fewer tokens", 504) from None
         finally:
             if posted:
                 posted.drop()
-        return ["".join(events)]
+        return [answer]
+
+    async def _asked(self, asked: Asked, body: dict[str, Any], posted: _Posted | None) -> Any:
+        if not asked.is_stream:
+            return await self._server.post(asked.route, body)
+        events = []
+        async for line in self._server.events(asked.route, {**body, "stream": True}):
+            if line:
+                event = line.decode("utf-8", "replace") + "\n\n"
+                events.append(event)
+                if posted:
+                    posted.put(event)
+        return "".join(events)
 
 
 class _Posted:
@@ -257,9 +281,13 @@ class _Posted:
         self._more.set()
 
     async def end(self, last: dict[str, Any] | None) -> None:
-        """Wait until everything was posted, then post `last`."""
+        """Wait until everything was posted, then post `last`; not for long, for the answer itself is whole."""
         self._is_over = True
         self._more.set()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._post_rest(last), LAST_POSTS_S)
+
+    async def _post_rest(self, last: dict[str, Any] | None) -> None:
         await self._task
         if last is not None:
             await self._post({"text": "", "index": self._index, **last})
@@ -279,7 +307,11 @@ class _Posted:
                 self._index += 1
 
     async def _post(self, chunk: Any) -> None:
-        await rp_http.stream_result(_posting(), {"output": chunk}, self._job)
+        """A chunk that cannot be posted is missing in the stream, and there in the answer."""
+        try:
+            await rp_http.stream_result(_posting(), {"output": chunk}, self._job)
+        except (asyncio.TimeoutError, OSError, ValueError) as error:  # the SDK lets through what is not aiohttp's
+            log.warning("job %s: a chunk was not posted: %s", self._job.get("id"), type(error).__name__)
 
 
 _session: list[Any] = []
@@ -290,6 +322,11 @@ def _posting() -> Any:
     if not _session:
         _session.append(http_client.AsyncClientSession())
     return _session[0]
+
+
+def _utf8(text: str) -> str:
+    """Without halves of characters, which JSON can spell and the SDK cannot post."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def build() -> Worker:
@@ -313,6 +350,9 @@ def _end_with(engine: Engine, worker: Worker) -> None:
     worker.is_broken = True
     sys.stdout.write(f"qwen-vl worker: the engine ended: {engine.reason()}\n")
     sys.stdout.flush()
+    # The SDK takes no more jobs then (runpod-python 1.12, serverless/modules/rp_scale.py, `handle_shutdown`).
+    if callable(signal.getsignal(signal.SIGTERM)):
+        os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(LAST_ANSWERS_S)
     os._exit(1)
 
@@ -320,9 +360,12 @@ def _end_with(engine: Engine, worker: Worker) -> None:
 def main() -> None:
     # That a model was loaded onto the GPU shows more than the SDK's check of it, which wants memory that is taken now.
     os.environ.setdefault("RUNPOD_SKIP_GPU_CHECK", "true")
+    # The engine's words go through here: none may end the thread that passes them on.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         worker = build()
-    except StartError as error:
+    except (StartError, EngineGone) as error:
         sys.exit(f"qwen-vl worker: {error}")
     runpod.serverless.start({"handler": worker.answer, "concurrency_modifier": worker.concurrency})
 

@@ -28,6 +28,13 @@ NATIVE_FIELDS = frozenset({
 NATIVE_SIGNS = NATIVE_FIELDS - {"prompt", "stream"}
 # What a request to the engine is made of; a job cannot set it among its sampling parameters.
 RESERVED = frozenset({"model", "messages", "prompt", "stream", "stream_options", "stream_interval", "n", "best_of"})
+# Of vLLM's requests (vllm/entrypoints/openai/*/protocol.py, 0.32): what gets round the limits of pictures, of tokens or
+# of memory, or is for whoever runs the server.
+INTERNAL = frozenset({
+    "mm_processor_kwargs", "media_io_kwargs", "prompt_embeds", "use_beam_search", "prompt_logprobs", "request_id",
+    "priority", "kv_transfer_params", "vllm_xargs", "chat_template", "stream_interval",
+})  # fmt: skip
+MOST_ANSWERS = 16  # to one request in OpenAI's words: its `n` for each of its prompts
 # An answer that says the same thing over and over is stopped; 24 times is no list that anybody wants.
 REPETITION = {"min_pattern_size": 1, "max_pattern_size": 32, "min_count": 24}
 
@@ -87,22 +94,23 @@ def _own(job_input: dict[str, Any]) -> Asked:
     if len(structured) > 1:
         raise BadInput(f"{' and '.join(structured)}: an answer can be held to one of them")
     sampling = _object(job_input, "sampling_params")
-    if wrong := sorted(RESERVED & sampling.keys()):
+    if wrong := sorted((RESERVED | INTERNAL) & sampling.keys()):
         raise BadInput(f"sampling_params cannot have {wrong[0]}: {_instead(wrong[0])}")
     body = {
         "messages": _messages_of(job_input),
-        "repetition_detection": REPETITION,
         "max_tokens": MAX_TOKENS,
         "temperature": TEMPERATURE,
-        **sampling,
+        **{name: value for name, value in sampling.items() if value is not None},
         **_named(job_input),
     }
+    # A null says that an answer may go round in circles.
+    body["repetition_detection"] = sampling.get("repetition_detection", REPETITION)
     if schema := _schema(job_input):
         body["response_format"] = {
             "type": "json_schema",
             "json_schema": {"name": "answer", "schema": schema, "strict": True},
         }
-    unknown = sorted(str(name) for name in job_input.keys() - OWN_FIELDS)
+    unknown = sorted(job_input.keys() - OWN_FIELDS)
     return Asked(
         "own",
         CHAT,
@@ -120,6 +128,8 @@ def _instead(name: str) -> str:
         return "a job has one answer"
     if name in ("messages", "prompt", "stream"):
         return "it is a field of the job"
+    if name == "mm_processor_kwargs":
+        return "max_pixels is what a picture is shrunk to"
     return "the worker sets it"
 
 
@@ -278,11 +288,29 @@ def _native(job_input: dict[str, Any]) -> Asked:
 def _checked(given: dict[str, Any], path: str) -> dict[str, Any]:
     """A body in OpenAI's words, with a limit to its tokens in any case."""
     body = {name: value for name, value in given.items() if name not in ("stream", "model")}
+    if wrong := sorted(INTERNAL & body.keys()):
+        raise BadInput(f"this worker takes no {wrong[0]}: {_instead(wrong[0])}")
     if path == CHAT:
         body["messages"] = _messages(given.get("messages"), "messages")
-    if body.get("max_tokens") is None and body.get("max_completion_tokens") is None:
+        prompts, lengths = 1, ("max_tokens", "max_completion_tokens")
+    elif "messages" in given:
+        raise BadInput(f"messages are for {CHAT}; {path} completes a prompt")
+    else:
+        prompts, lengths = _prompts(given.get("prompt")), ("max_tokens",)
+    answers = prompts * (_whole(body, "n", least=1) or 1)
+    if answers > MOST_ANSWERS:
+        raise BadInput(f"the request wants {answers} answers (n, prompts); this worker gives {MOST_ANSWERS} at once")
+    if all(body.get(name) is None for name in lengths):
         body["max_tokens"] = MAX_TOKENS
+    body.setdefault("repetition_detection", REPETITION)
     return body
+
+
+def _prompts(prompt: Any) -> int:
+    """How many there are: a text, a list of tokens, or a list of these."""
+    if not isinstance(prompt, list) or (prompt and isinstance(prompt[0], int)):
+        return 1
+    return len(prompt)
 
 
 def _object(job_input: dict[str, Any], name: str) -> dict[str, Any]:

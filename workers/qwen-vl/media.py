@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     Stopped = Callable[[], bool]
 
 MAX_CLIP_S = 3600.0  # decoding takes time, whatever is kept of it
+MOST_CLIP_PIXELS = 36_000_000  # 8K; a decoder holds many frames at once
+# Downloads wait for others and may be many at once; a decoder takes all cores that it gets.
+DECODING = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
 # FFmpeg's names of the formats that hold clips.  It knows hundreds more, among them playlists, which open other files.
 FORMATS = ("asf", "avi", "flv", "gif", "matroska", "mov", "mpeg", "mpegts", "ogg", "webm")
 
@@ -63,24 +69,34 @@ def count(messages: list[dict[str, Any]], max_images: int) -> None:
         raise BadInput(f"the job has {number} pictures; this worker takes {max_images} (MAX_IMAGES)")
 
 
+def has_any(messages: list[dict[str, Any]]) -> bool:
+    """Whether there is a picture or clip to be opened."""
+    return any(isinstance(part, Media) for message in messages for part in _parts(message))
+
+
 def prepare(messages: list[dict[str, Any]], limits: Limits, stopped: Stopped = lambda: False) -> Prepared:
-    """Open everything and bring it into the limits; raise BadInput.  Takes as long as the downloads do."""
+    """Open everything and bring it into the limits; raise BadInput.
+
+    Takes as long as the downloads do, unless `stopped` says that nobody waits any more.
+    """
     count(messages, limits.max_images)
-    left = limits.max_images - sum(
-        isinstance(part, Media) and not part.is_clip for message in messages for part in _parts(message)
-    )
+    media = [part for message in messages for part in _parts(message) if isinstance(part, Media)]
+    clips = sum(part.is_clip for part in media)
+    left = limits.max_images - (len(media) - clips)
     seen: list[tuple[int, int]] = []
     done = []
     for message in messages:
         parts: list[Any] = []
         for part in _parts(message):
-            if stopped():
-                raise BadInput("the job was cancelled")
             if not isinstance(part, Media):
                 parts.append(part)
                 continue
-            shown = list(_frames(part, limits, left)) if part.is_clip else [(None, _picture(part, limits))]
-            left -= len(shown) if part.is_clip else 0
+            _go_on(stopped)
+            if part.is_clip:
+                shown = _frames(part, limits, left // clips, stopped)
+                left, clips = left - len(shown), clips - 1
+            else:
+                shown = [(None, _picture(part, limits))]
             for at_s, one in shown:
                 parts += [] if at_s is None else [{"type": "text", "text": stamp(at_s)}]
                 parts.append({"type": "image_url", "image_url": {"url": one.url}})
@@ -94,11 +110,18 @@ def _parts(message: dict[str, Any]) -> list[Any]:
     return content if isinstance(content, list) else []
 
 
+def _go_on(stopped: Stopped) -> None:
+    if stopped():
+        raise BadInput("the job was cancelled")
+
+
 def _picture(one: Media, limits: Limits) -> Picture:
-    return picture.decode(picture.read(one.value, one.name), limits.max_pixels, one.name)
+    data = picture.read(one.value, one.name)
+    with DECODING:
+        return picture.decode(data, limits.max_pixels, one.name)
 
 
-def _frames(clip: Media, limits: Limits, most: int) -> Iterator[tuple[float, Picture]]:
+def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tuple[float | None, Picture]]:
     """The frames of a clip at its rate, as (seconds from its start, picture).
 
     A clip that has more than there may be is sampled more sparsely, over all of its length.
@@ -107,26 +130,28 @@ def _frames(clip: Media, limits: Limits, most: int) -> Iterator[tuple[float, Pic
         raise BadInput(f"{clip.name}: the other pictures are {limits.max_images} already (MAX_IMAGES)")
     most = min(most, clip.max_frames or most)
     data = picture.read(clip.value, clip.name)
-    length_s = min(_length_s(data, clip.name), MAX_CLIP_S)
-    every_s = max(1 / clip.fps, length_s / most)
-    found = 0
-    for at_s, image in _sampled(data, clip.name, every_s):
-        if found == most:
-            return
-        found += 1
-        yield at_s, picture.encoded(image, limits.max_pixels)
-    if not found:
+    with DECODING:
+        length_s = min(_length_s(data, clip.name, stopped), MAX_CLIP_S)
+        every_s = max(1 / clip.fps, length_s / most)
+        sampled = _sampled(data, clip.name, every_s, limits.max_pixels, stopped)
+        frames: list[tuple[float | None, Picture]] = [one for one, _ in zip(sampled, range(most), strict=False)]
+    if not frames:
         raise BadInput(f"{clip.name} holds no picture that can be decoded")
+    return frames
 
 
-def _sampled(data: bytes, name: str, every_s: float) -> Iterator[tuple[float, Any]]:
-    """The frame that is shown at 0, every_s, 2 * every_s, …, upright and in RGB."""
+def _sampled(
+    data: bytes, name: str, every_s: float, max_pixels: int, stopped: Stopped
+) -> Iterator[tuple[float, Picture]]:
+    """The frame that is shown at 0, every_s, 2 * every_s, …, upright and as it is sent."""
     with _opened(data, name) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        # The header said less, or nothing: a decoder makes no frame that is larger (FFmpeg, AVCodecContext).
+        stream.codec_context.options = {"max_pixels": str(MOST_CLIP_PIXELS)}
         start_s = None
         wanted = 0
-        for frame in _decoded(container, stream):
+        for frame in _decoded(container, stream, stopped):
             if frame.time is None:
                 continue
             start_s = frame.time if start_s is None else start_s
@@ -135,37 +160,44 @@ def _sampled(data: bytes, name: str, every_s: float) -> Iterator[tuple[float, An
                 return
             if at_s + 1e-6 >= wanted * every_s:
                 wanted = math.floor((at_s + 1e-6) / every_s) + 1
-                yield round(at_s, 3), _image(frame, stream.sample_aspect_ratio)
+                yield round(at_s, 3), _displayed(frame, stream.sample_aspect_ratio, max_pixels, name)
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+def _decoded(container: Any, stream: Any, stopped: Stopped) -> Iterator[Any]:
     """Frames as far as the clip can be decoded."""
+    for packet in _packets(container, stream, stopped):
+        with suppress(av.FFmpegError):
+            yield from packet.decode()
+
+
+def _packets(container: Any, stream: Any, stopped: Stopped) -> Iterator[Any]:
     packets = container.demux(stream)
     while True:
+        _go_on(stopped)
         try:
-            packet = next(packets)
+            yield next(packets)
         except (StopIteration, av.FFmpegError):
             return
-        try:
-            yield from packet.decode()
-        except av.FFmpegError:
-            continue
 
 
-def _image(frame: Any, pixel_ratio: Fraction | None) -> Any:
-    """As it is displayed: with square pixels, and turned as the film's matrix says."""
-    image = frame.to_image()
-    if pixel_ratio and pixel_ratio != 1:
-        image = image.resize((max(1, round(image.width * pixel_ratio)), image.height))
-    return image.rotate(frame.rotation, expand=True) if frame.rotation else image
+def _displayed(frame: Any, pixel_ratio: Fraction | None, max_pixels: int, name: str) -> Picture:
+    """As it is displayed: with square pixels, and turned as the film's matrix says; at most `max_pixels`."""
+    width, height = max(1, round(frame.width * (pixel_ratio or 1))), frame.height
+    picture.check_ratio(width, height, name)
+    image = picture.shrunk(frame.to_image(), (width, height), max_pixels)
+    return picture.encoded(image.rotate(frame.rotation, expand=True) if frame.rotation else image, max_pixels)
 
 
-def _length_s(data: bytes, name: str) -> float:
+def _length_s(data: bytes, name: str, stopped: Stopped) -> float:
+    """Seconds by the header, or by the last packet where it does not say: browsers' recordings do not."""
     with _opened(data, name) as container:
         stream = container.streams.video[0]
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
-        return container.duration / av.time_base if container.duration else 0.0
+        if container.duration:
+            return container.duration / av.time_base
+        times = [packet.pts for packet in _packets(container, stream, stopped) if packet.pts is not None]
+        return float((max(times) - min(times)) * stream.time_base) if times and stream.time_base else 0.0
 
 
 def _opened(data: bytes, name: str) -> Any:
@@ -178,4 +210,11 @@ def _opened(data: bytes, name: str) -> Any:
     if not container.streams.video:
         container.close()
         raise BadInput(f"{name} is no clip: it holds no picture")
+    size = container.streams.video[0].codec_context
+    if size.width * size.height > MOST_CLIP_PIXELS:
+        container.close()
+        raise BadInput(
+            f"{name} has {size.width} x {size.height} pixels; of clips this worker takes "
+            f"{MOST_CLIP_PIXELS // 1_000_000} megapixels"
+        )
     return container

@@ -28,6 +28,7 @@ MAX_DOWNLOAD_BYTES = 50_000_000
 DOWNLOAD_TIMEOUT_S = 20  # for all of it
 SILENCE_S = 10  # until a server's next byte
 JPEG_QUALITY = 95
+MOST_BESIDE = 65_536  # bytes of a file beside its pixels that are passed on: a profile, not an album in its comments
 # Qwen3-VL sees patches of 16 pixels, 2 by 2 of which are one token (its preprocessor_config.json).
 SIDE = 32
 LONGEST_RATIO = 200  # of the sides: transformers refuses what is longer (qwen2_vl/image_processing_qwen2_vl.py)
@@ -85,19 +86,29 @@ def download(url: str, name: str, timeout_s: float = DOWNLOAD_TIMEOUT_S) -> byte
         raise BadInput(f"{name}: the URL must be https://")
     try:
         with _within(timeout_s), safe_get(url, timeout=SILENCE_S, max_bytes=MAX_DOWNLOAD_BYTES) as response:
+            if response.url[:5].lower() != "https" and not allows_http:
+                raise BadInput(f"{name}: the URL leads to one that is not https://")
             if response.status_code != 200:
                 raise BadInput(f"{name}: the URL answered {response.status_code}")
             return b"".join(iter_content_capped(response, 1 << 16, MAX_DOWNLOAD_BYTES))
     except _TooSlow as error:
         raise BadInput(f"{name}: the URL took longer than {timeout_s} s") from error
     except SSRFError as error:
-        too_large = "size cap" in str(error)
-        limit = f"is over {MAX_DOWNLOAD_BYTES // 1_000_000} MB" if too_large else "is not on the public internet"
-        raise BadInput(f"{name}: the URL {limit}") from error
+        raise BadInput(f"{name}: the URL {_refused(str(error))}") from error
     except (RequestException, ValueError, OSError) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"{name}: the URL cannot be fetched") from error
+
+
+def _refused(why: str) -> str:
+    """What the SDK's guard means; its sentences name addresses inside the worker's network."""
+    told = {
+        "size cap": f"is over {MAX_DOWNLOAD_BYTES // 1_000_000} MB",
+        "non-public address": "is not on the public internet",
+        "could not resolve": "names a host that cannot be found",
+    }
+    return next((sentence for words, sentence in told.items() if words in why), "cannot be fetched safely")
 
 
 class _TooSlow(BaseException):
@@ -174,10 +185,19 @@ def _decode(data: bytes, max_pixels: int, name: str) -> Picture:
     # A JPEG decodes at a half, quarter or eighth of its size for a fraction of the time.
     image.draft(None, sent)
     image.load()
-    turn = image.getexif().get(0x0112, 1)
-    if kind in ("JPEG", "PNG") and mode in ("RGB", "L") and sent == (width, height) and turn == 1:
+    turn = _turn(image)
+    as_it_is = kind in ("JPEG", "PNG") and mode in ("RGB", "L") and sent == (width, height) and turn == 1
+    if as_it_is and len(data) <= MOST_BESIDE + 3 * width * height:
         return Picture(data, f"image/{kind.lower()}", width, height)
     return encoded(upright(image), max_pixels)
+
+
+def _turn(image: Image.Image) -> int:
+    """EXIF's orientation, which cameras have; 1 is upright, as is a picture whose EXIF makes no sense."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # noqa: BLE001  its readers raise what struct, Pillow's TIFF plugin and int do
+        return 1
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -186,23 +206,33 @@ def _check_size(width: int, height: int, name: str) -> None:
             f"{name} has {width} x {height} pixels, {width * height / 1e6:.0f} megapixels; "
             f"this worker takes {MOST_PIXELS // 1_000_000}"
         )
+    check_ratio(width, height, name)
+
+
+def check_ratio(width: int, height: int, name: str) -> None:
+    """Raise BadInput for what is too long and thin to be looked at."""
     if max(width, height) >= LONGEST_RATIO * min(width, height):
         raise BadInput(f"{name} has {width} x {height} pixels: one side may be {LONGEST_RATIO} times the other at most")
 
 
 def encoded(image: Image.Image, max_pixels: int) -> Picture:
     """An upright picture in RGB as it is sent, at most `max_pixels`."""
-    size = _fit(*image.size, max_pixels)
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    image = shrunk(image, image.size, max_pixels)
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=JPEG_QUALITY)
-    return Picture(out.getvalue(), "image/jpeg", *size)
+    image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # Pillow would copy the comment of the file
+    return Picture(out.getvalue(), "image/jpeg", *image.size)
+
+
+def shrunk(image: Image.Image, size: tuple[int, int], max_pixels: int) -> Image.Image:
+    """The picture in this size, its width and height, and smaller where that has more than `max_pixels`."""
+    size = _fit(*size, max_pixels)
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def upright(image: Image.Image) -> Image.Image:
     """As people see it: turned as its EXIF says, in RGB, on white where it is transparent."""
-    ImageOps.exif_transpose(image, in_place=True)
+    if _turn(image) != 1:
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith(("I", "F")):
         _, high = image.convert("F").getextrema()
         full = 255.0 if high <= 255 else max(65535.0, float(high))

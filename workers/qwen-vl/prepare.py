@@ -18,7 +18,7 @@ def main() -> None:
     except StartError as error:
         sys.exit(f"qwen-vl worker: {error}")
     if settings.server_url:
-        sys.stdout.write(f"the model is that of {settings.server_url}\n")
+        sys.stdout.write(f"the model is that of {settings.server_shown}\n")
         return
     told = {**engine_environment(os.environ), "MODEL_NAME": settings.model}
     sys.exit(subprocess.run([settings.engine_python, str(WEIGHTS)], env=told, check=False).returncode)

@@ -22,6 +22,7 @@ BAKED = Path("/models/hub")  # where the image's Dockerfile downloads to
 VOLUME = Path("/runpod-volume")
 VOLUME_HUB = VOLUME / "huggingface-cache" / "hub"
 # Transformers' formats of the same weights, and pictures of the model card.
+INDEX = "model.safetensors.index.json"
 UNUSED = ["*.pth", "*.pt", "original/*", "*.gguf", "*.onnx", "*.png", "*.jpg", "*.mp4"]
 
 
@@ -55,7 +56,9 @@ def limits(folder: Path) -> dict[str, int]:
             config = json.loads((folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        size = ((config.get(key) or {}) if key else config).get("size") or {}
+        size = ((config.get(key) or {}) if key else config).get("size")
+        if not isinstance(size, dict):
+            continue
         if isinstance(size.get("shortest_edge"), int) and isinstance(size.get("longest_edge"), int):
             return {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]}
     return {}
@@ -79,14 +82,33 @@ def _checked(folder: Path) -> Path:
 
 
 def _snapshot(hub: Path, name: str, revision: str) -> Path | None:
-    """A complete model in a cache folder of Hugging Face's, without asking anybody."""
+    """A complete model in a cache folder of Hugging Face's, without asking anybody.
+
+    A download that was cut short leaves a folder with some of the files, and may go on while we look.
+    """
     repository = hub / f"models--{name.replace('/', '--')}"
     if not repository.is_dir():
         return None
     named = repository / "refs" / (revision or "main")
     commit = named.read_text(encoding="utf-8").strip() if named.is_file() else revision
     candidates = [repository / "snapshots" / commit] if commit else sorted((repository / "snapshots").glob("*"))
-    return next((one for one in candidates if one.is_dir() and any(one.glob("*.safetensors"))), None)
+    return next((one for one in candidates if _is_whole(one)), None)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all files that the model needs are there: each shard that its index names."""
+    there = {one.name for one in folder.glob("*.safetensors") if one.is_file()}
+    index = folder / INDEX
+    try:
+        needed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    # Shards come with an index, which may come last.
+    if not needed and any("-of-" in name for name in there):
+        return False
+    return (
+        bool(there) and needed <= there and all(any(folder.glob(name)) for name in ("config.json", "tokenizer*.json"))
+    )
 
 
 def _downloaded(name: str, revision: str, environment: Mapping[str, str], tell: Callable[[str], None]) -> Path:
@@ -138,10 +160,12 @@ def _check_room(name: str, revision: str, hub: Path, environment: Mapping[str, s
     )
     needed = sum(one.size or 0 for one in told.siblings or () if one.rfilename.endswith(".safetensors"))
     place = next(path for path in (hub, *hub.parents) if path.exists())
+    blobs = hub / f"models--{name.replace('/', '--')}" / "blobs"
+    needed -= sum(one.stat().st_size for one in blobs.glob("*"))  # what an earlier start has downloaded of it
     free = shutil.disk_usage(place).free
     if needed > free:
         raise WeightsError(
-            f"{name} has {needed / 1e9:.1f} GB and {place} has room for {free / 1e9:.1f} GB: "
+            f"{name} needs {needed / 1e9:.1f} GB and {place} has room for {free / 1e9:.1f} GB: "
             "give the endpoint a larger disk, or say weights: cache or volume"
         )
 
@@ -159,6 +183,8 @@ def _why(name: str, error: Exception, environment: Mapping[str, str]) -> Weights
         return WeightsError(f"huggingface.co shows no model {name}: the name is wrong, or {token}")
     if "RevisionNotFoundError" in kinds:
         return WeightsError(f"{name} has no such revision: MODEL_REVISION is wrong")
+    if isinstance(error, PermissionError):
+        return WeightsError(f"{error.filename} cannot be written to, which {name} would be downloaded to")
     if isinstance(error, OSError) and error.errno == 28:
         return WeightsError(f"the disk is full: {name} does not fit; give the endpoint a larger one")
     return WeightsError(

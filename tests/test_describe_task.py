@@ -278,6 +278,13 @@ def test_pictures_share_what_there_is(count, tokens):
     assert pixel_budget(count) <= MAX_PIXELS
 
 
+def test_pictures_share_what_the_models_context_holds():
+    """Beside an answer, and 1536 tokens for words."""
+    tokens = [pixel_budget(16, max_model_len=4096, max_tokens=512) / 1024, pixel_budget(4, max_tokens=4000) / 1024]
+
+    assert [128, 664] == tokens
+
+
 # --- the answer --------------------------------------------------------------------------------------------------
 
 

@@ -158,10 +158,42 @@ def test_stats_are_said_on_stderr(captioner):
 
 
 def test_stats_of_many_answers_are_added_up(captioner):
+    """Of jobs side by side only all together have a price."""
     save(captioner, 65)
     outcome = captioner.run("describe", "64.jpg", "65.jpg", "What?", "--stats", "--no-progress")
+    spent = captioner.run("describe", "64.jpg", "65.jpg", "What?", "--json").document["stats"]
 
-    assert re.search(r"\nall 2: 10 prompt tokens; 6 answer tokens; ran \d\.\d\d s\n$", outcome.stderr)
+    assert re.search(
+        r"\nall 2: 10 prompt tokens; 6 answer tokens; ran \d\.\d\d s, side by side in \d\.\d\d s; no price: local\n$",
+        outcome.stderr,
+    )
+    assert (2, True) == (spent["jobs"], 0 <= spent["busy_ms"])
+
+
+def test_a_file_is_not_replaced_by_nothing(captioner):
+    """What an earlier run wrote is still there when this one got no answer."""
+    (captioner.root / "notes.txt").write_text("from before")
+    outcome = captioner.run("describe", "64.jpg", '{"error": "too many pictures"}', "-o", "notes.txt")
+
+    assert 0 != outcome.status
+    assert "from before" == (captioner.root / "notes.txt").read_text()
+
+
+def test_an_answer_that_does_not_meet_its_schema_is_told(captioner):
+    """It was paid, twice; a number that nobody can write down is none."""
+    answer = says('{"total": 1e999}')
+    outcome = captioner.run("describe", "64.jpg", answer, "--schema", "total float", "--json")
+    (result,) = outcome.document["results"]
+
+    assert ("schema_mismatch", '{"total": 1e999}') == (result["code"], result["response"])
+    assert "1e999 is too large a number" in result["error"]
+    assert 'the answer was: {"total": 1e999}' in result["hint"]
+
+
+def test_there_is_one_standard_input(captioner):
+    outcome = captioner.run("describe", "-", "What?", "--system", "-")
+
+    assert (2, True) == (outcome.status, "- and --system -: there is one standard input" in outcome.stderr)
 
 
 @pytest.mark.parametrize(
@@ -675,5 +707,5 @@ def test_the_price_is_that_of_the_first_gpu_of_the_spec(captioner):
         known = captioner.run("describe", "64.jpg", "What?", "--stats", "--target", "runpod", **deployed)
         unknown = captioner.run("describe", "64.jpg", "What?", "--stats", "--endpoint-id", "ep", **urls)
 
-    assert "queue 1.00 s; 1.2 tokens/s; 9 prompt tokens; 3 answer tokens; ran 2.50 s; $0.003800\n" in known.stderr
+    assert "queue 1.00 s; 1.2 tokens/s; 9 prompt tokens; 3 answer tokens; ran 2.50 s; $0.003800" in known.stderr
     assert "; the price is not known\n" in unknown.stderr

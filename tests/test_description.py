@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support.scripted import RESET, Reply, Request, ok, serving
 
-from vidctl.description import JOBS_IN_FLIGHT, Manner, describe, stream
+from vidctl.description import JOBS_IN_FLIGHT, Effort, Manner, busy_s, describe, stream
 from vidctl.errors import ApiError, AuthError, JobFailed, MediaError, NotDeployed, SchemaMismatch, UsageError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
@@ -137,7 +137,19 @@ def test_answers_come_in_the_order_of_the_questions(ask):
 
     assert ["40", "41", "42"] == texts(described)
     assert ["40.jpg", "41.jpg", "42.jpg"] == [each.result.source for each in described]
-    assert (1, 100, 2000, None) == tuple(vars(described[0].effort).values())
+    effort = described[0].effort
+    assert (1, 100, 2000, None) == (effort.jobs, effort.delay_ms, effort.execution_ms, effort.first_text_s)
+
+
+def test_jobs_side_by_side_share_the_time_of_a_worker():
+    """Two overlap on one worker, a third runs after them, and another worker is paid beside it."""
+    efforts = [
+        Effort(2, runs=(("a", 10.0, 14.0), ("a", 12.0, 15.0))),
+        Effort(1, runs=(("a", 20.0, 21.0),)),
+        Effort(1, runs=(("b", 10.0, 11.0),)),
+    ]
+
+    assert 5.0 + 1.0 + 1.0 == busy_s(efforts)
 
 
 def test_no_more_jobs_are_out_than_the_window(ask):

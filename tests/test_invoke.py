@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
+import time
 
 import pytest
+from support.runtime import until
 from support.scripted import RESET, Reply, Request, ok, serving
 
 from vidctl.errors import JobFailed, NetworkError, TimedOut, VidctlError
@@ -245,6 +249,78 @@ def test_a_job_is_waited_for_though_the_endpoints_health_is_not_told(journal):
         )
 
     assert (job.output, seen) == ("a", [Health({}, {}), Health({}, {})])
+
+
+@pytest.fixture
+def ctrl_c():
+    """Press Ctrl-C, as the terminal does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("ask", ["ask", "stream"])
+def test_ctrl_c_while_a_job_is_being_sent_cancels_it(journal, ctrl_c, ask):
+    """The server has it already, and its id is on the way."""
+    endpoint = Endpoint()
+
+    def answer(request):
+        if request.path.endswith("/run"):
+            ctrl_c()
+        return endpoint(request)
+
+    with serving(answer) as server:
+        asking = invoker(server, journal)
+        with pytest.raises(KeyboardInterrupt):
+            list(getattr(asking, ask)(asks(1)[0], timeout_s=30) or ())
+        told = asking.interrupt()
+
+    assert ["job-n0"] == endpoint.cancelled
+    assert ("interrupted; cancelled 1 job (job-n0)", "job-n0") == (told.message, told.job_id)
+
+
+def test_a_second_ctrl_c_says_what_still_runs(journal, ctrl_c):
+    """It waits for no answer any more, and hides nothing."""
+    endpoint, over = Endpoint(), threading.Event()
+
+    def answer(request):
+        if request.path.endswith("/cancel/job-n1"):
+            ctrl_c()
+            over.wait(30)
+        return endpoint(request)
+
+    with serving(answer) as server:
+        asking = invoker(server, journal)
+        for ask in asks(2):
+            asking._send(ask)
+        told = asking.interrupt()
+        over.set()
+
+    assert "could not cancel" in told.message
+    assert ("job-n1" in told.message, told.job_id in ("job-n0", "job-n1")) == (True, True)
+
+
+def test_counts_that_may_not_be_asked_for_cost_no_job(journal):
+    """A key that may run jobs may still be refused at /health."""
+    states = iter(["IN_QUEUE", "IN_QUEUE", "COMPLETED"])
+    endpoint = Endpoint(lambda name: {"status": next(states), "output": name})
+
+    with serving(lambda request: Reply(403) if request.path.endswith("/health") else endpoint(request)) as server:
+        job = invoker(server, journal).ask(asks(1)[0], timeout_s=30, waiting=lambda *_: None)
+
+    assert "n0" == job.output
+
+
+def test_whoever_reads_slowly_has_not_made_the_job_late(journal):
+    """A terminal that was stopped with Ctrl-S; the job was done in time."""
+    with serving(Streaming(told("a"), told("b", status="COMPLETED"), output="ab")) as server:
+        news = streamed(server, journal, timeout_s=0.2)
+        first = next(news)
+        end = time.monotonic() + 0.3
+        until(lambda: time.monotonic() > end)
+        *_, job = news
+
+    assert (("a",), "ab") == (first.chunks, job.output)
 
 
 def resumable(count):

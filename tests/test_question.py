@@ -12,6 +12,7 @@ from support.films import HEIGHT, LIVE, MP4, WIDTH, bars, number_of, steady, wri
 from vidctl.errors import MediaError, UsageError
 from vidctl.media.sources import Source
 from vidctl.question import Album, Clip, Question, options, questions
+from vidctl.tasks.describe import pixel_budget
 
 RATE = 4
 
@@ -36,13 +37,20 @@ def jpeg(width):
 
 
 def pictures(*sources, clip=None, most=None):
-    album = Album(clip or Clip(), pytest.fail, lambda url, _: pytest.fail(url), max_pictures=most)
+    album = Album(clip or Clip(), pytest.fail, lambda url, _: pytest.fail(url), max_pictures=most, budget=pixel_budget)
     return album.pictures(Question(sources))
 
 
 def second(sent):
     """Which second of the film a picture is of."""
     return number_of(sent.jpeg) / RATE
+
+
+def test_a_film_whose_name_does_not_tell_has_a_hint(films):
+    with pytest.raises(MediaError) as caught:
+        pictures(Source("-", data=films(2).path.read_bytes()))
+
+    assert "--from 0" in caught.value.hint
 
 
 def test_the_pictures_at_some_moments_of_a_film(films):
@@ -187,7 +195,16 @@ def test_without_a_prompt_the_preset_is_caption_also_one_of_the_projects_own(roo
     assert ("In one word?", True) == (options(None, None, {}, root=root).prompt, len(shipped.prompt) > 20)
 
 
-def test_lists_and_short_forms_are_taken_as_python_writes_them(root):
-    asked = options("Who?", None, {"stop": "END", "choices": ["a", "b"]}, root=root)
+@pytest.mark.parametrize("given", [{"schema": "total float"}, {"choices": "yes,no"}])
+def test_a_form_without_a_prompt_is_no_caption(root, given):
+    """What is asked for is in the form; and a list needs more tokens than a sentence."""
+    asked = options(None, None, given, root=root)
 
-    assert (("END",), ("a", "b")) == (asked.stop, asked.choices)
+    assert ("answer by what you see" in asked.prompt, asked.max_tokens) == (True, 512)
+
+
+def test_lists_and_short_forms_are_taken_as_python_writes_them(root):
+    for choices in (["a", "b"], "a, b"):
+        asked = options("Who?", None, {"stop": "END", "choices": choices}, root=root)
+
+        assert (("END",), ("a", "b")) == (asked.stop, asked.choices)

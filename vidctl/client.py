@@ -262,6 +262,8 @@ class Client:
     ) -> tuple[list[Question], DescribeOptions, Clip]:
         from vidctl import question
 
+        if isinstance(at_s, str):
+            raise UsageError(f"at_s: {at_s!r} is text, not seconds")
         moments = (float(at_s),) if isinstance(at_s, (int, float)) else tuple(at_s)
         clip = question.Clip(moments, from_s, to_s, fps)
         chosen = question.options(prompt, preset, options, root=self.project.root)
@@ -278,7 +280,10 @@ class Client:
         needs_name = protocol is not None and self._model is None
         variables = self._variables(key, is_all=needs_name) if key and (needs_name or are_many) else {}
         model = self._model or variables.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE") or variables.get("MODEL_NAME")
-        return self._asking(endpoint_id), Manner(clip, protocol, model, _count(variables.get("MAX_IMAGES")))
+        images, length = (_count(variables.get(name)) for name in _LIMITS)
+        if images is None and protocol is None and key:
+            images = WORKER_IMAGES
+        return self._asking(endpoint_id), Manner(clip, protocol, model, images, length)
 
     def price_per_s(self, task: str) -> float | None:
         """What a second of the task's worker costs, in US dollars; None where that is not known, or nothing is paid.
@@ -296,9 +301,9 @@ class Client:
         return None if price is None else price * spec.gpu.count
 
     def _variables(self, key: str, *, is_all: bool) -> Mapping[str, str]:
-        """The worker's environment by its spec, if that is wanted or says how many pictures the worker takes."""
+        """The worker's environment by its spec, if that is wanted or says how much the worker takes."""
         file = configs.file_of(self.project.root, key)
-        if file is None or not (is_all or any("MAX_IMAGES" in text for text in _texts(file))):
+        if file is None or not (is_all or any(name in text for text in _texts(file) for name in _LIMITS)):
             return {}
         spec = self._spec(key)
         return (spec.with_local() if self.target == "local" else spec).env if spec else {}
@@ -371,6 +376,10 @@ def _silent(_: Passing) -> None:
 
 def _listed(source: Given | Sequence[Given]) -> Sequence[Given]:
     return [source] if isinstance(source, (str, bytes, os.PathLike, Source)) else source
+
+
+_LIMITS = ("MAX_IMAGES", "MAX_MODEL_LEN")  # what a describing worker's environment says of them
+WORKER_IMAGES = 16  # MAX_IMAGES of workers/qwen-vl, where its environment does not say it
 
 
 def _count(text: str | None) -> int | None:

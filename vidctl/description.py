@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from vidctl.errors import (
     ApiError,
@@ -27,6 +27,7 @@ from vidctl.question import Album, Clip, Fetch, FetchInto, Question
 from vidctl.runpod.jobs import MAX_REQUEST_BYTES, Job, Streamed
 from vidctl.tasks.answer import Failed
 from vidctl.tasks.describe import (
+    MAX_MODEL_LEN,
     DescribeOptions,
     Description,
     Result,
@@ -34,6 +35,8 @@ from vidctl.tasks.describe import (
     StreamReader,
     decode,
     encode,
+    image_tokens,
+    pixel_budget,
     repair,
 )
 
@@ -43,33 +46,49 @@ _READERS = 4
 _JOB_BYTES = MAX_REQUEST_BYTES - 64 * 1024
 _LEAST_PIXELS = 32 * 32  # of a picture that is to be shrunk still further
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Manner:
     """How questions travel: `clip` is what is seen of films, `protocol` what the worker speaks (None: vidctl's own).
 
-    `model` is what an OpenAI server knows the model by, and `max_pictures` what the worker takes at once, if known.
+    `model` is what an OpenAI server knows the model by, `max_pictures` what the worker takes at once, if known, and
+    `max_model_len` how many tokens the model's context holds.
     """
 
     clip: Clip = field(default_factory=Clip)
     protocol: str | None = None
     model: str | None = None
     max_pictures: int | None = None
+    max_model_len: int | None = None
 
 
 @dataclass(frozen=True)
 class Effort:
     """What an answer took, over all of its jobs: two, if the first answer was not of the form asked for.
 
-    `first_text_s` is how long it took from sending the job until its first text was here, if it was streamed.
+    `first_text_s` is how long it took from sending the job until its first text was here, if it was streamed.  `runs`
+    are the seconds between which each job ran, as far as they are known, and on which worker.
     """
 
     jobs: int = 0
     delay_ms: int | None = None
     execution_ms: int | None = None
     first_text_s: float | None = None
+    runs: tuple[tuple[str, float, float], ...] = ()
+
+
+def busy_s(efforts: Iterable[Effort]) -> float:
+    """How long workers were at these answers, which is what RunPod bills: jobs side by side share a worker's time.
+
+    A little more than that, for a job's end is seen late.
+    """
+    total_s = 0.0
+    latest: dict[str, float] = {}
+    for worker, began_s, ended_s in sorted(run for effort in efforts for run in effort.runs):
+        since_s = max(began_s, latest.get(worker, began_s))
+        total_s += max(0.0, ended_s - since_s)
+        latest[worker] = max(ended_s, since_s)
+    return total_s
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,7 @@ def describe(
     next_number = 0
     try:
         for answer in answers:
-            while next_number < answer.request.subject:
+            while next_number < answer.request.subject.number:
                 yield unread.pop(next_number)
                 next_number += 1
             yield _described(questions[next_number], answer, asker)
@@ -203,7 +222,7 @@ def stream(
 def _pieces(
     question: Question, asker: _Asker, invoker: Invoker, timeout_s: float, waiting: Waiting | None
 ) -> Generator[str, None, Described]:
-    request = asker.request(question, None, is_streamed=True)
+    request = asker.request(question, 0, is_streamed=True)
     hearing = _Hearing(asker.manner.protocol)
     news = invoker.stream(request, timeout_s=timeout_s, waiting=waiting)
     jobs: list[Job] = []
@@ -218,7 +237,7 @@ def _pieces(
     following = request.follow_up(jobs[0]) if request.follow_up else None
     if following is not None:
         jobs.append(invoker.ask(following, timeout_s=timeout_s))
-    result = asker.read(question, jobs)
+    result = asker.read(question, jobs, request.subject)
     if following is None:
         result = hearing.marked(result)
     if rest := hearing.rest(result.text):
@@ -257,14 +276,22 @@ class _Hearing:
 
     def completed(self, job: Job) -> Job:
         """The job with an output that can be read: where the platform keeps none of a stream, what the stream made."""
-        if job.output is not None:
+        if job.has_output:
             return job
         self._is_made_of_pieces = True
-        if self._reader.output is None or self._error is not None:
+        self._flush()
+        output = self._reader.output
+        if output is None or self._error is not None:
             error = self._error or ApiError("the answer was lost: the job has no output, and its stream no end")
             error.job_id = job.id
             raise error
-        return replace(job, output=self._reader.output)
+        return replace(job, output=output)
+
+    def _flush(self) -> None:
+        try:
+            self._reader.flush()
+        except VidctlError as error:
+            self._error = self._error or error
 
     def _fed(self, chunk: object) -> str:
         try:
@@ -291,9 +318,9 @@ class _Hearing:
 
 def _read_ahead(
     questions: Sequence[Question], asker: _Asker, readers: ThreadPoolExecutor, unread: dict[int, Described]
-) -> Iterator[Request[int]]:
+) -> Iterator[Request[_Posed]]:
     """Requests ready to be sent, in order, a few ahead; what cannot be read goes into `unread`."""
-    waiting: deque[tuple[int, Question, Future[Request[int]]]] = deque()
+    waiting: deque[tuple[int, Question, Future[Request[_Posed]]]] = deque()
     numbered = enumerate(questions)
     while True:
         while len(waiting) < _READ_AHEAD and (following := next(numbered, None)) is not None:
@@ -310,25 +337,39 @@ def _read_ahead(
             yield request
 
 
-def _described(question: Question, answer: Answer[int], asker: _Asker) -> Described:
+def _described(question: Question, answer: Answer[_Posed], asker: _Asker) -> Described:
     if isinstance(answer.error, (AuthError, NotDeployed)):
         raise answer.error  # it will be the same for every other job
     if answer.job is None:
         return Described(question, Failed(question.name, answer.error or JobFailed("the job ended without an answer")))
     jobs = [*answer.earlier, answer.job]
     try:
-        return Described(question, asker.read(question, jobs), _effort(jobs))
+        return Described(question, asker.read(question, jobs, answer.request.subject), _effort(jobs))
     except VidctlError as error:
         return Described(question, Failed(question.name, error), _effort(jobs))
 
 
 def _effort(jobs: Sequence[Job]) -> Effort:
-    return Effort(len(jobs), _sum([job.delay_ms for job in jobs]), _sum([job.execution_ms for job in jobs]))
+    runs = tuple(
+        (job.worker_id or "", job.ended_s - job.execution_ms / 1000, job.ended_s)
+        for job in jobs
+        if job.ended_s is not None and job.execution_ms is not None
+    )
+    delays, executions = [job.delay_ms for job in jobs], [job.execution_ms for job in jobs]
+    return Effort(len(jobs), _sum(delays), _sum(executions), runs=runs)
 
 
 def _sum(values: Sequence[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
+
+
+@dataclass(frozen=True)
+class _Posed:
+    """A question that was sent: which one it is, and how many tokens its pictures are to a Qwen3-VL."""
+
+    number: int
+    image_tokens: int
 
 
 class _Asker:
@@ -340,18 +381,27 @@ class _Asker:
         # Without a form that its answer must have, whatever was answered can be read.
         self._formless = replace(options, schema=None, choices=(), regex=None)
         self.has_form = self._formless != options
-        self._album = Album(manner.clip, fetch, fetch_into, max_pictures=manner.max_pictures)
+        self._album = Album(manner.clip, fetch, fetch_into, max_pictures=manner.max_pictures, budget=self._pixels)
+
+    def _pixels(self, count: int) -> int:
+        """How many each of so many pictures may have; `--set max_pixels` says it of each."""
+        context = self.manner.max_model_len or MAX_MODEL_LEN
+        asked = self._options.extra.get("max_pixels")
+        if isinstance(asked, int) and asked > 0:
+            return asked
+        return pixel_budget(count, max_model_len=context, max_tokens=self._options.max_tokens)
 
     def check(self) -> None:
         """Raise UsageError for what cannot be said in the worker's words."""
         self._payload((Sent("", b"", 32, 32),), self._options, is_streamed=False)
 
-    def request(self, question: Question, subject: T, *, is_streamed: bool = False) -> Request[T]:
+    def request(self, question: Question, number: int, *, is_streamed: bool = False) -> Request[_Posed]:
         """The job for a question, and one more if its answer is not of the form asked for.  Raises MediaError, …."""
         sent, payload = self._fitting(question, is_streamed=is_streamed)
+        subject = _Posed(number, sum(image_tokens(each.width, each.height) for each in sent))
         what = f"describe {question.label}"
 
-        def follow_up(job: Job) -> Request[T] | None:
+        def follow_up(job: Job) -> Request[_Posed] | None:
             mismatch = self._mismatch(question, job)
             if mismatch is None:
                 return None
@@ -360,7 +410,7 @@ class _Asker:
 
         return Request(payload, what, subject, follow_up=follow_up if self.has_form else None)
 
-    def read(self, question: Question, jobs: Sequence[Job]) -> Description:
+    def read(self, question: Question, jobs: Sequence[Job], posed: _Posed) -> Description:
         """The answer of the last job, which has the tokens of all."""
         *earlier, last = jobs
         try:
@@ -377,7 +427,14 @@ class _Asker:
                 image_tokens=_sum([before.image_tokens, answer.image_tokens]),
                 warnings=(*answer.warnings, "the first answer was not of the form asked for, and paid like this one"),
             )
+        if answer.image_tokens is None and self._is_qwen3_vl(answer):
+            answer = replace(answer, image_tokens=posed.image_tokens * len(jobs))
         return answer
+
+    def _is_qwen3_vl(self, answer: Description) -> bool:
+        """Whether it is known what a picture costs this model, where its worker does not say it."""
+        names = (self.manner.model, (answer.model or {}).get("name"))
+        return self.manner.protocol is not None and any("qwen3-vl" in str(name).lower() for name in names)
 
     def _mismatch(self, question: Question, job: Job) -> SchemaMismatch | None:
         try:

@@ -92,6 +92,10 @@ class SchemaMismatch(ApiError):
         self.text = text
         self.problem = problem
 
+    def to_json(self) -> dict[str, Any]:
+        """With the answer as it is: it was paid."""
+        return {**super().to_json(), "response": self.text}
+
 
 class Retired(ApiError):
     """RunPod has switched this generation of its API off (HTTP 410)."""

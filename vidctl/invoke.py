@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from threading import Condition
+from threading import Condition, Thread
 from typing import Any, Generic, TypeVar
 
 from vidctl.errors import (
@@ -33,6 +33,8 @@ from vidctl.runpod.jobs import GONE, Health, Job, Jobs, Streamed
 _FIRST_POLL_S = 0.03
 _FIRST_POLL_OF_OTHERS_S = 0.3
 _SLOWEST_POLL_S = 1.0
+_HEALTH_S = 0.3  # most often its answer is there by then
+_CANCELS = 8  # at once
 _PATIENCE_S = 60.0  # with a server that does not answer while a job is out
 
 # A server that holds a question about a stream until there is an answer is asked again at once: then the first text is
@@ -98,9 +100,14 @@ class Invoker:
     ) -> Job:
         """Send one job and wait until it is COMPLETED.
 
-        Raises JobFailed if it ends otherwise and TimedOut after `timeout_s`, when the job is cancelled.
+        Raises JobFailed if it ends otherwise and TimedOut after `timeout_s`, when the job is cancelled.  Ctrl-C cancels
+        it too.
         """
-        return self._finish(request, timeout_s, self._telling(waiting))
+        try:
+            return self._follow(request, self._sent(request), timeout_s, self._telling(waiting), is_new=True)
+        except KeyboardInterrupt:
+            self.cancel_all()
+            raise
 
     def stream(
         self, request: Request[T], *, timeout_s: float, waiting: Waiting | None = None
@@ -110,7 +117,7 @@ class Invoker:
         An output that was lost on the way is not asked for again: what follows it `is_broken`.  Closing the iterator
         cancels the job.  Raises JobFailed and TimedOut as `ask` does.
         """
-        job_id = self._send(request)
+        job_id = self._sent(request)
         try:
             with self._out_there(request, job_id, is_new=True):
                 job = yield from self._streamed(job_id, timeout_s, self._telling(waiting))
@@ -167,8 +174,9 @@ class Invoker:
             self.cancel_all()  # what was being sent in that moment
 
     def interrupt(self) -> Interrupted:
-        """Cancel what is out; return the error that says so."""
-        self.cancel_all()
+        """Cancel what is out; return the error that says so.  Whoever interrupts that too is told what still runs."""
+        with suppress(KeyboardInterrupt):
+            self.cancel_all()
         parts = []
         if self._cancelled:
             parts.append(f"cancelled {_count(self._cancelled)}")
@@ -187,8 +195,15 @@ class Invoker:
             self._is_stopped = True
             out, self._out = sorted(self._out), {}
             self._changed.notify_all()
-        for job_id in out:
-            (self._cancelled if self._cancel(job_id) else self._left_running).append(job_id)
+        pool = ThreadPoolExecutor(_CANCELS, thread_name_prefix="vidctl-cancel")
+        asked = {job_id: pool.submit(self._cancel, job_id) for job_id in out}
+        try:
+            wait_for(asked.values())
+        finally:  # also of a second Ctrl-C, which waits no longer
+            pool.shutdown(wait=False, cancel_futures=True)
+            for job_id, future in asked.items():
+                is_cancelled = future.done() and not future.cancelled() and future.result()
+                (self._cancelled if is_cancelled else self._left_running).append(job_id)
 
     def forget(self, digests: Iterable[str]) -> None:
         """Drop the answers that were kept to be resumed: they have been delivered."""
@@ -210,11 +225,28 @@ class Invoker:
     def _finish(self, request: Request[T], timeout_s: float, look: Callable[[Job], None]) -> Job:
         return self._follow(request, self._send(request), timeout_s, look, is_new=True)
 
+    def _sent(self, request: Request[T]) -> str:
+        """Send in a thread: Ctrl-C between a request and its answer would leave a job that nobody knows of."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="vidctl-job")
+        sending = pool.submit(self._send, request)
+        try:
+            return sending.result()
+        except KeyboardInterrupt:
+            wait_for([sending])
+            self.cancel_all()
+            raise
+        finally:
+            pool.shutdown(wait=False)
+
     def _send(self, request: Request[T]) -> str:
+        """Send the job, and count it among those that are out."""
         if self._is_stopped:
             raise Interrupted("interrupted before it was sent")
         self._journal.check()  # an id that cannot be written down is better not asked for
-        return self._jobs.run(self.endpoint_id, request.payload)
+        job_id = self._jobs.run(self.endpoint_id, request.payload)
+        with self._changed:
+            self._out[job_id] = None
+        return job_id
 
     def _follow(
         self, request: Request[T], job_id: str, timeout_s: float, look: Callable[[Job], None], *, is_new: bool = False
@@ -252,7 +284,7 @@ class Invoker:
         self._settled(job.id, job.status, job)
         if job.status != "COMPLETED":
             raise _failed(job, self.endpoint_id)
-        return job
+        return replace(job, ended_s=time.monotonic())
 
     def _streamed(self, job_id: str, timeout_s: float, look: Callable[[Job], None]) -> Generator[Streamed, None, Job]:
         """What comes while the job runs; then the job, and if it has no output of its own all that came."""
@@ -262,7 +294,7 @@ class Invoker:
         except (ApiError, NotDeployed):
             yield Streamed("IN_PROGRESS", is_broken=True)  # a refusal: whether the job is there at all, /status says
         job = self._wait(job_id, timeout_s, look, began=began)
-        if job.status == "COMPLETED" and job.output is None:
+        if job.status == "COMPLETED" and not job.has_output:
             with suppress(ApiError, NotDeployed):
                 while (rest := self._jobs.stream(self.endpoint_id, job_id, hold_s=0.0)).chunks:
                     yield rest
@@ -275,10 +307,9 @@ class Invoker:
         told, pace = Streamed("IN_QUEUE"), _Pace()
         while not told.is_final:
             asked_at = time.monotonic()
-            if asked_at >= began + timeout_s:
-                raise self._too_late(Job(job_id, told.status), timeout_s)
+            left_s = max(0.0, began + timeout_s - asked_at)
             try:
-                told = self._jobs.stream(self.endpoint_id, job_id, hold_s=min(_HOLD_S, began + timeout_s - asked_at))
+                told = self._jobs.stream(self.endpoint_id, job_id, hold_s=min(_HOLD_S, left_s))
                 heard_at = time.monotonic()
             except VidctlError as error:
                 if not _may_pass(error) or time.monotonic() - heard_at > _PATIENCE_S:
@@ -288,6 +319,9 @@ class Invoker:
                 yield told
             elif not told.is_final:
                 look(Job(job_id, told.status))
+            # Looked at once more after the time: whoever reads slowly has not made the job late.
+            if left_s == 0.0 and not told.is_final:
+                raise self._too_late(Job(job_id, told.status), timeout_s)
             self._pause(job_id, pace.pause_s(told, took_s=time.monotonic() - asked_at), is_next=True)
 
     def _wait(self, job_id: str, timeout_s: float, look: Callable[[Job], None], *, began: float | None = None) -> Job:
@@ -319,26 +353,13 @@ class Invoker:
 
     def _telling(self, waiting: Waiting | None) -> Callable[[Job], None]:
         """What is done at each look at a job that is not over."""
-        health = Health({}, {})
+        counts = _Counts(lambda: self._jobs.health(self.endpoint_id))
 
         def look(job: Job) -> None:
-            nonlocal health
-            if waiting is not None and job.status == "IN_QUEUE":
-                health = self._health(health)
-                waiting(job, health)
-            elif waiting is not None:
-                waiting(job, None)
+            if waiting is not None:
+                waiting(job, counts.latest() if job.status == "IN_QUEUE" else None)
 
         return look
-
-    def _health(self, before: Health) -> Health:
-        """What `/health` counts; as before while a new endpoint is not known there yet, or nobody answers."""
-        try:
-            return self._jobs.health(self.endpoint_id)
-        except VidctlError as error:
-            if isinstance(error, NotDeployed) or _may_pass(error):
-                return before
-            raise
 
     def _pause(self, job_id: str, pause_s: float, is_next: bool) -> bool:
         """Wait, but not after the job has become the oldest that is out and so likely the next to end; whether it is.
@@ -397,6 +418,27 @@ class Invoker:
         with self._changed:
             self._out.pop(job_id, None)
             self._changed.notify_all()
+
+
+class _Counts:
+    """What `/health` counts, for people to look at: a job is paid, and neither ends nor waits for such an answer."""
+
+    def __init__(self, ask: Callable[[], Health]) -> None:
+        self._ask = ask
+        self._known = Health({}, {})
+        self._asking: Thread | None = None
+
+    def latest(self) -> Health:
+        """The counts, as before while nobody answers or may not."""
+        if self._asking is None or not self._asking.is_alive():
+            self._asking = Thread(target=self._look, name="vidctl-health", daemon=True)
+            self._asking.start()
+        self._asking.join(_HEALTH_S)
+        return self._known
+
+    def _look(self) -> None:
+        with suppress(VidctlError):
+            self._known = self._ask()
 
 
 class _Pace:

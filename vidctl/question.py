@@ -15,15 +15,16 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from vidctl.errors import UsageError
+from vidctl.errors import MediaError, UsageError
 from vidctl.media import image
 from vidctl.media.sources import FILMS, PICTURES, PICTURES_AND_FILMS, Source, expand, is_film, opened, read
-from vidctl.tasks.describe import DescribeOptions, Sent, pixel_budget
+from vidctl.tasks.describe import DescribeOptions, Sent
 
 if TYPE_CHECKING:  # PyAV stays out where there are pictures only
     from vidctl.media.video import Frame
 
 DEFAULT_PRESET = "caption"
+FORM_PROMPT = "Look carefully, and answer by what you see. Where it does not show something, do not make it up."
 FRAMES = 16  # of a film, where nothing is known of what the worker takes
 _MOST_FRAMES = 256
 _FRAMES_PER_S = 1.0
@@ -111,12 +112,16 @@ def _expanded(source: Given, clip: Clip, *, recursive: bool) -> list[Source]:
 def options(prompt: str | None, preset: str | None, given: Mapping[str, Any], *, root: Path) -> DescribeOptions:
     """What to ask: what is `given` goes before what the preset says, and a prompt in the place of its own.
 
-    Without either the preset `caption` is asked.  Raises UsageError, and SpecError for a preset that is wrong.
+    Without either the preset `caption` is asked, or with a form for the answer what that asks for.  Raises UsageError,
+    and SpecError for a preset that is wrong.
     """
     chosen: dict[str, Any] = {}
-    if preset is not None or prompt is None:
+    has_form = any(given.get(form) for form in _FORMS)
+    if preset is None and prompt is None and has_form:
+        chosen["prompt"] = FORM_PROMPT
+    elif preset is not None or prompt is None:
         chosen = _of_preset(preset or DEFAULT_PRESET, root)
-        if any(given.get(form) for form in _FORMS):
+        if has_form:
             chosen = {name: value for name, value in chosen.items() if name not in _FORMS}
     if prompt is not None:
         chosen["prompt"] = prompt
@@ -142,18 +147,24 @@ def _value(name: str, value: Any) -> Any:
         return schemas.read(value)
     if name == "stop" and isinstance(value, str):
         return (value,)
+    if name == "choices" and isinstance(value, str):
+        return tuple(each.strip() for each in value.split(","))
     return tuple(value) if isinstance(value, list) else value
 
 
+Budget = Callable[[int], int]  # how many pixels each of so many pictures may have
 Take = Callable[[int], tuple[Sent, ...]]  # the pictures, each of at most so many pixels
 
 
 class Album:
     """Opens what is asked about: pictures, and those of films."""
 
-    def __init__(self, clip: Clip, fetch: Fetch, fetch_into: FetchInto, *, max_pictures: int | None = None) -> None:
+    def __init__(
+        self, clip: Clip, fetch: Fetch, fetch_into: FetchInto, *, max_pictures: int | None = None, budget: Budget
+    ) -> None:
         self._clip = clip
         self._most = max_pictures  # in a question, if that is known
+        self._budget = budget
         self._fetch = fetch
         self._fetch_into = fetch_into
 
@@ -170,7 +181,7 @@ class Album:
                     f"{question.name}: {count} pictures in one question, and the worker takes {self._most}",
                     hint="MAX_IMAGES in the spec's env changes that",
                 )
-            return tuple(chain.from_iterable(take(pixel_budget(count)) for _, take in planned))
+            return tuple(chain.from_iterable(take(self._budget(count)) for _, take in planned))
 
     def _is_film(self, source: Source) -> bool:
         if not self._clip.is_given:
@@ -189,7 +200,13 @@ class Album:
         return self._span(source, file, frames)
 
     def _still(self, source: Source, max_pixels: int) -> tuple[Sent, ...]:
-        prepared = image.prepare_within(read(source, fetch=self._fetch), max_pixels=max_pixels, name=source.name)
+        data = read(source, fetch=self._fetch)
+        try:
+            prepared = image.prepare_within(data, max_pixels=max_pixels, name=source.name)
+        except MediaError as error:
+            if PurePosixPath(source.label).suffix.lower() not in PICTURES.suffixes:
+                error.hint = "if it is a film, whose name does not tell: --from 0 takes it for one"
+            raise
         return (Sent(source.name, prepared.jpeg, prepared.sent_width, prepared.sent_height),)
 
     def _moments(self, source: Source, file: Path | BinaryIO, max_pixels: int) -> tuple[Sent, ...]:

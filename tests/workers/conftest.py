@@ -199,7 +199,7 @@ def _qwen_variables() -> dict[str, str]:
         "MODEL_NAME": str(vision.weights()),
         "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "Qwen/Qwen3-VL-8B-Instruct",
         "ENGINE_PYTHON": str(vision.engine_python()),
-        "MAX_MODEL_LEN": "2048",
+        "MAX_MODEL_LEN": "16384",
         "MAX_IMAGES": "4",
         "VLLM_CPU_KVCACHE_SPACE": "1",
     }

@@ -277,7 +277,7 @@ def test_a_worker_ends_with_its_engine(drive_qwen, tmp_path_factory):
     worker = drive_qwen(TMPDIR=str(place), REQUEST_TIMEOUT="78")
     socket = vision.engine_socket(place)
     server = _server(socket)
-    (job,) = worker.send({"prompt": "Go on.", "max_tokens": 1900, "sampling_params": vision.EXACTLY})
+    (job,) = worker.send({"prompt": "Go on.", "max_tokens": 16000, "sampling_params": vision.EXACTLY})
     until(lambda: vision.running(socket) == 1)
     os.kill(server, signal.SIGKILL)
     answered, answer = worker.receive()

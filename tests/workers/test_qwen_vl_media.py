@@ -234,12 +234,11 @@ def test_a_clip_of_too_many_pixels_is_refused_with_their_number(media, jobinput)
         prepared(media, jobinput, clip)
 
 
-@pytest.mark.parametrize("ratio", [Fraction(300, 1), Fraction(1, 300)])
-def test_pixels_that_are_lines_are_refused(media, jobinput, ratio):
+def test_pixels_that_are_lines_are_refused(media, jobinput):
     """A clip of a few kilobytes may say that each of its pixels is hundreds of times as wide as it is high."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
-        _film(container, 640, 360, count=1, ratio=ratio)
+        _film(container, 640, 360, count=1, ratio=Fraction(300, 1))
     clip = jobinput.Media("video", vision.encoded(out.getvalue()), is_clip=True)
     with pytest.raises(jobinput.BadInput, match="one side may be 200 times the other"):
         prepared(media, jobinput, clip)

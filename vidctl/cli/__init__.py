@@ -145,7 +145,9 @@ def run(arguments: list[str]) -> int:
         return _report(error, arguments)
     except typer.TyperException as error:
         return _report(UsageError(error.format_message(), hint=_help_hint(arguments)), arguments)
-    except (typer.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt) as error:
+        if told := _interrupted(error):
+            return _report(told, arguments)
         status = Interrupted.exit_status
     except BrokenPipeError:
         return 0
@@ -158,6 +160,15 @@ def run(arguments: list[str]) -> int:
     if status == Interrupted.exit_status:  # also what Typer makes of Ctrl-C
         return _report(Interrupted("interrupted; no job was out"), arguments)
     return status
+
+
+def _interrupted(error: BaseException | None) -> Interrupted | None:
+    """What the first Ctrl-C had found out of the jobs that were out, when a second one came."""
+    while error is not None:
+        if isinstance(error, Interrupted):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 _BUG = "this is a defect of vidctl: please report it with what --debug prints"

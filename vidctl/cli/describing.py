@@ -62,8 +62,12 @@ def describe(
     fps: Annotated[
         float | None, typer.Option(help="How many of them a second [default: 1, or fewer if those are too many].")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Most tokens of the answer [default: 512].")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is the likeliest answer [default: 0.7].")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens of the answer [default: the preset's, or 512].")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 is the likeliest answer [default: the preset's, or 0.7].")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same number, the same answer.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End the answer before this text.")] = None,
     setting: options.Settings = None,
@@ -124,20 +128,23 @@ def describe(
     from vidctl.client import Client
     from vidctl.media.sources import FILMS, PICTURES_AND_FILMS, expand
 
+    _check_stdin(words, prompt, system)
     names, question = _parted(words, prompt, preset)
+    extra = options.settings(setting or [])
     how = {
         "preset": preset,
         "at_s": tuple(_seconds("--at", each) for each in at or []),
         "from_s": _seconds("--from", from_time) if from_time else None,
         "to_s": _seconds("--to", to_time) if to_time else None,
         "fps": fps,
-        "extra": options.settings(setting or []),
+        "extra": extra,
         "stop": tuple(stop or ()),
         **_given(
             system=None if system is None else _text("--system", system),
             max_tokens=max_tokens,
             temperature=temperature,
             seed=seed,
+            regex=extra.pop("regex", None),
             schema=None if schema is None else _schema(schema),
             choices=None if choices is None else tuple(each.strip() for each in choices.split(",")),
         ),
@@ -186,8 +193,6 @@ def _parted(words: list[str], prompt: str | None, preset: str | None) -> tuple[l
     from vidctl.errors import MediaError, UsageError
 
     *others, last = words
-    if prompt == "-" and "-" in words:
-        raise UsageError("-p - and -: there is one standard input", hint="give the prompt as text or as @file")
     has_prompt = prompt is not None or preset is not None
     if _is_source(last) or (last.startswith("@") and (has_prompt or not others)):
         return words, None if prompt is None else _text("--prompt", prompt)
@@ -199,6 +204,15 @@ def _parted(words: list[str], prompt: str | None, preset: str | None) -> tuple[l
     if not others:
         raise UsageError(f"{last}: no such file", hint=f'the picture goes first: vidctl describe FILE "{last}"')
     return others, _text("the prompt", last)
+
+
+def _check_stdin(words: list[str], prompt: str | None, system: str | None) -> None:
+    from vidctl.errors import UsageError
+
+    said = (*(("", word) for word in dict.fromkeys(words)), ("-p ", prompt), ("--system ", system))
+    wanted = [f"{name}-" for name, text in said if text == "-"]
+    if len(wanted) > 1:
+        raise UsageError(f"{' and '.join(wanted)}: there is one standard input", hint="give text as text or as @file")
 
 
 def _is_source(word: str) -> bool:
@@ -331,9 +345,10 @@ class _Asking:
         def waiting(job: Job, health: Health | None) -> None:
             notify(Progress("describe", _waits(job, health), is_passing=True))
 
+        hears = waiting if self.shown and not self.report.is_silent else None
         with self.report.passing(shown=self.shown) as notify:
             notify(Progress("describe", "waiting for the first word", is_passing=True))
-            stream = self.client.describe_stream(self.sources, self.prompt, waiting=waiting, **how)
+            stream = self.client.describe_stream(self.sources, self.prompt, waiting=hears, **how)
             return stream, next(stream, "")
 
 
@@ -361,7 +376,7 @@ class _Delivery:
         self._report = report
         self._client = client
         self._wants_stats = wants_stats
-        self._took: list[tuple[Description, dict[str, Any]]] = []
+        self._took: list[Described] = []
         self._price_per_s: float | None = None
         self._knows_price = False
         self._kept: list[str | dict[str, Any]] = []
@@ -373,6 +388,7 @@ class _Delivery:
 
         self.tally.taken += 1
         result = described.result
+        self._took.append(described)
         if isinstance(result, Failed):
             self.tally.failures.append(result.error)
             if self._several:
@@ -393,6 +409,7 @@ class _Delivery:
             _print_pieces(chain([first], stream))
         described, result = stream.described, stream.result
         self.tally.taken += 1
+        self._took.append(described)
         if not stream.has_form and not stream.is_whole:
             self._report.warn("the answer was begun anew; this is all of it:")
         if stream.has_form or not stream.is_whole:
@@ -404,12 +421,14 @@ class _Delivery:
         from vidctl.cli.report import document
         from vidctl.render import files
 
-        if len(self._took) > 1:
-            self._report.note(f"all {len(self._took)}: {'; '.join(_sums(self._took))}")
-        if not self._is_whole or not self.tally.taken:
+        if self._wants_stats and len(self._took) > 1:
+            self._report.note(f"all {len(self._took)}: {'; '.join(self._sums())}")
+        # A file that is there is not replaced by nothing, where nothing was answered.
+        if not self._is_whole or not self._kept:
             return
         if self._form == "json":
-            text = document({"schema": SCHEMA, "results": self._kept}, indent=2) + "\n"
+            whole = {"stats": self._spent()} if self._several else {}
+            text = document({"schema": SCHEMA, "results": self._kept, **whole}, indent=2) + "\n"
         else:
             text = "".join(each if isinstance(each, str) else _line(each) for each in self._kept)
         self._kept = []
@@ -453,8 +472,7 @@ class _Delivery:
             self._report.warn(f"{result.source}: {warning}")
         if self._wants_stats:
             stats = self._stats(described, result)
-            self._took.append((result, stats))
-            facts = _facts(stats, result, is_local=self._client.target == "local")
+            facts = [*_facts(stats, result), *([] if self._several else [self._dollars(stats)])]
             self._report.note(f"{result.source}: {'; '.join(facts)}")
 
     def _stats(self, described: Described, result: Description) -> dict[str, Any]:
@@ -467,16 +485,44 @@ class _Delivery:
             "first_text_s": None if effort.first_text_s is None else round(effort.first_text_s, 3),
             "first_token_s": result.timings.get("first_token"),
             "tokens_per_s": _speed(described, result),
-            "price_usd": self._price(effort.execution_ms),
+            # Of several answers only the sum is known: their jobs share the time of a worker.
+            "price_usd": None if self._several or not effort.execution_ms else self._price(effort.execution_ms / 1000),
         }
         return {name: value for name, value in known.items() if value is not None}
 
-    def _price(self, execution_ms: int | None) -> float | None:
+    def _spent(self) -> dict[str, Any]:
+        """What all jobs together took, those of answers that were of no use too."""
+        from vidctl.description import busy_s
+
+        efforts = [described.effort for described in self._took]
+        worked_s = busy_s(efforts)
+        known = {
+            "jobs": sum(effort.jobs for effort in efforts),
+            "execution_ms": sum(effort.execution_ms or 0 for effort in efforts),
+            "busy_ms": round(worked_s * 1000),
+            "price_usd": self._price(worked_s),
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _sums(self) -> Iterator[str]:
+        from vidctl.tasks.answer import Failed
+
+        answers = [each.result for each in self._took if not isinstance(each.result, Failed)]
+        spent = self._spent()
+        yield f"{sum(answer.prompt_tokens or 0 for answer in answers)} prompt tokens"
+        yield f"{sum(answer.completion_tokens or 0 for answer in answers)} answer tokens"
+        yield f"ran {spent['execution_ms'] / 1000:.2f} s, side by side in {spent['busy_ms'] / 1000:.2f} s"
+        yield self._dollars(spent)
+
+    def _dollars(self, stats: dict[str, Any]) -> str:
+        if "price_usd" in stats:
+            return f"${stats['price_usd']:.6f}, without the worker's start and idle time"
+        return "no price: local" if self._client.target == "local" else "the price is not known"
+
+    def _price(self, worked_s: float) -> float | None:
         if not self._knows_price:
             self._price_per_s, self._knows_price = self._client.price_per_s("describe"), True
-        if self._price_per_s is None or execution_ms is None:
-            return None
-        return round(self._price_per_s * execution_ms / 1000, 6)
+        return None if self._price_per_s is None else round(self._price_per_s * worked_s, 6)
 
 
 def _print_pieces(pieces: Iterable[str]) -> None:
@@ -512,7 +558,7 @@ def _speed(described: Described, result: Description) -> float | None:
     return round(tokens / seconds, 1) if tokens and seconds > 0 else None
 
 
-def _facts(stats: dict[str, Any], result: Description, *, is_local: bool) -> Iterator[str]:
+def _facts(stats: dict[str, Any], result: Description) -> Iterator[str]:
     if "delay_ms" in stats:
         yield f"queue {stats['delay_ms'] / 1000:.2f} s"
     firsts = [("here", stats.get("first_text_s")), ("in the engine", stats.get("first_token_s"))]
@@ -528,16 +574,6 @@ def _facts(stats: dict[str, Any], result: Description, *, is_local: bool) -> Ite
     if "execution_ms" in stats:
         jobs = f" in {stats['jobs']} jobs" if stats["jobs"] > 1 else ""
         yield f"ran {stats['execution_ms'] / 1000:.2f} s{jobs}"
-    unknown = "no price: local" if is_local else "the price is not known"
-    yield f"${stats['price_usd']:.6f}" if "price_usd" in stats else unknown
-
-
-def _sums(took: list[tuple[Description, dict[str, Any]]]) -> Iterator[str]:
-    yield f"{sum(result.prompt_tokens or 0 for result, _ in took)} prompt tokens"
-    yield f"{sum(result.completion_tokens or 0 for result, _ in took)} answer tokens"
-    yield f"ran {sum(stats.get('execution_ms', 0) for _, stats in took) / 1000:.2f} s"
-    if all("price_usd" in stats for _, stats in took):
-        yield f"${sum(stats['price_usd'] for _, stats in took):.6f}"
 
 
 def _line(item: dict[str, Any]) -> str:

@@ -49,6 +49,8 @@ def settings(pairs: list[str]) -> dict[str, Any]:
             found[name.strip()] = json.loads(text)
         except ValueError:
             found[name.strip()] = text
+        except RecursionError as error:
+            raise UsageError(f"--set {name}: nested too deeply") from error
     return found
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def failure(error: VidctlError, *, as_json: bool) -> None:
     """One line and a hint; with --json one object on one line."""
     if as_json:
-        print(json.dumps(error.to_json(), ensure_ascii=False), file=sys.stderr)  # noqa: T201
+        print(document(error.to_json()), file=sys.stderr)  # noqa: T201
         return
     _print(f"[bold red]error:[/] {escape(printable(error.message))}")
     if error.job_id and error.job_id not in error.message:

@@ -207,7 +207,8 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
+    # Grey of sixteen bits has one clear value, if any; as RGBA all that is not dark would be white.
+    if not image.has_transparency_data or image.mode.startswith("I"):
         return _rgb(image)
     over = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")

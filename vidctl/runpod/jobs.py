@@ -24,7 +24,10 @@ _HOLDS_S = (1.0, 30.0)  # RunPod's /stream takes up to 300 s, but what stands be
 
 @dataclass(frozen=True)
 class Job:
-    """What `/status` says: times in milliseconds, None while unknown."""
+    """What `/status` says: times in milliseconds, None while unknown.
+
+    `ended_s` is when its end was seen here, on the clock of `time.monotonic`.
+    """
 
     id: str
     status: str
@@ -33,10 +36,16 @@ class Job:
     delay_ms: int | None = None
     execution_ms: int | None = None
     worker_id: str | None = None
+    ended_s: float | None = None
 
     @property
     def is_final(self) -> bool:
         return self.status in _FINAL
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is one; a generator whose outputs only stream leaves an empty list."""
+        return self.output is not None and self.output != []
 
 
 @dataclass(frozen=True)

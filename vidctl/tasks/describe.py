@@ -29,8 +29,8 @@ MAX_PIXELS = 1_048_576  # of one picture: 1024 tokens, in which the print of a p
 MIN_PIXELS = 64 * PIXELS_PER_TOKEN  # what the model's processor enlarges a smaller picture to
 LONGEST_RATIO = 200  # of the sides of a picture; the model's processor refuses what is longer
 
-# A context of 8192 tokens, less 512 for an answer, and 1536 for a prompt, a schema and an answer to be mended.
-IMAGE_TOKENS = 6144
+MAX_MODEL_LEN = 8192  # tokens of prompt, pictures and answer together, where nothing else is known
+_WORDS_TOKENS = 1536  # of them for a prompt, a schema and an answer to be mended
 
 # What the model's processor enlarges and shrinks to (preprocessor_config.json of Qwen/Qwen3-VL-8B-Instruct).
 _SEEN_PIXELS = (65_536, 16_777_216)
@@ -173,13 +173,15 @@ class Description:
 Result = Description | Failed
 
 
-def pixel_budget(count: int) -> int:
+def pixel_budget(count: int, *, max_model_len: int = MAX_MODEL_LEN, max_tokens: int = 512) -> int:
     """How many pixels each of `count` pictures in one question may have, so that they fit with the answer.
 
-    As many as are useful to see in one picture (MAX_PIXELS), and together no more than IMAGE_TOKENS; but never less
-    than the model's processor would enlarge them to (MIN_PIXELS), so that over 96 pictures cost more than that.
+    As many as are useful to see in one picture (MAX_PIXELS), and together no more than the model's context holds
+    beside words and an answer of `max_tokens`; but never less than the model's processor would enlarge them to
+    (MIN_PIXELS), so that very many pictures do not fit.
     """
-    return max(MIN_PIXELS, min(MAX_PIXELS, IMAGE_TOKENS * PIXELS_PER_TOKEN // max(1, count)))
+    tokens = max(0, max_model_len - max_tokens - _WORDS_TOKENS)
+    return max(MIN_PIXELS, min(MAX_PIXELS, tokens * PIXELS_PER_TOKEN // max(1, count)))
 
 
 def image_tokens(width: int, height: int) -> int:
@@ -221,7 +223,7 @@ def encode(
     if not model:
         raise UsageError(
             f"model: {OFFICIAL} answers only to the name of its model",
-            hint="MODEL_NAME, or OPENAI_SERVED_MODEL_NAME_OVERRIDE, in env: of the spec says it",
+            hint="--model says it, or in env: of the spec MODEL_NAME, or OPENAI_SERVED_MODEL_NAME_OVERRIDE",
         )
     return {"openai_route": "/v1/chat/completions", "openai_input": _openai(pictures, options, model, stream)}
 
@@ -478,14 +480,14 @@ def _mismatch(description: Description, options: DescribeOptions, problem: str, 
         f"{description.source}: the answer {verdict}: {problem}",
         text=description.text,
         problem=problem,
-        hint="allow more tokens" if is_cut else None,
+        hint="allow more tokens" if is_cut else f"the answer was: {in_one_line(description.text)[:300]}",
     )
 
 
 def _parsed(text: str) -> tuple[Any, str | None]:
     """The value that the text is in JSON, and what is wrong if it is none."""
     try:
-        value = json.loads(_unfenced(text.strip()), parse_constant=_refuse_constant)
+        value = json.loads(_unfenced(text.strip()), parse_constant=_refuse_constant, parse_float=_finite)
         json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         return None, f"it is not JSON: {error.msg}, line {error.lineno} column {error.colno}"
@@ -504,6 +506,14 @@ def _unfenced(text: str) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON's")
+
+
+def _finite(text: str) -> float:
+    """A number that can be written down again: Python reads 1e999 as infinity."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value
 
 
 def _images(value: object, where: str) -> tuple[Seen, ...]:
@@ -586,6 +596,11 @@ class StreamReader:
     def has_gap(self) -> bool:
         """Whether what `feed` gave is not the answer: a piece of it was lost, or the worker has begun again."""
         return self._stream.has_gap
+
+    def flush(self) -> None:
+        """Nothing comes any more: take the last event, should it have no end; JobFailed for an error in it."""
+        if isinstance(self._stream, OpenAIStream):
+            self._stream.flush()
 
     @property
     def output(self) -> object | None:

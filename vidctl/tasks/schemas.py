@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # jsonschema takes as long to import as `vidctl --help` does 
 
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 
+# What jsonschema and referencing raise where a $schema, an $id or a $ref is none, or a number is beyond a float's.
+_CONFUSED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
 _HINT = "a field is NAME, NAME TYPE or NAME TYPE: DESCRIPTION; with one field a line a description may hold commas"
 
 
@@ -39,15 +42,17 @@ def check_schema(schema: Mapping[str, Any]) -> None:
     """Raise UsageError for what is no JSON Schema, with the place in it, and for one that needs another document."""
     from jsonschema.exceptions import best_match
 
-    validator = _validator(schema)
-    rules = type(validator)(validator.META_SCHEMA, format_checker=validator.FORMAT_CHECKER)
     try:
+        validator = _validator(schema)
+        rules = type(validator)(validator.META_SCHEMA, format_checker=validator.FORMAT_CHECKER)
         error = best_match(rules.iter_errors(dict(schema)))
         if error is None:
             _check_references(schema)
             validator.is_valid(None)  # a reference that leads to itself has no end here
     except RecursionError as endless:
         raise UsageError("schema: it is nested too deeply, or refers to itself without end") from endless
+    except _CONFUSED as odd:
+        raise UsageError(f"schema: it cannot be understood ({str(odd)[:100]})") from odd
     if error is not None:
         raise UsageError(f"schema: {_problem(error, 'it')}")
 
@@ -61,6 +66,8 @@ def check(schema: Mapping[str, Any], value: Any) -> str | None:
         return None if error is None else _problem(error, "the answer")
     except RecursionError:
         return "the answer is nested too deeply"
+    except _CONFUSED as odd:  # a number of hundreds of digits
+        return f"the answer cannot be checked ({str(odd)[:100]})"
 
 
 def _validator(schema: Mapping[str, Any]) -> Validator:

@@ -113,10 +113,15 @@ class OpenAIStream:
             return "".join([self._take_data(data) for data in self._events.feed(chunk)])
         return self._take(chunk) if isinstance(chunk, dict) else ""
 
+    def flush(self) -> None:
+        """Take an event whose end did not come, and never will."""
+        for data in self._events.rest():
+            self._take_data(data)
+
     def answer(self, *, is_over: bool = False) -> dict[str, Any] | None:
         """The whole as a completion that was not streamed; None before it ended, unless it `is_over` anyway."""
-        for data in self._events.rest() if is_over else ():
-            self._take_data(data)
+        if is_over:
+            self.flush()
         has_ended = self._is_done or self._told.keys() >= {"finish_reason", "usage"}
         if not has_ended and not (is_over and self.pieces):
             return None

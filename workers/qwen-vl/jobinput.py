@@ -31,8 +31,9 @@ RESERVED = frozenset({"model", "messages", "prompt", "stream", "stream_options",
 # Of vLLM's requests (vllm/entrypoints/openai/*/protocol.py, 0.32): what gets round the limits of pictures, of tokens or
 # of memory, or is for whoever runs the server.
 INTERNAL = frozenset({
-    "mm_processor_kwargs", "media_io_kwargs", "prompt_embeds", "use_beam_search", "prompt_logprobs", "request_id",
-    "priority", "kv_transfer_params", "vllm_xargs", "chat_template", "stream_interval",
+    "mm_processor_kwargs", "media_io_kwargs", "mm_payload", "return_mm_kwargs", "prompt_embeds", "use_beam_search",
+    "prompt_logprobs", "request_id", "session_id", "priority", "kv_transfer_params", "ec_transfer_params", "vllm_xargs",
+    "chat_template", "stream_interval",
 })  # fmt: skip
 MOST_ANSWERS = 16  # to one request in OpenAI's words: its `n` for each of its prompts
 # An answer that says the same thing over and over is stopped; 24 times is no list that anybody wants.

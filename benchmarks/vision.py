@@ -35,7 +35,7 @@ TOKENS = 200
 ROUNDS = 5
 MODEL = "Qwen/Qwen3-VL-8B-Instruct"
 CONTEXT = 4096
-POLL_S = 0.05  # how often a job's status is asked for; RunPod's own client asks once a second
+WAIT_MS = 300_000  # the most that RunPod's /runsync waits for a job, as the engine does
 
 
 @dataclass
@@ -114,7 +114,8 @@ async def measure_rates(project: Project, socket: Path, in_process: dict[str, fl
     (endpoint,) = json.loads(project.run(VIDCTL, "list", "--json", "--target", "local"))
     url = f"{found['RUNPOD_ENDPOINT_BASE_URL']}/{endpoint['id']}"
     headers = {"Authorization": f"Bearer {found['RUNPOD_API_KEY']}"}
-    connector = aiohttp.UnixConnector(str(socket), limit=0)
+    # vLLM closes a connection that it keeps after 5 s, which may be while the next request is written into it.
+    connector = aiohttp.UnixConnector(str(socket), limit=0, force_close=True)
     async with (
         aiohttp.ClientSession(connector=connector) as engine,
         aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as runpod,
@@ -184,16 +185,11 @@ async def ask_runtime(session: aiohttp.ClientSession, url: str, number: int) -> 
         "seed": number,
         "sampling_params": vision.EXACTLY,
     }
-    async with session.post(f"{url}/run", json={"input": job_input}) as response:
-        job_id = (await response.json())["id"]
-    while True:
-        async with session.get(f"{url}/status/{job_id}") as response:
-            job: dict[str, Any] = await response.json()
-        if job["status"] == "COMPLETED":
-            return int(job["output"]["completion_tokens"])
-        if job["status"] not in ("IN_QUEUE", "IN_PROGRESS"):
-            raise SystemExit(f"a job ended as {job}")
-        await asyncio.sleep(POLL_S)
+    async with session.post(f"{url}/runsync?wait={WAIT_MS}", json={"input": job_input}) as response:
+        job: dict[str, Any] = await response.json()
+    if job["status"] != "COMPLETED":
+        raise SystemExit(f"a job ended as {job}")
+    return int(job["output"]["completion_tokens"])
 
 
 def measure_first_token(project: Project, socket: Path) -> list[Promise]:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import openai
 import pexpect
@@ -19,10 +20,14 @@ from support.command import VIDCTL
 from support.project import ended
 from support.runtime import until
 
+from vidctl import spec
+from vidctl.proof import difference
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 
 pytestmark = pytest.mark.heavy
+
+ROOT = Path(__file__).resolve().parents[1]
 
 PERSON = "mood, count int, seated bool"
 # As the guide has it, but for the two lines that name the endpoint and the picture.
@@ -202,6 +207,16 @@ def test_the_openai_package_lists_the_model(client):
     (model,) = client.models.list().data
 
     assert vision.weights().name in model.id
+
+
+def test_the_smoke_test_of_runpods_worker_is_passed_by_ours(jobs, endpoint_id):
+    """Both answer in OpenAI's words, in a list of one."""
+    official = spec.load(ROOT / "configs/qwen-vl-official.yaml", environ={})
+    job_id = jobs.run(endpoint_id, json.loads((ROOT / official.smoke.input).read_text())["input"])
+    output = until(lambda: (job := jobs.status(endpoint_id, job_id)).is_final and job).output
+
+    assert "" == difference(official.smoke.contains, output)
+    assert "" != difference(official.smoke.contains, [{"error": {"message": "no"}}])
 
 
 # --- vidctl describe --------------------------------------------------------------------------------------------------

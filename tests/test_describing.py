@@ -173,10 +173,18 @@ def test_stats_of_many_answers_are_added_up(captioner):
 def test_a_file_is_not_replaced_by_nothing(captioner):
     """What an earlier run wrote is still there when this one got no answer."""
     (captioner.root / "notes.txt").write_text("from before")
-    outcome = captioner.run("describe", "64.jpg", '{"error": "too many pictures"}', "-o", "notes.txt")
+    for form in ("text", "json", "jsonl"):
+        outcome = captioner.run("describe", "64.jpg", '{"error": "too many pictures"}', "-o", "notes.txt", "-f", form)
 
-    assert 0 != outcome.status
-    assert "from before" == (captioner.root / "notes.txt").read_text()
+        assert (True, "from before") == (outcome.status != 0, (captioner.root / "notes.txt").read_text())
+
+
+def test_what_cannot_be_written_is_printed(captioner):
+    """It was paid: a disk that is full by now must not cost it."""
+    outcome = captioner.run("describe", "64.jpg", "What?", "-o", "/proc/answer.txt")
+
+    assert (True, "I see 64x64.\n") == (outcome.status != 0, outcome.stdout)
+    assert "is printed instead" in outcome.stderr
 
 
 def test_an_answer_that_does_not_meet_its_schema_is_told(captioner):
@@ -273,6 +281,10 @@ def test_a_prompt_that_is_a_file_is_a_source_unless_it_is_said_to_be_the_prompt(
         (["64.jpg", "What?", "--set", "seed"], 2, "not KEY=VALUE"),
         (["64.jpg", "What?", "--set", "prompt=x"], 2, "an option of its own"),
         (["64.jpg", "What?", "--max-tokens", "0"], 2, "max_tokens"),
+        (["64.jpg", "What?", *(f"--stop={letter}" for letter in "abcde")], 2, "stop: 5 texts; there may be 4"),
+        (["64.jpg", "What?", "--model", "mine"], 2, "has one model"),
+        (["64.jpg", "a\udcffb"], 2, "prompt: not text in UTF-8"),
+        (["64.jpg", "What?", "--preset", ""], 2, ""),
         (["64.jpg", "What?", "--protocol", "worker-faster_whisper"], 2, "protocol"),
         (["64.jpg", "What?", "--protocol", "worker-vllm"], 2, "model"),
         (["64.jpg", "What?", "-o", "64.jpg"], 2, "one of the sources"),

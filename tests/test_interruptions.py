@@ -72,6 +72,12 @@ def test_ctrl_c_while_nothing_is_out_is_said_too(project):
     assert (status, stdout, json.loads(stderr)["code"]) == (130, "", "interrupted")
 
 
+def test_a_closed_terminal_cancels_too(waiting):
+    status, _, _ = ended(running(waiting), signal.SIGHUP)
+
+    assert (129, "CANCELLED") == (status, waiting.jobs()[0]["status"])
+
+
 def test_sigterm_cancels_too(waiting):
     """What a batch system sends: the same, with its own exit status."""
     status, _, stderr = ended(running(waiting), signal.SIGTERM)

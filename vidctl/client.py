@@ -58,6 +58,8 @@ class Client:
         self.target, self.is_target_by_default = settings.choose_target(
             self.project, target, default=_default_target(self.project)
         )
+        if endpoint_id is not None and not endpoint_id.strip():
+            raise UsageError("endpoint_id: it is empty")
         self._endpoint = endpoint
         self._overlay = overlay
         self._endpoint_id = endpoint_id
@@ -162,7 +164,7 @@ class Client:
         A source is a path, an https:// URL, or a file's bytes; `how` is what `describe_many` takes.  With a schema the
         answer is in the result's `data`.  Raises MediaError, JobFailed, SchemaMismatch, TimedOut, ….
         """
-        (described,) = self.describe_many(_listed(source), prompt, together=True, **how)
+        (described,) = self.describe_many(source, prompt, together=True, **how)
         if isinstance(described.result, Failed):
             raise described.result.error
         return described.result
@@ -202,7 +204,7 @@ class Client:
 
     def describe_many(
         self,
-        sources: Iterable[Given],
+        sources: Given | Iterable[Given],
         prompt: str | None = None,
         *,
         together: bool = False,
@@ -224,7 +226,7 @@ class Client:
         from vidctl import description
 
         questions, chosen, clip = self._posed(
-            sources,
+            _listed(sources),
             prompt,
             together=together,
             recursive=recursive,
@@ -277,6 +279,11 @@ class Client:
         endpoint_id, key = self._deployed("describe")
         protocol = self._protocol or (_protocol_of(key, self.project) if key else None)
         are_many = not all(question.is_one_picture for question in questions)
+        if self._model is not None and protocol is None:
+            raise UsageError(
+                f"model: {self._model}, but vidctl's own worker has one model",
+                hint="MODEL_NAME in the spec's env names it",
+            )
         needs_name = protocol is not None and self._model is None
         variables = self._variables(key, is_all=needs_name) if key and (needs_name or are_many) else {}
         model = self._model or variables.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE") or variables.get("MODEL_NAME")
@@ -374,8 +381,12 @@ def _silent(_: Passing) -> None:
     """Tell nobody."""
 
 
-def _listed(source: Given | Sequence[Given]) -> Sequence[Given]:
-    return [source] if isinstance(source, (str, bytes, os.PathLike, Source)) else source
+def _listed(source: Given | Iterable[Given]) -> Iterable[Given]:
+    """One source as several; what is none is refused where each is looked at."""
+    is_one = isinstance(source, (str, bytes, os.PathLike, Source)) or hasattr(source, "read")
+    if is_one or not isinstance(source, Iterable):
+        return [source]  # type: ignore[list-item]
+    return source  # type: ignore[return-value]
 
 
 _LIMITS = ("MAX_IMAGES", "MAX_MODEL_LEN")  # what a describing worker's environment says of them

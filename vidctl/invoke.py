@@ -177,14 +177,17 @@ class Invoker:
         """Cancel what is out; return the error that says so.  Whoever interrupts that too is told what still runs."""
         with suppress(KeyboardInterrupt):
             self.cancel_all()
+        with self._changed:
+            cancelled, left = list(self._cancelled), [*self._left_running, *self._out]
         parts = []
-        if self._cancelled:
-            parts.append(f"cancelled {_count(self._cancelled)}")
-        if self._left_running:
-            parts.append(f"could not cancel {_count(self._left_running)}, which may still run")
-        ids = self._left_running or self._cancelled
+        if cancelled:
+            parts.append(f"cancelled {_count(cancelled)}")
+        if left:
+            parts.append(f"could not cancel {_count(left)}, which may still run")
+        ids = left or cancelled
         return Interrupted(
             f"interrupted; {' and '.join(parts) or 'no job is left running'}",
+            hint="vidctl jobs lists them" if left else None,
             endpoint=self.endpoint_id,
             job_id=ids[0] if ids else None,
         )
@@ -193,16 +196,20 @@ class Invoker:
         """Cancel every job that is out, and let the threads that wait for them go."""
         with self._changed:
             self._is_stopped = True
-            out, self._out = sorted(self._out), {}
+            out = sorted(self._out)
             self._changed.notify_all()
         pool = ThreadPoolExecutor(_CANCELS, thread_name_prefix="vidctl-cancel")
-        asked = {job_id: pool.submit(self._cancel, job_id) for job_id in out}
         try:
-            wait_for(asked.values())
+            wait_for([pool.submit(self._cancel_one, job_id) for job_id in out])
         finally:  # also of a second Ctrl-C, which waits no longer
             pool.shutdown(wait=False, cancel_futures=True)
-            for job_id, future in asked.items():
-                is_cancelled = future.done() and not future.cancelled() and future.result()
+
+    def _cancel_one(self, job_id: str) -> None:
+        """Cancel a job, which is among those that are out until it is known what became of it."""
+        is_cancelled = self._cancel(job_id)
+        with self._changed:
+            if job_id in self._out:
+                del self._out[job_id]
                 (self._cancelled if is_cancelled else self._left_running).append(job_id)
 
     def forget(self, digests: Iterable[str]) -> None:

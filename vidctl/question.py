@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -106,6 +106,8 @@ def _expanded(source: Given, clip: Clip, *, recursive: bool) -> list[Source]:
     kind = FILMS if clip.is_given else PICTURES_AND_FILMS
     if isinstance(source, bytes):
         return [Source("film" if clip.is_given else "picture", data=source)]
+    if not isinstance(source, (str, os.PathLike)):
+        raise UsageError(f"a source is a path, an address or the bytes of a file, not {type(source).__name__}")
     return expand([os.fspath(source)], kind=kind, recursive=recursive)
 
 
@@ -120,11 +122,13 @@ def options(prompt: str | None, preset: str | None, given: Mapping[str, Any], *,
     if preset is None and prompt is None and has_form:
         chosen["prompt"] = FORM_PROMPT
     elif preset is not None or prompt is None:
-        chosen = _of_preset(preset or DEFAULT_PRESET, root)
+        chosen = _of_preset(DEFAULT_PRESET if preset is None else preset, root)
         if has_form:
             chosen = {name: value for name, value in chosen.items() if name not in _FORMS}
     if prompt is not None:
         chosen["prompt"] = prompt
+    if unknown := given.keys() - {each.name for each in fields(DescribeOptions)}:
+        raise UsageError(f"describe has no option {min(unknown)}", hint="a field of the worker goes into extra={…}")
     return DescribeOptions(**{**chosen, **{name: _value(name, value) for name, value in given.items()}})
 
 
@@ -205,7 +209,8 @@ class Album:
             prepared = image.prepare_within(data, max_pixels=max_pixels, name=source.name)
         except MediaError as error:
             if PurePosixPath(source.label).suffix.lower() not in PICTURES.suffixes:
-                error.hint = "if it is a film, whose name does not tell: --from 0 takes it for one"
+                formats = f"; {error.hint}" if error.hint else ""
+                error.hint = f"if it is a film, whose name does not tell: --from 0 takes it for one{formats}"
             raise
         return (Sent(source.name, prepared.jpeg, prepared.sent_width, prepared.sent_height),)
 

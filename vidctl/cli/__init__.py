@@ -124,6 +124,8 @@ def main() -> None:
     if "--debug" not in sys.argv:
         warnings.simplefilter("ignore")  # libraries' own, such as Pillow's of a large picture
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, _terminate)
     status = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -133,7 +135,7 @@ def main() -> None:
     if status == Interrupted.exit_status or threading.active_count() > 1:
         # Threads may still hang in a read, a connection or somebody else's build, and Python would wait for them.
         sys.stderr.flush()
-        os._exit(143 if _terminated else status)
+        os._exit(128 + _terminated[0] if _terminated else status)
     sys.exit(status)
 
 

@@ -419,12 +419,15 @@ class _Delivery:
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
         from vidctl.cli.report import document
+        from vidctl.errors import VidctlError
         from vidctl.render import files
 
         if self._wants_stats and len(self._took) > 1:
             self._report.note(f"all {len(self._took)}: {'; '.join(self._sums())}")
-        # A file that is there is not replaced by nothing, where nothing was answered.
-        if not self._is_whole or not self._kept:
+        if not self._is_whole or not self.tally.taken:
+            return
+        # Where nothing was answered, a file that is there stays as it is; what failed was told.
+        if self._path is not None and len(self.tally.failures) == self.tally.taken:
             return
         if self._form == "json":
             whole = {"stats": self._spent()} if self._several else {}
@@ -434,8 +437,13 @@ class _Delivery:
         self._kept = []
         if self._path is None:
             sys.stdout.write(text)
-        else:
+            return
+        try:
             files.write(self._path, text.encode())
+        except VidctlError as error:  # a full disk: what is printed is not lost
+            sys.stdout.write(text)
+            error.hint = "what should have been written there is printed instead"
+            raise
 
     def _give(self, item: str | dict[str, Any]) -> None:
         if self._is_whole:

@@ -49,6 +49,7 @@ _SAMPLING = frozenset({
     "spaces_between_special_tokens", "stop_token_ids", "top_k",
 })  # fmt: skip
 
+_MOST_STOPS = 4  # of OpenAI's API, and of vLLM
 _REPEATED_CHARACTERS = 2000  # of a wrong answer, when it is asked for again
 
 
@@ -83,6 +84,9 @@ class DescribeOptions:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, text in (("prompt", self.prompt), ("system", self.system or "")):
+            if not isinstance(text, str) or fit(text) != text:
+                raise UsageError(f"{name}: not text in UTF-8")
         if not self.prompt.strip():
             raise UsageError("prompt: there is none", hint="say what you want to know, or name a preset")
         _check_whole("max_tokens", self.max_tokens, 1, 1_000_000)
@@ -92,6 +96,8 @@ class DescribeOptions:
             _check_whole("seed", self.seed, 0, 2**63 - 1)
         if not all(self.stop):
             raise UsageError("stop: an empty text would end every answer at once")
+        if len(self.stop) > _MOST_STOPS:
+            raise UsageError(f"stop: {len(self.stop)} texts; there may be {_MOST_STOPS}")
         self._check_form()
         self._check_extra()
 
@@ -105,7 +111,8 @@ class DescribeOptions:
             if choice != choice.strip() or not choice:
                 raise UsageError(f"choices: {choice!r} is empty, or has spaces around it")
         if len(set(self.choices)) != len(self.choices):
-            raise UsageError("choices: one is there twice")
+            twice = next(each for each in self.choices if self.choices.count(each) > 1)
+            raise UsageError(f"choices: {twice!r} is there twice")
         if self.regex == "":
             raise UsageError("regex: it is empty")
 

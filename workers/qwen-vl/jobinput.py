@@ -35,6 +35,7 @@ INTERNAL = frozenset({
     "prompt_logprobs", "request_id", "session_id", "priority", "kv_transfer_params", "ec_transfer_params", "vllm_xargs",
     "chat_template", "stream_interval",
 })  # fmt: skip
+MOST_STOPS = 4  # of OpenAI's API, and of vLLM
 MOST_ANSWERS = 16  # to one request in OpenAI's words: its `n` for each of its prompts
 # An answer that says the same thing over and over is stopped; 24 times is no list that anybody wants.
 REPETITION = {"min_pattern_size": 1, "max_pattern_size": 32, "min_count": 24}
@@ -258,6 +259,8 @@ def _stop(stop: Any) -> list[str] | None:
     texts = [stop] if isinstance(stop, str) else stop
     if not isinstance(texts, list) or not all(isinstance(one, str) and one for one in texts):
         raise BadInput("stop must be a text, or a list of texts, none of them empty")
+    if len(texts) > MOST_STOPS:
+        raise BadInput(f"stop has {len(texts)} texts; there may be {MOST_STOPS}")
     return texts
 
 

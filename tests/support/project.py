@@ -8,6 +8,8 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +48,15 @@ class Project:
 
     def start(self, *arguments: str | Path, **environ: str) -> subprocess.Popen[bytes]:
         """A vidctl command that goes on while the test does something to it."""
-        return subprocess.Popen(
-            [*VIDCTL, *map(str, arguments)],
-            cwd=self.root,
-            env={**os.environ, **self.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        with _heard(signal.SIGINT, signal.SIGHUP):
+            return subprocess.Popen(
+                [*VIDCTL, *map(str, arguments)],
+                cwd=self.root,
+                env={**os.environ, **self.environ, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
 
     def jobs(self) -> list[dict[str, Any]]:
         return list(self.run("jobs", "--json", "--limit", "1000").document)
@@ -64,6 +67,19 @@ class Project:
 
     def close(self) -> None:
         self.run("local", "down")
+
+
+@contextmanager
+def _heard(*signals: signal.Signals) -> Iterator[None]:
+    """Whoever runs the tests in the background has these ignored, and a command that is started inherits that."""
+    ignored = [each for each in signals if signal.getsignal(each) == signal.SIG_IGN]
+    for each in ignored:
+        signal.signal(each, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for each in ignored:
+            signal.signal(each, signal.SIG_IGN)
 
 
 def ended(process: subprocess.Popen[bytes], number: signal.Signals) -> tuple[int, str, str]:

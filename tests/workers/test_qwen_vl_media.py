@@ -212,11 +212,9 @@ def test_clips_share_the_limit(media, jobinput):
 
 def test_a_clip_that_does_not_say_its_length_is_seen_to_its_end(media, jobinput):
     """As browsers record: Matroska that is written while it goes on."""
-    out = io.BytesIO()
-    with av.open(out, "w", format="matroska", options={"live": "1"}) as container:
-        _film(container, 64, 64, count=80)
-    clip = jobinput.Media("video", vision.encoded(out.getvalue()), is_clip=True)
-    with av.open(io.BytesIO(out.getvalue())) as container:
+    data = _film("matroska", 64, 64, count=80, live="1")
+    clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
+    with av.open(io.BytesIO(data)) as container:
         assert (None, None) == (container.duration, container.streams.video[0].duration)
     (message,) = prepared(media, jobinput, clip).messages
 
@@ -226,20 +224,16 @@ def test_a_clip_that_does_not_say_its_length_is_seen_to_its_end(media, jobinput)
 
 def test_a_clip_of_too_many_pixels_is_refused_with_their_number(media, jobinput):
     """Before anything of it is decoded."""
-    out = io.BytesIO()
-    with av.open(out, "w", format="avi") as container:
-        _film(container, 8000, 5000, count=1, codec="mjpeg", pix_fmt="yuvj420p")
-    clip = jobinput.Media("video", vision.encoded(out.getvalue()), is_clip=True)
+    data = _film("avi", 8000, 5000, count=1, codec="mjpeg", pix_fmt="yuvj420p")
+    clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
     with pytest.raises(jobinput.BadInput, match="8000 x 5000 pixels; of clips this worker takes 36 megapixels"):
         prepared(media, jobinput, clip)
 
 
 def test_pixels_that_are_lines_are_refused(media, jobinput):
     """A clip of a few kilobytes may say that each of its pixels is hundreds of times as wide as it is high."""
-    out = io.BytesIO()
-    with av.open(out, "w", format="mp4") as container:
-        _film(container, 640, 360, count=1, ratio=Fraction(300, 1))
-    clip = jobinput.Media("video", vision.encoded(out.getvalue()), is_clip=True)
+    data = _film("mp4", 640, 360, count=1, ratio=Fraction(300, 1))
+    clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
     with pytest.raises(jobinput.BadInput, match="one side may be 200 times the other"):
         prepared(media, jobinput, clip)
 
@@ -252,15 +246,19 @@ def test_a_clip_that_nobody_waits_for_is_not_decoded_to_its_end(media, jobinput)
         media.prepare([{"role": "user", "content": [clip]}], limits, lambda: next(looks, True))
 
 
-def _film(container, width, height, *, count, codec="libx264", pix_fmt="yuv420p", ratio=None):
-    stream = container.add_stream(codec, rate=10)
-    stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
-    if ratio:
-        stream.codec_context.sample_aspect_ratio = ratio
+def _film(form, width, height, *, count, codec="libx264", pix_fmt="yuv420p", ratio=None, **options):
+    """A film's bytes, in a form of FFmpeg's with these options of its; each of its frames is black."""
+    out = io.BytesIO()
     frame = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), format="rgb24")
-    for _ in range(count):
-        container.mux(stream.encode(frame))
-    container.mux(stream.encode())
+    with av.open(out, "w", format=form, options=options) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        if ratio:
+            stream.codec_context.sample_aspect_ratio = ratio
+        for _ in range(count):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return out.getvalue()
 
 
 def test_a_playlist_opens_nothing(media, jobinput):
@@ -285,9 +283,7 @@ def test_a_sound_is_no_clip(media, jobinput):
 
 def test_a_clip_is_seen_as_it_is_displayed(media, jobinput):
     """Pixels that are not square are made so."""
-    out = io.BytesIO()
-    with av.open(out, "w", format="mp4") as container:
-        _film(container, 64, 64, count=1, ratio=Fraction(2, 1))
-    clip = jobinput.Media("video", vision.encoded(out.getvalue()), is_clip=True)
+    data = _film("mp4", 64, 64, count=1, ratio=Fraction(2, 1))
+    clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
 
     assert ((128, 64),) == prepared(media, jobinput, clip).seen

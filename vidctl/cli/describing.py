@@ -146,7 +146,7 @@ def describe(
             seed=seed,
             regex=extra.pop("regex", None),
             schema=None if schema is None else _schema(schema),
-            choices=None if choices is None else tuple(each.strip() for each in choices.split(",")),
+            choices=choices,
         ),
     }
     is_of_films = bool(at or from_time or to_time or fps)

@@ -44,7 +44,7 @@ def settings(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"--set {pair}: not KEY=VALUE", hint="--set temperature=0.2")
+            raise UsageError(f"--set {pair}: not KEY=VALUE", hint="KEY is a field that the worker knows")
         try:
             found[name.strip()] = json.loads(text)
         except ValueError:

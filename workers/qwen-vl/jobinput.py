@@ -27,7 +27,7 @@ NATIVE_FIELDS = frozenset({
 })  # fmt: skip
 NATIVE_SIGNS = NATIVE_FIELDS - {"prompt", "stream"}
 # What a request to the engine is made of; a job cannot set it among its sampling parameters.
-RESERVED = frozenset({"model", "messages", "prompt", "stream", "stream_options", "stream_interval", "n", "best_of"})
+RESERVED = frozenset({"model", "messages", "prompt", "stream", "stream_options", "n", "best_of"})
 # Of vLLM's requests (vllm/entrypoints/openai/*/protocol.py, 0.32): what gets round the limits of pictures, of tokens or
 # of memory, or is for whoever runs the server.
 INTERNAL = frozenset({

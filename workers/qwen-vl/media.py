@@ -8,6 +8,7 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -64,14 +65,14 @@ class Prepared:
 
 def count(messages: list[dict[str, Any]], max_images: int) -> None:
     """Raise BadInput if there are more pictures than may be; a clip is at least one."""
-    number = sum(isinstance(part, Media) for message in messages for part in _parts(message))
+    number = len(_media(messages))
     if number > max_images:
         raise BadInput(f"the job has {number} pictures; this worker takes {max_images} (MAX_IMAGES)")
 
 
 def has_any(messages: list[dict[str, Any]]) -> bool:
     """Whether there is a picture or clip to be opened."""
-    return any(isinstance(part, Media) for message in messages for part in _parts(message))
+    return bool(_media(messages))
 
 
 def prepare(messages: list[dict[str, Any]], limits: Limits, stopped: Stopped = lambda: False) -> Prepared:
@@ -80,7 +81,7 @@ def prepare(messages: list[dict[str, Any]], limits: Limits, stopped: Stopped = l
     Takes as long as the downloads do, unless `stopped` says that nobody waits any more.
     """
     count(messages, limits.max_images)
-    media = [part for message in messages for part in _parts(message) if isinstance(part, Media)]
+    media = _media(messages)
     clips = sum(part.is_clip for part in media)
     left = limits.max_images - (len(media) - clips)
     seen: list[tuple[int, int]] = []
@@ -110,6 +111,10 @@ def _parts(message: dict[str, Any]) -> list[Any]:
     return content if isinstance(content, list) else []
 
 
+def _media(messages: list[dict[str, Any]]) -> list[Media]:
+    return [part for message in messages for part in _parts(message) if isinstance(part, Media)]
+
+
 def _go_on(stopped: Stopped) -> None:
     if stopped():
         raise BadInput("the job was cancelled")
@@ -134,7 +139,7 @@ def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tu
         length_s = min(_length_s(data, clip.name, stopped), MAX_CLIP_S)
         every_s = max(1 / clip.fps, length_s / most)
         sampled = _sampled(data, clip.name, every_s, limits.max_pixels, stopped)
-        frames: list[tuple[float | None, Picture]] = [one for one, _ in zip(sampled, range(most), strict=False)]
+        frames: list[tuple[float | None, Picture]] = list(islice(sampled, most))
     if not frames:
         raise BadInput(f"{clip.name} holds no picture that can be decoded")
     return frames

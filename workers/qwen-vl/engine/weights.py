@@ -75,10 +75,15 @@ def _folder(name: str) -> Path | None:
 
 
 def _checked(folder: Path) -> Path:
-    missing = [name for name in ("config.json", "*.safetensors", "tokenizer*.json") if not any(folder.glob(name))]
-    if missing:
-        raise WeightsError(f"{folder} is no model: {missing[0]} is missing")
+    if missing := _missing(folder):
+        raise WeightsError(f"{folder} is no model: {missing} is missing")
     return folder
+
+
+def _missing(folder: Path) -> str | None:
+    """The first kind of file that every model has, and this folder has not."""
+    kinds = ("config.json", "*.safetensors", "tokenizer*.json")
+    return next((kind for kind in kinds if not any(folder.glob(kind))), None)
 
 
 def _snapshot(hub: Path, name: str, revision: str) -> Path | None:
@@ -106,9 +111,7 @@ def _is_whole(folder: Path) -> bool:
     # Shards come with an index, which may come last.
     if not needed and any("-of-" in name for name in there):
         return False
-    return (
-        bool(there) and needed <= there and all(any(folder.glob(name)) for name in ("config.json", "tokenizer*.json"))
-    )
+    return bool(there) and needed <= there and _missing(folder) is None
 
 
 def _downloaded(name: str, revision: str, environment: Mapping[str, str], tell: Callable[[str], None]) -> Path:

@@ -32,7 +32,7 @@ from support import vision  # type: ignore[import-not-found]  # noqa: E402  the 
 
 JOBS = 16
 TOKENS = 200
-ROUNDS = 5
+ROUNDS = 15  # of half a second each, some of which the engine stalls in
 MODEL = "Qwen/Qwen3-VL-8B-Instruct"
 CONTEXT = 4096
 WAIT_MS = 300_000  # the most that RunPod's /runsync waits for a job, as the engine does

@@ -4,7 +4,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench lock sync-workers clean
 
 # Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated picture.
 demo: .venv/core
@@ -30,6 +30,10 @@ bench: .venv/dev
 # Pin each worker's requirements from the extras in pyproject.toml.
 lock: .venv/dev
 	@$(BIN)/python tools/lock.py
+
+# Copy workers/_shared into the folders that use it.
+sync-workers:
+	@$(PYTHON) tools/sync_workers.py
 
 clean:
 	rm -rf .venv .cache .vidctl demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

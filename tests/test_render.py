@@ -266,7 +266,7 @@ LITTLE_ROOM = """
 import resource, sys
 from pathlib import Path
 from vidctl.errors import VidctlError
-from vidctl.render.files import write
+from vidctl.files import write
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write(Path(sys.argv[1]), b"n" * 5000)

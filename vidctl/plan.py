@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +14,7 @@ from vidctl.errors import UsageError
 from vidctl.modelcache import Models
 from vidctl.resources import STAMP, Catalogue, Endpoint, Image, Stock, Template
 from vidctl.spec import EndpointSpec
+from vidctl.text import is_secret_name
 
 Action = Literal["create", "update", "keep"]
 Plane = Literal["graphql", "rest"]
@@ -50,7 +50,6 @@ _WORKERS_ARE_MADE_OF = frozenset({
     "gpu_ids", "gpu_count", "locations", "network_volume_id", "cuda_versions", "flashboot",
     "model_references",
 })  # fmt: skip
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW(OR)?D|CREDENTIAL|(^|_)KEY(_|$)|APIKEY", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -279,7 +278,7 @@ def document(endpoint: Endpoint, hidden: frozenset[str] = frozenset()) -> dict[s
 
 def _secret_names(endpoint: Endpoint) -> frozenset[str]:
     """Variables that look as if they hold a secret, whether or not the spec calls them one."""
-    return frozenset(name for name in endpoint.template.env if _SECRET_NAME.search(name))
+    return frozenset(name for name in endpoint.template.env if is_secret_name(name))
 
 
 _Resource = Literal["template", "endpoint"]

@@ -278,7 +278,7 @@ BAD = {
     "NaN": ({"image": sent(JPEG), "iou": float("nan")}, "iou must be from 0 to 1, not nan"),
     "http": ({"image": "http://example.com/a.jpg"}, "the image's URL must be https://"),
     "a private address": ({"image": "https://127.0.0.1/a.jpg"}, "the image's URL is not on the public internet"),
-    "a data: URL in clear": ({"image": "data:image/png,abc"}, "the image's data: URL is not base64"),
+    "a data: URL in clear": ({"image": "data:image/png,abc"}, "image: the data: URL is not base64"),
 }
 
 
@@ -353,7 +353,8 @@ def test_a_server_that_is_gone_is_an_error(drive_yolo):
 def test_a_server_that_drips_is_given_up(yolo_python, head):
     """A byte now and then keeps a download alive for its time only, not for ever."""
     code = (
-        "import sys, picture\ntry: picture.download(sys.argv[1], 0.5)\nexcept picture.BadInput as error: print(error)"
+        "import sys, picture\npicture.DOWNLOAD_TIMEOUT_S = 0.5\n"
+        "try: picture.fetch(sys.argv[1])\nexcept picture.BadInput as error: print(error)"
     )
     env = {**os.environ, "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true"}
     with dripping(head) as base:

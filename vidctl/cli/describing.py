@@ -420,7 +420,7 @@ class _Delivery:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
         from vidctl.cli.report import document
         from vidctl.errors import VidctlError
-        from vidctl.render import files
+        from vidctl.files import write
 
         if self._wants_stats and len(self._took) > 1:
             self._report.note(f"all {len(self._took)}: {'; '.join(self._sums())}")
@@ -439,7 +439,7 @@ class _Delivery:
             sys.stdout.write(text)
             return
         try:
-            files.write(self._path, text.encode())
+            write(self._path, text.encode())
         except VidctlError as error:  # a full disk: what is printed is not lost
             sys.stdout.write(text)
             error.hint = "what should have been written there is printed instead"

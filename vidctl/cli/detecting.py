@@ -136,6 +136,7 @@ class _Delivery:
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
+        from vidctl.files import write
         from vidctl.render import files
 
         if not self._is_whole or not self.tally.taken:
@@ -145,7 +146,7 @@ class _Delivery:
         if self._output is None:
             sys.stdout.write(text)
         else:
-            files.write(self._output, text.encode())
+            write(self._output, text.encode())
 
     def _print(self, result: Result) -> None:
         from vidctl.cli import report

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import traceback as traceback_module
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from rich.text import Text
 
 from vidctl.errors import UsageError, VidctlError
 from vidctl.progress import Notify, Progress, silent
+from vidctl.text import is_obeyed, printable
 
 if TYPE_CHECKING:
     from vidctl.plan import Change, Cost, Plan
@@ -467,21 +467,4 @@ def prose(text: str) -> str:
 def document(value: object, *, indent: int | None = None) -> str:
     """JSON for a terminal too: what that would obey, and JSON lets stand as it is, is escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-    return "".join(json.dumps(c)[1:-1] if _is_obeyed(c) else c for c in text)
-
-
-def printable(text: str) -> str:
-    """What servers, models and file names say, without what a terminal would obey: escape sequences, text turned round.
-
-    Joiners and wide spaces, which isprintable() would take away too, are part of many languages.
-    """
-    return "".join("\N{REPLACEMENT CHARACTER}" if _is_obeyed(c) else c for c in text)
-
-
-def _is_obeyed(character: str) -> bool:
-    return character != "\n" and (
-        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(character) in _TURNS
-    )
-
-
-_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    return "".join(json.dumps(c)[1:-1] if is_obeyed(c) else c for c in text)

@@ -262,7 +262,7 @@ class _Delivery:
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
-        from vidctl.render import files
+        from vidctl.files import write
 
         if not self._kept:
             return
@@ -273,7 +273,7 @@ class _Delivery:
             sys.stdout.write(text)
             sys.stdout.flush()
         else:
-            files.write(path / "transcripts.json" if self._place.is_folder else path, text.encode())
+            write(path / "transcripts.json" if self._place.is_folder else path, text.encode())
         for each in self._kept:
             self._client.delivered(each)
         self._kept = []
@@ -298,9 +298,9 @@ class _Delivery:
             )
 
     def _write(self, result: Transcript, stem: str) -> None:
-        from vidctl.cli.report import printable
-        from vidctl.render import files
+        from vidctl.files import write
         from vidctl.tasks.subtitles import FORMATS
+        from vidctl.text import printable
 
         if self.is_told:
             return
@@ -312,4 +312,4 @@ class _Delivery:
                 sys.stdout.flush()
             else:
                 path = self._place.path / f"{stem}.{form}" if self._place.is_folder else self._place.path
-                self._report.note(f"saved {files.write(path, text.encode())}")
+                self._report.note(f"saved {write(path, text.encode())}")

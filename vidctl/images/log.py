@@ -12,16 +12,16 @@ from types import TracebackType
 
 from vidctl.errors import ImageError
 from vidctl.settings import make_unseen
+from vidctl.text import is_secret_name
 
 _LAST_LINES = 20
-_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASS|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
 _SHORTEST_SECRET = 4  # hiding every "1" of a log would hide the log
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def secrets_of(build_args: Mapping[str, str]) -> set[str]:
     """The values of arguments whose names say that they are secret."""
-    return {value for name, value in build_args.items() if _SECRET_NAME.search(name)}
+    return {value for name, value in build_args.items() if is_secret_name(name)}
 
 
 class Log:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vidctl.local.records import ENDPOINT_FIELDS, TEMPLATE_FIELDS
+from vidctl.text import HIDDEN, is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 Change: TypeAlias = tuple[str, Any, Any]
 
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
-_HIDDEN = "***"
 _OF_NO_WORKER = ("name", "readme", "isServerless", "isPublic", "startSsh")
 
 
@@ -42,4 +40,4 @@ def _template_pairs(had: TemplateRecord, has: TemplateRecord) -> Iterator[tuple[
 
 def _changed(env: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
     """The variables that the other environment has not or has with another value."""
-    return {name: _HIDDEN if _SECRET.search(name) else value for name, value in env.items() if other.get(name) != value}
+    return {name: HIDDEN if is_secret_name(name) else value for name, value in env.items() if other.get(name) != value}

@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from vidctl.errors import UsageError
+from vidctl.files import write
 from vidctl.media.image import is_jpeg, open_upright
-from vidctl.render.files import safe_name, stems, write
+from vidctl.render.files import safe_name, stems
 from vidctl.tasks.detect import Detection, Detections
 
 Colour = tuple[int, int, int]

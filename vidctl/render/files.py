@@ -10,13 +10,12 @@ import csv
 import io
 import json
 import re
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from vidctl.errors import VidctlError
+from vidctl.files import write
 from vidctl.tasks.answer import Failed
 from vidctl.tasks.detect import Detection, Detections, Result
 
@@ -127,33 +126,6 @@ def safe_name(text: str) -> str:
     while len(name.encode()) > 150:  # file systems allow 255 bytes, and a number and a suffix follow
         name = name[:-1]
     return name or "_"
-
-
-def write(path: Path, data: bytes) -> Path:
-    """Write the whole file or nothing, making its folder; VidctlError says what stood in the way.
-
-    What is there and no file (/dev/stdout, a pipe) is written to, not replaced.
-    """
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():
-            path.write_bytes(data)
-        else:
-            unfinished.write_bytes(data)
-            unfinished.replace(path)
-    except OSError as error:
-        raise VidctlError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        _discard(unfinished)
-    return path
-
-
-def _discard(unfinished: Path) -> None:
-    try:
-        unfinished.unlink(missing_ok=True)
-    except OSError:
-        return  # its folder could not be made or entered, so it is not there either
 
 
 def _row(found: Detection, result: Detections) -> tuple[object, ...]:

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from badinput import BadInput
+
 MAX_TOKENS = 512
 TEMPERATURE = 0.7
 CHAT = "/v1/chat/completions"
@@ -41,10 +43,6 @@ MOST_ANSWERS = 16  # to one request in OpenAI's words: its `n` for each of its p
 REPETITION = {"min_pattern_size": 1, "max_pattern_size": 32, "min_count": 24}
 
 Kind = Literal["own", "openai", "native"]
-
-
-class BadInput(ValueError):
-    """What is wrong with a job, as one sentence for its caller."""
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import math
-import os
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jobinput import BadInput
+from badinput import BadInput
+from base64text import from_text
+from download import download, is_url
 from PIL import Image, ImageOps
-from requests import RequestException
-from runpod.serverless.utils.rp_ssrf import SSRFError, iter_content_capped, safe_get
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # The formats the worker says it reads.  Pillow knows forty more, among them ones that start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -50,10 +42,6 @@ class Picture:
         return f"data:{self.mime};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 
-def is_url(value: Any) -> bool:
-    return isinstance(value, str) and value[:8].lower().startswith(("http://", "https://"))
-
-
 def seen(width: int, height: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
     """The size in which the model sees a picture: sides in whole tokens, of pixels within the two limits.
 
@@ -71,95 +59,18 @@ def seen(width: int, height: int, min_pixels: int, max_pixels: int) -> tuple[int
 
 def read(value: Any, name: str) -> bytes:
     """The bytes of a picture or clip: base64, a data: URL, or an https:// URL; raise BadInput naming `name`."""
-    return download(value, name) if is_url(value) else from_text(value, name)
-
-
-def download(url: str, name: str, timeout_s: float = DOWNLOAD_TIMEOUT_S) -> bytes:
-    """Fetch a file by RunPod's guarded download, which refuses addresses inside the worker's own network.
-
-    It ends after `timeout_s`, at most SILENCE_S later, however slowly the server goes on.
-    Plain http is for RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS only, the SDK's switch for a worker among its own servers.
-    Source: runpod-python 1.12 serverless/utils/rp_ssrf.py.
-    """
-    allows_http = os.environ.get("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "").lower() in ("1", "true", "yes")
-    if url[:5].lower() != "https" and not allows_http:
-        raise BadInput(f"{name}: the URL must be https://")
-    try:
-        with _within(timeout_s), safe_get(url, timeout=SILENCE_S, max_bytes=MAX_DOWNLOAD_BYTES) as response:
-            if response.url[:5].lower() != "https" and not allows_http:
-                raise BadInput(f"{name}: the URL leads to one that is not https://")
-            if response.status_code != 200:
-                raise BadInput(f"{name}: the URL answered {response.status_code}")
-            return b"".join(iter_content_capped(response, 1 << 16, MAX_DOWNLOAD_BYTES))
-    except _TooSlow as error:
-        raise BadInput(f"{name}: the URL took longer than {timeout_s} s") from error
-    except SSRFError as error:
-        raise BadInput(f"{name}: the URL {_refused(str(error))}") from error
-    except (RequestException, ValueError, OSError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{name}: the URL cannot be fetched") from error
-
-
-def _refused(why: str) -> str:
-    """What the SDK's guard means; its sentences name addresses inside the worker's network."""
-    told = {
-        "size cap": f"is over {MAX_DOWNLOAD_BYTES // 1_000_000} MB",
-        "non-public address": "is not on the public internet",
-        "could not resolve": "names a host that cannot be found",
-    }
-    return next((sentence for words, sentence in told.items() if words in why), "cannot be fetched safely")
-
-
-class _TooSlow(BaseException):
-    """Not an Exception: requests and the SDK would take it for a broken connection and try the next address."""
-
-
-@contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    """Raise _TooSlow from whatever this thread is in when the time is up.
-
-    Python's sockets time out between two bytes only, so a server that drips holds on for as long as it likes.  A trace
-    sees each call of a Python function in this thread, and every read of a socket is one.
-    """
-    deadline = monotonic() + seconds
-
-    def check(*_: Any) -> None:
-        if monotonic() > deadline:
-            raise _TooSlow
-
-    before = sys.gettrace()
-    sys.settrace(check)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-def from_text(value: Any, name: str) -> bytes:
-    """Take the bytes out of base64, bare or in a data: URL."""
-    if not isinstance(value, str):
-        raise BadInput(f"{name} must be a base64 text, a data: URL or an https:// URL")
-    text = value
-    if value[:5].lower() == "data:":
-        head, comma, text = value.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
-            raise BadInput(f"{name}: the data: URL is not base64")
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError:
-        data = _wrapped(text, name)
-    if not data:
-        raise BadInput(f"{name} is empty")
-    return data
-
-
-def _wrapped(text: str, name: str) -> bytes:
-    """Base64 as mail and `base64(1)` write it, in lines."""
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadInput(f"{name} is not valid base64") from error
+    if not is_url(value):
+        return from_text(value, name)
+    file = io.BytesIO()
+    download(
+        value,
+        file,
+        what=f"{name}: the URL",
+        max_bytes=MAX_DOWNLOAD_BYTES,
+        timeout_s=DOWNLOAD_TIMEOUT_S,
+        silence_s=SILENCE_S,
+    )
+    return file.getvalue()
 
 
 def decode(data: bytes, max_pixels: int, name: str) -> Picture:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import languages
+from badinput import BadInput
+from download import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,10 +62,6 @@ SEQUENTIAL = (
     "condition_on_previous_text", "prompt_reset_on_temperature", "prefix", "max_initial_timestamp",
     "hallucination_silence_threshold",
 )  # fmt: skip
-
-
-class BadInput(ValueError):
-    """What is wrong with a job, as one sentence for its caller."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +160,6 @@ def _url(value: Any) -> str:
     if not isinstance(value, str) or not is_url(value):
         raise BadInput("audio_url must be an https:// URL")
     return value
-
-
-def is_url(audio: str) -> bool:
-    return audio[:8].lower().startswith(("http://", "https://"))
 
 
 def parse_options(sent: dict[str, Any]) -> Options:

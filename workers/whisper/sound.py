@@ -5,23 +5,19 @@ Any bytes give a `Sound` or BadInput, nothing else.
 
 from __future__ import annotations
 
-import base64
 import io
-import os
-import sys
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryFile
-from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 import av
 import av.filter
 import numpy as np
-from jobinput import BadInput, is_url
-from requests import RequestException
-from runpod.serverless.utils.rp_ssrf import SSRFError, iter_content_capped, safe_get
+from badinput import BadInput
+from base64text import from_text
+from download import download, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -306,14 +302,22 @@ def opened(audio: str, *, volume: Path = VOLUME, stopped: Stopped = _never) -> I
 def _file(audio: str, volume: Path, stopped: Stopped) -> Iterator[IO[bytes]]:
     if is_url(audio):
         with TemporaryFile() as file:
-            download(audio, file, stopped=stopped)
+            download(
+                audio,
+                file,
+                what="the audio's URL",
+                max_bytes=MAX_DOWNLOAD_BYTES,
+                timeout_s=DOWNLOAD_TIMEOUT_S,
+                silence_s=SERVER_SILENCE_S,
+                stopped=stopped,
+            )
             file.seek(0)
             yield file
     elif audio.startswith(f"{volume}/"):
         with _on_volume(audio, volume) as file:
             yield file
     else:
-        yield io.BytesIO(from_text(audio))
+        yield io.BytesIO(from_text(audio, "audio"))
 
 
 def _on_volume(path: str, volume: Path) -> IO[bytes]:
@@ -325,77 +329,3 @@ def _on_volume(path: str, volume: Path) -> IO[bytes]:
         return resolved.open("rb")
     except (OSError, RuntimeError, ValueError) as error:
         raise BadInput(f"there is no file {path[:200]!r} on the volume") from error
-
-
-def download(url: str, file: IO[bytes], timeout_s: float = DOWNLOAD_TIMEOUT_S, *, stopped: Stopped = _never) -> None:
-    """Fetch a sound into `file` by RunPod's guarded download, which refuses addresses inside the worker's own network.
-
-    It ends after `timeout_s` or when `stopped` says so, at the server's next byte or at most SERVER_SILENCE_S later.
-    Plain http is for RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS only, the SDK's switch for a worker among its own servers.
-    Source: runpod-python 1.12 serverless/utils/rp_ssrf.py.
-    """
-    allows_http = os.environ.get("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "").lower() in ("1", "true", "yes")
-    if url[:5].lower() != "https" and not allows_http:
-        raise BadInput("the audio's URL must be https://")
-    try:
-        with (
-            _within(timeout_s, stopped),
-            safe_get(url, timeout=SERVER_SILENCE_S, max_bytes=MAX_DOWNLOAD_BYTES) as response,
-        ):
-            if response.status_code != 200:
-                raise BadInput(f"the audio's URL answered {response.status_code}")
-            for chunk in iter_content_capped(response, 1 << 18, MAX_DOWNLOAD_BYTES):
-                file.write(chunk)
-    except _Over as error:
-        raise BadInput(f"the audio's URL {error}") from error
-    except SSRFError as error:
-        too_large = "size cap" in str(error)
-        limit = f"is over {MAX_DOWNLOAD_BYTES // 1_000_000} MB" if too_large else "is not on the public internet"
-        raise BadInput(f"the audio's URL {limit}") from error
-    except (RequestException, ValueError, OSError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput("the audio's URL cannot be fetched") from error
-
-
-class _Over(BaseException):
-    """Not an Exception: requests and the SDK would take it for a broken connection and try the next address."""
-
-
-@contextmanager
-def _within(seconds: float, stopped: Stopped) -> Iterator[None]:
-    """Raise _Over from whatever this thread is in when the time is up, or when `stopped` says so.
-
-    Python's sockets time out between two bytes only, so a server that drips holds on for as long as it likes.  A trace
-    sees each call of a Python function in this thread, and every read of a socket is one.
-    """
-    deadline = monotonic() + seconds
-
-    def check(*_: Any) -> None:
-        if stopped():
-            raise _Over("was given up: the job is cancelled")
-        if monotonic() > deadline:
-            raise _Over(f"took longer than {seconds} s")
-
-    before = sys.gettrace()
-    sys.settrace(check)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-def from_text(audio: str) -> bytes:
-    """Take the bytes out of base64, bare or in a data: URL, in one line or, as `base64(1)` writes it, in many."""
-    text = audio
-    if audio[:5].lower() == "data:":
-        head, comma, text = audio.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
-            raise BadInput("the audio's data: URL is not base64")
-    try:
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except ValueError as error:
-        raise BadInput("audio is not valid base64") from error
-    if not data:
-        raise BadInput("audio is empty")
-    return data

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import picture
 import runpod
+from base64text import from_text
 from batching import Batcher, Found
+from download import is_url
 from environment import Settings, StartError
 from jobinput import BadInput, Options, parse
 
@@ -74,8 +76,7 @@ class Worker:
     async def _load(self, image: Any, options: Options) -> picture.Picture | BadInput:
         try:
             loop = asyncio.get_running_loop()
-            is_url = picture.is_url(image)
-            data = await loop.run_in_executor(self._downloads, picture.download, image) if is_url else image
+            data = await loop.run_in_executor(self._downloads, picture.fetch, image) if is_url(image) else image
             return await loop.run_in_executor(self._decoders, _decode, data, options.imgsz)
         except BadInput as error:
             return error
@@ -107,7 +108,7 @@ class Worker:
 
 
 def _decode(data: bytes | Any, imgsz: int) -> picture.Picture:
-    return picture.decode(data if isinstance(data, bytes) else picture.from_text(data), imgsz)
+    return picture.decode(data if isinstance(data, bytes) else from_text(data, "image"), imgsz)
 
 
 def _seconds(value: float) -> float:

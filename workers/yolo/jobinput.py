@@ -7,16 +7,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from badinput import BadInput
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_IMAGES = 64
 MAX_DETECTIONS = 1000
 IMGSZ_STEP, MIN_IMGSZ, MAX_IMGSZ = 32, 32, 2048
-
-
-class BadInput(ValueError):
-    """What is wrong with a job, as one sentence for its caller."""
 
 
 @dataclass(frozen=True)

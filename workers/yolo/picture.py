@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
-import os
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from jobinput import BadInput
+from badinput import BadInput
+from download import download
 from PIL import Image, ImageOps
 from PIL.Image import open as open_image  # bound before Ultralytics puts one in its place that would install packages
-from requests import RequestException
-from runpod.serverless.utils.rp_ssrf import SSRFError, iter_content_capped, safe_get
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 # The formats the worker says it reads.  Pillow knows forty more, among them ones that start other programs.
@@ -44,86 +35,18 @@ class Picture:
     size: tuple[int, int]
 
 
-def is_url(image: Any) -> bool:
-    return isinstance(image, str) and image[:8].lower().startswith(("http://", "https://"))
-
-
-def download(url: str, timeout_s: float = DOWNLOAD_TIMEOUT_S) -> bytes:
-    """Fetch a picture by RunPod's guarded download, which refuses addresses inside the worker's own network.
-
-    It ends after `timeout_s`, at most SILENCE_S later, however slowly the server goes on.
-    Plain http is for RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS only, the SDK's switch for a worker among its own servers.
-    Source: runpod-python 1.12 serverless/utils/rp_ssrf.py.
-    """
-    allows_http = os.environ.get("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "").lower() in ("1", "true", "yes")
-    if url[:5].lower() != "https" and not allows_http:
-        raise BadInput("the image's URL must be https://")
-    try:
-        with _within(timeout_s), safe_get(url, timeout=SILENCE_S, max_bytes=MAX_DOWNLOAD_BYTES) as response:
-            if response.status_code != 200:
-                raise BadInput(f"the image's URL answered {response.status_code}")
-            return b"".join(iter_content_capped(response, 1 << 16, MAX_DOWNLOAD_BYTES))
-    except _TooSlow as error:
-        raise BadInput(f"the image's URL took longer than {timeout_s} s") from error
-    except SSRFError as error:
-        too_large = "size cap" in str(error)
-        limit = f"is over {MAX_DOWNLOAD_BYTES // 1_000_000} MB" if too_large else "is not on the public internet"
-        raise BadInput(f"the image's URL {limit}") from error
-    except (RequestException, ValueError, OSError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput("the image's URL cannot be fetched") from error
-
-
-class _TooSlow(BaseException):
-    """Not an Exception: requests and the SDK would take it for a broken connection and try the next address."""
-
-
-@contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    """Raise _TooSlow from whatever this thread is in when the time is up.
-
-    Python's sockets time out between two bytes only, so a server that drips holds on for as long as it likes.  A trace
-    sees each call of a Python function in this thread, and every read of a socket is one.
-    """
-    deadline = monotonic() + seconds
-
-    def check(*_: Any) -> None:
-        if monotonic() > deadline:
-            raise _TooSlow
-
-    before = sys.gettrace()
-    sys.settrace(check)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-def from_text(image: Any) -> bytes:
-    """Take the bytes out of base64, bare or in a data: URL."""
-    if not isinstance(image, str):
-        raise BadInput("image must be a base64 text, a data: URL or an https:// URL")
-    text = image
-    if image[:5].lower() == "data:":
-        head, comma, text = image.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
-            raise BadInput("the image's data: URL is not base64")
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError:
-        data = _wrapped(text)
-    if not data:
-        raise BadInput("image is empty")
-    return data
-
-
-def _wrapped(text: str) -> bytes:
-    """Base64 as mail and `base64(1)` write it, in lines."""
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadInput("image is not valid base64") from error
+def fetch(url: str) -> bytes:
+    """What an https:// URL gives; raise BadInput."""
+    file = io.BytesIO()
+    download(
+        url,
+        file,
+        what="the image's URL",
+        max_bytes=MAX_DOWNLOAD_BYTES,
+        timeout_s=DOWNLOAD_TIMEOUT_S,
+        silence_s=SILENCE_S,
+    )
+    return file.getvalue()
 
 
 def decode(data: bytes, imgsz: int) -> Picture:

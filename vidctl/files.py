@@ -1,0 +1,105 @@
+"""Write files: the one writer, whole or not at all, and their names."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import uuid
+from pathlib import Path
+
+from vidctl.errors import VidctlError
+
+# A rename cannot take the place of a mount point (a file that Docker binds), nor be made in a folder that is read-only.
+_NO_RENAME = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
+_DESCRIPTOR = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)|/dev/(stdin|stdout|stderr)")
+_STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
+
+
+def write(path: Path, data: bytes, *, mode: int | None = None) -> Path:
+    """Write the whole file or nothing, making its folder; raise VidctlError with what stood in the way.
+
+    A link is followed, and what it leads to keeps its mode and owner; `mode` is for a file that is new.  What is no
+    regular file (a pipe, /dev/stdout) is written to, never replaced.  Where a rename cannot be (a bind-mounted file, a
+    read-only folder, a file of several names) it is written in place.
+    """
+    try:
+        if (descriptor := _descriptor(path)) is not None:
+            _write_all(os.dup(descriptor), data)
+            return path
+        real = Path(os.path.realpath(path))
+        real.parent.mkdir(parents=True, exist_ok=True)
+        there = _status(real)
+        if there and (not stat.S_ISREG(there.st_mode) or there.st_nlink > 1):
+            _write_in_place(real, data)
+        else:
+            _replace(real, data, there, mode)
+    except OSError as error:
+        raise VidctlError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return path
+
+
+def _descriptor(path: Path) -> int | None:
+    """The open file that a name like /dev/stdout stands for; opening it anew would truncate what is there."""
+    found = _DESCRIPTOR.fullmatch(os.fspath(path))
+    if not found:
+        return None
+    number = found[1] or found[2]
+    return int(number) if number else _STANDARD[found[3]]
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _replace(path: Path, data: bytes, there: os.stat_result | None, mode: int | None) -> None:
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        _write_all(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), data)
+        _dress(unfinished, there, mode)
+        unfinished.replace(path)
+    except OSError as error:
+        _discard(unfinished)
+        if not there or error.errno not in _NO_RENAME:
+            raise
+        _write_in_place(path, data)
+    except BaseException:
+        _discard(unfinished)
+        raise
+
+
+def _dress(unfinished: Path, there: os.stat_result | None, mode: int | None) -> None:
+    """Give a new file the mode and the owner of the one whose place it takes."""
+    if there:
+        if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(unfinished, there.st_uid, there.st_gid)
+        unfinished.chmod(stat.S_IMODE(there.st_mode))
+        return
+    if mode is None:
+        umask = os.umask(0)
+        os.umask(umask)
+        mode = 0o666 & ~umask
+    unfinished.chmod(mode)
+
+
+def _write_in_place(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    _write_all(descriptor, data, whole_file=stat.S_ISREG(os.fstat(descriptor).st_mode))
+
+
+def _write_all(descriptor: int, data: bytes, *, whole_file: bool = False) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        if whole_file:
+            file.truncate()
+
+
+def _discard(unfinished: Path) -> None:
+    try:
+        unfinished.unlink(missing_ok=True)
+    except OSError:
+        return  # its folder could not be made or entered, so it is not there either

@@ -405,6 +405,7 @@ def test_a_template_that_is_still_in_use_is_waited_for(at, slept):
         ({"nextCursor": "abc"}, "nextCursor"),
         ({"pagination": {"total": 9, "next": "abc"}}, "pagination.next"),
         ({"hasMore": True}, "hasMore"),
+        ({"pagination": {"hasNextPage": True, "nextCursor": None}}, "pagination.hasNextPage"),
     ],
 )
 def test_a_page_is_not_taken_for_all(at, more, said):
@@ -419,6 +420,26 @@ def test_a_last_page_is_all(at):
     rest, _ = at(ok({"endpoints": [NODE], "nextCursor": None, "page": {"hasMore": False, "total": 1}}))
 
     assert Account((LIVE,)) == rest.account()
+
+
+def paged(cursor, *nodes):
+    return ok({"endpoints": list(nodes), "pagination": {"hasNextPage": cursor is not None, "nextCursor": cursor}})
+
+
+def test_all_pages_are_read(at):
+    """Once each: what moved to a later page in between comes twice."""
+    second = {**NODE, "id": "e2"}
+    rest, server = at(paged("c&2", NODE, second), paged("c3", second), paged(None, {**NODE, "id": "e3"}))
+
+    assert ["e1", "e2", "e3"] == [endpoint.id for endpoint in rest.account().endpoints]
+    assert ["GET /v2/serverless", "GET /v2/serverless?cursor=c%262", "GET /v2/serverless?cursor=c3"] == server.paths()
+
+
+def test_pages_that_go_round_are_an_error(at):
+    rest, _ = at(paged("c2", NODE), paged("c3"), paged("c2"))
+
+    with pytest.raises(ApiError, match="list of endpoints does not end"):
+        rest.account()
 
 
 def test_another_server_is_not_an_empty_account(at):

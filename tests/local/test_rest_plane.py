@@ -50,6 +50,24 @@ def ask(runtime):
 
 
 @pytest.fixture
+def listed(ask):
+    """All that the pages of a list hold."""
+
+    def listed(resource, key):
+        found, cursor = [], ""
+        while True:
+            answer = ask("GET", f"/v2/{resource}{cursor}")
+            assert len(answer[key]) <= 2
+            found += answer[key]
+            if not answer["pagination"]["hasNextPage"]:
+                assert answer["pagination"]["nextCursor"] is None
+                return found
+            cursor = f"?cursor={answer['pagination']['nextCursor']}"
+
+    return listed
+
+
+@pytest.fixture
 def refusal(ask):
     """Make a request that is refused; what is said of it."""
 
@@ -107,7 +125,7 @@ def graphql(runtime):
 # --- endpoints --------------------------------------------------------------------------------------------------------
 
 
-def test_an_endpoint_reads_back_whole(ask, create, runtime):
+def test_an_endpoint_reads_back_whole(ask, create, runtime, listed):
     volume = ask("POST", "/v2/network-volumes", {"name": "w", "size": 10, "dataCenter": "EU-RO-1"}, status=201)
     login = ask("POST", "/v2/registries", {"name": "ghcr", "username": "me", "password": "hush"}, status=201)
     body = {
@@ -136,7 +154,7 @@ def test_an_endpoint_reads_back_whole(ask, create, runtime):
     made = create(**body)
     base = f"{runtime.url}/v2/{made['id']}"
 
-    assert [made] == [one for one in ask("GET", "/v2/serverless")["endpoints"] if one["id"] == made["id"]]
+    assert [made] == [one for one in listed("serverless", "endpoints") if one["id"] == made["id"]]
     assert made == ask("GET", f"/v2/serverless/{made['id']}")
     assert re.fullmatch(r"[a-z0-9]{14}", made.pop("id"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", made.pop("createdAt"))
@@ -265,12 +283,12 @@ def test_a_missing_field_makes_all_others_additional(refusal):
         (404, {"templateId": "nope"}, "template not found"),
     ],
 )
-def test_an_endpoint_that_cannot_be_is_refused(refusal, ask, status, fields, detail):
+def test_an_endpoint_that_cannot_be_is_refused(refusal, ask, status, fields, detail, listed):
     body = {field: value for field, value in {**ENDPOINT, **fields}.items() if value is not None}
-    before = ask("GET", "/v2/serverless")
+    before = listed("serverless", "endpoints")
 
     assert detail == refusal(status, "POST", "/v2/serverless", body)
-    assert before == ask("GET", "/v2/serverless")
+    assert before == listed("serverless", "endpoints")
 
 
 def test_a_volume_pins_the_endpoint_to_its_data_center(ask, create, refusal):
@@ -404,10 +422,10 @@ def test_a_release_says_what_changed_and_no_secret(patch, ask, endpoint):
     assert "hf_" not in json.dumps(answer)
 
 
-def test_a_deleted_endpoint_takes_its_template_with_it(ask, create, runtime):
+def test_a_deleted_endpoint_takes_its_template_with_it(ask, create, runtime, listed):
     made = create(workers={"min": 0, "max": 1}, name=unique("gone"))
     path = f"/v2/serverless/{made['id']}"
-    template = next(one for one in ask("GET", "/v2/templates")["templates"] if one["name"].startswith(made["name"]))
+    template = next(one for one in listed("templates", "templates") if one["name"].startswith(made["name"]))
     response = runtime.session.delete(f"{runtime.url}{path}", timeout=30)
 
     assert (204, b"") == (response.status_code, response.content)
@@ -514,16 +532,35 @@ def test_a_template_is_deleted_by_id_unless_it_is_in_use(ask, refusal, create_te
     assert "template not found" == refusal(404, "GET", f"/v2/templates/{unused}")
 
 
+def test_a_list_goes_on_where_its_last_entry_was_deleted(ask, refusal, create_template, listed):
+    """Between two pages: the rest is not left out."""
+    made = [create_template(image=f"asr:{number}") for number in range(6)]
+    names = [template["name"] for template in made]
+    page = ask("GET", "/v2/templates")
+    while names[2] not in [one["name"] for one in page["templates"]]:
+        page = ask("GET", f"/v2/templates?cursor={page['pagination']['nextCursor']}")
+    last = page["templates"][-1]
+    ask("DELETE", f"/v2/templates/{last['id']}", status=204)
+    seen, more = set(), page
+    while cursor := more["pagination"]["nextCursor"]:
+        more = ask("GET", f"/v2/templates?cursor={cursor}")
+        seen |= {one["name"] for one in more["templates"]}
+
+    assert set(names[names.index(last["name"]) + 1 :]) <= seen
+    assert last["name"] not in seen
+    assert "invalid cursor" == refusal(400, "GET", "/v2/templates?cursor=x")
+
+
 # --- registries and volumes -------------------------------------------------------------------------------------------
 
 
-def test_a_login_is_kept_and_never_shown(ask, refusal, create_template, graphql):
+def test_a_login_is_kept_and_never_shown(ask, refusal, create_template, graphql, listed):
     made = ask("POST", "/v2/registries", {"name": "ghcr", "username": "me", "password": "hush"}, status=201)
     path = f"/v2/registries/{made['id']}"
     template = create_template(registry=made["id"])
 
     assert {"id": made["id"], "name": "ghcr"} == made == ask("GET", path)
-    assert made in ask("GET", "/v2/registries")["registries"]
+    assert made in listed("registries", "registries")
     assert made in graphql("{ myself { containerRegistryCreds { id name } } }")["myself"]["containerRegistryCreds"]
     ask("DELETE", path, status=204)
     assert "registry not found" == refusal(404, "GET", path)
@@ -537,7 +574,7 @@ def test_a_login_needs_all_its_parts(refusal):
     ] == refusal(422, "POST", "/v2/registries", {"name": "ghcr", "user": "me"})
 
 
-def test_a_volume_grows_and_never_shrinks(ask, refusal, graphql):
+def test_a_volume_grows_and_never_shrinks(ask, refusal, graphql, listed):
     made = ask("POST", "/v2/network-volumes", {"name": "w", "size": 50, "dataCenter": "EU-RO-1"}, status=201)
     path = f"/v2/network-volumes/{made['id']}"
     grown = ask("PATCH", path, {"size": 60})
@@ -546,7 +583,7 @@ def test_a_volume_grows_and_never_shrinks(ask, refusal, graphql):
     assert "size cannot be reduced: it is 60 GB" == refusal(400, "PATCH", path, {"size": 59, "name": "v"})
     assert ["$: minProperties: got 0, want 1"] == refusal(422, "PATCH", path, {})
     assert grown == ask("GET", path)
-    assert grown in ask("GET", "/v2/network-volumes")["networkVolumes"]
+    assert grown in listed("network-volumes", "networkVolumes")
     shown = graphql("{ myself { networkVolumes { id name size dataCenterId } } }")["myself"]["networkVolumes"]
     assert {"id": made["id"], "name": "w", "size": 60, "dataCenterId": "EU-RO-1"} in shown
     ask("DELETE", path, status=204)

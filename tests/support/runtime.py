@@ -43,7 +43,9 @@ def until(condition: Callable[[], Any], *, timeout_s: float = 60) -> Any:
 
 
 class LocalRuntime:
-    """One `python -m vidctl.local`, which can be killed and started again on its state."""
+    """One `python -m vidctl.local`, which can be killed and started again on its state; its REST lists have short
+    pages.
+    """
 
     def __init__(self, state_dir: Path, *, environment: dict[str, str] | None = None) -> None:
         self.state_dir = state_dir
@@ -64,6 +66,7 @@ class LocalRuntime:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "vidctl.local", "--state-dir", str(self.state_dir), "--port", str(self.port)]
+        command += ["--page-size", "2"]
         with (self.state_dir / "runtime.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **self._environment}, start_new_session=True

@@ -15,6 +15,7 @@ from typing import get_args
 from vidctl.errors import RuntimeUnavailable
 from vidctl.local import server
 from vidctl.local.daemon import Isolation
+from vidctl.local.rest import PAGE_SIZE
 
 
 def main() -> int:
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--isolation", choices=get_args(Isolation), default="process")
+    parser.add_argument("--page-size", type=int, default=PAGE_SIZE, help="most entries in one page of a REST v2 list")
     options = parser.parse_args()
     # Jobs, results, what workers print: none of it is for other users of this machine.
     os.umask(0o077)
@@ -31,6 +33,7 @@ def main() -> int:
             port=options.port,
             api_key=_api_key(options.state_dir),
             isolation=options.isolation,
+            page_size=options.page_size,
             on_ready=_ready,
         )
     except RuntimeUnavailable as error:

@@ -30,7 +30,7 @@ from vidctl.local.registry import RegistryError
 from vidctl.local.restwire import Json, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,10 +41,14 @@ if TYPE_CHECKING:
     Handler = Callable[[Request], Awaitable[Response]]
 
 _T = TypeVar("_T")
+_R = TypeVar("_R", EndpointRecord, TemplateRecord, RegistryAuthRecord, NetworkVolumeRecord)
+
+PAGE_SIZE: Final = 100  # of a list; RunPod's own is not published
 
 # No endpoint has one of these as its id, which is random: the job API lives at /v2/{endpoint_id}.
 _RESOURCES: Final = frozenset({"serverless", "templates", "registries", "network-volumes", "catalog"})
 _BODY_BYTES: Final = 10 << 20
+_POSITION_DIGITS: Final = 9
 _MAX_INT: Final = 2**31 - 1
 # RunPod's quota as its OpenAPI document shows it.  Nobody counts here, so all of it is always left.
 _QUOTA: Final = (("minute", 60, 60), ("hour", 3_000, 3_600), ("day", 50_000, 86_400))
@@ -64,12 +68,14 @@ class ControlPlane:
         closing: asyncio.Event,
         url: str,
         api_key: str,
+        page_size: int = PAGE_SIZE,
     ) -> None:
         self._otherwise = otherwise
         self._registry = registry
         self._supervisor = supervisor
         self._closing = closing
         self._url = url
+        self._page_size = page_size
         self._authorization = f"Bearer {api_key}".encode()
         self._app = Starlette(routes=self._routes(), exception_handlers=_ERRORS)
 
@@ -108,10 +114,27 @@ class ControlPlane:
             _route("/v2/catalog/datacenters/{id}", GET=_get_data_center),
         ]
 
+    def _page(self, request: Request, things: Sequence[_R]) -> tuple[Sequence[_R], Json]:
+        """The page that a request asks for, and what stands beside it.  A cursor is its own page's end, and what is
+        there: where that is gone meanwhile, a page begins early, so that nothing is left out.
+        """
+        start = 0
+        if cursor := request.query_params.get("cursor"):
+            position, _, last = cursor.partition("-")
+            if not position.isdecimal() or not position.isascii() or len(position) > _POSITION_DIGITS:
+                raise Problem(400, "invalid cursor")
+            after = (index for index, thing in enumerate(things, 1) if thing.id == last)
+            start = next(after, max(0, int(position) - self._page_size))
+        end = start + self._page_size
+        page, more = things[start:end], end < len(things)
+        following = f"{end}-{page[-1].id}" if more else None
+        return page, {"pagination": {"hasNextPage": more, "nextCursor": following}}
+
     # Endpoints
 
-    async def _list_endpoints(self, _: Request) -> Response:
-        return _json({"endpoints": [self._shown(endpoint) for endpoint in self._registry.endpoints()]})
+    async def _list_endpoints(self, request: Request) -> Response:
+        endpoints, pagination = self._page(request, self._registry.endpoints())
+        return _json({"endpoints": [self._shown(endpoint) for endpoint in endpoints], **pagination})
 
     async def _create_endpoint(self, request: Request) -> Response:
         body = await _body(request, restschema.CREATE_ENDPOINT)
@@ -186,8 +209,9 @@ class ControlPlane:
 
     # Templates
 
-    async def _list_templates(self, _: Request) -> Response:
-        return _json({"templates": [restwire.template_json(template) for template in self._registry.templates()]})
+    async def _list_templates(self, request: Request) -> Response:
+        templates, pagination = self._page(request, self._registry.templates())
+        return _json({"templates": [restwire.template_json(template) for template in templates], **pagination})
 
     async def _create_template(self, request: Request) -> Response:
         body = await _body(request, restschema.CREATE_TEMPLATE)
@@ -213,8 +237,9 @@ class ControlPlane:
 
     # Registry credentials
 
-    async def _list_registries(self, _: Request) -> Response:
-        return _json({"registries": [restwire.registry_json(login) for login in self._registry.registry_auths()]})
+    async def _list_registries(self, request: Request) -> Response:
+        logins, pagination = self._page(request, self._registry.registry_auths())
+        return _json({"registries": [restwire.registry_json(login) for login in logins], **pagination})
 
     async def _create_registry(self, request: Request) -> Response:
         body = await _body(request, restschema.CREATE_REGISTRY)
@@ -232,8 +257,9 @@ class ControlPlane:
 
     # Network volumes
 
-    async def _list_volumes(self, _: Request) -> Response:
-        return _json({"networkVolumes": [restwire.volume_json(volume) for volume in self._registry.network_volumes()]})
+    async def _list_volumes(self, request: Request) -> Response:
+        volumes, pagination = self._page(request, self._registry.network_volumes())
+        return _json({"networkVolumes": [restwire.volume_json(volume) for volume in volumes], **pagination})
 
     async def _create_volume(self, request: Request) -> Response:
         body = await _body(request, restschema.CREATE_VOLUME)

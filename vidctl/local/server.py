@@ -64,7 +64,13 @@ class Gone(ClientDisconnect):
 
 
 def serve(
-    state_dir: Path, *, port: int, api_key: str, on_ready: Callable[[], None], isolation: Isolation = "process"
+    state_dir: Path,
+    *,
+    port: int,
+    api_key: str,
+    on_ready: Callable[[], None],
+    isolation: Isolation = "process",
+    page_size: int = rest.PAGE_SIZE,
 ) -> None:
     """Serve on 127.0.0.1 until SIGTERM or SIGINT; `on_ready` is called once requests are answered.
 
@@ -72,7 +78,7 @@ def serve(
     what must go on in the background has ended: nothing would start a worker or time out a job any more.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
-    runtime = Runtime(state_dir, port=port, api_key=api_key, isolation=isolation)
+    runtime = Runtime(state_dir, port=port, api_key=api_key, isolation=isolation, page_size=page_size)
     config = uvicorn.Config(
         runtime.app,
         host="127.0.0.1",
@@ -115,7 +121,15 @@ class _Server(uvicorn.Server):
 class Runtime:
     """The parts of one running runtime, and its routes."""
 
-    def __init__(self, state_dir: Path, *, port: int, api_key: str, isolation: Isolation = "process") -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        port: int,
+        api_key: str,
+        isolation: Isolation = "process",
+        page_size: int = rest.PAGE_SIZE,
+    ) -> None:
         database = state_dir / "runtime.db"
         self._api_key = api_key
         self._isolation = isolation
@@ -139,6 +153,7 @@ class Runtime:
             closing=self._closing,
             url=f"http://127.0.0.1:{port}",
             api_key=api_key,
+            page_size=page_size,
         )
 
     def start(self, *, on_failure: Callable[[], None]) -> None:

@@ -25,6 +25,7 @@ from vidctl.runpod.refusal import refused
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released
 
 _MORE: Final = re.compile(r"cursor|next|more", re.IGNORECASE)
+_MOST_PAGES: Final = 1_000  # a list that goes on longer does not end
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _STOCKS: Final[tuple[Stock, ...]] = ("NONE", "LOW", "MEDIUM", "HIGH")
 
@@ -189,17 +190,23 @@ class Rest:
         )
 
     def _list(self, path: str, key: str) -> list[Node]:
-        answer = self._ask("GET", path)
-        # The specification of August 2026 has no pages; a change since is said to have brought a cursor, under a name
-        # that is published nowhere.  One page taken for all would make vidctl create what is there already.
-        if sign := _sign_of_more({name: value for name, value in answer.items() if name != key}):
-            raise ApiError(
-                f"RunPod gave only a part of its {key}: it says {one_line(sign, 60)}",
-                hint="upgrade vidctl, or use VIDCTL_CONTROL=graphql",
-            )
-        if key not in answer:
-            raise ApiError(f"RunPod's answer has no list of {key!r}", hint="check RUNPOD_API_BASE_URL")
-        return nodes(answer, key)
+        """The whole list, all its pages; what comes again on a later page, as what moved does, counts once."""
+        found: dict[object, Node] = {}
+        seen: set[str] = set()
+        page = path
+        while True:
+            answer = self._ask("GET", page)
+            if key not in answer:
+                raise ApiError(f"RunPod's answer has no list of {key!r}", hint="check RUNPOD_API_BASE_URL")
+            for node in nodes(answer, key):
+                found[read(node, "id", str, None) or len(found)] = node
+            cursor = _next_cursor(answer, key)
+            if cursor is None:
+                return list(found.values())
+            if cursor in seen or len(seen) == _MOST_PAGES:
+                raise ApiError(f"RunPod's list of {key} does not end", hint="use VIDCTL_CONTROL=graphql")
+            seen.add(cursor)
+            page = f"{path}{'&' if '?' in path else '?'}cursor={quote(cursor, safe='')}"
 
     def _delete(self, path: str) -> None:
         if (refusal := self._try_to_delete(path)) is not None:
@@ -244,6 +251,28 @@ def _refuse_models(endpoint: Endpoint, before: Endpoint | None) -> None:
             field="model_references",
             hint="run the same command again: it says what can be done",
         )
+
+
+def _next_cursor(answer: Node, key: str) -> str | None:
+    """Where the next page begins, None on the last one (`pagination`: the service since autumn 2026, not the document).
+
+    Raise ApiError when there is more and nothing says where: one page taken for all would make vidctl create what is
+    there already.
+    """
+    rest = {name: value for name, value in answer.items() if name != key}
+    pages = part(answer, "pagination")
+    cursor: str | None = read(pages, "nextCursor", str, None)
+    more = pages.get("hasNextPage")
+    if cursor and more is not False:
+        return cursor
+    if more is False:
+        del rest["pagination"]
+    if sign := _sign_of_more(rest):
+        raise ApiError(
+            f"RunPod gave only a part of its {key}: it says {one_line(sign, 60)}",
+            hint="upgrade vidctl, or use VIDCTL_CONTROL=graphql",
+        )
+    return None
 
 
 def _sign_of_more(answer: Node) -> str | None:

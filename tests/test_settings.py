@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -15,7 +16,7 @@ from support.command import vidctl
 
 from vidctl import settings, spec
 from vidctl.client import Client
-from vidctl.errors import AuthError, SpecError, UsageError
+from vidctl.errors import AuthError, SpecError, UsageError, VidctlError
 
 
 @pytest.fixture
@@ -132,15 +133,83 @@ def test_an_endpoints_name_in_dotenv(key, target, name):
     assert name == settings.endpoint_id_name(key, target)
 
 
-def test_remembering_keeps_all_else_and_the_file_private(project):
+def test_remembering_keeps_all_else_and_the_files_mode(project):
     project.env_file.write_text("# mine\nA='x y'\nVIDCTL_YOLO_ENDPOINT_ID=old\nexport B=2\n")
-    project.env_file.chmod(0o644)
+    project.env_file.chmod(0o640)
 
     settings.remember(project.env_file, "VIDCTL_YOLO_ENDPOINT_ID", "new")
 
     assert project.env_file.read_text() == "# mine\nA='x y'\nVIDCTL_YOLO_ENDPOINT_ID=new\nexport B=2\n"
-    assert stat.S_IMODE(project.env_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(project.env_file.stat().st_mode) == 0o640
     assert [path.name for path in project.root.iterdir() if path.name.startswith(".env")] == [".env"]
+
+
+def test_a_new_dotenv_is_its_owners_only(project):
+    settings.remember(project.env_file, "A", "1")
+
+    assert (b"A=1\n", 0o600) == (project.env_file.read_bytes(), stat.S_IMODE(project.env_file.stat().st_mode))
+
+
+def test_every_other_byte_of_dotenv_stays(project):
+    """The mark at its beginning, line ends, `export `, comments, what is no line, and a last line without an end."""
+    before = b"\xef\xbb\xbfA='x' # one\r\n\r\n  export ID = 'old' # mine\r\nwhat is this\r\nB=\"${A}\"  # two"
+    project.env_file.write_bytes(before)
+
+    settings.remember(project.env_file, "ID", "new")
+    changed = project.env_file.read_bytes()
+    settings.remember(project.env_file, "C", "3")
+    longer = project.env_file.read_bytes()
+    settings.forget(project.env_file, "ID")
+
+    assert before.replace(b"ID = 'old'", b"ID=new") == changed
+    assert changed + b"\r\nC=3\r\n" == longer
+    assert longer.replace(b"  export ID=new # mine\r\n", b"") == project.env_file.read_bytes()
+
+
+def test_single_quotes_are_literal(project):
+    project.env_file.write_text("X=1\nA='p${X}w'\nB=\"p${X}w\"\nC=${HOME}${X}\nexport 'D' = '${X}'\n")
+
+    read = settings.open_project(project.root, {"HOME": "/h"}).environ
+
+    assert ("p${X}w", "p1w", "/h1", "${X}") == (read["A"], read["B"], read["C"], read["D"])
+
+
+def test_a_line_that_is_none_is_one_warning(project, caplog):
+    """With its place, and without what stands there, which may be a secret."""
+    project.env_file.write_text("A=1\n\nB='never closed\nC=3\n")
+
+    opened = [settings.open_project(project.root, {}).environ for _ in range(2)]
+
+    assert [{"A": "1", "C": "3"}] * 2 == opened
+    assert [f"{project.env_file}:3: this is not NAME=value, and is left out"] == caplog.messages
+
+
+def test_a_named_pipe_is_read_and_never_replaced(project):
+    """Password managers put one there; a file in its place would hold their secrets."""
+    os.mkfifo(project.env_file)
+
+    def fill():
+        with project.env_file.open("wb") as pipe:
+            pipe.write(b"RUNPOD_API_KEY=k\n")
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(fill)
+        read = settings.open_project(project.root, {}).environ
+        writing.result()
+    with pytest.raises(VidctlError) as raised:
+        settings.remember(project.env_file, "ID", "new")
+
+    assert {"RUNPOD_API_KEY": "k"} == read
+    assert "add the line ID=new to it, where its content comes from" == raised.value.hint
+    assert project.env_file.is_fifo()
+
+
+def test_a_named_pipe_that_nobody_fills_is_given_up(project, monkeypatch):
+    os.mkfifo(project.env_file)
+    monkeypatch.setattr(settings, "PIPE_S", 0.1)
+
+    with pytest.raises(UsageError, match="named pipe, and was not written to its end"):
+        settings.open_project(project.root, {})
 
 
 def test_remembering_through_a_link_keeps_the_link(project, tmp_path_factory):

@@ -424,3 +424,36 @@ def test_errors_in_json_are_flat(folder):
     outcome = vidctl("local", "status", "--json", cwd=folder)
 
     assert {"error", "code", "hint"} == set(json.loads(outcome.stderr))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["detect", "frame.jpg", "-o", "frame.jpg"], "one of the sources"),
+        (["detect", "frame.jpg", "-o", "link.json"], "one of the sources"),
+        (["detect", "frame.jpg", "-o", "new.jpg"], "an image, a video or audio"),
+        (["detect", "frame.jpg", "-o", "new.MP4"], "an image, a video or audio"),
+        (["detect", "frame.jpg", "--save", "new.png"], "an image, a video or audio"),
+        (["detect", "frame.jpg", "--save-crop", "new.wav"], "an image, a video or audio"),
+        (["detect", "@list.txt", "-f", "txt", "-o", "list.txt"], "reads its words from"),
+        (["detect", "@list.txt", "other/list.png", "-f", "txt", "-o", "./"], "would overwrite"),
+        (["detect", ".", "-r", "--save", "."], "would overwrite"),
+        (["detect", "other/frame.jpg", "frame.jpg", "--save", "same"], "would overwrite"),
+        (["detect", "frame.jpg", "crops/person/frame-1.jpg", "--save-crop", "crops"], "one of the sources"),
+    ],
+)
+def test_no_output_costs_what_a_run_reads(folder, arguments, said):
+    """Exit 2 before anything is sent; sources, lists and prompts are told by what they are, not how they are spelt."""
+    for name in ("other", "crops/person", "a"):
+        (folder / name).mkdir(parents=True)
+    for name in ("other/frame.jpg", "other/list.png", "crops/person/frame-1.jpg"):
+        (folder / name).write_bytes(encoded(draw(seed=2)[0]))
+    (folder / "list.txt").write_text("frame.jpg\n")
+    (folder / "talk.mp3").write_bytes(b"audio")
+    (folder / "link.json").symlink_to("frame.jpg")
+    (folder / "same").symlink_to(".")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    outcome = vidctl(*arguments, cwd=folder)
+
+    assert (2, True) == (outcome.status, said in outcome.stderr), outcome.stderr
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

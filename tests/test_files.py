@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from vidctl.errors import VidctlError
-from vidctl.files import write
+from vidctl.files import write, write_new
 
 
 def test_a_link_stays_a_link(tmp_path):
@@ -65,3 +65,16 @@ def test_what_cannot_be_written_is_one_error(tmp_path):
         write(tmp_path / "there", b"x")
 
     assert ["there"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_file_of_somebody_is_only_replaced_if_that_is_asked_for(tmp_path):
+    """The same once more is no change."""
+    path = tmp_path / "labels" / "a.txt"
+
+    write_new(path, b"mine", overwrite=False)
+    write_new(path, b"mine", overwrite=False)
+    with pytest.raises(VidctlError, match="differs") as refused:
+        write_new(path, b"other", overwrite=False)
+    assert (b"mine", True) == (path.read_bytes(), "--overwrite" in str(refused.value.hint))
+    write_new(path, b"other", overwrite=True)
+    assert path.read_bytes() == b"other"

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from vidctl.errors import MediaError, UsageError, VidctlError
+from vidctl.files import write
 from vidctl.render import annotate as drawing
 from vidctl.render.annotate import annotate, save_annotated, save_crops
 from vidctl.render.files import (
@@ -27,7 +28,6 @@ from vidctl.render.files import (
     to_json,
     to_jsonl,
     to_txt,
-    write,
 )
 from vidctl.tasks.answer import Failed
 from vidctl.tasks.detect import Detection, Detections

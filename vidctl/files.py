@@ -40,6 +40,20 @@ def write(path: Path, data: bytes, *, mode: int | None = None) -> Path:
     return path
 
 
+def write_new(path: Path, data: bytes, *, overwrite: bool) -> Path:
+    """Write a file of a folder of results; raise VidctlError if another stands there, unless it may be overwritten."""
+    if not overwrite:
+        try:
+            differs = stat.S_ISREG(path.stat().st_mode) and path.read_bytes() != data
+        except FileNotFoundError:
+            return write(path, data)
+        except OSError as error:
+            raise VidctlError(f"{path}: cannot be written ({error.strerror or error})") from error
+        if differs:
+            raise VidctlError(f"{path}: is there already, and differs", hint="--overwrite takes its place")
+    return write(path, data)
+
+
 def _descriptor(path: Path) -> int | None:
     """The open file that a name like /dev/stdout stands for; opening it anew would truncate what is there."""
     found = _DESCRIPTOR.fullmatch(os.fspath(path))

@@ -12,6 +12,7 @@ from vidctl.cli import options
 from vidctl.cli.tally import Tally
 
 if TYPE_CHECKING:
+    from vidctl.cli.outputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.detection import Found
     from vidctl.tasks.detect import Detections, Result
@@ -41,6 +42,7 @@ def detect(
     ] = None,
     save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the pictures with their boxes drawn.")] = None,
     save_crop: Annotated[Path | None, typer.Option(metavar="DIR", help="Save each object, cut out.")] = None,
+    overwrite: options.Overwrite = False,
     endpoint: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +63,7 @@ def detect(
     Pictures are shrunk to what the model sees before they are sent; boxes come back in the pictures' own pixels, in
     the order of the sources. A picture that fails is reported and does not stop the rest (exit code 9).
     """
+    from vidctl.cli.outputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.client import Client
     from vidctl.media.sources import expand
@@ -70,11 +73,13 @@ def detect(
     chosen = "json" if as_json else output_format or _form_of(output)
     report = Report(quiet=quiet, verbose=verbose, as_json=chosen in ("json", "jsonl"))
     pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer)
+    inputs = Inputs(pictures, sources)
+    delivery = _Delivery(chosen, output, [picture.name for picture in pictures], report, save, save_crop, overwrite)
+    delivery.spare(inputs)
     client = Client(target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, timeout_s=timeout)
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
     found = client.detect_many(pictures, **vars(wanted))
-    delivery = _Delivery(chosen, output, [picture.name for picture in pictures], report, save, save_crop)
     try:
         with report.counting("detect", len(pictures), shown=not no_progress) as count:
             for each in found:
@@ -104,6 +109,7 @@ class _Delivery:
         report: Report,
         save: Path | None,
         save_crop: Path | None,
+        overwrite: bool,
     ) -> None:
         from vidctl.render import files
 
@@ -113,11 +119,24 @@ class _Delivery:
         self._report = report
         self._save = save
         self._save_crop = save_crop
+        self._overwrite = overwrite
         self._is_folder = form == "txt" and output is not None and (output.endswith("/") or Path(output).is_dir())
         # One document cannot be begun before all is known, and a file is written whole or not at all.
         self._is_whole = form in ("json", "coco") or (output is not None and not self._is_folder)
         self._kept: list[Result] = []
         self.tally = Tally("pictures")
+
+    def spare(self, inputs: Inputs) -> None:
+        """Raise UsageError where what will be written would cost a file that is read."""
+        if self._output is not None and self._is_folder:
+            inputs.spare_in("-o", self._output, (f"{stem}.txt" for stem in self._names))
+        elif self._output is not None:
+            inputs.spare("-o", self._output)
+        if self._save is not None:
+            both = (f"{stem}{suffix}" for stem in self._names for suffix in (".jpg", ".png"))
+            inputs.spare_in("--save", self._save, both)
+        if self._save_crop is not None:
+            inputs.spare_crops("--save-crop", self._save_crop, self._names)
 
     def add(self, found: Found) -> None:
         from vidctl.tasks.answer import Failed
@@ -181,14 +200,15 @@ class _Delivery:
         from vidctl.runpod.http import download
 
         if self._output is not None and self._is_folder:
-            files.save_txt(result, self._output, stem=stem)
+            files.save_txt(result, self._output, stem=stem, overwrite=self._overwrite)
         if self._save is None and self._save_crop is None:
             return
         data = read(found.source, fetch=download)
         if self._save is not None:
-            self._report.detail(f"saved {annotate.save_annotated(result, data, self._save, stem=stem)}")
+            saved = annotate.save_annotated(result, data, self._save, stem=stem, overwrite=self._overwrite)
+            self._report.detail(f"saved {saved}")
         if self._save_crop is not None:
-            annotate.save_crops(result, data, self._save_crop, stem=stem)
+            annotate.save_crops(result, data, self._save_crop, stem=stem, overwrite=self._overwrite)
 
 
 def _lines(results: list[Result]) -> str:

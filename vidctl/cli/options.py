@@ -85,4 +85,5 @@ Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one j
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field of the worker.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files in a folder that would change.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from vidctl.errors import UsageError
-from vidctl.files import write
+from vidctl.files import write_new
 from vidctl.media.image import is_jpeg, open_upright
 from vidctl.render.files import safe_name, stems
 from vidctl.tasks.detect import Detection, Detections
@@ -42,20 +42,25 @@ def annotate(image: Image.Image, detections: Iterable[Detection], *, line_width:
     return copy
 
 
-def save_annotated(result: Detections, data: bytes, folder: Path, *, stem: str | None = None) -> Path:
+def save_annotated(
+    result: Detections, data: bytes, folder: Path, *, stem: str | None = None, overwrite: bool = False
+) -> Path:
     """Write the annotated picture into the folder: a JPEG stays a JPEG, all else becomes PNG.
 
     `stem` names the file; without it the source does (see `files.stems` for sources that share a name).  UsageError if
-    that would overwrite the source itself, MediaError if it cannot be read, VidctlError if nothing can be written.
+    that would overwrite the source itself, MediaError if it cannot be read, VidctlError if nothing can be written, or
+    another file is there without `overwrite`.
     """
     suffix = ".jpg" if is_jpeg(data) else ".png"
     path = folder / f"{stem or stems([result.source])[0]}{suffix}"
     _spare_source(path, result.source)
     picture = annotate(open_upright(data, name=result.source), result.detections)
-    return write(path, _bytes(picture, suffix))
+    return write_new(path, _bytes(picture, suffix), overwrite=overwrite)
 
 
-def save_crops(result: Detections, data: bytes, folder: Path, *, stem: str | None = None) -> list[Path]:
+def save_crops(
+    result: Detections, data: bytes, folder: Path, *, stem: str | None = None, overwrite: bool = False
+) -> list[Path]:
     """Write each detection as `folder/<class name>/<stem>-<n>.jpg`, n counting the picture's detections from 1.
 
     Boxes of less than a pixel are left out.  Errors are those of `save_annotated`.
@@ -68,7 +73,8 @@ def save_crops(result: Detections, data: bytes, folder: Path, *, stem: str | Non
         if x2 > x1 and y2 > y1:
             path = folder / safe_name(found.class_name) / f"{stem}-{number}.jpg"
             _spare_source(path, result.source)
-            paths.append(write(path, _bytes(picture.crop((x1, y1, x2, y2)), ".jpg")))
+            crop = _bytes(picture.crop((x1, y1, x2, y2)), ".jpg")
+            paths.append(write_new(path, crop, overwrite=overwrite))
     return paths
 
 

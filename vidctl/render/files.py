@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from vidctl.files import write
+from vidctl.files import write_new
 from vidctl.tasks.answer import Failed
 from vidctl.tasks.detect import Detection, Detections, Result
 
@@ -101,9 +101,13 @@ def yolo_lines(result: Detections) -> str:
     return "".join(_yolo(found, result) for found in result.detections)
 
 
-def save_txt(result: Detections, folder: Path, *, stem: str | None = None) -> Path:
-    """Write the picture's label file into the folder; see `stems` for pictures that share a name."""
-    return write(folder / f"{stem or stems([result.source])[0]}.txt", yolo_lines(result).encode())
+def save_txt(result: Detections, folder: Path, *, stem: str | None = None, overwrite: bool = False) -> Path:
+    """Write the picture's label file into the folder; see `stems` for pictures that share a name.
+
+    Labels that are there and differ are only replaced with `overwrite`.
+    """
+    path = folder / f"{stem or stems([result.source])[0]}.txt"
+    return write_new(path, yolo_lines(result).encode(), overwrite=overwrite)
 
 
 def stems(sources: Sequence[str]) -> list[str]:

@@ -216,10 +216,7 @@ def test_a_change_touches_one_side(plane, checked):
         operations = [body["query"].split()[1].partition("(")[0] for body in written]
         assert operations == ["Account", "SaveTemplate", "Account", "SaveEndpoint"]
     else:
-        assert [(body["image"], body["workers"]["max"]) for body in written] == [
-            ("me/yolo@sha256:2", 3),
-            ("me/yolo@sha256:2", 1),
-        ]
+        assert written == [{"image": "me/yolo@sha256:2"}, {"workers": {"min": 0, "max": 1, "idleTimeout": 5}}]
 
 
 def test_what_is_gone_can_be_deleted(plane):

@@ -175,27 +175,36 @@ def test_a_change_leaves_what_is_not_ours(at):
 
     ((operation, body),) = bodies(server)
     assert operation == "PATCH /v2/serverless/e1"
-    assert body == {
-        "name": "yolo",
-        "image": "me/yolo@sha256:1",
-        "args": "",
-        "disk": 20,
-        "env": {"VIDCTL_SPEC": "yolo"},
-        "registry": None,
-        "gpu": {
-            "pools": ["ADA_24", "AMPERE_24"],
-            "excludedTypes": ["NVIDIA L4"],
-            "count": 1,
-            "allowedCudaVersions": [],
-        },
-        "workers": {"min": 0, "max": 0, "idleTimeout": 42},
-        "scaling": {"type": "QUEUE_DELAY", "queueDelay": 9},
-        "dataCenterIds": ["EU-RO-1", "US-KS-2"],
-        "timeout": 600_000,
-        "flashboot": "PRIORITY_FLASHBOOT",
-    }
+    assert body == {"workers": {"min": 0, "max": 0, "idleTimeout": 42}}
     assert saved == replace(LIVE, workers_min=0, workers_max=0)
     openapi.check("PATCH", "/v2/serverless/e1", body, 200, NODE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value"),
+    [
+        ({"name": "other"}, "name", "other"),
+        ({"template": replace(WANTED.template, image="me/yolo@sha256:2")}, "image", "me/yolo@sha256:2"),
+        ({"template": replace(WANTED.template, env={})}, "env", {}),
+        ({"template": replace(WANTED.template, registry_auth_id="r1")}, "registry", "r1"),
+        ({"execution_timeout_ms": 0}, "timeout", 0),
+        ({"flashboot": False}, "flashboot", "OFF"),
+        ({"locations": ("EU-RO-1",)}, "dataCenterIds", ["EU-RO-1"]),
+        ({"network_volume_id": ""}, "networkVolumes", []),
+        ({"scaler_value": 4}, "scaling", {"type": "QUEUE_DELAY", "queueDelay": 4}),
+        (
+            {"gpu_ids": "ADA_24"},
+            "gpu",
+            {"pools": ["ADA_24"], "excludedTypes": [], "count": 1, "allowedCudaVersions": []},
+        ),
+    ],
+)
+def test_a_change_sends_what_differs(at, changes, field, value):
+    """And nothing else: a name that is sent renames the template too."""
+    rest, server = at(ok(NODE), ok(NODE))
+    rest.save(replace(WANTED, **changes), before=LIVE)
+
+    assert [("PATCH /v2/serverless/e1", {field: value})] == bodies(server)
 
 
 def test_a_change_undoes_what_excludes_it(at):

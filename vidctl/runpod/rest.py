@@ -2,8 +2,8 @@
 
 Request bodies are closed: a field that RunPod does not know is a 422.  What a PATCH leaves out stays, but the maps and
 lists in it replace; what a POST leaves out gets defaults that are not the documented ones (an omitted `timeout` was
-seen to be stored as 0: runpod/runpod-plugins-official), so a save sends everything that is ours.  Field names: RunPod's
-OpenAPI document, version 2.0.0.
+seen to be stored as 0: runpod/runpod-plugins-official), so a create sends everything that is ours, a change
+what differs.  Field names: RunPod's OpenAPI document, version 2.0.0.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class Rest:
         path = f"serverless/{_quoted(before.id)}"
         try:
             node = self._ask("GET", path)
-            if _comparable(now := _endpoint(node)) == _comparable(endpoint):
-                return now
-            return _endpoint(self._ask("PATCH", path, _changes(endpoint, node), hide=endpoint.template.env.values()))
+            if not (changes := _changes(endpoint, _endpoint(node))):
+                return _endpoint(node)
+            return _endpoint(self._ask("PATCH", path, changes, hide=endpoint.template.env.values()))
         except NotDeployed as error:
             raise ApiError(
                 f"endpoint {before.name} ({before.id}) is gone", hint="run the same command again"
@@ -310,16 +310,23 @@ def _field(said: str) -> str | None:
     return next((_FIELDS.get(name) or _KEYS[name] for name in names if name in _FIELDS or name in _KEYS), None)
 
 
-def _changes(endpoint: Endpoint, node: Node) -> Node:
-    """What a PATCH must send over `node`: all that is ours, and what of others' choices it must not undo."""
-    body, live = _body(endpoint), _endpoint(node)
-    if live.network_volume_id == endpoint.network_volume_id:
-        del body["networkVolumes"]  # somebody may have added more
-    if live.flashboot and endpoint.flashboot:
-        body["flashboot"] = node["flashboot"]  # perhaps the dearer PRIORITY_FLASHBOOT
-    if endpoint.cuda_versions:
-        body["gpu"]["minCudaVersion"] = ""  # excludes a list of versions, and must be cleared in the same PATCH
-    return body
+def _changes(endpoint: Endpoint, live: Endpoint) -> Node:
+    """What a PATCH must send to make `live` equal: fields that differ, and of an object (`gpu`, …) all that is ours.
+
+    What is equal stays out: a name renames the endpoint's template, a volume or a flashboot may be more than ours.
+    """
+    there = _body(live)
+    changes = {name: value for name, value in _body(endpoint).items() if _unordered(value) != _unordered(there[name])}
+    if "gpu" in changes and endpoint.cuda_versions:
+        changes["gpu"]["minCudaVersion"] = ""  # excludes a list of versions, and must be cleared in the same PATCH
+    return changes
+
+
+def _unordered(value: Any) -> Any:
+    """A value that is equal to another whose lists have another order, which REST v2 does not keep."""
+    if isinstance(value, dict):
+        return {name: _unordered(each) for name, each in value.items()}
+    return frozenset(value) if isinstance(value, list) else value
 
 
 def _body(endpoint: Endpoint) -> Node:
@@ -356,27 +363,6 @@ def _split(gpu_ids: str) -> tuple[list[str], list[str]]:
     """Pools, and the types of card that are taken out of them."""
     parts = list(dict.fromkeys(part.strip() for part in gpu_ids.split(",") if part.strip()))
     return [part for part in parts if part[0] != "-"], [part[1:].strip() for part in parts if part[0] == "-"]
-
-
-def _comparable(endpoint: Endpoint) -> object:
-    """The endpoint without what REST v2 keeps in another order, or not at all."""
-    pools, excluded = _split(endpoint.gpu_ids)
-    return (
-        frozenset(pools),
-        frozenset(excluded),
-        frozenset(endpoint.locations),
-        frozenset(endpoint.cuda_versions),
-        dataclasses.replace(
-            endpoint,
-            id=None,
-            template=dataclasses.replace(endpoint.template, name="", id=None),
-            idle_timeout_s=0 if endpoint.scaler_type == "REQUEST_COUNT" else endpoint.idle_timeout_s,
-            gpu_ids="",
-            locations=(),
-            cuda_versions=(),
-            model_references=None,
-        ),
-    )
 
 
 def _endpoint(node: Node) -> Endpoint:

@@ -40,7 +40,24 @@ from vidctl.spec.document import Interpolated, Location
 DAY_S = 86_400
 POOLS_LIMIT = 3  # RunPod docs, serverless/endpoints/endpoint-configurations: GPUs in order of priority
 # Variables that a user may set for RunPod's SDK and platform; the other RUNPOD_* are RunPod's to set in a worker.
-OPEN_RUNPOD_VARIABLES = frozenset({"RUNPOD_DEBUG_LEVEL", "RUNPOD_INIT_TIMEOUT", "RUNPOD_LOG_LEVEL"})
+OPEN_RUNPOD_VARIABLES = frozenset(
+    {
+        "RUNPOD_DEBUG_LEVEL",
+        "RUNPOD_INIT_TIMEOUT",
+        "RUNPOD_LOG_LEVEL",
+        # RunPod docs, serverless/development/fitness-checks
+        "RUNPOD_BINARY_GPU_TEST_PATH",
+        "RUNPOD_GPU_BENCHMARK_TIMEOUT",
+        "RUNPOD_GPU_MAX_ERROR_MESSAGES",
+        "RUNPOD_GPU_TEST_TIMEOUT",
+        "RUNPOD_MIN_CUDA_VERSION",
+        "RUNPOD_MIN_DISK_PERCENT",
+        "RUNPOD_MIN_MEMORY_GB",
+        "RUNPOD_NETWORK_CHECK_TIMEOUT",
+        "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS",
+        "RUNPOD_SKIP_GPU_CHECK",
+    }
+)
 
 # Build arguments and variables of a worker that is told where its model's weights are, as workers/qwen-vl is.
 BASE_URL = "OPENAI_BASE_URL"

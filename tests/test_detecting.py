@@ -122,7 +122,7 @@ def test_every_format_says_the_same(yolo_project, shapes, form):
     outcome = detect(yolo_project, "frames", "--format", form)
     text = outcome.stdout
     counts = {
-        "table": lambda: len([line for line in text.splitlines() if "nothing found" not in line]),
+        "table": lambda: len([line for line in text.splitlines() if "\t" in line]),
         "json": lambda: sum(result["count"] for result in json.loads(text)["results"]),
         "jsonl": lambda: sum(json.loads(line)["count"] for line in text.splitlines()),
         "csv": lambda: len(list(csv.DictReader(io.StringIO(text)))),
@@ -218,7 +218,9 @@ def test_piped_output_is_plain_lines(yolo_project, shapes):
     """No table, no colour, no progress bar where no terminal is."""
     outcome = detect(yolo_project, "frames/frame1.jpg")
 
-    assert all(re.fullmatch(r"frames/frame1\.jpg: \w+ \d\.\d\d( \d+){4}", line) for line in outcome.stdout.splitlines())
+    assert all(
+        re.fullmatch(r"frames/frame1\.jpg\t\w+\t\d\.\d\d(\t\d+){4}", line) for line in outcome.stdout.splitlines()
+    )
     assert outcome.stderr == ""
 
 

@@ -11,6 +11,9 @@ import sys
 import pexpect
 import pytest
 
+from vidctl.cli.report import lines
+from vidctl.tasks.detect import Detection, Detections
+
 PRELUDE = """
 import sys
 from vidctl.cli.report import Report
@@ -309,3 +312,22 @@ def test_nobody_is_asked_who_cannot_answer():
     assert run(REFUSED.format(options="")).stdout == f"{refused}\n"
     assert Terminal(REFUSED.format(options="as_json=True")).until_the_end() == [refused]
     assert Terminal(REFUSED.format(options=""), shell='"$0" -c "$1" < /dev/null').until_the_end() == [refused]
+
+
+def test_a_place_in_a_file_is_no_emoji():
+    """Rich knows `:100:` as one; what is not ours is shown as it is."""
+    code = (
+        "from vidctl.cli.report import failure\nfrom vidctl.errors import VidctlError\n"
+        "failure(VidctlError('s.yaml:100:1: wrong', hint='see a:smile:b'), as_json=False)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+
+    assert "error: s.yaml:100:1: wrong\nhint: see a:smile:b\n" == said
+
+
+def test_names_forge_no_line_and_no_field():
+    """A line's end or a tab in a file's or a class's name: still one line of seven fields."""
+    found = Detection((1.0, 2.0, 3.0, 4.0), 0.5, 0, "a\nb")
+    (line,) = lines(Detections("x\ty.jpg", 10, 10, (found,)))
+
+    assert ["x\N{REPLACEMENT CHARACTER}y.jpg", "a b", "0.50", "1", "2", "3", "4"] == line.split("\t")

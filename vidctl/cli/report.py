@@ -25,7 +25,7 @@ from rich.text import Text
 
 from vidctl.errors import UsageError, VidctlError
 from vidctl.progress import Notify, Progress, silent
-from vidctl.text import is_obeyed, printable
+from vidctl.text import is_obeyed, one_line, printable
 
 if TYPE_CHECKING:
     from vidctl.plan import Change, Cost, Plan
@@ -312,7 +312,7 @@ class _Segments:
         if not passing.segments:
             return
         with _SCREEN:
-            console = Console(highlight=False)
+            console = _console()
             with console.capture() as lines:  # Rich would write past a live view, not above it
                 if self._several and passing.source is not self._source:
                     console.print(Text(printable(passing.source.name), "bold"), soft_wrap=True)
@@ -376,12 +376,12 @@ def _said(progress: Progress) -> str:
 
 def detections(result: Detections) -> None:
     """A table on a terminal, plain lines elsewhere."""
-    console = Console(highlight=False)
-    summary = f"{result.source}: {_count(result)}, {result.width}x{result.height}"
+    console = _console()
+    summary = one_line(f"{result.source}: {_count(result)}, {result.width}x{result.height}")
     if not console.is_terminal:
         print("\n".join(lines(result)))  # noqa: T201
         return
-    console.print(escape(printable(summary)), style="bold", soft_wrap=True)
+    console.print(escape(summary), style="bold", soft_wrap=True)
     if not result.detections:
         return
     table = Table("class", "confidence", "x1", "y1", "x2", "y2", box=None, pad_edge=True, header_style="dim")
@@ -389,34 +389,43 @@ def detections(result: Detections) -> None:
         column.justify = "right"
     for detection in result.detections:
         corners = (f"{value:.0f}" for value in detection.bbox)
-        table.add_row(escape(printable(detection.class_name)), f"{detection.confidence:.2f}", *corners)
+        table.add_row(escape(one_line(detection.class_name)), f"{detection.confidence:.2f}", *corners)
     console.print(table)
 
 
 def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...]) -> None:
     """Rows for people: aligned on a terminal, tab-separated elsewhere."""
     # Ids are there to be copied: a line longer than the terminal is better than half an id.
-    console = Console(highlight=False, width=10_000)
+    console = _console(width=10_000)
     if not console.is_terminal:
         for row in rows:
-            print("\t".join(printable(cell) for cell in row))  # noqa: T201
+            print("\t".join(one_line(cell) for cell in row))  # noqa: T201
         return
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for title in header:
         grid.add_column(title, no_wrap=True)
     for row in rows:
-        grid.add_row(*(escape(printable(cell)) for cell in row))
+        grid.add_row(*(escape(one_line(cell)) for cell in row))
     console.print(grid, soft_wrap=True)
 
 
 def lines(result: Detections) -> list[str]:
-    """What a pipe or a file gets: a line a detection, `source: class confidence x1 y1 x2 y2`."""
-    source = printable(result.source)
+    """What a pipe or a file gets: a line a detection, of source, class, confidence, x1, y1, x2 and y2, parted by tabs.
+
+    A class name may have spaces.  An image without a detection is a line with its source alone.
+    """
+    source = one_line(result.source)
     if not result.detections:
-        return [f"{source}: nothing found"]
+        return [source]
     return [
-        f"{source}: {printable(found.class_name)} {found.confidence:.2f} "
-        + " ".join(f"{corner:.0f}" for corner in found.bbox)
+        "\t".join(
+            [
+                source,
+                one_line(found.class_name),
+                f"{found.confidence:.2f}",
+                *(f"{corner:.0f}" for corner in found.bbox),
+            ]
+        )
         for found in result.detections
     ]
 
@@ -437,6 +446,11 @@ def _count(result: Detections) -> str:
 _SCREEN = threading.RLock()
 
 
+def _console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """Without Rich's emoji: it would turn the place `s.yaml:100:1` of a mistake into a picture."""
+    return Console(stderr=stderr, width=width, highlight=False, emoji=False)
+
+
 def _print(markup: str, end: str = "\n") -> None:
     with _SCREEN:
         _stderr().print(markup, end=end, soft_wrap=True)
@@ -445,7 +459,7 @@ def _print(markup: str, end: str = "\n") -> None:
 @functools.cache
 def _stderr() -> Console:
     """One for all, so that what is printed goes above a live view; it looks up sys.stderr each time."""
-    return Console(stderr=True, highlight=False)
+    return _console(stderr=True)
 
 
 def heading(name: str, *, is_bold: bool) -> str:
@@ -453,7 +467,7 @@ def heading(name: str, *, is_bold: bool) -> str:
     text = printable(" ".join(name.split()))
     if not is_bold:
         return f"# {text}\n"
-    console = Console(highlight=False)
+    console = _console()
     with console.capture() as line:
         console.print(Text(text, "bold"), soft_wrap=True)
     return line.get()

@@ -104,6 +104,18 @@ def test_results_keep_the_order_of_the_pictures():
     ]
 
 
+def test_an_image_of_another_size_fails_alone():
+    """What the worker saw in a size that was not sent is an error in its place; the others keep their answers."""
+    output = {"results": [answer(PERSON), answer(PERSON, image_size=[320, 240]), answer()]}
+
+    first, second, third = decode(output, [WHOLE] * 3, ["a", "b", "c"])
+
+    assert isinstance(second, MediaError)
+    assert second.message.startswith("b: ")
+    assert "`results[1].image_size`" in second.message
+    assert [("a", 1), ("c", 0)] == [(each.source, len(each.detections)) for each in (first, third)]
+
+
 def test_boxes_are_clipped_to_the_picture():
     """A model may point a little outside; a file must not."""
     outside = {**PERSON, "bbox": [-3.0, -0.5, 700.0, 361.0]}

@@ -117,8 +117,8 @@ _DEFAULTS = {field.name: field.default for field in fields(DetectOptions)}
 def decode(output: object, pictures: Sequence[Prepared], sources: Sequence[str]) -> list[Detections | MediaError]:
     """Read the answer to `encode(pictures, …)`: one entry a picture, in their order, boxes in the originals' pixels.
 
-    A picture that the worker could not read becomes a MediaError in its place.  ApiError is raised for anything that is
-    not an answer to the question, and names the field.
+    A picture that the worker could not read becomes a MediaError in its place, and so does one of several that it saw
+    in another size.  ApiError is raised for anything that is not an answer to the question, and names the field.
     """
     answer = _READ.mapping(output, "output")
     items = _items(answer, len(pictures))
@@ -149,7 +149,12 @@ def _decode_one(
         return MediaError(f"{source}: {_READ.text(item['error'], f'{where}.error')}")
     if "detections" not in item:
         _READ.refuse(f"{where}.detections", "is missing")
-    _check_size(item.get("image_size"), where, picture)
+    try:
+        _check_size(item.get("image_size"), where, picture)
+    except ApiError as error:
+        if item is answer:
+            raise
+        return MediaError(f"{source}: {error.message}")  # the others of its job are answered
     found = _READ.items(item["detections"], f"{where}.detections")
     seconds = item.get("inference_time", answer.get("inference_time"))
     model = item.get("model", answer.get("model"))

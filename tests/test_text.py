@@ -10,7 +10,8 @@ from vidctl.text import is_secret_name, one_line, without_secrets
 @pytest.mark.parametrize(
     "name",
     ["HF_TOKEN", "hfToken", "RUNPOD_API_KEY", "apikey", "DB_PASSWORD", "MYSECRET", "AWS_SECRET_ACCESS_KEY", "AUTH",
-     "X-Amz-Signature", "PGPASSWD", "GITHUB_PAT", "SSH_PASSPHRASE", "GOOGLE_CREDENTIALS"],
+     "X-Amz-Signature", "PGPASSWD", "GITHUB_PAT", "SSH_PASSPHRASE", "GOOGLE_CREDENTIALS",
+     "MYKEY", "DBPASS", "OAUTH", "BASICAUTH", "PASSWORDS", "API_TOKENS", "SSHKEYS"],
 )  # fmt: skip
 def test_names_of_secrets(name):
     """Whatever their style."""

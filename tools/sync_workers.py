@@ -20,10 +20,10 @@ COPIES: dict[str, tuple[str, ...]] = {
 }
 
 
-def copies(root: Path = ROOT) -> dict[Path, str]:
+def copies() -> dict[Path, str]:
     """What each copy must be: the source under a line that says where to edit it."""
     return {
-        root / folder / name: f"# Copied from workers/_shared/{name} by `make sync-workers`: edit it there.\n{text}"
+        ROOT / folder / name: f"# Copied from workers/_shared/{name} by `make sync-workers`: edit it there.\n{text}"
         for name, folders in COPIES.items()
         for text in [(SHARED / name).read_text()]
         for folder in folders

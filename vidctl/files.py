@@ -17,12 +17,12 @@ _DESCRIPTOR = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)|/dev/(stdin|stdout|
 _STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
-def write(path: Path, data: bytes, *, mode: int | None = None) -> Path:
+def write(path: Path, data: bytes, *, mode: int | None = None, is_durable: bool = False) -> Path:
     """Write the whole file or nothing, making its folder; raise VidctlError with what stood in the way.
 
     A link is followed, and what it leads to keeps its mode and owner; `mode` is for a file that is new.  What is no
     regular file (a pipe, /dev/stdout) is written to, never replaced.  Where a rename cannot be (a bind-mounted file, a
-    read-only folder, a file of several names) it is written in place.
+    read-only folder, a file of several names) it is written in place.  `is_durable` waits until the disk has it.
     """
     try:
         if (descriptor := _descriptor(path)) is not None:
@@ -32,9 +32,9 @@ def write(path: Path, data: bytes, *, mode: int | None = None) -> Path:
         real.parent.mkdir(parents=True, exist_ok=True)
         there = _status(real)
         if there and (not stat.S_ISREG(there.st_mode) or there.st_nlink > 1):
-            _write_in_place(real, data)
+            _write_in_place(real, data, is_durable=is_durable)
         else:
-            _replace(real, data, there, mode)
+            _replace(real, data, there, mode=mode, is_durable=is_durable)
     except OSError as error:
         raise VidctlError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
@@ -70,17 +70,18 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _replace(path: Path, data: bytes, there: os.stat_result | None, mode: int | None) -> None:
+def _replace(path: Path, data: bytes, there: os.stat_result | None, *, mode: int | None, is_durable: bool) -> None:
     unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
+    first_mode = 0o666 if there is None and mode is None else 0o600  # less what the umask takes away
     try:
-        _write_all(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), data)
+        _write_all(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, first_mode), data, is_durable=is_durable)
         _dress(unfinished, there, mode)
         unfinished.replace(path)
     except OSError as error:
         _discard(unfinished)
         if not there or error.errno not in _NO_RENAME:
             raise
-        _write_in_place(path, data)
+        _write_in_place(path, data, is_durable=is_durable)
     except BaseException:
         _discard(unfinished)
         raise
@@ -92,24 +93,24 @@ def _dress(unfinished: Path, there: os.stat_result | None, mode: int | None) -> 
         if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(unfinished, there.st_uid, there.st_gid)
         unfinished.chmod(stat.S_IMODE(there.st_mode))
-        return
-    if mode is None:
-        umask = os.umask(0)
-        os.umask(umask)
-        mode = 0o666 & ~umask
-    unfinished.chmod(mode)
+    elif mode is not None:
+        unfinished.chmod(mode)
 
 
-def _write_in_place(path: Path, data: bytes) -> None:
+def _write_in_place(path: Path, data: bytes, *, is_durable: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY)
-    _write_all(descriptor, data, whole_file=stat.S_ISREG(os.fstat(descriptor).st_mode))
+    is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    _write_all(descriptor, data, whole_file=is_regular, is_durable=is_durable and is_regular)
 
 
-def _write_all(descriptor: int, data: bytes, *, whole_file: bool = False) -> None:
+def _write_all(descriptor: int, data: bytes, *, whole_file: bool = False, is_durable: bool = False) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         if whole_file:
             file.truncate()
+        if is_durable:
+            file.flush()
+            os.fsync(descriptor)
 
 
 def _discard(unfinished: Path) -> None:

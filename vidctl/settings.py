@@ -175,7 +175,7 @@ def _edit(env_file: Path, edit: Callable[[str], str], *, hint: str) -> None:
         with FileLock(lock_folder / "env.lock"):
             before = env_file.read_bytes() if env_file.exists() else b""
             mark = codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b""
-            files.write(env_file, mark + edit(before[len(mark) :].decode()).encode(), mode=0o600)
+            files.write(env_file, mark + edit(before[len(mark) :].decode()).encode(), mode=0o600, is_durable=True)
     except VidctlError as error:
         raise VidctlError(error.message, hint=hint) from error
     except (OSError, ValueError) as error:

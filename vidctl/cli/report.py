@@ -447,7 +447,7 @@ _SCREEN = threading.RLock()
 
 
 def _console(*, stderr: bool = False, width: int | None = None) -> Console:
-    """Without Rich's emoji: it would turn the place `s.yaml:100:1` of a mistake into a picture."""
+    """Without Rich's emoji, into which it would turn the place `s.yaml:100:1` of a mistake."""
     return Console(stderr=stderr, width=width, highlight=False, emoji=False)
 
 

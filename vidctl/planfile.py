@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from vidctl import __version__
 from vidctl.errors import UsageError, VidctlError
+from vidctl.files import write
 from vidctl.rollout import Planned
 from vidctl.settings import Target
 
@@ -51,15 +51,11 @@ def save(path: Path, target: Target, planned: Sequence[Planned]) -> None:
     }
     if not path.name:
         raise UsageError(f"{path}: is a folder", hint="name a file with -o")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(json.dumps(document, indent=2) + "\n")
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise VidctlError(
-            f"{path}: cannot be written: {error.strerror}", hint="choose another place with -o"
-        ) from error
+        write(path, (json.dumps(document, indent=2) + "\n").encode())
+    except VidctlError as error:
+        error.hint = "choose another place with -o"
+        raise
 
 
 def load(names: Sequence[str]) -> SavedPlan | None:

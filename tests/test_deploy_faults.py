@@ -176,7 +176,7 @@ def test_what_one_control_plane_made_the_other_goes_on_with(account):
     assert (first.status, again.document["changes"]) == (0, [])
     assert [change["field"] for change in changed.document["changes"]] == ["env.MODEL"]
     assert (back.document["changes"], removed.status) == ([], 0)
-    assert templates == {"templates": []}
+    assert templates == {"templates": [], "pagination": {"hasNextPage": False, "nextCursor": None}}
 
 
 def test_the_key_travels_in_one_header_only(account):

@@ -47,6 +47,7 @@ def account(request, workshop, engine, locked_registry):
             "RUNPOD_API_KEY": account.runtime["RUNPOD_API_KEY"],
         }
         lines = [f"{name}={value}\n" for name, value in account.secrets.items() if name != "DB_PASSWORD"]
+        (workshop.root / ".env").touch(mode=0o600)  # vidctl leaves the mode of a .env that is there
         (workshop.root / ".env").write_text("".join(lines))
         yield account
 

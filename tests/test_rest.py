@@ -207,6 +207,17 @@ def test_a_change_sends_what_differs(at, changes, field, value):
     assert [("PATCH /v2/serverless/e1", {field: value})] == bodies(server)
 
 
+def test_a_change_sends_a_new_order_along(at):
+    """The order of data centers alone is not written; with another change it is."""
+    rest, server = at(ok(NODE), ok(NODE), ok(NODE))
+    turned = replace(WANTED, locations=LIVE.locations[::-1])
+    rest.save(turned, before=LIVE)
+    rest.save(replace(turned, execution_timeout_ms=9), before=LIVE)
+
+    changes = {"timeout": 9, "dataCenterIds": ["US-KS-2", "EU-RO-1"]}
+    assert [("PATCH /v2/serverless/e1", changes)] == bodies(server)
+
+
 def test_a_change_undoes_what_excludes_it(at):
     """A list of CUDA versions clears the least one; a queue that counts requests has no idle timeout."""
     rest, server = at(ok(NODE))

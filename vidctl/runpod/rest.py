@@ -315,8 +315,10 @@ def _changes(endpoint: Endpoint, live: Endpoint) -> Node:
 
     What is equal stays out: a name renames the endpoint's template, a volume or a flashboot may be more than ours.
     """
-    there = _body(live)
-    changes = {name: value for name, value in _body(endpoint).items() if _unordered(value) != _unordered(there[name])}
+    there, wanted = _body(live), _body(endpoint)
+    if _unordered(there) == _unordered(wanted):
+        return {}  # another order alone is not written
+    changes = {name: value for name, value in wanted.items() if value != there[name]}
     if "gpu" in changes and endpoint.cuda_versions:
         changes["gpu"]["minCudaVersion"] = ""  # excludes a list of versions, and must be cleared in the same PATCH
     return changes

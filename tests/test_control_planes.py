@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support import openapi
 from support.runtime import API_KEY, LocalRuntime
@@ -108,6 +108,16 @@ def _seen(endpoint, plane):
     return replace(endpoint, id=None, idle_timeout_s=idle, gpu_ids=pools, template=template, model_references=None)
 
 
+def _only_order_differs(one, other):
+    """What REST v2 is not asked to write, see `_seen`; with a change beside it a new order is written."""
+    turned = replace(
+        one,
+        locations=other.locations if set(one.locations) == set(other.locations) else one.locations,
+        cuda_versions=other.cuda_versions if set(one.cuda_versions) == set(other.cuda_versions) else one.cuda_versions,
+    )
+    return one != other and turned == other
+
+
 def _only(plane):
     (endpoint,) = plane.account().endpoints
     return endpoint
@@ -160,6 +170,7 @@ def test_what_was_saved_reads_back(runtime, checked, login, volume, name, drawn)
     _empty(runtime)
     plane = _plane(name, checked.url)
     first, second = (drawn.draw(endpoints(login, volume, plane=name)) for _ in range(2))
+    assume(name == "graphql" or not _only_order_differs(_seen(first, plane), _seen(second, plane)))
     created = plane.save(first, before=None)
     assert (_seen(first, plane), created) == (_seen(created, plane), _only(plane))
 

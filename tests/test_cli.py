@@ -91,6 +91,35 @@ def test_only_the_command_that_is_asked_for_is_loaded(words, modules):
     assert modules == set(done.stderr.split())
 
 
+def test_every_command_takes_the_options_of_every_command():
+    from typer.main import get_command
+
+    from vidctl.cli import app
+
+    def lacking(words, command):
+        taken = {flag for parameter in command.params for flag in parameter.opts}
+        missing = {"--json", "--quiet", "-q", "--verbose", "-v", "--debug"} - taken
+        inner = getattr(command, "commands", {})
+        return (
+            {words: missing} if missing else {k: v for n in inner for k, v in lacking(f"{words} {n}", inner[n]).items()}
+        )
+
+    assert {} == lacking("vidctl", get_command(app))
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["local status --json -q", "--json local status", "local -q --json status", "-qv --json --debug local status"],
+)
+def test_options_of_every_command_stand_before_it_too(folder, words):
+    outcome = vidctl(*words.split(), cwd=folder, VIDCTL_LOCAL_PORT="9")
+
+    assert ("not_deployed", ("--debug" in words)) == (
+        json.loads(outcome.stderr.splitlines()[-1])["code"],
+        "Traceback" in outcome.stderr,
+    )
+
+
 @pytest.mark.parametrize("words", ["", "local", "registry"])
 def test_what_a_command_does_is_said_in_one_line(words):
     """A group alone shows its commands, each with a sentence that is not cut."""

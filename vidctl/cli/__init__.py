@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from vidctl import __version__
+from vidctl.cli import options
 from vidctl.errors import Interrupted, UsageError, VidctlError
 
 if TYPE_CHECKING:
@@ -73,7 +74,17 @@ def _built(name: str, place: _Place) -> Command:
         holder.add_typer(command, name=name)
     else:
         holder.command(name)(command)
-    return typer.main.get_group(holder).commands[name]
+    found = typer.main.get_group(holder).commands[name]
+    _complete(found)
+    return found
+
+
+def _complete(command: Command) -> None:
+    """Let a command and those inside it take the options of every command, also those that change nothing there."""
+    there = {parameter.name for parameter in command.params}
+    command.params += [option for option in options.common() if option.name not in there]
+    for inner in getattr(command, "commands", {}).values():
+        _complete(inner)
 
 
 class _Vidctl(TyperGroup):
@@ -113,6 +124,10 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())  # noqa: T201  the answer itself
@@ -141,6 +156,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit status; nothing but SystemExit ever leaves."""
+    arguments = _command_first(arguments)
     try:
         status = int(app(args=arguments, prog_name="vidctl", standalone_mode=False) or 0)
     except VidctlError as error:
@@ -162,6 +178,25 @@ def run(arguments: list[str]) -> int:
     if status == Interrupted.exit_status:  # also what Typer makes of Ctrl-C
         return _report(Interrupted("interrupted; no job was out"), arguments)
     return status
+
+
+def _command_first(arguments: list[str]) -> list[str]:
+    """The same words with the options of every command behind its name, for each command reads its own."""
+    names: list[str] = []
+    moved: list[str] = []
+    command: Any = typer.main.get_command(app)
+    for word in arguments:
+        if _COMMON.fullmatch(word):
+            moved.append(word)
+        elif inner := getattr(command, "commands", {}).get(word):
+            names.append(word)
+            command = inner
+        else:
+            break
+    return names + moved + arguments[len(names) + len(moved) :]
+
+
+_COMMON = re.compile(r"--(json|quiet|verbose|debug)|-[qv]+")
 
 
 def _interrupted(error: BaseException | None) -> Interrupted | None:

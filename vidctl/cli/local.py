@@ -108,13 +108,18 @@ def logs(
     ] = None,
     tail: Annotated[int, typer.Option(min=1, help="How many of the last lines.")] = 100,
     port: Port = None,
+    as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
     """Print the last lines of an endpoint's workers, or of the runtime."""
     from vidctl.cli import report
     from vidctl.local import daemon
 
-    for line in daemon.logs(endpoint, port=_port(port), tail=tail):
+    lines = daemon.logs(endpoint, port=_port(port), tail=tail)
+    if as_json:
+        print(json.dumps(lines, indent=2))  # noqa: T201
+        return
+    for line in lines:
         report.log_line(line)
 
 

@@ -74,9 +74,24 @@ Target = Annotated[
     typer.Option("--target", metavar="local|runpod", help="Where to. Default: runpod with a key, else local."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors included.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+def common() -> list[Any]:
+    """The options above as parameters of a command that does not read them."""
+    holder = typer.Typer(rich_markup_mode=None)
+    holder.command("any")(_common)
+    found = typer.main.get_command(holder).params
+    for option in found:
+        option.expose_value = False
+    return found
+
+
+def _common(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False) -> None:
+    """Only its parameters are used."""
+
 
 # Of the commands that ask an endpoint.
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders.")]

@@ -86,11 +86,151 @@ def test_sixteen_bit_big_endian_is_scaled():
     assert (128, 128, 128) == open_upright(data).getpixel((1, 1))
 
 
-def test_transparency_is_dropped():
-    """The colour under it shows, as it does for Ultralytics."""
-    data = encoded(Image.new("RGBA", (8, 8), (*ORANGE, 0)), "PNG")
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "I;16", "1"])
+def test_what_alpha_hides_is_not_shown(mode):
+    """It is white, as a browser shows it: in what is sent to either model, and in what is saved."""
+    if mode in ("RGBA", "LA", "P"):
+        data = encoded(Image.new("RGBA", (8, 8), (*ORANGE, 0)).convert(mode), "PNG")
+    else:
+        data = encoded(Image.new(mode, (8, 8), 0), "PNG", transparency=0)
 
-    assert ORANGE == open_upright(data).getpixel((3, 3))
+    seen = [prepare(data, imgsz=64, name="a"), prepare_within(data, max_pixels=64, name="a")]
+    assert [(255, 255, 255)] * 2 == [opened(one).convert("RGB").getpixel((3, 3)) for one in seen]
+    assert (255, 255, 255) == open_upright(data).getpixel((3, 3))
+
+
+def grey_tiff(values: bytes, size: tuple[int, int], *, bits: int, kind: int, photometric: int = 1) -> bytes:
+    """A TIFF of one strip of grey; `kind` is 1 for whole numbers, 3 for floating point."""
+    tags = [
+        (256, 4, size[0]), (257, 4, size[1]), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8),
+        (277, 3, 1), (278, 4, size[1]), (279, 4, len(values)), (339, 3, kind),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", tag, form, 1, value) for tag, form, value in tags)
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(values))
+    return head + values + struct.pack("<H", len(tags)) + directory + bytes(4)
+
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("odd", [NAN, INFINITY, -INFINITY])
+@pytest.mark.parametrize("white", [1.0, 255.0, 65535.0])
+def test_a_value_that_is_not_finite_is_black_and_spoils_no_other(odd, white):
+    """One NaN of a depth map made all of it black."""
+    data = grey_tiff(struct.pack("<4f", 0, odd, white / 2, white), (2, 2), bits=32, kind=3)
+    image = open_upright(data)
+
+    assert [0, 0, 128, 255] == [image.getpixel(at)[0] for at in ((0, 0), (1, 0), (0, 1), (1, 1))]
+
+
+@pytest.mark.parametrize(
+    ("values", "bits", "kind"),
+    [
+        (struct.pack("<4B", 0, 64, 128, 255), 8, 1), (struct.pack("<4H", 0, 64 * 257, 128 * 257, 65535), 16, 1),
+        (struct.pack("<4f", 0, 64 / 255, 128 / 255, 1), 32, 3),
+    ],
+)  # fmt: skip
+def test_white_is_zero(values, bits, kind):
+    """TIFF's negatives are turned into positives at every depth."""
+    positive, negative = (
+        open_upright(grey_tiff(values, (2, 2), bits=bits, kind=kind, photometric=photometric)) for photometric in (1, 0)
+    )
+
+    assert [0, 64, 128, 255] == [pixel[0] for pixel in positive.get_flattened_data()]
+    assert [255, 191, 127, 0] == [pixel[0] for pixel in negative.get_flattened_data()]
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
+def test_a_png_with_much_text_opens(kind):
+    """What a drawing program writes beside the pixels is not read, however long it is."""
+    text = zlib.compress(b"x" * 3_000_000)
+    body = b"k\0\0" + text if kind == b"zTXt" else b"k\0\1\0\0\0" + text
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    data = encoded(plain(), "PNG")
+    data = data[:33] + chunk + data[33:]
+
+    assert (64, 48) == open_upright(data).size
+    assert 64 == prepare(data, imgsz=64, name="a").width
+
+
+@pytest.mark.parametrize(("imgsz", "longer"), [(321, 352), (320, 320), (33, 64), (2047, 2048)])
+def test_a_picture_is_shrunk_to_what_the_worker_uses(imgsz, longer):
+    """A model's input is a multiple of 32."""
+    assert longer == prepare(encoded(plain(size=(4000, 300)), "PNG"), imgsz=imgsz, name="a").sent_width
+
+
+def xmp(orientation: int) -> bytes:
+    return b'<x:xmpmeta><rdf:Description tiff:Orientation=\'%d\' x="" tiff:Orientation="%d"/></x:xmpmeta>' % (
+        (orientation,) * 2
+    )
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("imgsz", [640, 32])
+def test_an_orientation_in_xmp_alone_turns_nothing(kind, imgsz):
+    """As Ultralytics, whose OpenCV reads EXIF only; and it does not travel to whoever would turn the picture again."""
+    options = {"tiffinfo": {700: xmp(6)}} if kind == "TIFF" else {"xmp": xmp(6)}
+    data = encoded(plain(), kind, **options)
+    prepared = prepare(data, imgsz=imgsz, name="a")
+
+    assert 6 == Image.open(io.BytesIO(data)).getexif()[0x0112]
+    assert (64, 48) == (prepared.width, prepared.height) == open_upright(data).size
+    assert b"Orientation" not in prepared.jpeg
+
+
+@pytest.mark.parametrize("size", [(64, 48), (1000, 500)])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_nothing_but_pixels_is_sent_of_a_jpeg(size, progressive):
+    """Neither where it was taken, nor by whom, nor what a phone hangs on its end."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[1] = "secret"
+    image = Image.effect_noise(size, 60).convert("RGB")
+    options = {"quality": 80, "progressive": progressive}
+    data = encoded(image, "JPEG", exif=exif, xmp=b"secret", comment=b"secret", icc_profile=b"secret" * 30, **options)
+    data += b"secret film"
+    sent = prepare(data, imgsz=640, name="a").jpeg
+
+    assert data.count(b"secret") >= 5
+    assert b"secret" not in sent
+    if size == (64, 48):
+        assert encoded(image, "JPEG", **options) == sent
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("RGB", "JPEG"), ("RGB", "PNG"), ("L", "PNG"), ("CMYK", "JPEG")])
+def test_what_is_saved_is_srgb(mode, kind):
+    """A profile is applied, as viewers do, and not written on."""
+    space = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK"}[mode]
+    profile = linear_profile(space)
+    data = encoded(Image.new("RGB", (8, 8), (128, 128, 128)).convert(mode), kind, icc_profile=profile)
+    saved = open_upright(data)
+
+    assert "RGB" == saved.mode
+    assert {} == saved.info
+    # Half of the light is 188 in sRGB (IEC 61966-2-1).  Nobody may make a profile for ink from nothing: it is refused.
+    assert is_near((188,) * 3 if mode != "CMYK" else (128,) * 3, saved.getpixel((3, 3)), within=2)
+
+
+def linear_profile(space: bytes) -> bytes:
+    """An ICC profile (version 2) whose values are light itself, with sRGB's primaries."""
+
+    def xyz(*values: float) -> bytes:
+        return b"XYZ " + bytes(4) + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"curv" + bytes(4) + struct.pack(">I", 0)
+    name = b"desc" + bytes(4) + struct.pack(">I", 7) + b"linear\0" + bytes(78)
+    tags = {b"desc": name, b"wtpt": xyz(0.9642, 1.0, 0.8249)}
+    if space == b"GRAY":
+        tags[b"kTRC"] = curve
+    else:
+        tags |= {b"rXYZ": xyz(0.4361, 0.2225, 0.0139), b"gXYZ": xyz(0.3851, 0.7169, 0.0971)}
+        tags |= {b"bXYZ": xyz(0.1431, 0.0606, 0.7141), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    at, table, body = 132 + 12 * len(tags), b"", b""
+    for tag, value in tags.items():
+        table += tag + struct.pack(">II", at + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    head = struct.pack(">I4sI4s4s4s", at + len(body), b"lcms", 0x02400000, b"mntr", space, b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">iii", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 
 def test_an_animation_gives_its_first_frame():
@@ -120,7 +260,7 @@ def test_the_longer_side_becomes_exactly_what_the_model_sees(kind, size, imgsz, 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_a_small_upright_jpeg_is_sent_as_it_is(mode):
     """No second loss for a picture that needs nothing."""
-    data = encoded(plain(mode), "JPEG", quality=70, comment=b"kept")
+    data = encoded(plain(mode), "JPEG", quality=70)
 
     assert data == prepare(data, imgsz=640, name="a").jpeg
 
@@ -244,7 +384,9 @@ SAMPLES = [
 
 def read_or_refused(data: bytes) -> None:
     with suppress(MediaError):
-        prepare(data, imgsz=32, name="x")
+        prepared = prepare(data, imgsz=32, name="x")
+        assert (prepared.sent_width, prepared.sent_height) == opened(prepared).size
+        opened(prepared).load()
     with suppress(MediaError):
         open_upright(data, name="x")
 

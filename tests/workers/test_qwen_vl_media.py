@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from support import vision
 
 
@@ -69,6 +70,28 @@ def test_a_small_upright_picture_goes_as_it_is(picture):
         found = picture.decode(data, 1_048_576, "image")
 
         assert (data, f"image/{form.lower()}", 256, 192) == (found.data, found.mime, found.width, found.height)
+
+
+def test_what_a_picture_says_of_itself_does_not_reach_the_engine(picture):
+    """Its reader would turn the picture once more by its XMP, and refuse a PNG of much text."""
+    image = Image.new("RGB", (64, 32), "red")
+    text = PngInfo()
+    text.add_text("comment", "x" * 3_000_000, zip=True)
+    for data in (
+        saved(image, "JPEG", xmp=b"<x:xmpmeta tiff:Orientation='6'/>", quality=75),
+        saved(image, "PNG", pnginfo=text),
+    ):
+        found = picture.decode(data, 1_048_576, "image")
+
+        assert saved(image, found.mime.split("/")[1]) == found.data
+        assert (64, 32) == (found.width, found.height)
+
+
+def test_a_clear_colour_of_a_png_is_white(picture):
+    """What has no alpha of its own may say that one colour is none."""
+    data = saved(Image.new("RGB", (64, 32), (1, 2, 3)), "PNG", transparency=(1, 2, 3))
+
+    assert (255, 255, 255) == opened(picture.decode(data, 1_048_576, "image")).getpixel((5, 5))
 
 
 def test_a_small_picture_in_a_large_file_is_made_anew(picture):

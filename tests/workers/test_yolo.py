@@ -11,12 +11,15 @@ import threading
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from support import shapes
 from support.servers import dripping, serving
+
+from vidctl.media.image import open_upright
 
 pytestmark = pytest.mark.heavy
 
@@ -183,6 +186,46 @@ def test_what_is_transparent_is_white(yolo):
     cut_out, expected = yolo.ask({"image": sent(hidden)}, {"image": sent(on_white)})
 
     assert apart(expected, cut_out) <= 1
+
+
+DECODE = """
+import base64, json, sys, picture
+for line in sys.stdin:
+    found = picture.decode(base64.b64decode(line), 2048)
+    print(json.dumps([found.size, found.pixels[:, :, ::-1].tolist()]))
+"""
+
+
+def odd_files():
+    """What the client and the worker read differently once."""
+    floats = Image.new("F", (4, 2), 0.5)
+    floats.putpixel((0, 0), float("nan"))
+    floats.putpixel((3, 1), 1.0)
+    cut_out = Image.new("RGBA", (4, 2), (200, 0, 0, 0))
+    cut_out.paste((200, 0, 0, 128), (0, 0, 2, 2))
+    xmp = b"<x:xmpmeta tiff:Orientation='6'/>"
+    return [
+        shapes.encoded(floats, "TIFF"),
+        shapes.encoded(Image.new("I;16", (4, 2), 200), "PNG"),
+        shapes.encoded(Image.new("I;16", (4, 2), 60_000), "TIFF", tiffinfo={262: 0}),
+        shapes.encoded(Image.new("I", (4, 2), 200), "TIFF"),
+        shapes.encoded(cut_out, "PNG"),
+        shapes.encoded(cut_out.convert("P"), "PNG"),
+        shapes.encoded(Image.new("RGB", (4, 2), "red"), "JPEG", xmp=xmp),
+        shapes.encoded(Image.new("RGB", (4, 2), "red"), "TIFF", tiffinfo={700: xmp}),
+    ]
+
+
+def test_worker_and_client_read_the_same_pixels(yolo_python):
+    """However a picture comes, the model sees the same: both have one rule."""
+    lines = "".join(base64.b64encode(data).decode() + "\n" for data in odd_files())
+    done = subprocess.run(
+        [yolo_python, "-c", DECODE], cwd=YOLO, input=lines, capture_output=True, text=True, check=True
+    )
+    worker = [json.loads(line) for line in done.stdout.splitlines()]
+    client = [np.asarray(open_upright(data)) for data in odd_files()]
+
+    assert [[[4, 2], pixels.tolist()] for pixels in client] == worker
 
 
 def test_the_first_frame_of_a_gif_is_what_counts(yolo):

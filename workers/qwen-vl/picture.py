@@ -8,10 +8,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import pixels
 from badinput import BadInput
 from base64text import from_text
 from download import download, is_url
-from PIL import Image, ImageOps
+from PIL import Image
 
 # The formats the worker says it reads.  Pillow knows forty more, among them ones that start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -87,7 +88,7 @@ def decode(data: bytes, max_pixels: int, name: str) -> Picture:
 
 def _decode(data: bytes, max_pixels: int, name: str) -> Picture:
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = pixels.opened(data, FORMATS)
     except Image.UnidentifiedImageError as error:
         raise BadInput(f"{name} is not a picture this worker reads ({', '.join(FORMATS)})") from error
     _check_size(*image.size, name)
@@ -96,19 +97,13 @@ def _decode(data: bytes, max_pixels: int, name: str) -> Picture:
     # A JPEG decodes at a half, quarter or eighth of its size for a fraction of the time.
     image.draft(None, sent)
     image.load()
-    turn = _turn(image)
+    turn = pixels.orientation(image)
     as_it_is = kind in ("JPEG", "PNG") and mode in ("RGB", "L") and sent == (width, height) and turn == 1
-    if as_it_is and len(data) <= MOST_BESIDE + 3 * width * height:
-        return Picture(data, f"image/{kind.lower()}", width, height)
-    return encoded(upright(image), max_pixels)
-
-
-def _turn(image: Image.Image) -> int:
-    """EXIF's orientation, which cameras have; 1 is upright, as is a picture whose EXIF makes no sense."""
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:  # noqa: BLE001  its readers raise what struct, Pillow's TIFF plugin and int do
-        return 1
+    if as_it_is and not image.has_transparency_data:
+        data = pixels.bare(data)  # the engine would turn it as its XMP says
+        if len(data) <= MOST_BESIDE + 3 * width * height:
+            return Picture(data, f"image/{kind.lower()}", width, height)
+    return encoded(pixels.turned(pixels.flat(image), turn), max_pixels)
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -138,20 +133,6 @@ def shrunk(image: Image.Image, size: tuple[int, int], max_pixels: int) -> Image.
     """The picture in this size, its width and height, and smaller where that has more than `max_pixels`."""
     size = _fit(*size, max_pixels)
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """As people see it: turned as its EXIF says, in RGB, on white where it is transparent."""
-    if _turn(image) != 1:
-        ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith(("I", "F")):
-        _, high = image.convert("F").getextrema()
-        full = 255.0 if high <= 255 else max(65535.0, float(high))
-        return image.convert("F").point(lambda value: value * (255 / full)).convert("L").convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB")
-    return image.convert("RGB")
 
 
 def _fit(width: int, height: int, max_pixels: int) -> tuple[int, int]:

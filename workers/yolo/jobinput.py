@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pixels
 from badinput import BadInput
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_IMAGES = 64
 MAX_DETECTIONS = 1000
-IMGSZ_STEP, MIN_IMGSZ, MAX_IMGSZ = 32, 32, 2048
+MIN_IMGSZ, MAX_IMGSZ = 32, 2048
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _whole(job_input: dict[str, Any], name: str, default: int, low: int, high: i
 
 def _imgsz(job_input: dict[str, Any], default: int) -> int:
     size = _whole(job_input, "imgsz", default, MIN_IMGSZ, MAX_IMGSZ)
-    return math.ceil(size / IMGSZ_STEP) * IMGSZ_STEP
+    return pixels.stride_up(size)
 
 
 def _boolean(job_input: dict[str, Any], name: str) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import pixels
 from badinput import BadInput
 from download import download
-from PIL import Image, ImageOps
-from PIL.Image import open as open_image  # bound before Ultralytics puts one in its place that would install packages
+from PIL import Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,6 @@ MAX_PIXELS = 100_000_000
 MAX_DOWNLOAD_BYTES = 50_000_000
 DOWNLOAD_TIMEOUT_S = 20  # for all of it
 SILENCE_S = 10  # until a server's next byte
-PAGE_WHITE = (255, 255, 255, 255)
 
 Image.init()  # Pillow loads its formats at the first picture, which here comes on several threads at once
 
@@ -63,7 +62,7 @@ def decode(data: bytes, imgsz: int) -> Picture:
 
 def _decode(data: bytes, imgsz: int) -> Picture:
     try:
-        image = open_image(io.BytesIO(data), formats=FORMATS)
+        image = pixels.opened(data, FORMATS)
     except Image.UnidentifiedImageError as error:
         raise BadInput(f"image is not a picture this worker reads ({', '.join(FORMATS)})") from error
     width, height = image.size
@@ -73,33 +72,14 @@ def _decode(data: bytes, imgsz: int) -> Picture:
     # A JPEG decodes at a half, quarter or eighth of its size for a fraction of the time.
     image.draft(None, (max(1, round(width * shrink)), max(1, round(height * shrink))))
     image.load()
-    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    ImageOps.exif_transpose(image, in_place=True)
-    size = (height, width) if turned else (width, height)
-    return Picture(_shrunk(cv2.cvtColor(np.asarray(_in_colour(image)), cv2.COLOR_RGB2BGR), size, imgsz), size)
+    orientation = pixels.orientation(image)
+    size = (height, width) if orientation >= 5 else (width, height)
+    upright = pixels.turned(pixels.flat(image), orientation)
+    return Picture(_shrunk(cv2.cvtColor(np.asarray(upright), cv2.COLOR_RGB2BGR), size, imgsz), size)
 
 
 def _too_large() -> BadInput:
     return BadInput(f"image is larger than {MAX_PIXELS // 1_000_000} megapixels")
-
-
-def _in_colour(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_in_8_bits(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, PAGE_WHITE), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _in_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Bring 16- and 32-bit grey to 8 bits; Pillow's own conversion would make all above 255 white."""
-    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    highest = values.max()
-    full_scale = 255 if highest <= 255 else max(65535, highest)
-    return np.clip(values * (255 / full_scale), 0, 255).astype(np.uint8)
 
 
 def _shrunk(pixels: NDArray[np.uint8], size: tuple[int, int], imgsz: int) -> NDArray[np.uint8]:

@@ -469,6 +469,14 @@ def test_errors_in_json_are_flat(folder):
         (["detect", ".", "-r", "--save", "."], "would overwrite"),
         (["detect", "other/frame.jpg", "frame.jpg", "--save", "same"], "would overwrite"),
         (["detect", "frame.jpg", "crops/person/frame-1.jpg", "--save-crop", "crops"], "one of the sources"),
+        (["transcribe", "talk.mp3", "-f", "txt", "-o", "talk.mp3"], "one of the sounds"),
+        (["transcribe", "talk.mp3", "-f", "txt", "-o", "new.mp3"], "an image, a video or audio"),
+        (["transcribe", "@list.txt", "-o", "list.txt"], "reads its words from"),
+        (["transcribe", "@list.txt", "a/list.mp3", "-f", "txt", "-o", "."], "would overwrite"),
+        (["describe", "frame.jpg", "What?", "-o", "new.jpg"], "an image, a video or audio"),
+        (["describe", "@list.txt", "What?", "-o", "list.txt"], "reads its words from"),
+        (["describe", "frame.jpg", "-p", "@list.txt", "-o", "list.txt"], "reads its words from"),
+        (["describe", "frame.jpg", "What?", "--schema", "fields.json", "-o", "fields.json"], "reads its words from"),
     ],
 )
 def test_no_output_costs_what_a_run_reads(folder, arguments, said):
@@ -478,6 +486,7 @@ def test_no_output_costs_what_a_run_reads(folder, arguments, said):
     for name in ("other/frame.jpg", "other/list.png", "crops/person/frame-1.jpg"):
         (folder / name).write_bytes(encoded(draw(seed=2)[0]))
     (folder / "list.txt").write_text("frame.jpg\n")
+    (folder / "fields.json").write_text('{"type": "object", "properties": {"name": {"type": "string"}}}')
     (folder / "talk.mp3").write_bytes(b"audio")
     (folder / "link.json").symlink_to("frame.jpg")
     (folder / "same").symlink_to(".")

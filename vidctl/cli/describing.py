@@ -18,6 +18,7 @@ from vidctl.cli import options
 from vidctl.cli.tally import Tally
 
 if TYPE_CHECKING:
+    from vidctl.cli.outputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.client import Client
     from vidctl.description import Described, DescriptionStream
@@ -124,6 +125,7 @@ def describe(
     vidctl describe frames/ --preset ocr -f jsonl > texts.jsonl
     vidctl describe invoice.png --schema "number, total float, paid bool"
     """
+    from vidctl.cli.outputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.client import Client
     from vidctl.media.sources import FILMS, PICTURES_AND_FILMS, expand
@@ -153,7 +155,7 @@ def describe(
     kind = FILMS if is_of_films else PICTURES_AND_FILMS
     sources = expand(names, kind=kind, recursive=recursive, stdin=sys.stdin.buffer)
     form = _form(output_format, output, is_json=as_json)
-    path = _place(output, sources)
+    path = _place(output, Inputs(sources, [*words, prompt, system, schema and f"@{schema}"]))
     report = Report(quiet=quiet, verbose=verbose, as_json=form != "text")
     client = Client(
         target=target,
@@ -282,7 +284,7 @@ def _form(wanted: Format | None, output: str | None, *, is_json: bool) -> Format
     return "json" if is_json else wanted or by_name
 
 
-def _place(output: str | None, sources: list[Source]) -> Path | None:
+def _place(output: str | None, inputs: Inputs) -> Path | None:
     """Where to write; raise UsageError, before anything is paid, for a place that cannot be or would cost a source."""
     from vidctl.errors import UsageError, VidctlError
 
@@ -291,8 +293,7 @@ def _place(output: str | None, sources: list[Source]) -> Path | None:
     path = Path(str(output))
     if path.is_dir():
         raise UsageError(f"-o {output}: a folder, not a file")
-    if any(source.path and path.exists() and source.path.exists() and path.samefile(source.path) for source in sources):
-        raise UsageError(f"-o {output}: this is one of the sources", hint="the result would take its place")
+    inputs.spare("-o", path)
     if not os.access(path.parent, os.W_OK):
         raise VidctlError(f"{path.parent}: there is no such folder, or no permission to write there")
     return path
@@ -418,6 +419,7 @@ class _Delivery:
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
+        from vidctl.cli.outputs import print_instead
         from vidctl.cli.report import document
         from vidctl.errors import VidctlError
         from vidctl.files import write
@@ -441,8 +443,7 @@ class _Delivery:
         try:
             write(self._path, text.encode())
         except VidctlError as error:  # a full disk: what is printed is not lost
-            sys.stdout.write(text)
-            error.hint = "what should have been written there is printed instead"
+            print_instead(text, error)
             raise
 
     def _give(self, item: str | dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from vidctl.cli.outputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.detection import Found
+    from vidctl.errors import VidctlError
     from vidctl.tasks.detect import Detections, Result
 
 Format = Literal["table", "json", "jsonl", "csv", "coco", "txt"]
@@ -155,6 +158,8 @@ class _Delivery:
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
+        from vidctl.cli.outputs import print_instead
+        from vidctl.errors import VidctlError
         from vidctl.files import write
         from vidctl.render import files
 
@@ -164,8 +169,12 @@ class _Delivery:
         self._kept = []
         if self._output is None:
             sys.stdout.write(text)
-        else:
+            return
+        try:
             write(self._output, text.encode())
+        except VidctlError as error:
+            print_instead(text, error)
+            raise
 
     def _print(self, result: Result) -> None:
         from vidctl.cli import report
@@ -182,25 +191,47 @@ class _Delivery:
 
     def _save_all(self, found: Found, stem: str) -> None:
         """Save what was asked for; what cannot be saved is said, and its result is delivered all the same."""
-        from vidctl.errors import VidctlError
         from vidctl.tasks.answer import Failed
 
         result = found.result
         if isinstance(result, Failed):
             return
-        try:
-            self._save_one(found, result, stem)
-        except VidctlError as error:
-            self.tally.unsaved.append(error)
-            self._report.failed(Failed(found.source.name, error))
+        with self._saving(found.source.name) as labels:
+            self._save_labels(result, stem)
+        with self._saving(found.source.name) as images:
+            self._save_images(found, result, stem)
+        self.tally.unsaved += [*labels, *images][:1]
 
-    def _save_one(self, found: Found, result: Detections, stem: str) -> None:
+    @contextmanager
+    def _saving(self, name: str) -> Iterator[list[VidctlError]]:
+        from vidctl.errors import VidctlError
+        from vidctl.tasks.answer import Failed
+
+        errors: list[VidctlError] = []
+        try:
+            yield errors
+        except VidctlError as error:
+            errors.append(error)
+            self._report.failed(Failed(name, error))
+
+    def _save_labels(self, result: Detections, stem: str) -> None:
+        from vidctl.cli.outputs import print_instead
+        from vidctl.errors import VidctlError
+        from vidctl.render import files
+
+        if self._output is None or not self._is_folder:
+            return
+        try:
+            files.save_txt(result, self._output, stem=stem, overwrite=self._overwrite)
+        except VidctlError as error:  # only now it is known that they differ, and they are paid
+            print_instead(files.to_txt([result]), error)
+            raise
+
+    def _save_images(self, found: Found, result: Detections, stem: str) -> None:
         from vidctl.media.sources import read
-        from vidctl.render import annotate, files
+        from vidctl.render import annotate
         from vidctl.runpod.http import download
 
-        if self._output is not None and self._is_folder:
-            files.save_txt(result, self._output, stem=stem, overwrite=self._overwrite)
         if self._save is None and self._save_crop is None:
             return
         data = read(found.source, fetch=download)

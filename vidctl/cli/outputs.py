@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidctl.errors import UsageError
+from vidctl.errors import UsageError, VidctlError
 
 if TYPE_CHECKING:
     from vidctl.media.sources import Source
 
+_PRINTED = "what should have been written there is printed instead"
 _ELSEWHERE = "the result would take its place"
 
 
@@ -60,6 +62,13 @@ class Inputs:
                     f"{option} {folder}: {path.parent.name}/{path.name} in it is one of the {self._called}",
                     hint="save into another folder",
                 )
+
+
+def print_instead(text: str, error: VidctlError) -> None:
+    """Print what cannot be written, for it is paid; the error says so."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    error.hint = f"{_PRINTED}; {error.hint}" if error.hint else _PRINTED
 
 
 def _marks(paths: Iterable[Path]) -> set[str | tuple[int, int]]:

@@ -34,4 +34,7 @@ class Tally:
         if self.flawed:
             raise self.flawed[0]
         if self.unsaved:
-            raise PartialFailure(f"{len(self.unsaved)} of {self.taken} {self.plural} could not be saved")
+            raise PartialFailure(
+                f"{len(self.unsaved)} of {self.taken} {self.plural} could not be saved",
+                hint=self.unsaved[0].hint,
+            )

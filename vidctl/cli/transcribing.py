@@ -16,9 +16,10 @@ from vidctl.cli import options
 from vidctl.cli.tally import Tally
 
 if TYPE_CHECKING:
+    from vidctl.cli.outputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.client import Client
-    from vidctl.media.sources import Source
+    from vidctl.errors import VidctlError
     from vidctl.tasks.subtitles import Layout
     from vidctl.tasks.transcribe import Transcript
     from vidctl.transcription import Transcribed
@@ -65,6 +66,7 @@ def transcribe(
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="DIR|FILE|-", help="Where to write it [default: -].")
     ] = None,
+    overwrite: options.Overwrite = False,
     recursive: options.Recursive = False,
     chunk: Annotated[
         str | None,
@@ -97,9 +99,11 @@ def transcribe(
     the text is printed, or subtitles with -f. What is missing of a sound is marked (exit code 9), and `--resume` asks
     for that alone.
     """
+    from vidctl.cli.outputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.client import Client
     from vidctl.media.sources import SOUNDS, expand
+    from vidctl.render import files
     from vidctl.tasks.subtitles import Layout
 
     layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words)
@@ -117,13 +121,14 @@ def transcribe(
     sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer)
     form = _form(formats or [], output, is_json=as_json, count=len(sounds))
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
+    stems = files.stems([sound.name for sound in sounds])
+    place = _place(output, form, Inputs(sounds, sources, called="sounds"), stems)
     client = Client(
         target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, protocol=protocol, timeout_s=timeout
     )
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
-    place = _place(output, form, sounds)
-    delivery = _Delivery(form, layout, place, [sound.name for sound in sounds], report, client)
+    delivery = _Delivery(form, layout, place, stems, report, client, overwrite=overwrite or resume)
     with report.listening(len(sounds), shown=not no_progress, told=delivery.is_told) as tell:
         results = client.transcribe_many(
             sounds, chunk_s=None if chunk is None else _seconds(chunk), resume=resume, tell=tell, **wanted
@@ -181,7 +186,7 @@ class _Place:
     is_folder: bool
 
 
-def _place(output: str | None, form: tuple[str, ...], sounds: list[Source]) -> _Place:
+def _place(output: str | None, form: tuple[str, ...], inputs: Inputs, stems: list[str]) -> _Place:
     """Find out before anything is paid; raise UsageError for a place that cannot be, or would cost a sound."""
     from vidctl.errors import UsageError, VidctlError
 
@@ -189,13 +194,15 @@ def _place(output: str | None, form: tuple[str, ...], sounds: list[Source]) -> _
         return _Place(None, is_folder=False)
     path = Path(str(output))
     is_folder = path.is_dir() or str(output).endswith("/") or not (path.suffix or path.exists())
-    is_one = form == ("document",) or (len(form) == 1 and len(sounds) == 1)
+    is_one = form == ("document",) or (len(form) == 1 and len(stems) == 1)
     if not is_one and (path.exists() or path.suffix) and not is_folder:
         raise UsageError(f"-o {output}: one file for several", hint="name a folder: -o DIR/")
-    if not is_folder and any(
-        sound.path and path.exists() and sound.path.exists() and path.samefile(sound.path) for sound in sounds
-    ):
-        raise UsageError(f"-o {output}: this is one of the sounds", hint="the result would take its place")
+    if not is_folder:
+        inputs.spare("-o", path)
+    elif form == ("document",):
+        inputs.spare_in("-o", path, ["transcripts.json"])
+    else:
+        inputs.spare_in("-o", path, (f"{stem}.{each}" for stem in stems for each in form))
     folder = path if is_folder else path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -214,17 +221,18 @@ class _Delivery:
         form: tuple[str, ...],
         layout: Layout,
         place: _Place,
-        names: list[str],
+        stems: list[str],
         report: Report,
         client: Client,
+        *,
+        overwrite: bool,
     ) -> None:
-        from vidctl.render import files
-
         self.tally = Tally("sounds")
         self._form = form
         self._layout = layout
         self._place = place
-        self._stems = files.stems(names)
+        self._stems = stems
+        self._overwrite = overwrite  # what a resumed run adds to is its own
         self._report = report
         self._client = client
         self._kept: list[Transcribed] = []  # one document cannot be begun before all is known
@@ -254,7 +262,6 @@ class _Delivery:
         try:
             self._write(result, stem)
         except VidctlError as error:
-            error.hint = _RESUME
             self.tally.unsaved.append(error)
             self._report.failed(Failed(result.source, error))
         else:
@@ -262,8 +269,6 @@ class _Delivery:
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
-        from vidctl.files import write
-
         if not self._kept:
             return
         document = {"schema": SCHEMA, "results": [each.result.to_dict() for each in self._kept]}
@@ -272,8 +277,8 @@ class _Delivery:
         if path is None:
             sys.stdout.write(text)
             sys.stdout.flush()
-        else:
-            write(path / "transcripts.json" if self._place.is_folder else path, text.encode())
+        elif errors := self._save(path / "transcripts.json" if self._place.is_folder else path, text, ""):
+            raise errors[0]
         for each in self._kept:
             self._client.delivered(each)
         self._kept = []
@@ -298,18 +303,35 @@ class _Delivery:
             )
 
     def _write(self, result: Transcript, stem: str) -> None:
-        from vidctl.files import write
         from vidctl.tasks.subtitles import FORMATS
         from vidctl.text import printable
 
         if self.is_told:
             return
+        errors: list[VidctlError] = []
+        heading = f"# {printable(' '.join(result.source.split()))}\n" if len(self._stems) > 1 else ""
         for form in self._form or ("txt",):
             text = FORMATS[form](result, self._layout)
             if self._place.path is None:
-                heading = f"# {printable(' '.join(result.source.split()))}\n" if len(self._stems) > 1 else ""
                 sys.stdout.write(heading + text)
                 sys.stdout.flush()
             else:
                 path = self._place.path / f"{stem}.{form}" if self._place.is_folder else self._place.path
-                self._report.note(f"saved {write(path, text.encode())}")
+                errors += self._save(path, text, heading)
+        if errors:
+            raise errors[0]
+
+    def _save(self, path: Path, text: str, heading: str) -> list[VidctlError]:
+        """Write one file; what cannot be written is paid, and printed."""
+        from vidctl.cli.outputs import print_instead
+        from vidctl.errors import VidctlError
+        from vidctl.files import write_new
+
+        try:
+            write_new(path, text.encode(), overwrite=self._overwrite or not self._place.is_folder)
+        except VidctlError as error:
+            print_instead(heading + text, error)
+            error.hint = f"{error.hint}; with --resume it is not paid again"
+            return [error]
+        self._report.note(f"saved {path}")
+        return []

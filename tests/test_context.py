@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import random
 import shutil
 import subprocess
 import tarfile
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.docker_cli import docker_cli
 
 from vidctl.errors import ImageError
 from vidctl.images import context, dockerfile
@@ -231,6 +233,100 @@ def test_an_exception_reaches_into_excluded_folders(tmp_path):
     assert {".dockerignore", "sub", "sub/keep.py", "sub/deep", "sub/deep/keep.py"} == set(sent(tmp_path))
 
 
+# Every kind of pattern, and those that are read otherwise than one would think.
+PATTERNS = """
+*|**|*.py|**/*.py|data|data/|/data|./data|data/*|data/**|!data/sub|!data/sub/**|*/a|**/a|src/**/a|!src/deep/er/a|*.md
+!README*.md|README-secret.md|!README.md|.*|!.hid|x y|x?y|[[]q]|[a-c]*|[^a]*|\\!x|# c| #c|#data|  data/sub  |! data/sub
+é.txt|d?ta|**/sub|**/sub/|node_modules|**/node_modules|!node_modules/p/a|src/*/er|../ig/data|data/../src|!Dockerfile
+Dockerfile|.dockerignore|empty|!empty|D*|data*|**/*.t?t|*/*/a|a/**/b|\\*|!src|!src/*|/|.|\t*.py\t|!/src/a|src//deep
+src/./deep|**a|**b.py|s**c|**.txt|d**a/**|[*]*|*[?]|src[^x]a|[]a]|[a-]|a\\|[|!|*/[|./!data|**/**|c.txt**|(|*.{md,txt}|a+|^a
+[\\d]*|\\d|!!data|src/[!a]|data/sub|data/*/*|!data/*/a
+""".strip().replace("\n", "|").replace("\\t", "\t").split("|")  # fmt: skip
+PATTERN_NAMES = ("a", "b.py", "c.txt", "x y", "[q]", "é.txt", ".hid", "README.md", "README-secret.md", "b{", "5", "a+")
+PATTERN_FOLDERS = ("", "data/", "data/sub/", "src/", "src/deep/er/", "x-y/", "Data2/", "node_modules/p/", "xdata/")
+
+
+def test_docker_itself_reads_every_pattern_as_vidctl_does(tmp_path):
+    """Six hundred files of up to six patterns each: the same files, and the same ones refused."""
+    grow(tmp_path, {f"{folder}{name}": (b"", False) for folder in PATTERN_FOLDERS for name in PATTERN_NAMES})
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    draw = random.Random(11)
+    wrong = {}
+    with docker_cli() as docker:
+        for _ in range(600):
+            lines = draw.choices(PATTERNS, k=draw.randint(1, 6))
+            text = draw.choice(["\n", "\r\n"]).join(lines)
+            (tmp_path / ".dockerignore").write_text(text, newline="")
+            theirs = docker.sent(tmp_path)
+            try:
+                ours = {entry.path for entry in context.read(tmp_path).entries}
+            except ImageError as error:
+                ours = error.message
+            if isinstance(theirs, str) != isinstance(ours, str):
+                wrong[text] = (ours, theirs)
+            elif not isinstance(ours, str) and _with_folders(ours) != _with_folders(theirs):
+                # The classic builder goes into no excluded folder unless an exception begins with it; BuildKit does.
+                if not _with_folders(theirs) - ours and any("!" in line and set("*?[") & set(line) for line in lines):
+                    continue
+                wrong[text] = _with_folders(ours) ^ _with_folders(theirs)
+
+    assert {} == wrong
+
+
+def _with_folders(paths: set[str]) -> set[str]:
+    """With the folders above them, which the classic builder leaves for the engine; without what is always sent."""
+    whole = {parent.as_posix() for path in paths for parent in (Path(path), *Path(path).parents)}
+    return whole - {".", "Dockerfile", ".dockerignore"}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("[", "a [set] does not end"),
+        ("a[b-", "a [set] does not end"),
+        ("[]a]", "a [set] has ] only after a \\"),
+        ("[a-]", "a [set] has ] only after a \\"),
+        ("[b-a]", "the range b-a is empty"),
+        ("weights\\", "it ends with a \\"),
+        ("!", "an exception of nothing"),
+        ("\\y", "\\y has no meaning"),
+        ("[[:alpha:]]", "it has a [:class:]"),
+    ],
+)
+def test_a_pattern_that_is_none_is_refused_with_its_line(tmp_path, line, reason):
+    """What would hide nothing is not taken for a pattern that hides something."""
+    (tmp_path / ".dockerignore").write_text(f"# a comment\n{line}\n")
+
+    with pytest.raises(ImageError) as failure:
+        context.read(tmp_path)
+
+    assert f"{tmp_path / '.dockerignore'}:2: {line!r} is not a pattern: {reason}" == failure.value.message
+
+
+def test_a_dockerfile_s_own_patterns_go_first(tmp_path):
+    """`NAME.dockerignore` beside the Dockerfile, as with BuildKit; what the folder's hides then is not hidden."""
+    names = ("a", "b", "docker/gpu.Dockerfile", "docker/gpu.Dockerfile.dockerignore", ".dockerignore")
+    grow(tmp_path, dict.fromkeys(names, (b"", False)))
+    (tmp_path / ".dockerignore").write_text("a\n")
+    (tmp_path / "docker/gpu.Dockerfile.dockerignore").write_text("b\ndocker\n")
+
+    found = context.read(tmp_path, dockerfile="docker/gpu.Dockerfile")
+
+    assert {"a", *names[2:], "docker"} == {entry.path for entry in found.entries}
+    assert {"b", "docker", *names[2:]} == set(sent(tmp_path))  # by another Dockerfile
+
+
+def test_an_excluded_folder_that_may_not_be_read_stops_nothing(tmp_path):
+    """A database's folder, for one; and into one that holds no exception nobody looks."""
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    (tmp_path / ".dockerignore").write_text("data\n!keep*\n")
+    (tmp_path / "data").mkdir(mode=0)
+
+    assert {".dockerignore"} == set(sent(tmp_path))
+
+
 # --- the Dockerfile -------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +342,15 @@ def test_an_exception_reaches_into_excluded_folders(tmp_path):
         ("# escape=`\nFROM a `\n  AS b\nFROM b\n", {}, ["a"]),
         ("FROM a\nRUN <<EOF\nFROM b\nEOF\nFROM c\n", {}, ["a", "c"]),
         ("FROM a\nARG X=b\nRUN echo \\\n FROM b\n", {}, ["a"]),
+        ("ARG\tBASE=a\nFROM\t$BASE\tAS\tone\nFROM  \tone\nCOPY\t--from=b\t/a /a\n", {}, ["a", "b"]),
+        ("FROM py\\\nthon:\\\n# a comment\n3\n", {}, ["python:3"]),
+        ('ARG V=3\nFROM "python:$V"\n', {}, ["python:3"]),
+        ("ARG TARGETARCH\nFROM a-$TARGETARCH:${TARGETOS}${TARGETVARIANT}\n", {}, ["a-amd64:linux"]),
+        ("FROM a-${TARGETPLATFORM:-x}-$BUILDARCH-$TARGETSTAGE\n", {}, ["a-linux/amd64-amd64-default"]),
+        ("ARG TARGETARCH=arm64\nFROM a-$TARGETARCH\n", {}, ["a-arm64"]),
+        ("FROM a-$TARGETARCH\n", {"TARGETARCH": "x"}, ["a-x"]),
+        ("ARG TAIL=\nARG MORE\nFROM a$TAIL${MORE}b${TAIL-c}${TAIL:-d}${TAIL+e}\n", {}, ["abde"]),
+        ("FROM a AS b\nRUN --mount=type=bind,from=b --mount=from=c:1,target=/x ls\n", {}, ["a", "c:1"]),
     ],
 )
 def test_the_bases_of_a_dockerfile_are_found(text, build_args, expected):
@@ -259,6 +364,40 @@ def test_a_base_without_a_value_is_named_with_its_line():
         dockerfile.bases("\nARG BASE\nFROM ${BASE}\n", {}, path=Path("w/Dockerfile"))
 
     assert "w/Dockerfile:3: FROM ${BASE}: BASE has no value" == failure.value.message
+
+
+@pytest.mark.parametrize("line", ["COPY --from=y:$V /a /a", "RUN --mount=type=bind,from=y:$V,target=/x ls"])
+def test_a_variable_that_docker_does_not_replace_is_refused_with_its_line(line):
+    """`--from` takes no variables: docker says "invalid reference format" of it, after all that is above it."""
+    with pytest.raises(ImageError) as failure:
+        dockerfile.bases(f"ARG V=1\nFROM a\nARG V\n# why\n{line}\n", {}, path=Path("Dockerfile"))
+
+    assert f"Dockerfile:5: {line.split()[0]} from y:$V: Docker puts no values in there" == failure.value.message
+    assert "name a stage before it, FROM y:$V AS files, and write from=files" == failure.value.hint
+
+
+STAGES = "FROM a AS Base\nFROM b\nFROM base AS serverless\nCOPY --from=c /c /\nFROM d AS pod\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [(None, "abcd"), ("base", "a"), ("0", "a"), ("1", "ab"), ("SERVERLESS", "abc"), ("2", "abc"), ("pod", "abcd")],
+)
+def test_the_bases_of_a_target_are_those_up_to_it(target, expected):
+    """By its name in any case, or its number."""
+    found = dockerfile.bases(STAGES, {}, path=Path("Dockerfile"), target=target)
+
+    assert expected == "".join(base.reference for base in found)
+
+
+@pytest.mark.parametrize("target", ["server", "4"])
+def test_a_target_that_is_no_stage_is_refused(target):
+    """Before anything is sent, with those that there are."""
+    with pytest.raises(ImageError) as failure:
+        dockerfile.bases(STAGES, {}, path=Path("Dockerfile"), target=target)
+
+    assert f"Dockerfile: has no stage {target}" == failure.value.message
+    assert "image.target is one of its stages: base, 1, serverless, pod" == failure.value.hint
 
 
 @pytest.mark.parametrize(

@@ -515,6 +515,42 @@ def test_buildx_s_failing_step_is_named_too(workshop, buildx, base_busybox):
     assert f"the whole log: {log}" == failure.hint
 
 
+def test_the_classic_builder_too_is_told_the_platform(workshop, engine, base_busybox):
+    """BuildKit gives these by itself; a Dockerfile's own value, and the spec's, go first."""
+    lines = "ARG TARGETARCH TARGETOS=bsd\nARG\tTARGETPLATFORM\nARG BUILDARCH\n"
+    run = "RUN echo $TARGETARCH $TARGETOS $TARGETPLATFORM $BUILDARCH > /made\n"
+    workshop.write(Dockerfile=f"FROM {base_busybox}\n{lines}{run}CMD cat /made\n")
+    workshop.source = replace(workshop.source, build_args={"BUILDARCH": "s390x"})
+
+    assert "amd64 bsd linux/amd64 s390x\n" == _output(engine, workshop.provide().tag)
+
+
+@pytest.mark.parametrize("line", ["", "RUN --mount=type=cache,target=/x true\n"], ids=["classic", "buildkit"])
+def test_the_target_stage_is_what_is_built(workshop, buildx, engine, base_busybox, line):
+    """Another stage is another tag; the base of a stage after it is not asked for."""
+    text = f"FROM {base_busybox} AS serverless\n{line}CMD echo one\nFROM serverless AS pod\nCMD echo two\n"
+    workshop.write(Dockerfile=text)
+    last = workshop.provide()
+    workshop.write(Dockerfile=f"{text}FROM 127.0.0.1:1/nobody\n")
+    workshop.source = replace(workshop.source, target="serverless")
+    first = workshop.provide()
+
+    assert ("one\n", "two\n") == (_output(engine, first.tag), _output(engine, last.tag))
+    workshop.source = replace(workshop.source, target="pod")
+    assert first.tag != workshop.images.build(workshop.source, silent).tag
+
+
+def _output(engine, tag: str) -> str:
+    """What a container of the image prints."""
+    container = engine.create_container(tag)["Id"]
+    try:
+        engine.start(container)
+        engine.wait(container)
+        return engine.logs(container).decode()
+    finally:
+        engine.remove_container(container, force=True)
+
+
 # --- what fails on the way -----------------------------------------------------------------------------------------
 
 

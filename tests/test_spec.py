@@ -222,16 +222,18 @@ def test_local_is_laid_over():
 
 
 def test_what_an_image_is_built_with(write):
-    """The Dockerfile's place in the folder, and its arguments; those of the local runtime are laid over."""
+    """The Dockerfile's place in the folder, its stage and its arguments; those of the local runtime are laid over."""
     write("", "worker/handler.py")
     write("", "worker/docker/gpu.Dockerfile")
-    image = "image: {build: worker, dockerfile: docker/gpu.Dockerfile, build_args: {BASE: 'a:1', TORCH: '2'}}"
+    arguments = "build_args: {BASE: 'a:1', TORCH: '2'}"
+    image = f"image: {{build: worker, dockerfile: docker/gpu.Dockerfile, target: serverless, {arguments}}}"
     local = "local: {build_args: {BASE: 'b:1', CPU: '1'}}"
 
     endpoint = spec.load(write(f"name: echo\n{image}\ngpu: L4\n{local}\n"), environ={})
 
-    assert (Path("docker/gpu.Dockerfile"), {"BASE": "a:1", "TORCH": "2"}) == (
+    assert (Path("docker/gpu.Dockerfile"), "serverless", {"BASE": "a:1", "TORCH": "2"}) == (
         endpoint.image.dockerfile,
+        endpoint.with_local().image.target,
         endpoint.image.build_args,
     )
     assert {"BASE": "b:1", "TORCH": "2", "CPU": "1"} == endpoint.with_local().image.build_args

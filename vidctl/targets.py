@@ -56,6 +56,7 @@ def image_source(each: EndpointSpec, environ: Mapping[str, str]) -> Source:
         folder=image.build,
         repository=image.repository,
         dockerfile=str(image.dockerfile),
+        target=image.target,
         build_args=each.build_args,
         login=Login(login.username, password) if login and login.username and password else None,
     )

@@ -37,11 +37,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class _Read:
-    """A source as it was read: its files, its Dockerfile, its bases' digests, its tag."""
+    """A source as it was read: its files, its Dockerfile, its bases' digests, all its build arguments, its tag."""
 
     context: context.Context
     text: str
     bases: Mapping[str, str]
+    args: Mapping[str, str]
     tag: str
 
 
@@ -129,11 +130,12 @@ class Images:
 
     def _read(self, source: Source) -> _Read:
         text = source.read_dockerfile()
-        named = dockerfile.bases(text, source.build_args, path=source.dockerfile_path)
+        named = dockerfile.bases(text, source.build_args, path=source.dockerfile_path, target=source.target)
         digests = {base.reference: self._base_digest(base, source) for base in named}
         found = context.read(source.folder, dockerfile=source.dockerfile, known=self._known)
-        tag = found.tag(dockerfile=source.dockerfile, build_args=source.build_args, bases=digests)
-        return _Read(found, text, digests, f"{source.name}:{tag}")
+        args = {**source.build_args, **dockerfile.platform_arguments(text, source.build_args)}
+        tag = found.tag(dockerfile=source.dockerfile, build_args=args, bases=digests, target=source.target)
+        return _Read(found, text, digests, args, f"{source.name}:{tag}")
 
     def _base_digest(self, base: dockerfile.Base, source: Source) -> str:
         from vidctl.images import bases
@@ -179,14 +181,15 @@ class Images:
         """Build with what the Dockerfile needs; return the image's id."""
         marks = labels(source.key, read.tag.rpartition(":")[2], source.folder, self._environ)
         if dockerfile.buildkit_line(read.text):
-            order = buildx.Order(source.key, source.dockerfile, source.build_args, marks, use_cache)
+            order = buildx.Order(source.key, source.dockerfile, source.build_args, marks, use_cache, source.target)
             return buildx.build(read.context.tar(), order, environ=self._environ, notify=notify, log=log)
         if line := dockerfile.syntax_line(read.text):
             notify(Progress("build", f"{source.dockerfile}:{line}: the syntax line has no meaning without BuildKit"))
         lines = self._engine.build(
             read.context.tar(),
             dockerfile=source.dockerfile,
-            build_args=source.build_args,
+            target=source.target,
+            build_args=read.args,
             labels=marks,
             cache_from=[each.tag for each in built(self._engine, only=source.key) if each.digest][:1],
             use_cache=use_cache,

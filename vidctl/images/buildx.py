@@ -27,6 +27,7 @@ class Order:
     build_args: Mapping[str, str]
     labels: Mapping[str, str]
     use_cache: bool
+    target: str | None = None
 
 
 _STEP = re.compile(r"#\d+ \[(?:[\w.-]+ )?(\d+)/(\d+)\] (.*)")
@@ -71,6 +72,7 @@ def _arguments(order: Order, id_file: Path) -> list[str]:
     pairs += [("--label", f"{name}={value}") for name, value in order.labels.items()]
     words = ["buildx", "build", "--load", "--platform", PLATFORM, "--progress", "plain", "--iidfile", str(id_file)]
     words += [] if order.use_cache else ["--no-cache"]
+    words += ["--target", order.target] if order.target else []
     return [*words, *(word for pair in pairs for word in pair), "--file", order.dockerfile, "-"]
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vidctl.errors import ImageError
+from vidctl.images.ignore import Above, Ignore
 
 PLATFORM = "linux/amd64"  # RunPod's hosts
 
@@ -52,9 +52,12 @@ class Context:
     def size(self) -> int:
         return sum(entry.size for entry in self.entries)
 
-    def tag(self, *, dockerfile: str, build_args: Mapping[str, str], bases: Mapping[str, str]) -> str:
+    def tag(
+        self, *, dockerfile: str, build_args: Mapping[str, str], bases: Mapping[str, str], target: str | None = None
+    ) -> str:
         """Name the image that comes of these files, these arguments and these bases' digests."""
-        facts = {"platform": PLATFORM, "dockerfile": dockerfile, "args": dict(build_args), "bases": dict(bases)}
+        facts: dict[str, Any] = {"platform": PLATFORM, "dockerfile": dockerfile}
+        facts |= {"args": dict(build_args), "bases": dict(bases)} | ({"target": target} if target else {})
         digest = hashlib.sha256(json.dumps([_FORMAT, facts], sort_keys=True).encode())
         for entry in self.entries:
             line = [entry.path, entry.kind, entry.content, entry.is_executable]
@@ -91,31 +94,41 @@ class Context:
 def read(folder: Path, *, dockerfile: str = "Dockerfile", known: Digests | None = None) -> Context:
     """Read every file once, but for those in `known`; raise ImageError for one that cannot be read.
 
-    Pipes, sockets and devices are left out: git keeps none.
+    Pipes, sockets and devices are left out: git keeps none.  As with BuildKit, `<dockerfile>.dockerignore` goes before
+    the folder's `.dockerignore`.
     """
-    ignored = Ignore(
-        [*_NEVER_SENT, *_lines(folder / ".dockerignore")], kept=(Path(dockerfile).as_posix(), ".dockerignore")
-    )
+    name = Path(dockerfile).as_posix()
+    patterns, text = f"{name}.dockerignore", _text(folder / f"{name}.dockerignore")
+    if text is None:
+        patterns, text = ".dockerignore", _text(folder / ".dockerignore") or ""
+    where = os.fspath(folder / patterns)
+    ignored = Ignore(text, where=where, always=_NEVER_SENT, kept=(name, ".dockerignore", patterns))
     try:
-        entries = tuple(_walk(folder, "", ignored, {} if known is None else known))
+        entries = tuple(_walk(folder, "", ignored, (), {} if known is None else known))
     except OSError as error:
         raise _unreadable(Path(error.filename or folder), error) from error
     return Context(folder, tuple(sorted(entries, key=lambda entry: os.fsencode(entry.path))))
 
 
-def _walk(root: Path, below: str, ignored: Ignore, known: Digests) -> Iterator[Entry]:
+def _walk(root: Path, below: str, ignored: Ignore, above: Above, known: Digests) -> Iterator[Entry]:
     with os.scandir(root / below) as items:
         found = [(f"{below}/{item.name}" if below else item.name, item) for item in items]
     for path, item in found:
-        is_kept = not ignored.excludes(path)
+        is_excluded, matches = ignored.excludes(path, above)
         if item.is_dir(follow_symlinks=False):
-            inside = list(_walk(root, path, ignored, known)) if is_kept or ignored.has_exceptions else []
-            if is_kept or inside:
+            inside: list[Entry] = []
+            if not is_excluded or ignored.may_keep_some(path):
+                try:
+                    inside = list(_walk(root, path, ignored, matches, known))
+                except PermissionError:
+                    if not is_excluded:
+                        raise
+            if not is_excluded or inside:
                 yield Entry(path, "folder")
             yield from inside
-        elif is_kept and item.is_symlink():
+        elif not is_excluded and item.is_symlink():
             yield Entry(path, "link", os.fspath(Path(item.path).readlink()))
-        elif is_kept and item.is_file(follow_symlinks=False):
+        elif not is_excluded and item.is_file(follow_symlinks=False):
             yield _file(path, Path(item.path), known)
 
 
@@ -142,11 +155,11 @@ def _header(entry: Entry) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
-def _lines(path: Path) -> list[str]:
+def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
+        return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except FileNotFoundError:
-        return []
+        return None
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -155,56 +168,3 @@ def _unreadable(path: Path, error: OSError) -> ImageError:
     return ImageError(
         f"{path}: cannot be read: {error.strerror or error}", hint="it is part of the image's build folder"
     )
-
-
-class Ignore:
-    """What a .dockerignore excludes, by Docker's rules (docs.docker.com/build/concepts/context/#dockerignore-files).
-
-    The last pattern that matches a path, or a folder above it, decides.  docker-py's own matcher ignores case and looks
-    at fewer folders above, so that it leaves out other files than `docker build` does.
-    """
-
-    def __init__(self, lines: list[str], *, kept: tuple[str, ...]) -> None:
-        self._patterns: list[tuple[re.Pattern[str], bool]] = []
-        for line in lines:
-            text = "" if line.startswith("#") else line.strip()
-            is_exception = text.startswith("!")
-            text = text[is_exception:].strip()
-            if text:
-                cleaned = os.path.normpath(text).lstrip("/")
-                self._patterns.append((_expression(cleaned), is_exception))
-        self._kept = kept
-        self.has_exceptions = any(is_exception for _, is_exception in self._patterns) or any("/" in k for k in kept)
-
-    def excludes(self, path: str) -> bool:
-        # Docker itself needs these two, whatever the file says.
-        if path in self._kept:
-            return False
-        parts = path.split("/")
-        selves = ["/".join(parts[: count + 1]) for count in range(len(parts))]
-        for expression, is_exception in reversed(self._patterns):
-            if any(map(expression.fullmatch, selves)):
-                return not is_exception
-        return False
-
-
-def _expression(pattern: str) -> re.Pattern[str]:
-    """Go's filepath.Match with `**`, as a regular expression; raise ImageError for a set that is none."""
-    try:
-        return re.compile("".join(map(_part, _TOKEN.findall(pattern))), re.DOTALL)
-    except re.error as error:
-        raise ImageError(f".dockerignore: {pattern!r} is not a pattern: {error}") from error
-
-
-_TOKEN = re.compile(r"\*\*/?|\[\^?[^\]]+\]|\\.|.", re.DOTALL)
-
-
-def _part(word: str) -> str:
-    if word.startswith("**"):
-        return "(?:.*/)?" if word.endswith("/") else ".*"
-    if word in ("*", "?"):
-        return "[^/]*" if word == "*" else "[^/]"
-    if len(word) > 1 and word.startswith("["):
-        inside = re.sub(r"[\[&~|^]", r"\\\g<0>", word[1:-1].removeprefix("^"))
-        return f"[^/{inside}]" if word.startswith("[^") else f"[{inside}]"
-    return re.escape(word[-1])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidctl.errors import ImageError
+from vidctl.images.context import PLATFORM
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Base:
 
 def instructions(text: str) -> list[Instruction]:
     """Read a Dockerfile as far as its instructions' borders; what it says wrong is the engine's to find."""
-    lines = text.splitlines()
+    lines = text.split("\n")
     escape = "`" if re.match(r"(?:#\s*\w+\s*=.*\n)*#\s*escape\s*=\s*`", text, re.IGNORECASE) else "\\"
     found: list[Instruction] = []
     position = 0
@@ -46,32 +47,56 @@ def instructions(text: str) -> list[Instruction]:
         start = position
         words, position = _joined(lines, position, escape)
         if words:
-            keyword, _, rest = words.partition(" ")
-            each = Instruction(start + 1, keyword.upper(), rest.strip())
+            keyword, *rest = words.split(None, 1)
+            each = Instruction(start + 1, keyword.upper(), "".join(rest))
             found.append(each)
             for end in _heredocs(each):
                 position = _after(lines, position, end)
     return found
 
 
-def bases(text: str, build_args: Mapping[str, str], *, path: Path) -> list[Base]:
-    """The images of every FROM and COPY --from that are not stages; raise ImageError for a name without a value."""
-    values: dict[str, str] = {}
-    stages: set[str] = set()
+def bases(text: str, build_args: Mapping[str, str], *, path: Path, target: str | None = None) -> list[Base]:
+    """The images of every FROM, COPY --from and RUN --mount=from= that are not stages, as far as the target stage.
+
+    Raise ImageError for a name without a value, and for a target that is no stage.
+    """
+    values = {**_PLATFORM_ARGUMENTS, "TARGETSTAGE": target or "default"}
+    values.update({name: value for name, value in build_args.items() if name in values})
+    stages: list[str] = []
     found: list[Base] = []
     for each in instructions(text):
         if each.keyword == "ARG" and not stages:
             values.update(_arguments(each, values, build_args))
         elif each.keyword == "FROM":
+            if _is_stage(target, stages[-1:], len(stages) - 1):
+                return found
             words = each.rest.split()
             name = _substituted(words[0], values, f"{path}:{each.line}") if words else ""
             if name and name != "scratch" and name.lower() not in stages:
                 found.append(Base(each.line, name))
-            stages.add(words[2].lower() if len(words) > 2 and words[1].lower() == "as" else str(len(stages)))
-        elif each.keyword in ("COPY", "ADD"):
-            sources = [flag.partition("=")[2] for flag in each.flags if flag.startswith("--from=")]
+            stages.append(words[2].lower() if len(words) > 2 and words[1].lower() == "as" else str(len(stages)))
+        else:
+            sources = _sources(each, f"{path}:{each.line}")
             found += [Base(each.line, name) for name in sources if name.lower() not in stages and not name.isdigit()]
+    if target is not None and not _is_stage(target, stages, len(stages) - 1):
+        raise ImageError(
+            f"{path}: has no stage {target}",
+            hint=f"image.target is one of its stages: {', '.join(stages) or 'it has none'}",
+        )
     return found
+
+
+def platform_arguments(text: str, build_args: Mapping[str, str]) -> dict[str, str]:
+    """What BuildKit gives by itself to every ARG of these names that has no value; the classic builder must be told."""
+    declared: set[str] = set()
+    with_default: set[str] = set()
+    for each in instructions(text):
+        if each.keyword == "ARG":
+            for word in each.text.split():
+                name, has_default, _ = word.partition("=")
+                (with_default if has_default else declared).add(name)
+    known = _PLATFORM_ARGUMENTS.items()
+    return {name: value for name, value in known if name in declared - with_default and name not in build_args}
 
 
 def buildkit_line(text: str) -> tuple[int, str] | None:
@@ -83,7 +108,7 @@ def buildkit_line(text: str) -> tuple[int, str] | None:
         if heredoc := next(iter(_heredocs(each)), None):
             return each.line, f"{each.keyword} <<{heredoc}"
         if each.keyword == "FROM" and (
-            platform := re.search(r"\$\{?(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH)\b", each.text)
+            platform := re.search(r"\$\{?(?:(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT)|TARGETSTAGE)\b", each.text)
         ):
             return each.line, f"FROM {platform[0]}"
     return None
@@ -99,6 +124,13 @@ def syntax_line(text: str) -> int | None:
     return None
 
 
+# docs.docker.com/reference/dockerfile/#automatic-platform-args-in-the-global-scope
+_PLATFORM_ARGUMENTS = {
+    f"{whose}{what}": value
+    for whose in ("BUILD", "TARGET")
+    for what, value in zip(("PLATFORM", "OS", "ARCH", "VARIANT"), (PLATFORM, *PLATFORM.split("/"), ""), strict=True)
+}
+
 # docs.docker.com/reference/dockerfile: options that only BuildKit's frontend knows.
 _BUILDKIT_FLAGS = {
     "RUN": {"--mount", "--network", "--security", "--device"},
@@ -109,16 +141,18 @@ _BUILDKIT_FLAGS = {
 
 def _joined(lines: list[str], position: int, escape: str) -> tuple[str, int]:
     """One instruction's text and the position after it; comments and empty lines inside it do not count."""
-    parts: list[str] = []
+    start, text = position, ""
     while position < len(lines):
-        line = lines[position].strip()
+        line = lines[position].rstrip()
         position += 1
-        if line.startswith("#") or (not line and parts):
+        if line.lstrip().startswith("#") or (not line and text):
+            if position == start + 1:
+                break
             continue
-        parts.append(line.removesuffix(escape).strip())
+        text += line.removesuffix(escape)  # with nothing between: `FROM py\` and `thon` is FROM python
         if not line.endswith(escape):
             break
-    return " ".join(filter(None, parts)), position
+    return text.strip(), position
 
 
 def _heredocs(each: Instruction) -> Iterator[str]:
@@ -128,8 +162,32 @@ def _heredocs(each: Instruction) -> Iterator[str]:
                 yield found[2]
 
 
+def _sources(each: Instruction, where: str) -> list[str]:
+    """The images or stages that an instruction takes files from; raise ImageError for one with a variable."""
+    found: list[str] = []
+    for flag in each.flags:
+        name, _, value = flag.partition("=")
+        if name == "--from" and each.keyword in ("COPY", "ADD"):
+            found.append(value)
+        elif name == "--mount" and each.keyword == "RUN":
+            found += [part.partition("=")[2] for part in value.split(",") if part.startswith("from=")]
+    if unclear := next((name for name in found if re.search(r"\$.", name)), None):
+        raise ImageError(
+            f"{where}: {each.keyword} from {unclear}: Docker puts no values in there",
+            hint=f"name a stage before it, FROM {unclear} AS files, and write from=files",
+        )
+    return found
+
+
+def _is_stage(name: str | None, stages: list[str], last: int) -> bool:
+    """Whether a name, or a number up to the last one's, is one of the stages."""
+    if name is None:
+        return False
+    return name.lower() in stages or (name.isdecimal() and int(name) <= last)
+
+
 def _after(lines: list[str], position: int, end: str) -> int:
-    while position < len(lines) and lines[position].strip("\t") != end:
+    while position < len(lines) and lines[position].strip("\t\r") != end:
         position += 1
     return position + 1
 
@@ -149,24 +207,32 @@ def _arguments(
             yield name, _VARIABLE.sub(lambda found: _value(found, values) or "", default)
 
 
-_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?([-+])([^}]*))?\}|(\w+))")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?:(:?)([-+])([^}]*))?\}|(\w+))")
 
 
 def _value(found: re.Match[str], values: Mapping[str, str]) -> str | None:
-    value = values.get(found[1] or found[4]) or None
-    if found[2] == "+":
-        return found[3] if value else ""
-    return value or found[3]
+    """What a variable is replaced by; None when it was never given a value."""
+    value = values.get(found[1] or found[5])
+    if found[2]:
+        value = value or None  # with a colon, an empty value is none
+    if found[3] == "+":
+        return "" if value is None else found[4]
+    return found[4] if value is None else value
 
 
 def _substituted(name: str, values: Mapping[str, str], where: str) -> str:
+    missing: list[str] = []
+
     def replace(found: re.Match[str]) -> str:
         value = _value(found, values)
         if value is None:
-            raise ImageError(
-                f"{where}: FROM {name}: {found[1] or found[4]} has no value",
-                hint="give its ARG a default above FROM, or the spec's image a build_args",
-            )
-        return value
+            missing.append(found[1] or found[5])
+        return value or ""
 
-    return _VARIABLE.sub(replace, name)
+    whole = _VARIABLE.sub(replace, re.sub("[\"']", "", name))
+    if missing and (not whole or whole[-1] in ":@/"):
+        raise ImageError(
+            f"{where}: FROM {name}: {missing[0]} has no value",
+            hint="give its ARG a default above FROM, or the spec's image a build_args",
+        )
+    return whole

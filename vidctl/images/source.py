@@ -22,14 +22,16 @@ class Login:
 class Source:
     """What to build.
 
-    `key` is the spec's, for labels and names of log files.  Without a `repository` the image stays on this engine.
-    Without a `login` the Docker config and its credential helpers are asked.
+    `key` is the spec's, for labels and names of log files.  `target` is the stage to stop at.
+    Without a `repository` the image stays on this engine.  Without a `login` the Docker config and its credential
+    helpers are asked.
     """
 
     key: str
     folder: Path
     repository: str | None = None
     dockerfile: str = "Dockerfile"
+    target: str | None = None
     build_args: Mapping[str, str] = field(default_factory=dict, repr=False)
     login: Login | None = None
 
@@ -49,7 +51,7 @@ class Source:
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise ImageError(f"{path}: is outside of the build folder {self.folder}", hint="move it inside")
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8-sig")
         except FileNotFoundError as error:
             raise ImageError(
                 f"{path}: is not there", hint="an image is built from a Dockerfile in its folder"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -67,6 +67,8 @@ DEFAULT_REVISION = "main"  # of a repository at Hugging Face
 Isolation = Literal["process", "container"]
 Protocol = Literal["worker-faster_whisper", "worker-vllm"]
 Weights = Literal["cache", "volume", "bake"]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -402,6 +404,10 @@ Reference = Annotated[
 ]
 WorkerFolder = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_worker_folder)]
 Dockerfile = Annotated[Path, BeforeValidator(_read_relative_path), AfterValidator(_dockerfile)]
+Target = Annotated[
+    str,
+    _matching(r"[A-Za-z][A-Za-z0-9_.-]*|[0-9]+", "this is not the name of a stage", "use AS of the Dockerfile's FROM"),
+]
 JobFile = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_job_file)]
 GpuName = Annotated[str, AfterValidator(_gpu_name)]
 GpuMemory = Annotated[
@@ -452,6 +458,8 @@ class Image(Part):
     """The worker's folder: its handler.py and its Dockerfile.  Relative to the project folder."""
     dockerfile: Dockerfile = Path("Dockerfile")
     """What the image is built by.  Relative to the worker's folder, and in it.  The default: Dockerfile."""
+    target: Target | None = None
+    """The stage of the Dockerfile that is built, by its name.  The default: the last one."""
     build_args: BuildArguments = Field(default_factory=dict)
     """Build arguments, for ARG in the Dockerfile.  The image shows them to whoever has it: they hold no secrets."""
     repository: Repository | None = None
@@ -466,12 +474,12 @@ class Image(Part):
     def _from_reference(cls, value: Any) -> Any:
         return {"reference": value} if isinstance(value, str) else value
 
-    @field_validator("build_args")
+    @field_validator("target", "build_args")
     @classmethod
-    def _are_of_a_built_one(cls, arguments: BuildArguments, info: ValidationInfo) -> BuildArguments:
-        if arguments and "build" in info.data and info.data["build"] is None:
-            raise wrong("build_args: goes with build:", hint="give image a build: folder")
-        return arguments
+    def _is_of_a_built_one(cls, value: _T, info: ValidationInfo) -> _T:
+        if value and "build" in info.data and info.data["build"] is None:
+            raise wrong(f"{info.field_name}: goes with build:", hint="give image a build: folder")
+        return value
 
     @field_validator("reference")
     @classmethod

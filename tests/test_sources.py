@@ -423,3 +423,19 @@ def test_a_full_disk_is_one_line(size):
 
     folder = tempfile.gettempdir()
     assert f"stdin: cannot be kept in {folder} (File too large) / TMPDIR names another folder\n" == done.stdout
+
+
+@pytest.mark.parametrize("scheme", ["https", "http", "ftp"])
+def test_a_name_has_none_of_an_addresss_secrets(scheme):
+    """It stands in results and errors; what is fetched is the whole address."""
+    url = f"{scheme}://me:hunter2@example.org/a.jpg?signature=s3cret"
+
+    def broken(url):
+        raise MediaError(f"no such place: {url}")
+
+    (source,) = expand([url])
+    with pytest.raises(MediaError) as raised:
+        read(source, fetch=broken)
+
+    assert (f"{scheme}://example.org/a.jpg?***", url) == (source.name, source.url)
+    assert [] == [word for word in ("hunter2", "s3cret") if word in raised.value.message + source.label]

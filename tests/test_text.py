@@ -29,6 +29,7 @@ def test_urls_without_their_secrets():
     url = "https://user:pw@example.org:8443/a%20b.jpg?X-Amz-Signature=abc&x=1#part"
 
     assert "https://example.org:8443/a%20b.jpg?***" == without_secrets(url)
+    assert "ftp://example.org/a.jpg" == without_secrets("ftp://user:pw@example.org/a.jpg")
     assert "frames/a?b.jpg" == without_secrets("frames/a?b.jpg")
 
 

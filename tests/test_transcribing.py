@@ -314,16 +314,18 @@ def test_a_letter_that_the_locale_cannot_write_costs_no_result(dictation):
 
 
 def test_the_secrets_of_an_address_are_not_written_down(dictation):
-    """A signed address is a key: the journal names the sound without it."""
+    """A signed address is a key: the journal and the results name the sound without it."""
     project = dictation()
     path = write_wav(project.root / "talk.wav", sounds(1))
     with serving(lambda _: Reply(body=path.read_bytes())) as server:
         url = server.url.replace("://", "://me:hunter2@") + "/talk.wav?signature=s3cret"
         outcome = project.run("transcribe", url)
+        told = project.run("transcribe", url, "--json")
     kept = b"".join(file.read_bytes() for file in (project.root / ".vidctl").rglob("*") if file.is_file())
 
     assert (0, "word1.\n") == (outcome.status, outcome.stdout)
-    assert [] == [word for word in (b"hunter2", b"s3cret") if word in kept]
+    assert f"{server.url}/talk.wav?***" == told.document["results"][0]["source"]
+    assert [] == [word for word in (b"hunter2", b"s3cret") if word in kept + told.stdout.encode()]
 
 
 def test_one_bad_file_does_not_stop_the_others(dictation):

@@ -33,7 +33,7 @@ def without_secrets(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return HIDDEN
-    if parts.scheme.lower() not in ("http", "https"):
+    if parts.scheme not in ("http", "https") and not (parts.scheme and parts.netloc):
         return url
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, HIDDEN if parts.query else "", ""))

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from vidctl.errors import MediaError, UsageError, VidctlError
+from vidctl.text import without_secrets
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ MAX_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Source:
-    """One picture or sound: a file, an address, bytes, or a stream to read once.  `name` is what people are shown."""
+    """One picture or sound: a file, an address, bytes, or a stream to read once.  `name` is what people are shown.
+
+    What `expand` names after an address has none of its secrets.
+    """
 
     name: str
     path: Path | None = None
@@ -220,7 +224,7 @@ def _expand(source: str, kind: Kind, recursive: bool) -> list[Source]:
     if not source:
         raise UsageError("an empty source", hint="name a file, a folder, a glob or an https:// address")
     if re.match(r"[a-z][a-z0-9+.-]*://", source, re.IGNORECASE):
-        return [Source(_shown(source), url=source)]
+        return [Source(without_secrets(_shown(source)), url=source)]
     path = Path(source)
     if _is(path, Path.is_dir):
         none_found = f"{_shown(source)}: no {kind.plural} in this folder"
@@ -280,7 +284,8 @@ def _fetching(url: str, name: str) -> Iterator[None]:
     try:
         yield
     except VidctlError as error:
-        raise MediaError(f"{name}: {error.message}", hint=error.hint, status=error.status) from error
+        message = error.message.replace(url, without_secrets(url))
+        raise MediaError(f"{name}: {message}", hint=error.hint, status=error.status) from error
 
 
 def _is_safe(url: str) -> bool:

@@ -3,6 +3,7 @@
 import json
 import re
 
+import openai
 import pytest
 import requests
 from support.runtime import until
@@ -245,6 +246,35 @@ def test_an_openai_stream_is_server_sent_events(runtime, handlers):
 
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.text == 'data: {"text":"a"}\n\ndata: {"text":"b"}\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize("cut", [7, 60, 1 << 21])
+def test_openais_own_client_reads_a_stream_that_is_cut_anywhere(runtime, handlers, cut):
+    endpoint = runtime.endpoint(handlers / "openai", name="openai-cut")
+    texts = ["One, ", "[DONE]", " two.", "é" * (cut // 4)]
+
+    assert "".join(read(runtime, endpoint, {"cut": cut, "texts": texts})) == "".join(texts)
+
+
+def test_openais_own_client_hears_an_error_after_half_an_event(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "openai", name="openai-half")
+    pieces = read(runtime, endpoint, {"cut": 50, "texts": ["One, "], "fails": "two"})
+
+    assert [next(pieces), next(pieces)] == ["One, ", "two"]
+    with pytest.raises(openai.APIError, match="the engine is gone"):
+        next(pieces)
+
+
+def read(runtime, endpoint, body):
+    client = openai.OpenAI(
+        api_key=runtime.api_key,
+        base_url=f"{runtime.url}/v2/{endpoint}/openai/v1",
+        max_retries=0,
+        _strict_response_validation=True,
+    )
+    with client, client.chat.completions.create(model="m", messages=[], stream=True, extra_body=body) as chunks:
+        for chunk in chunks:
+            yield chunk.choices[0].delta.content
 
 
 def test_an_openai_error_has_openais_form(runtime, handlers):

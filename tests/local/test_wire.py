@@ -1,5 +1,6 @@
 """Requests are read strictly and say what is wrong; answers look like RunPod's."""
 
+import itertools
 import json
 
 import pytest
@@ -128,16 +129,52 @@ def test_an_openai_error_that_a_handler_returned_keeps_its_code():
     )
 
 
+def sent(*chunks, failed=None):
+    """What a caller reads of a stream whose handler yields these."""
+    events = wire.Events()
+    told = [events.take(wire.dumps(chunk)) for chunk in chunks]
+    error = [events.own(wire.dumps(failed))] if failed else []
+    return b"".join([*told, *error, events.end()]).decode()
+
+
 @pytest.mark.parametrize(
-    ("chunk", "event"),
+    ("chunks", "text"),
     [
-        (b'"data: {}\\n\\n"', b"data: {}\n\n"),
-        (b'"data: [DONE]"', b"data: [DONE]\n\n"),
-        (b'{"choices":[]}', b'data: {"choices":[]}\n\n'),
+        (["data: {}\n\n"], "data: {}\n\ndata: [DONE]\n\n"),
+        (["data: [DONE]"], "data: [DONE]\n\n"),
+        (["data: [DO", "NE]\n", "\n"], "data: [DONE]\n\n"),
+        (["data:[DONE]\r\n\r\n"], "data:[DONE]\r\n\r\n"),
+        (["data: [DONE]\r", "\n"], "data: [DONE]\r\n\n"),
+        (["data: [DONE]\n\n", ": last words\n\n"], "data: [DONE]\n\n: last words\n\n"),
+        (['data: {"text":"[DONE]"}\n\n'], 'data: {"text":"[DONE]"}\n\ndata: [DONE]\n\n'),
+        ([{"choices": []}], 'data: {"choices":[]}\n\ndata: [DONE]\n\n'),
+        (["event: a\n", "data: 1\ndata: 2\n\n"], "event: a\ndata: 1\ndata: 2\n\ndata: [DONE]\n\n"),
+        (["data: {", {"choices": []}], 'data: {\n\ndata: {"choices":[]}\n\ndata: [DONE]\n\n'),
+        (["data: {}\n", {"choices": []}], 'data: {}\n\ndata: {"choices":[]}\n\ndata: [DONE]\n\n'),
+        ([], "data: [DONE]\n\n"),
     ],
 )
-def test_a_yielded_chunk_becomes_one_event(chunk, event):
-    assert wire.event(chunk) == event
+def test_yielded_text_is_passed_through_and_what_is_missing_comes_after_it(chunks, text):
+    assert sent(*chunks) == text
+
+
+@given(st.lists(st.integers(0, 200), max_size=8))
+def test_events_are_whole_wherever_their_text_was_cut(cuts):
+    """worker-vllm from 2.24 cuts where its HTTP client does."""
+    whole = "".join(f'data: {{"text":"{word}\\n"}}\n\n' for word in ("one", "[DONE]", "é 😀")) + "data: [DONE]\n\n"
+    places = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
+
+    assert sent(*(whole[start:end] for start, end in itertools.pairwise(places))) == whole
+
+
+def test_text_of_more_than_a_chunk_stays_one_event():
+    whole = f'data: {{"text":"{"é" * wire.CHUNK_BYTES}"}}\n\ndata: [DONE]\n\n'
+
+    assert sent(*map(json.loads, wire.split_chunk(whole))) == whole
+
+
+def test_an_error_after_half_an_event_is_an_event():
+    assert sent('data: {"te', failed={"error": 1}) == 'data: {"te\n\ndata: {"error":1}\n\ndata: [DONE]\n\n'
 
 
 @pytest.mark.parametrize(

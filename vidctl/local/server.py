@@ -467,21 +467,19 @@ class Runtime:
 
     async def _events(self, request: Request, job: Job) -> AsyncIterator[bytes]:
         """Server-sent events: what the handler yields, an error if there is one, and OpenAI's end mark."""
-        last = b""
+        events = wire.Events()
         while True:
             try:
                 job, chunks = await self._chunks(request, job, state.DEFAULT_TTL_MS / 1000)
             except Gone:
                 return
             for chunk in chunks:
-                last = wire.event(chunk)
-                yield last
+                yield events.take(chunk)
             if not chunks and (job.is_final or self._closing.is_set()):
                 break
         if job.status != "COMPLETED":
-            yield b"data: " + wire.openai_answer(job, *self._store.result(job.id), [])[1] + b"\n\n"
-        if b"[DONE]" not in last:
-            yield b"data: [DONE]\n\n"
+            yield events.own(wire.openai_answer(job, *self._store.result(job.id), [])[1])
+        yield events.end()
 
     # The control plane, and our own
 

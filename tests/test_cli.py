@@ -406,6 +406,36 @@ def test_the_endpoint_for_detect_is_that_of_a_spec_for_detect(folder, text, is_f
     assert outcome.status == (3 if is_found else 5)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "fact"),
+    [
+        ("--endpoint nose", "not_deployed", "did you mean nose2"),
+        ("--endpoint ears", "usage_error", "nose2"),
+        ("", "not_deployed", "VIDCTL_NOSE2_ENDPOINT_ID"),
+        ("--endpoint-id ep2", "not_deployed", "vidctl list"),
+    ],
+)
+def test_a_wrong_endpoint_says_where_it_is_named_and_which_there_are(folder, arguments, code, fact):
+    """An unknown name, one for another task, an id in .env that is out of date, and an id of nothing."""
+    (folder / "configs" / "nose2.yaml").write_text("name: abc\ntask: detect\nimage: a/b:1\ngpu: L4\n")
+    (folder / "configs" / "ears.yaml").write_text("name: abd\ntask: transcribe\nimage: a/b:1\ngpu: L4\n")
+    with serving(lambda _: Reply(404)) as server:
+        outcome = runpod(
+            folder, server, "detect", "frame.jpg", *arguments.split(), "--json",
+            VIDCTL_NOSE2_ENDPOINT_ID="ep",
+        )  # fmt: skip
+
+    assert code == outcome.error["code"]
+    assert fact in outcome.error["hint"]
+
+
+def test_a_list_without_its_sign_is_no_image(folder):
+    (folder / "list.txt").write_text("frame.jpg\n")
+    outcome = vidctl("detect", "list.txt", "--endpoint-id", "ep", "--json", cwd=folder)
+
+    assert (2, True) == (outcome.status, "@list.txt" in outcome.error["hint"])
+
+
 def test_detect_without_a_deploy_starts_nothing(folder):
     """Exit code 5, and no runtime was started to find out."""
     outcome = vidctl("detect", "frame.jpg", "--json", cwd=folder)

@@ -290,6 +290,15 @@ def test_a_crash_is_told_before_what_another_worker_does(better):
     assert (found.kind, found.is_hopeless) == ("crash_loop", False)
 
 
+def test_what_the_local_runtime_does_is_not_told_of_runpod():
+    """It looks for no GPU, and its workers are already the same code here."""
+    start = queued(None, waited_s=20, is_local=True)
+    crash = queued("UNHEALTHY", CREATE, START, *TRACEBACK, is_local=True)
+
+    assert "the local runtime starts a worker, 20 s so far" == diagnose(start).sentence
+    assert "fix the worker and redeploy" == diagnose(crash).hint
+
+
 def test_crash_shows_what_the_container_wrote_last():
     """The evidence is the end of the traceback, not the host's story; the hint is to mend the worker."""
     found = diagnose(queued("UNHEALTHY", CREATE, START, LOADING, LOADING, *TRACEBACK, CREATE, START))
@@ -297,7 +306,7 @@ def test_crash_shows_what_the_container_wrote_last():
     assert found == Diagnosis(
         "crash_loop",
         f"{ENDED} 2 times: {MISSING_MODULE}",
-        hint="mend the worker and deploy again; --target local runs the same code here",
+        hint="fix the worker and redeploy; --target local runs the same code here",
         evidence=(LOADING[1], *(text for _, text in TRACEBACK)),
         is_hopeless=True,
     )
@@ -318,7 +327,7 @@ def test_slow_start_is_given_its_own_advice():
         "RunPod gives a start 7 minutes; RUNPOD_INIT_TIMEOUT: SECONDS under env in the spec gives it longer"
     )
     assert diagnose(dataclasses.replace(slow, waited_s=30)).hint == (
-        "mend the worker and deploy again; --target local runs the same code here"
+        "fix the worker and redeploy; --target local runs the same code here"
     )
 
 

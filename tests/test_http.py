@@ -89,6 +89,26 @@ def test_refusals_have_names(status, kind, exit_status):
     assert "\x1b" not in raised.value.message
 
 
+@pytest.mark.parametrize(
+    ("reply", "kind", "fact"),
+    [
+        (Reply(429, b"{}", (("Retry-After", "3600"),)), ApiError, "3600 s"),
+        (Reply(402, b'{"detail": "Your balance is too low"}'), ApiError, "add credit"),
+        (Reply(403, b"<html>blocked by policy</html>"), ApiError, "HTTPS_PROXY"),
+        (Reply(403, b'{"detail": "no access"}'), AuthError, "RUNPOD_API_KEY"),
+    ],
+    ids=["429", "402", "403 of a firewall", "403"],
+)
+def test_a_refusal_says_what_helps(reply, kind, fact):
+    """How long to wait, where to pay, or what stands between: never the key's fault when it is not."""
+    with serving(lambda _: reply) as server, pytest.raises(VidctlError) as raised:
+        Http(KEY).write("POST", server.url, body={})
+
+    assert isinstance(raised.value, kind)
+    assert fact in (raised.value.hint or "")
+    assert 1 == len(server.requests)
+
+
 def test_a_failure_of_runpods_names_its_request():
     """Its support asks for the id; one line, whatever the header holds."""
     with (

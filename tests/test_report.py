@@ -283,7 +283,7 @@ def test_only_yes_is_a_yes(typed, answer):
 
 def test_ctrl_c_at_a_question_interrupts():
     """It is neither a yes nor a no: the command's boundary gets it, and what it says has a line of its own."""
-    terminal = Terminal(f"try:\n    {CONFIRM}\nexcept KeyboardInterrupt:\n    print('interrupted')")
+    terminal = Terminal(f"try:\n    {CONFIRM}\nexcept VidctlError as error:\n    print(error.code)")
     terminal.until("[y/N] ")
     terminal.type("\x03")
 

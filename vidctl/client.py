@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidctl import configs, gpus, settings
-from vidctl.errors import NotDeployed, UsageError, VidctlError
+from vidctl.errors import NotDeployed, SpecError, UsageError, VidctlError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
 from vidctl.media.sources import PICTURES, SOUNDS, Kind, Source, expand
@@ -340,20 +340,38 @@ class Client:
     def _asking(self, endpoint_id: str) -> Invoker:
         access = connect(self.project, self.target)
         self._invoker = Invoker(
-            Jobs(Http(access.api_key), access.endpoint_base_url),
+            Jobs(Http(access.api_key), access.endpoint_base_url, if_unknown=self._if_unknown(endpoint_id)),
             endpoint_id,
             target=self.target,
             journal=Journal(self.project.journal_file),
         )
         return self._invoker
 
+    def _if_unknown(self, endpoint_id: str) -> str:
+        """What to do about an endpoint that its target does not know."""
+        known = self.project.environ.items()
+        names = [name for name, value in known if value == endpoint_id and "_ENDPOINT_ID" in name]
+        if self._endpoint_id or not names:
+            return f"vidctl list --target {self.target} shows which there are"
+        return f"{names[0]} names it, which is out of date: deploy its spec again with --target {self.target}"
+
     def _check_task(self, task: str) -> None:
         """An endpoint that was named may be there for something else, which it would be asked and paid for in vain."""
         named = configs.key_of(self._endpoint, self._overlay) if self._endpoint else None
         file = configs.file_of(self.project.root, named) if named else None
+        if named and not file and settings.endpoint_id_name(named, self.target) not in self.project.environ:
+            from vidctl import spec
+
+            try:
+                spec.find(named, root=self.project.root)
+            except SpecError as error:  # it says which there are
+                message = f"{named} is not deployed to {self.target}: {error.message}"
+                raise NotDeployed(message, hint=error.hint) from error
         is_for = _task_of(file, self.project) if file else None
         if is_for not in (None, task):
-            raise UsageError(f"{named} is an endpoint for {is_for}, not for {task}", hint=f"vidctl {is_for} …")
+            others = ", ".join(_keys_of(task, self.project, None))
+            hint = f"specs for {task}: {others}" if others else f"{task} needs a spec with task: {task}"
+            raise UsageError(f"{named} is an endpoint for {is_for}, not for {task}", hint=hint)
 
     def _deployed(self, task: str) -> tuple[str, str | None]:
         """The endpoint that answers for a task, and the spec that it was made of, if that is known."""

@@ -46,6 +46,7 @@ class Sight:
     data_centers: tuple[str, ...] = ()
     fleet: Fleet | None = None
     logs: Mapping[str, tuple[LogLine, ...]] = field(default_factory=dict)
+    is_local: bool = False  # workers of the local runtime, which looks for no GPU
 
     @property
     def running_jobs(self) -> int:
@@ -204,7 +205,7 @@ def _image_trouble(worker: Worker, life: Sequence[LogLine]) -> Diagnosis | None:
         return Diagnosis(
             "image_missing",
             f"the registry does not have {image} for linux/amd64",
-            hint="vidctl push NAME, or mend image: in the spec",
+            hint="vidctl push NAME, or correct image: in the spec",
             evidence=_last(missing),
             is_hopeless=True,
         )
@@ -227,14 +228,17 @@ def _crash(worker: Worker, life: Sequence[LogLine], sight: Sight) -> Diagnosis |
         "crash_loop",
         f"the worker's container ended by itself{f' {ended} times' if ended > 1 else ''}"
         + (f": {cause}" if cause else ""),
-        hint=_SLOW_LOAD if is_slow else _MEND,
+        hint=_SLOW_LOAD if is_slow else _fix(sight),
         evidence=_last([line for line in life if line.source == "container"] or life),
         is_hopeless=is_unhealthy or ended > 1,
     )
 
 
 _LOOP = "Starting Serverless Worker"  # what the SDK writes when all is loaded (runpod-python, serverless/__init__.py)
-_MEND = "mend the worker and deploy again; --target local runs the same code here"
+
+
+def _fix(sight: Sight) -> str:
+    return "fix the worker and redeploy" + ("" if sight.is_local else "; --target local runs the same code here")
 
 
 def _told_by_health(sight: Sight) -> Diagnosis | None:
@@ -243,7 +247,9 @@ def _told_by_health(sight: Sight) -> Diagnosis | None:
     number = sight.workers.get("unhealthy", 0)
     if not number or _stale(sight) or states & {"IDLE", "INITIALIZING"}:
         return None
-    return Diagnosis("crash_loop", f"{_count(number, 'worker')} unhealthy: the container ends by itself", hint=_MEND)
+    return Diagnosis(
+        "crash_loop", f"{_count(number, 'worker')} unhealthy: the container ends by itself", hint=_fix(sight)
+    )
 
 
 def _told_by_states(sight: Sight) -> Diagnosis | None:
@@ -273,6 +279,8 @@ def _told_by_states(sight: Sight) -> Diagnosis | None:
 
 
 def _told_by_absence(sight: Sight) -> Diagnosis:
+    if sight.is_local:
+        return Diagnosis("starting", f"the local runtime starts a worker, {_duration(sight.waited_s)} so far")
     if sight.waited_s < _PATIENCE_S:
         return Diagnosis("starting", "RunPod looks for a GPU")
     return _for_want_of_gpus(sight, "no_capacity", f"no worker in {_duration(sight.waited_s)}: RunPod has no free")

@@ -239,6 +239,7 @@ class _Watch:
             data_centers=self.live.locations,
             fleet=self.fleet,
             logs=self.logs,
+            is_local=self.prover.target == "local",
         )
 
 

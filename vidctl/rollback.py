@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from vidctl import modelcache
-from vidctl.errors import ApiError, RolledBack, VidctlError
+from vidctl.errors import ApiError, RolledBack, TimedOut, VidctlError
 from vidctl.journal import Journal
 from vidctl.modelcache import Models
 from vidctl.plan import Document, Plan, document
@@ -94,11 +94,18 @@ def put_back(
     )
     return RolledBack(
         f"{error.message}\nThe last good version was put back: {good.image}",
-        hint="mend the worker and deploy again; --no-rollback leaves the new version in place",
+        hint=f"{_advice(error)}; --no-rollback leaves the new version in place",
         endpoint=live.id,
         job_id=error.job_id,
         status=error.status,
     )
+
+
+def _advice(error: VidctlError) -> str:
+    """A worker that fails is to be fixed; one that was slow may be well."""
+    if isinstance(error, TimedOut):
+        return "give it longer with --timeout, or set RUNPOD_INIT_TIMEOUT under env in the spec"
+    return "fix the worker and redeploy"
 
 
 def models_then(journal: Journal, todo: Plan, live: Endpoint) -> Models:

@@ -136,7 +136,7 @@ def _all_interrupted(ends: Sequence[BaseException | None]) -> Interrupted:
     told = [each for each in ends if isinstance(each, Interrupted)]
     what = "; ".join(each.message.removeprefix("interrupted; ") for each in told if each.job_id)
     return Interrupted(
-        f"interrupted; {what or 'no job was out'}", hint="; ".join(each.hint for each in told if each.hint) or None
+        f"interrupted; {what or 'no job was running'}", hint="; ".join(each.hint for each in told if each.hint) or None
     )
 
 

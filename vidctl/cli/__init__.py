@@ -176,7 +176,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  the last boundary: a user never sees a traceback unasked
         return _report(VidctlError(f"vidctl failed: {type(error).__name__}: {error}", hint=_BUG), arguments, error)
     if status == Interrupted.exit_status:  # also what Typer makes of Ctrl-C
-        return _report(Interrupted("interrupted; no job was out"), arguments)
+        return _report(Interrupted("interrupted; no job was running"), arguments)
     return status
 
 

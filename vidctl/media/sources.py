@@ -233,6 +233,8 @@ def _expand(source: str, kind: Kind, recursive: bool) -> list[Source]:
         matches = (Path(match) for match in glob.iglob(source, recursive=True))  # noqa: PTH207  Path.glob wants relative
         files = [match for match in matches if _is_of(kind, match)]
         return _files(files, kind, f"{_shown(source)}: no {kind.name} matches", recursive=True)
+    if path.suffix.lower() in (".txt", ".lst") and _is(path, Path.is_file):
+        raise UsageError(f"{_shown(source)}: text, not a {kind.name}", hint=f"as a list of sources: @{_shown(source)}")
     return [Source(_shown(source), path=path)]
 
 

@@ -10,12 +10,15 @@ import io
 import json
 import time
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3 import BaseHTTPResponse
+from urllib3.connectionpool import ConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ResponseError
 from urllib3.util.retry import Retry
 
 from vidctl import __version__
@@ -45,13 +48,31 @@ _POLICY: Mapping[str, Any] = {
 }
 
 
-class _RetryOn429(Retry):
+class _Retry(Retry):
+    """Gives the answer back at once where the server says to wait longer than anybody would in front of a terminal."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> _Retry:
+        # The wait that is read is at most the longest one.
+        if response is not None and _pool and self.get_retry_after(response) == self.retry_after_max:
+            raise MaxRetryError(_pool, url, ResponseError("too long to wait"))
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+class _RetryOn429(_Retry):
     """Otherwise any 503 and 413 with a Retry-After would be sent again too, whatever the list of statuses says."""
 
     RETRY_AFTER_STATUS_CODES = frozenset({429})
 
 
-_READS = Retry(5, status_forcelist=(429, 500, 502, 503, 504), **_POLICY)
+_READS = _Retry(5, status_forcelist=(429, 500, 502, 503, 504), **_POLICY)
 _WRITES = _RetryOn429(5, read=0, other=0, status_forcelist=(429,), **_POLICY)
 
 
@@ -204,6 +225,13 @@ def _refusal(response: requests.Response) -> VidctlError:
     host, status, reason = _host(response.url), response.status_code, _reason(response)
     said = _said(reason)
     match status:
+        case 403 if response.content.lstrip().startswith(b"<"):
+            # RunPod says in JSON why a key may not do something (runpod.md §2.2); a firewall answers with a page.
+            return ApiError(
+                f"{host} answered 403 without RunPod's words for it: a firewall or a proxy may stand between",
+                hint="check HTTPS_PROXY, and that this network may reach the address",
+                status=status,
+            )
         case 401 | 403:
             return AuthError(
                 f"{host} refused the key ({status}{said})",
@@ -214,10 +242,25 @@ def _refusal(response: requests.Response) -> VidctlError:
             return NotDeployed(f"{host} does not know {urlsplit(response.url).path}{said}", status=status)
         case 410:
             return Retired(f"{host} says that this API was retired (410)", hint="upgrade vidctl", status=status)
+        case 402:
+            return Rejected(
+                f"{host}: payment required (402{said})",
+                reason=reason,
+                hint="add credit at console.runpod.io/user/billing, then run the same command again",
+                status=status,
+            )
         case 429:
-            return ApiError(f"{host} asks to slow down (429)", hint="wait a while and try again", status=status)
+            return ApiError(f"{host}: rate limited (429)", hint=_when(response), status=status)
         case _:
             return Rejected(f"{host} answered {status}{said}", reason=reason, hint=_request_id(response), status=status)
+
+
+def _when(response: requests.Response) -> str:
+    """How long to wait: in seconds, or until a date, as Retry-After may say (RFC 9110, 10.2.3)."""
+    after = one_line(response.headers.get("Retry-After", ""), 40)
+    if after.isdecimal():
+        return f"try again in {after} s"
+    return f"try again after {after}" if after else "try again in a minute"
 
 
 def _reason(response: requests.Response) -> Mapping[str, Any]:

@@ -79,9 +79,11 @@ class Health:
 class Jobs:
     """One account's jobs at one base URL, e.g. `https://api.runpod.ai/v2`."""
 
-    def __init__(self, http: Http, base_url: str) -> None:
+    def __init__(self, http: Http, base_url: str, *, if_unknown: str = "vidctl list shows which there are") -> None:
+        """`if_unknown` is the hint of the error for an endpoint that is not known there."""
         self._http = http
         self._base_url = base_url
+        self._if_unknown = if_unknown
 
     def run(self, endpoint_id: str, payload: Mapping[str, Any]) -> str:
         """Queue one job and return its id; raise Unanswered if the answer was lost, for then it may be queued."""
@@ -91,7 +93,7 @@ class Jobs:
             error.hint = "the job may have been accepted, so it was not sent again; " + (error.hint or "")
             raise
         except NotDeployed as error:
-            raise _no_endpoint(endpoint_id) from error
+            raise self._no_endpoint(endpoint_id) from error
         return _text(_object(answer, "/run"), "id", "/run")
 
     def status(self, endpoint_id: str, job_id: str) -> Job:
@@ -133,15 +135,14 @@ class Jobs:
         try:
             answer = _object(self._http.read("GET", self._url(endpoint_id, "health")), "/health")
         except NotDeployed as error:
-            raise _no_endpoint(endpoint_id) from error
+            raise self._no_endpoint(endpoint_id) from error
         return Health(workers=_counts(answer.get("workers")), jobs=_counts(answer.get("jobs")))
+
+    def _no_endpoint(self, endpoint_id: str) -> NotDeployed:
+        return NotDeployed(f"endpoint {endpoint_id} not found", hint=self._if_unknown, endpoint=endpoint_id)
 
     def _url(self, endpoint_id: str, *parts: str) -> str:
         return "/".join((self._base_url, *(quote(part, safe="") for part in (endpoint_id, *parts))))
-
-
-def _no_endpoint(endpoint_id: str) -> NotDeployed:
-    return NotDeployed(f"there is no endpoint {endpoint_id}", hint="vidctl deploy NAME", endpoint=endpoint_id)
 
 
 def _job(answer: dict[str, Any]) -> Job:

@@ -213,6 +213,24 @@ def test_a_hole_in_the_sound_is_silence(tmp_path):
     assert [True] * 3 + [False] * 4 + [True] * 2 == loud
 
 
+def test_a_wrong_timestamp_moves_nothing(tmp_path):
+    """A second that claims to be 100 s later than it is, and the next where it was: no hole, nothing incomplete."""
+    file = tmp_path / "glitch.mka"
+    with av.open(file, "w", format="matroska") as container:
+        sound = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for second in range(6):
+            frame = av.AudioFrame.from_ndarray(tone(1)[None] if second != 2 else room(1)[None], "s16", "mono")
+            frame.sample_rate, frame.pts = RATE, second * RATE
+            for packet in sound.encode(frame):
+                packet.pts, packet.dts = packet.pts + (100 * RATE if second == 2 else 0), second
+                container.mux(packet)
+
+    (chunk,) = cut(file)
+
+    loud = [np.abs(second).max() > 0.1 for second in heard(chunk.data).reshape(-1, RATE)]
+    assert [True] * 2 + [False] + [True] * 3 == loud
+
+
 @pytest.mark.parametrize(("seconds", "lengths"), [(60, 1), (66, 1), (69.9, 1), (75, 2), (135, 3)])
 def test_no_chunk_is_hardly_worth_a_job(tmp_path, seconds, lengths):
     """A rest of less than 10 s is joined to the last chunk."""

@@ -258,6 +258,50 @@ def test_a_stream_may_change_on_its_way(heard, kind, codec):
     assert pytest.approx(TONE_AT_S, abs=0.2) == onset_s(samples[5 * 16_000 :])
 
 
+@pytest.mark.parametrize("wrong_s", [100.0, -1.2], ids=["ahead", "behind"])
+@pytest.mark.parametrize("packets", [1, 3])
+def test_a_wrong_timestamp_moves_nothing(heard, wrong_s, packets):
+    """A jump that the next packets take back is no hole: the tone is where it was."""
+    samples, warnings = heard(retimed(lambda number, at_s: at_s + wrong_s * (60 <= number < 60 + packets)))
+
+    assert pytest.approx(TONE_AT_S, abs=0.05) == onset_s(samples)
+    assert pytest.approx(LENGTH_S, abs=0.1) == samples.size / 16_000
+    assert [] == warnings
+
+
+def test_timestamps_that_stand_still_after_a_wrong_one_move_nothing(heard):
+    """What ffmpeg makes of it when it copies: all that follows has the wrong one's time."""
+    samples, warnings = heard(retimed(lambda number, at_s: at_s if number < 60 else 101.5))
+
+    assert pytest.approx(TONE_AT_S, abs=0.05) == onset_s(samples)
+    assert pytest.approx(LENGTH_S, abs=0.1) == samples.size / 16_000
+    assert [] == warnings
+
+
+def test_a_hole_after_a_wrong_timestamp_is_silence(heard):
+    """The wrong one is left aside, the hole is not."""
+    times = retimed(lambda number, at_s: at_s + (100.0 if number == 60 else 0.5 if number > 60 else 0.0))
+    samples, _ = heard(times)
+
+    assert pytest.approx(TONE_AT_S + 0.5, abs=0.05) == onset_s(samples)
+
+
+def retimed(move):
+    """The tone, of which each packet is moved: Matroska takes times in any order, as long as dts go up."""
+    file = io.BytesIO()
+    with (
+        av.open(io.BytesIO(encoded("matroska", "pcm_s16le", 48000, "mono"))) as source,
+        av.open(file, "w", format="matroska") as container,
+    ):
+        copy = container.add_stream_from_template(source.streams.audio[0])
+        for number, packet in enumerate(source.demux(audio=0)):
+            if packet.size:
+                packet.pts = round(move(number, float(packet.pts * packet.time_base)) * 1000)
+                packet.dts, packet.time_base, packet.stream = number, Fraction(1, 1000), copy
+                container.mux(packet)
+    return file.getvalue()
+
+
 def test_a_clock_that_starts_over_is_followed(heard):
     """Of films put one after the other the second's holes are silence too."""
     film = encoded("mpegts", "aac", 48000, "mono")

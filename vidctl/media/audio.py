@@ -24,6 +24,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from vidctl.errors import MediaError
+from vidctl.media.audioclock import JUMP_S, Clock
 from vidctl.media.container import begins_s, opened
 
 SAMPLE_RATE = 16_000  # what Whisper hears
@@ -43,10 +44,6 @@ _PASSED_ON = {
     **dict.fromkeys(("aac", "amrnb", "amrwb"), "mov"),
 }
 _SMALL_BIT_RATE = 29_000
-
-# Where the sound is this much later than the samples so far, something is missing, and silence takes its place.
-_NOTICED_GAP_S = 0.1
-_LONGEST_GAP_S = 3600.0  # beyond, it is the clock that is broken
 
 _SHORTEST_REST_S = 10.0  # a last chunk that would be shorter is joined to the one before
 _LONGEST_SEARCH_S = 60.0  # for a silence, before a chunk is full
@@ -140,7 +137,7 @@ def _passed_on(container: InputContainer, stream: AudioStream, chunk_s: float) -
     if not packets:
         return None
     end_s = _end_s(packets[-1]) - begins_s(container)
-    is_whole = abs(end_s - (_promised_s(container, stream) or end_s)) <= _NOTICED_GAP_S
+    is_whole = abs(end_s - (_promised_s(container, stream) or end_s)) <= JUMP_S
     data = _remuxed(packets, stream, form)
     is_small = len(data) * 8 <= _SMALL_BIT_RATE * end_s
     return _chunk(0, 0.0, end_s, data, is_last=True) if is_whole and is_small else None
@@ -154,7 +151,7 @@ def _packets(container: InputContainer, stream: AudioStream, most_s: float) -> l
         if not packet.size:
             continue  # how demux says that it is at the end
         is_odd = packet.is_corrupt or packet.pts is None or not packet.duration
-        if is_odd or abs(_time_s(packet) - end_s) > _NOTICED_GAP_S:
+        if is_odd or abs(_time_s(packet) - end_s) > JUMP_S:
             return []
         size, end_s = size + packet.size, _end_s(packet)
         if end_s > most_s or size > most_bytes:
@@ -294,20 +291,17 @@ class _Track:
         self._stream = stream
         self._name = name
         self._warn = warn
-        self._begins_s = begins_s(container)
-        self._heard_s = 0.0
+        self._clock = Clock(begins_s(container))
         self._damaged_s: float | None = None
 
     def samples(self) -> Iterator[Samples]:
         """Blocks of about a second, 16 kHz, mono; raise MediaError if there is not one sample."""
         resampler: _Resampler | None = None
-        for frame in self._frames():
-            gap_s = self._gap_s(frame)
+        for gap_s, frame in self._clock.placed(self._frames()):
             if resampler is None or gap_s or not resampler.takes(frame):
                 yield from resampler.rest() if resampler else ()
                 yield from _silence(gap_s)
                 resampler = _Resampler(frame)
-            self._heard_s += gap_s + frame.samples / frame.sample_rate
             yield from resampler.resampled(frame)
         if resampler is None:
             what = "damaged from its beginning" if self._damaged_s is not None else "its sound is empty"
@@ -327,23 +321,12 @@ class _Track:
         try:
             yield
         except av.FFmpegError:
-            self._damaged_s = self._heard_s if self._damaged_s is None else self._damaged_s
-
-    def _gap_s(self, frame: AudioFrame) -> float:
-        """How much is missing before the frame; a clock that jumps back, or too far, is followed from there."""
-        if frame.pts is None:
-            return 0.0
-        ahead_s = _time_s(frame) - self._begins_s - self._heard_s
-        if _NOTICED_GAP_S < ahead_s <= _LONGEST_GAP_S:
-            return ahead_s
-        if abs(ahead_s) > _NOTICED_GAP_S:
-            self._begins_s += ahead_s
-        return 0.0
+            self._damaged_s = self._clock.heard_s if self._damaged_s is None else self._damaged_s
 
     def _tell_of_damage(self) -> None:
-        promised_s = _promised_s(self._container, self._stream) or 0.0
-        if promised_s - self._heard_s > max(1.0, promised_s / 100):
-            self._warn(f"{self._name}: incomplete: its sound ends after {self._heard_s:.1f} of {promised_s:.1f} s")
+        promised_s, heard_s = _promised_s(self._container, self._stream) or 0.0, self._clock.heard_s
+        if promised_s - max(heard_s, self._clock.reached_s) > max(1.0, promised_s / 100):
+            self._warn(f"{self._name}: incomplete: its sound ends after {heard_s:.1f} of {promised_s:.1f} s")
         elif self._damaged_s is not None:
             self._warn(f"{self._name}: damaged at {self._damaged_s:.1f} s; what cannot be read is left out")
 

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import av
 import av.filter
 import numpy as np
+from audioclock import Clock
 from badinput import BadInput
 from base64text import from_text
 from download import download, is_url
@@ -48,8 +49,6 @@ SERVER_SILENCE_S = 30  # until a server's next byte
 # PyAV before 19 fails on a title that is not UTF-8 unless told otherwise; 19 knows no such word.
 TAGS = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
-HOLE_S = 0.1  # what timestamps may differ from the count of samples, for files that round them
-MAX_HOLES_S = 3600.0  # in all; what is beyond it is a clock that was set, not a pause
 BATCH = 100_000  # samples that are mixed at once: a call for each of a file's frames takes as long as decoding it
 
 
@@ -68,6 +67,8 @@ class Sound:
         self.warnings: list[str] = []
         self._damaged = 0
         self._is_cut = _is_cut_riff(file)
+        start = self._container.start_time
+        self._clock = Clock(None if start is None else start / av.time_base)
 
     def blocks(self, seconds: float = 300.0) -> Iterator[NDArray[np.float32]]:
         """Yield mono samples at 16 kHz, within -1 to 1, `seconds` at a time; raise BadInput if none or too many.
@@ -97,9 +98,8 @@ class Sound:
         self._container.close()
 
     def _pieces(self) -> Iterator[NDArray[np.float32]]:
-        mixer, clock = None, _Clock(self._container)
-        for frame in self._frames():
-            hole_s = clock.hole_before(frame)
+        mixer = None
+        for hole_s, frame in self._clock.placed(self._frames()):
             if mixer and (hole_s or not mixer.takes(frame)):
                 yield from mixer.rest()
                 mixer = None
@@ -133,40 +133,12 @@ class Sound:
     def _warn(self, heard_s: float) -> None:
         """Say what of the file could not be heard."""
         declared_s = self._declared_s or 0.0
-        if self._is_cut or heard_s < declared_s - max(1.0, 0.02 * declared_s):
+        reached_s = max(heard_s, self._clock.reached_s)  # a wrong timestamp may be in the file's length too
+        if self._is_cut or reached_s < declared_s - max(1.0, 0.02 * declared_s):
             of_how_much = f" of {declared_s:.1f} s" if declared_s > heard_s else ""
             self.warnings.append(f"audio breaks off after {heard_s:.1f} s{of_how_much}")
         elif self._damaged:
             self.warnings.append(f"audio is damaged: {self._damaged} of its packets cannot be decoded")
-
-
-class _Clock:
-    """What a frame's timestamp says beside what has been heard so far, both in seconds from the file's start."""
-
-    def __init__(self, container: Any) -> None:
-        start = container.start_time
-        self._origin_s = None if start is None else start / av.time_base
-        self._heard_s = 0.0
-        self._holes_s = 0.0
-
-    def hole_before(self, frame: av.AudioFrame) -> float:
-        """Count a frame, and give how much silence belongs before it."""
-        hole_s = self._hole_s(frame.time)
-        self._holes_s += hole_s
-        self._heard_s += hole_s + frame.samples / frame.sample_rate
-        return hole_s
-
-    def _hole_s(self, at_s: float | None) -> float:
-        if at_s is None:
-            return 0.0
-        if self._origin_s is None:
-            self._origin_s = at_s
-        ahead_s = at_s - self._origin_s - self._heard_s
-        if HOLE_S < ahead_s <= MAX_HOLES_S - self._holes_s:
-            return ahead_s
-        if abs(ahead_s) > HOLE_S:  # chained files start over
-            self._origin_s += ahead_s
-        return 0.0
 
 
 class _Mixer:
@@ -185,7 +157,7 @@ class _Mixer:
         return self._kind == _kind(frame)
 
     def mixed(self, frame: av.AudioFrame) -> Iterator[NDArray[np.float32]]:
-        frame.pts = None  # _Clock has seen to it; the queue wants them without holes
+        frame.pts = None  # Clock has seen to it; the queue wants them without holes
         self._frames.write(frame)
         if self._frames.samples >= BATCH:
             yield from self._resampled(self._frames.read())

@@ -139,12 +139,30 @@ def env(port: Port = None, as_json: options.Json = False, debug: options.Debug =
         "RUNPOD_API_KEY": running.api_key,
         "RUNPOD_API_BASE_URL": running.api_base_url,
         "RUNPOD_ENDPOINT_BASE_URL": running.endpoint_base_url,
+        **_others(running.url),
         # For vidctl itself, which would take a key for RunPod's.
         "VIDCTL_TARGET": "local",
         "VIDCTL_LOCAL_PORT": str(running.port),
     }
     words = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
     print(json.dumps(variables) if as_json else f"export {words}")  # noqa: T201
+
+
+def _others(url: str) -> dict[str, str]:
+    """The same for RunPod's other tools, which would send the local key to RunPod.
+
+    Of the MCP server see src/_shared/hosts.ts in runpod/runpod-mcp, of runpodctl internal/configenv in
+    runpod/runpodctl.  runpod-sdk for JavaScript reads no variable: it takes `baseUrl`.
+    """
+    return {
+        "RUNPOD_SERVERLESS_API_URL": f"{url}/v2",
+        "RUNPOD_PUBLIC_GRAPHQL_URL": f"{url}/graphql",
+        "RUNPOD_AUTHED_GRAPHQL_URL": f"{url}/graphql",
+        "RUNPOD_API_URL": f"{url}/v1",  # REST v1, which the local runtime does not have: a 404, and no key sent away
+        "RUNPOD_REST_V2_URL": f"{url}/v2",
+        "RUNPOD_GRAPHQL_URL": f"{url}/graphql",
+        "RUNPOD_INVOKE_URL": f"{url}/v2",
+    }
 
 
 def _counts(counts: dict[str, int]) -> str:

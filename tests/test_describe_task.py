@@ -191,6 +191,7 @@ def test_a_picture_that_no_model_takes_is_not_sent(width, height):
 def test_other_fields_go_where_the_worker_takes_them():
     """vLLM's own parameters are a mapping of their own in one worker's words, and fields like any other in OpenAI's."""
     options = replace(ASKED, extra={"top_k": 20, "top_p": 0.8, "sampling_params": {"min_p": 0.1}})
+    endless = encode([CAT], replace(ASKED, extra={"repetition_detection": None}), None)
 
     own = encode([CAT], options, None)
     official = encode([CAT], replace(ASKED, extra={"top_k": 20}), OFFICIAL, model="qwen")["openai_input"]
@@ -198,6 +199,7 @@ def test_other_fields_go_where_the_worker_takes_them():
     assert (0.8, {"min_p": 0.1, "top_k": 20}) == (own["top_p"], own["sampling_params"])
     assert "top_k" not in own
     assert 20 == official["top_k"]
+    assert {"repetition_detection": None} == endless["sampling_params"]
 
 
 @pytest.mark.parametrize("name", ["prompt", "max_tokens", "image", "images", "messages", "stream", "model", "schema"])

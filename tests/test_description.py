@@ -264,12 +264,16 @@ def test_an_answer_that_is_wrong_twice_is_an_error_with_the_reason(ask):
     assert "age" in described.result.error.message
 
 
-def test_an_answer_that_was_cut_off_is_not_asked_for_again(ask):
+@pytest.mark.parametrize(
+    ("reason", "named"), [("length", "cut off after 512 tokens"), ("repetition", "repeated itself"), ("time", "time")]
+)
+def test_an_answer_that_was_cut_off_is_not_asked_for_again(ask, reason, named):
     """The next one would be cut off there too."""
-    endpoint = Endpoint(lambda _: answer('{"age":', finish_reason="length"))
+    endpoint = Endpoint(lambda _: answer('{"age":', finish_reason=reason))
     (described,) = ask(endpoint, question(64), options=DescribeOptions("Who?", schema=PERSON))
 
     assert (SchemaMismatch, 1) == (type(described.result.error), len(endpoint.inputs))
+    assert named in described.result.error.message
 
 
 def test_choices_are_held_to_the_same(ask):

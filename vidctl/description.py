@@ -441,7 +441,7 @@ class _Asker:
             decode(job.output, question.name, self._options, self.manner.protocol)
         except SchemaMismatch as mismatch:
             cut = decode(job.output, question.name, self._formless, self.manner.protocol).finish_reason
-            return None if cut in ("length", "time") else mismatch  # the next one would be cut off there too
+            return None if cut in ("length", "repetition", "time") else mismatch  # the next one would be, too
         except VidctlError:
             return None
         return None

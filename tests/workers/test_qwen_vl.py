@@ -220,10 +220,10 @@ def test_a_stop_stops(worker):
 def test_an_answer_that_goes_round_in_circles_is_stopped(worker):
     """The tiny model, asked for its likeliest words, says one of them for ever."""
     (endless,) = worker.ask(
-        {"prompt": "Go on.", "max_tokens": 400, "temperature": 0, "sampling_params": {"ignore_eos": True}}
+        {"prompt": "Go on.", "max_tokens": 1200, "temperature": 0, "sampling_params": {"ignore_eos": True}}
     )
 
-    assert ("repetition", True) == (endless["finish_reason"], endless["completion_tokens"] < 400)
+    assert ("repetition", True) == (endless["finish_reason"], 512 <= endless["completion_tokens"] <= 1024)
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

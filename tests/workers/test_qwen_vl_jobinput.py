@@ -118,6 +118,52 @@ def test_a_stop_to_repetition_can_be_taken_off(jobinput):
     assert "repetition_detection" not in jobinput.parse(without).body
 
 
+OPENAI = {"openai_route": "/v1/chat/completions"}
+
+
+@pytest.mark.parametrize(
+    "job_input",
+    [
+        {"prompt": "Hi", "schema": {"type": "object"}},
+        {"prompt": "Hi", "choices": ["yes", "no"]},
+        {"prompt": "Hi", "regex": "0+"},
+        {"prompt": "Hi", "sampling_params": {"structured_outputs": {"grammar": "root ::= x"}}},
+        {"prompt": "Hi", "sampling_params": {"response_format": {"type": "json_object"}}},
+        {**OPENAI, "openai_input": {"messages": [{"role": "user"}], "response_format": {"type": "json_schema"}}},
+        {**OPENAI, "openai_input": {"messages": [{"role": "user"}], "structured_outputs": {"regex": "0+"}}},
+        {"messages": [{"role": "user"}], "sampling_params": {"structured_outputs": {"regex": "0+"}}},
+    ],
+)
+def test_an_answer_that_is_held_to_a_form_may_repeat_itself(jobinput, job_input):
+    """A list of forty zeros is right where a schema asks for it."""
+    assert "repetition_detection" not in jobinput.parse(job_input).body
+
+
+@pytest.mark.parametrize("size", range(1, 66))
+def test_512_tokens_of_one_pattern_of_64_are_a_repetition_and_no_less(jobinput, size):
+    """By vLLM's own rule (0.32, v1/core/sched/utils.py): each size in turn, so often at the end."""
+    rule = jobinput.REPETITION
+
+    def is_stopped(tokens):
+        return any(
+            each * rule["min_count"] <= len(tokens)
+            and all(tokens[-at] == tokens[-at - each] for at in range(1, each * (rule["min_count"] - 1) + 1))
+            for each in range(rule["min_pattern_size"], rule["max_pattern_size"] + 1)
+        )
+
+    stops_at = next((n for n in range(1, 1100) if is_stopped([at % size for at in range(n)])), None)
+    assert stops_at is None if size > 64 else 512 <= stops_at <= 1024
+
+
+def test_a_repetition_that_the_job_allows_or_forbids_itself_is_its_own_affair(jobinput):
+    own = {"min_pattern_size": 1, "max_pattern_size": 8, "min_count": 9}
+    asked = {"messages": [{"role": "user"}], "repetition_detection": own}
+
+    assert own == jobinput.parse({**OPENAI, "openai_input": asked}).body["repetition_detection"]
+    asked["repetition_detection"] = None
+    assert jobinput.parse({**OPENAI, "openai_input": asked}).body["repetition_detection"] is None
+
+
 @pytest.mark.parametrize(
     ("job_input", "says"),
     [

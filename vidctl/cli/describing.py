@@ -551,7 +551,7 @@ def _print_pieces(pieces: Iterable[str]) -> None:
 
 _ENDINGS = {
     "length": "the answer was cut off; --max-tokens lets it be longer",
-    "repetition": "the answer repeated itself and was stopped",
+    "repetition": "the answer repeated itself and was stopped; --set repetition_detection=null lets it go on",
     "time": "the worker's time for an answer was over",
 }
 

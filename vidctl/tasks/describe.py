@@ -45,8 +45,8 @@ _SAID = ("image", "images", "messages", "model", "n", "openai_input", "openai_ro
 # vLLM's parameters of sampling, which vidctl's own worker takes together (docs.vllm.ai, SamplingParams).
 _SAMPLING = frozenset({
     "allowed_token_ids", "bad_words", "frequency_penalty", "ignore_eos", "include_stop_str_in_output", "length_penalty",
-    "logit_bias", "min_p", "min_tokens", "presence_penalty", "repetition_penalty", "skip_special_tokens",
-    "spaces_between_special_tokens", "stop_token_ids", "top_k",
+    "logit_bias", "min_p", "min_tokens", "presence_penalty", "repetition_detection", "repetition_penalty",
+    "skip_special_tokens", "spaces_between_special_tokens", "stop_token_ids", "top_k",
 })  # fmt: skip
 
 _MOST_STOPS = 4  # of OpenAI's API, and of vLLM
@@ -480,9 +480,14 @@ def _formed(description: Description, options: DescribeOptions) -> Description:
 
 def _mismatch(description: Description, options: DescribeOptions, problem: str, verdict: str) -> SchemaMismatch:
     problem = in_one_line(problem)  # it quotes the answer
+    reasons = {
+        "length": f"it was cut off after {options.max_tokens} tokens",
+        "repetition": "it repeated itself and was stopped",
+        "time": "the worker's time for an answer was over",
+    }
     is_cut = description.finish_reason == "length"
-    if is_cut:
-        problem = f"it was cut off after {options.max_tokens} tokens ({problem})"
+    if reason := reasons.get(description.finish_reason or ""):
+        problem = f"{reason} ({problem})"
     return SchemaMismatch(
         f"{description.source}: the answer {verdict}: {problem}",
         text=description.text,

@@ -21,7 +21,7 @@ import media
 import runpod
 from engine import TOKENS_PER_EVENT, Engine, EngineGone, Facts, Generated, Refusal, Server, look
 from environment import Settings, StartError
-from jobinput import Asked, BadInput, parse
+from jobinput import REPETITION, Asked, BadInput, parse
 from runpod import http_client
 from runpod.serverless.modules import rp_http
 
@@ -141,7 +141,7 @@ class Worker:
             "stream_options": {"include_usage": True},
         }
         if not self._facts.is_vllm:
-            body.pop("repetition_detection", None)
+            _take_default(body)
             return {**body, **self._structured_elsewhere(asked)}
         if asked.choices:
             body["structured_outputs"] = {"choice": list(asked.choices)}
@@ -229,7 +229,7 @@ class Worker:
         started = perf_counter()
         body = {**asked.body, "model": self._facts.model}
         if not self._facts.is_vllm:
-            body.pop("repetition_detection", None)
+            _take_default(body)
         if "messages" in body:
             body["messages"] = (await self._prepared(asked)).messages
         posted = _Posted(job, as_text=True) if asked.is_stream and HEARS_STREAM in os.environ else None
@@ -322,6 +322,12 @@ def _posting() -> Any:
     if not _session:
         _session.append(http_client.AsyncClientSession())
     return _session[0]
+
+
+def _take_default(body: dict[str, Any]) -> None:
+    """Take out vLLM's own field that the worker sets by itself; one that the job has is the server's to judge."""
+    if body.get("repetition_detection") == REPETITION:
+        del body["repetition_detection"]
 
 
 def _utf8(text: str) -> str:

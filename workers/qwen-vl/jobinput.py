@@ -39,8 +39,14 @@ INTERNAL = frozenset({
 })  # fmt: skip
 MOST_STOPS = 4  # of OpenAI's API, and of vLLM
 MOST_ANSWERS = 16  # to one request in OpenAI's words: its `n` for each of its prompts
-# An answer that says the same thing over and over is stopped; 24 times is no list that anybody wants.
-REPETITION = {"min_pattern_size": 1, "max_pattern_size": 32, "min_count": 24}
+# An answer that says the same thing over and over is stopped when at least 512 tokens in a row repeat one pattern of at
+# most 64; no list of zeros, table of contents or rule of dashes is so long.  vLLM (0.32, v1/core/sched/utils.py) counts
+# how often a pattern stands at the end, whatever its size: one token 16 times does.  What a shorter pattern repeats,
+# one of 33 to 64 tokens repeats too, for a multiple of every number up to 32 is among these: so only they are looked
+# for, which are 528 tokens and more.
+REPETITION = {"min_pattern_size": 33, "max_pattern_size": 64, "min_count": 16}
+# What holds an answer to a form that may well be the same thing over and over, and has an end.
+FORMS = ("structured_outputs", "tools", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
 
 Kind = Literal["own", "openai", "native"]
 
@@ -103,13 +109,14 @@ def _own(job_input: dict[str, Any]) -> Asked:
         **{name: value for name, value in sampling.items() if value is not None},
         **_named(job_input),
     }
-    # A null says that an answer may go round in circles.
-    body["repetition_detection"] = sampling.get("repetition_detection", REPETITION)
     if schema := _schema(job_input):
         body["response_format"] = {
             "type": "json_schema",
             "json_schema": {"name": "answer", "schema": schema, "strict": True},
         }
+    # A null says that an answer may go round in circles.
+    is_free = not structured and not _has_form(body)
+    body["repetition_detection"] = sampling.get("repetition_detection", REPETITION if is_free else None)
     unknown = sorted(job_input.keys() - OWN_FIELDS)
     return Asked(
         "own",
@@ -304,8 +311,16 @@ def _checked(given: dict[str, Any], path: str) -> dict[str, Any]:
         raise BadInput(f"the request wants {answers} answers (n, prompts); this worker gives {MOST_ANSWERS} at once")
     if all(body.get(name) is None for name in lengths):
         body["max_tokens"] = MAX_TOKENS
-    body.setdefault("repetition_detection", REPETITION)
+    if not _has_form(body):
+        body.setdefault("repetition_detection", dict(REPETITION))
     return body
+
+
+def _has_form(body: dict[str, Any]) -> bool:
+    """Whether a request holds its answer to a schema, choices, a regex, a grammar or the arguments of a tool."""
+    form = body.get("response_format")
+    is_text = form is None or (isinstance(form, dict) and form.get("type") == "text")
+    return not is_text or any(body.get(name) is not None for name in FORMS)
 
 
 def _prompts(prompt: Any) -> int:

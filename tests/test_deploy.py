@@ -117,14 +117,13 @@ def test_an_edit_behind_our_back_is_put_right(echo):
 
 
 def test_a_wrong_answer_fails_the_deploy(echo):
-    """The smoke test's answer lacks what the spec says: exit code 3, the endpoint named, nothing in .env."""
+    """The smoke test's answer lacks what the spec says: exit code 3, the endpoint named, its id in .env."""
     echo.spec("echo", worker="echo", smoke={**SMOKE, "contains": {"greeting": "goodbye"}})
     outcome = echo.run("deploy", "echo", "--json")
 
     assert (outcome.status, outcome.error["code"]) == (3, "job_failed")
     assert 'output.greeting is "hello", not "goodbye"' in outcome.error["error"]
-    assert outcome.error["endpoint"]
-    assert not (echo.root / ".env").exists()
+    assert echo.dotenv() == {ENDPOINT_NAME: outcome.error["endpoint"]}
 
 
 def test_without_a_smoke_test_nobody_says_that_it_is_ready(echo):

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import subprocess
+import threading
+from contextlib import suppress
 
 import pytest
 import requests
@@ -14,6 +16,8 @@ from support.account import Account, is_write
 from support.command import VIDCTL
 from support.runtime import until
 from support.scripted import RESET, Reply
+
+from vidctl.journal import Journal
 
 SPEC = {
     "name": "faulty",
@@ -104,6 +108,80 @@ def test_what_cannot_be_read_back_is_not_called_done(account):
 
     assert (broken.status, broken.error["code"], broken.stdout) == (1, "api_error", "")
     assert (again.status, len(account.endpoints())) == (0, 1)
+
+
+def behind(account, reads):
+    """An account whose next `reads` looks after each write show what was there before it."""
+    shown, left = [], [0]
+
+    def answer(request):
+        is_look = b"podTemplates" in request.body or (request.method, request.path) == ("GET", "/v2/serverless")
+        if is_look and left[0] and shown:
+            left[0] -= 1
+            return shown[-1]
+        reply = account.forward(request)
+        if is_look:
+            shown.append(reply)
+        elif is_write(request):
+            left[0] = reads
+        return reply
+
+    return answer
+
+
+@pytest.mark.parametrize("reads", [1, 3])
+def test_what_is_shown_late_is_waited_for(account, reads):
+    """RunPod's reads lag behind its writes: create, change and delete are seen through, nothing is called failed."""
+    with account.proxy(behind(account, reads)) as url:
+        made = account.run("deploy", "faulty", "--json", url=url)
+        (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "env": {"MODEL": "n"}}))
+        changed = account.run("deploy", "faulty", "--json", "--yes", url=url)
+        kept = account.project.dotenv()
+        removed = account.run("destroy", "faulty", "--yes", url=url)
+
+    assert (made.status, changed.status, removed.status) == (0, 0, 0), made.stderr + changed.stderr + removed.stderr
+    assert kept == {"VIDCTL_FAULTY_ENDPOINT_ID": made.document["endpoint_id"]}
+    assert (account.endpoints(), account.project.dotenv()) == ([], {})
+
+
+def test_what_is_never_shown_is_in_the_projects_hands(account):
+    """Nothing that was saved is ever shown: the deploy fails, but the id is in .env, and the journal knows it."""
+    with account.proxy(behind(account, 1000)) as url:
+        broken = account.run("deploy", "faulty", "--json", url=url)
+    (endpoint,) = account.endpoints()
+
+    assert (broken.status, broken.error["code"]) == (1, "api_error")
+    assert account.project.dotenv() == {"VIDCTL_FAULTY_ENDPOINT_ID": endpoint["id"]}
+    assert Journal(account.project.root / ".vidctl" / "journal.db").last_applied(endpoint["id"]).spec == "faulty"
+
+
+def test_an_id_that_cannot_be_kept_is_told_at_once_and_at_the_end(account):
+    """.env is a pipe that a password manager fills: the deploy goes on, says the id, and where it is to stand."""
+    pipe = account.project.root / ".env"
+    os.mkfifo(pipe)
+    stop = threading.Event()
+
+    def fill():
+        while not stop.is_set():
+            with suppress(BrokenPipeError), pipe.open("wb") as file:
+                file.write(b"OTHER=1\n")
+
+    filling = threading.Thread(target=fill)
+    filling.start()
+    outcome = account.run("deploy", "faulty")
+    (endpoint,) = account.endpoints()
+    stop.set()
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # whoever waits for one goes on
+    filling.join()
+    os.close(reader)
+    is_pipe = pipe.is_fifo()
+    pipe.unlink()
+
+    assert outcome.status == 1
+    assert f"its endpoint is {endpoint['id']}" in outcome.stderr
+    assert f"add the line VIDCTL_FAULTY_ENDPOINT_ID={endpoint['id']} to it" in " ".join(outcome.stderr.split())
+    assert f"faulty: endpoint {endpoint['id']} on runpod is saved" in outcome.stdout
+    assert is_pipe
 
 
 def test_a_server_error_now_and_then_is_lived_through(account):

@@ -506,7 +506,7 @@ def test_a_template_that_stays_in_use_is_given_up(at, slept):
 def test_any_other_refusal_is_final(at, slept):
     with pytest.raises(Refused, match="no permission"):
         at(RunPod(endpoints=(), DeleteTemplate=[failure("no permission")])).delete(LIVE)
-    assert slept == []
+    assert sum(slept) == 3  # it may be gone, and still shown
 
 
 def test_what_somebody_else_deleted_is_fine(at):

@@ -20,6 +20,7 @@ from vidctl.progress import Notify, Progress, silent
 from vidctl.proof import Prover
 from vidctl.resources import Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
 from vidctl.runpod.jobs import Job, Jobs
+from vidctl.runpod.waiting import settled
 from vidctl.runpod.workers import Workers
 from vidctl.spec import EndpointSpec
 
@@ -308,12 +309,16 @@ def deploy(
     choices: Choices = Choices(),
     notify: Notify = silent,
     is_stopped: Callable[[], bool] = lambda: False,
+    keep: Callable[[str], None] = lambda _: None,
 ) -> Deployed:
     """Carry out a plan whose image is provided; raise if the endpoint does not answer its smoke test.
 
-    Nothing is written when nothing changed.  An endpoint whose smoke test never passed is tested again.  When it does
-    not pass, what was last good is put back: RolledBack.
+    `keep` gets the endpoint's id as soon as there is one: whatever fails after that, it is not lost.  Nothing is
+    written when nothing changed.  An endpoint whose smoke test never passed is tested again.  When it does not pass,
+    what was last good is put back: RolledBack.
     """
+    if todo.is_empty:
+        keep(todo.endpoint.id or "")
     if todo.endpoint.id and is_proven(spec, target, todo):
         return Deployed(todo.endpoint.id, smoke=None)
     good = rollback.last_good(target.journal, todo)
@@ -321,7 +326,10 @@ def deploy(
     if not todo.is_empty:
         todo = _with_login(spec, target, todo, secrets, notify)
         _doubt(target, todo)
-        live = _apply(spec, target, todo, secrets, notify)
+        saved = _save(spec, target, todo, notify)
+        keep(saved.id or "")
+        _remember(spec, target, todo, saved, is_proven=False)
+        live = _read_back(spec, target, todo, saved, secrets, notify)
     endpoint_id = live.id or ""
     _remember(spec, target, todo, live, is_proven=False)
     if not choices.waits:
@@ -343,16 +351,25 @@ def is_proven(spec: EndpointSpec, target: Target, todo: Plan) -> bool:
     return last is not None and last.is_proven and last.fingerprint == _fingerprint(spec, todo)
 
 
-def _apply(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str], notify: Notify) -> Endpoint:
-    """Save what differs, then read it all back: what was not read back is not said to be done."""
+def _save(spec: EndpointSpec, target: Target, todo: Plan, notify: Notify) -> Endpoint:
+    """Save what differs; the endpoint as RunPod answers it."""
     kinds = " and ".join(dict.fromkeys(change.resource for change in todo.changes))
     which = f" ({kinds})" if todo.action == "update" else ""
     notify(Progress("apply", f"{todo.action} endpoint {todo.endpoint.name}{which}"))
     try:
-        saved = target.control.save(todo.endpoint, before=todo.before)
+        return target.control.save(todo.endpoint, before=todo.before)
     except Refused as error:
         raise _placed(spec, error) from error
-    left = prepare(spec, target, survey([spec], target), image=todo.image, secrets=secrets, saved=todo)
+
+
+def _read_back(
+    spec: EndpointSpec, target: Target, todo: Plan, saved: Endpoint, secrets: Mapping[str, str], notify: Notify
+) -> Endpoint:
+    """Read all that was saved: what was not read back is not said to be done."""
+    left = settled(
+        lambda: prepare(spec, target, survey([spec], target), image=todo.image, secrets=secrets, saved=todo),
+        lambda left: left.is_empty and left.before is not None,
+    )
     if not left.is_empty or left.before is None:
         fields = ", ".join(f"{change.resource} {change.field}" for change in left.changes)
         raise ApiError(

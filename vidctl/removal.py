@@ -9,6 +9,7 @@ from vidctl.errors import ApiError
 from vidctl.plan import template_name
 from vidctl.progress import Notify, Progress, silent
 from vidctl.resources import STAMP, Endpoint, Template
+from vidctl.runpod.waiting import settled
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def destroy(thing: Possession, target: Target, *, notify: Notify = silent) -> No
     if live is not None:
         notify(Progress("destroy", f"endpoint {live.name} ({live.id})"))
         target.control.delete(live)
-        if any(each.id == live.id for each in target.control.account().endpoints):
+        gone = settled(lambda: all(each.id != live.id for each in target.control.account().endpoints), bool)
+        if not gone:
             raise ApiError(f"endpoint {live.id} was deleted, and is still there", hint="run it again", endpoint=live.id)
     # REST v2 deletes the template that was made with an endpoint, not the one that GraphQL had given it.
     for template in thing.templates if live is None else leftovers(thing.key, live.name, target):

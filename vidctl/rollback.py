@@ -12,6 +12,7 @@ from vidctl.modelcache import Models
 from vidctl.plan import Document, Plan, document
 from vidctl.progress import Notify, Progress
 from vidctl.resources import Endpoint, Template
+from vidctl.runpod.waiting import settled
 
 if TYPE_CHECKING:
     from vidctl.deploy import Target
@@ -77,7 +78,10 @@ def put_back(
     wanted = dataclasses.replace(live, template=template, model_references=models.saved)
     try:
         target.control.save(wanted, before=live)
-        again = next((each for each in target.control.account().endpoints if each.id == live.id), None)
+        again = settled(
+            lambda: next((each for each in target.control.account().endpoints if each.id == live.id), None),
+            lambda again: again is not None and again.template == template and _holds(again, models),
+        )
     except VidctlError as failure:
         return _not_put_back(live, error, failure.message)
     if again is None or again.template != template or not _holds(again, models):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from typing import TypeVar
@@ -91,14 +92,30 @@ def provide(
 
 
 def carry_out(
-    planned: Sequence[Planned], target: Target, *, secrets: Mapping[str, str], choices: Choices, notify: Notify
+    planned: Sequence[Planned],
+    target: Target,
+    *,
+    secrets: Mapping[str, str],
+    choices: Choices,
+    notify: Notify,
+    keep: Callable[[str, str], None] = lambda _key, _id: None,
 ) -> list[Outcome]:
-    """Apply and prove each plan.  One spec's failure stops no other; Ctrl-C stops all."""
+    """Apply and prove each plan.  One spec's failure stops no other; Ctrl-C stops all.
+
+    `keep` gets a spec's key and its endpoint's id as soon as there is one.
+    """
 
     def work(each: Planned, tell: Notify, stop: Event) -> Outcome:
         try:
             done = deploy(
-                each.spec, target, each.plan, secrets=secrets, choices=choices, notify=tell, is_stopped=stop.is_set
+                each.spec,
+                target,
+                each.plan,
+                secrets=secrets,
+                choices=choices,
+                notify=tell,
+                is_stopped=stop.is_set,
+                keep=partial(keep, each.spec.key),
             )
         except Interrupted:
             raise

@@ -125,7 +125,9 @@ def deploy(
         if not yes and saved is None:
             scene.ask(planned)
         with report.live() as notify:
-            outcomes = rollout.carry_out(planned, scene.place, secrets=secrets, choices=choices, notify=notify)
+            outcomes = rollout.carry_out(
+                planned, scene.place, secrets=secrets, choices=choices, notify=notify, keep=scene.keep
+            )
         scene.finish(outcomes)
 
 

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from vidctl.cli import specs
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
     from vidctl.deploy import Survey, Target
+    from vidctl.errors import VidctlError
     from vidctl.resources import Catalogue
     from vidctl.rollout import Outcome, Planned
     from vidctl.settings import Project
@@ -33,6 +34,7 @@ class Scene:
     place: Target
     specs: Sequence[EndpointSpec]
     are_many: bool
+    _unkept: dict[str, VidctlError] = field(default_factory=dict)
 
     def show(self, planned: Sequence[Planned]) -> None:
         """Print what differs and what it costs."""
@@ -98,22 +100,27 @@ class Scene:
             if isinstance(outcome.result, VidctlError):
                 failures.append(outcome.result)
                 continue
-            self._remember(outcome.planned.spec.key, outcome.result.endpoint_id)
             self._tell(outcome)
             made = {"endpoint_id": outcome.result.endpoint_id, "is_proven": outcome.result.is_proven}
             documents.append({"target": self.place.name, **_document(outcome.planned, None), **made})
         if self.report.as_json and documents:
             print_documents(documents, one=not self.are_many)
-        if failures:
+        if failures := [*failures, *self._unkept.values()]:
             raise Several.of(failures)
 
-    def _remember(self, key: str, endpoint_id: str) -> None:
+    def keep(self, key: str, endpoint_id: str) -> None:
+        """Put an endpoint's id into .env; where that cannot be, say so now, for it must not be lost, and fail later."""
         from vidctl import settings
+        from vidctl.errors import VidctlError
 
         name = settings.endpoint_id_name(key, self.place.name)
-        if settings.open_project(self.project.root, {}).environ.get(name) != endpoint_id:
-            settings.remember(self.project.env_file, name, endpoint_id)
-            self.report.detail(f"{name} is in {self.project.env_file}")
+        try:
+            if settings.open_project(self.project.root, {}).environ.get(name) != endpoint_id:
+                settings.remember(self.project.env_file, name, endpoint_id)
+                self.report.detail(f"{name} is in {self.project.env_file}")
+        except VidctlError as error:
+            self.report.warn(f"{key}: its endpoint is {endpoint_id}, which is not in .env ({name})")
+            self._unkept[key] = error
 
     def _tell(self, outcome: Outcome) -> None:
         each, done = outcome.planned, outcome.result

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,7 +22,7 @@ from vidctl.resources import STAMP, Account, Catalogue, Endpoint, NetworkVolume,
 from vidctl.runpod.answers import Node, endpoint_name, nodes, read
 from vidctl.runpod.http import Http, Rejected
 from vidctl.runpod.refusal import refused
-from vidctl.runpod.waiting import Sleep, create_once, delete_when_released
+from vidctl.runpod.waiting import Sleep, create_once, delete_when_released, is_in_use, settled
 from vidctl.runpod.wire import (
     ENDPOINT_SCALARS,
     TEMPLATE_SCALARS,
@@ -221,7 +221,7 @@ class GraphQL:
         try:
             self._ask("write", DELETE_REGISTRY, {"id": login.id})
         except Refused:
-            if any(other.id == login.id for other in self.registries()):
+            if not self._is_gone(lambda: all(other.id != login.id for other in self.registries())):
                 raise
 
     def volumes(self) -> tuple[NetworkVolume, ...]:
@@ -310,14 +310,21 @@ class GraphQL:
         try:
             self._ask("write", DELETE_ENDPOINT, {"id": node["id"]})
         except Refused:
-            if node["id"] in self._look().endpoints:
+            if not self._is_gone(lambda: node["id"] not in self._look().endpoints):
                 raise
+
+    def _is_gone(self, look: Callable[[], bool]) -> bool:
+        """Whether what RunPod refuses to delete is not there any more, which it may show late."""
+        return settled(look, bool, sleep=self._sleep)
 
     def _try_to_delete(self, template: Template) -> Refused | None:
         try:
             self._ask("write", DELETE_TEMPLATE, {"name": template.name})
         except Refused as refusal:
-            return refusal if any(other.name == template.name for other in self.templates()) else None
+            if is_in_use(refusal):
+                return refusal
+            is_gone = self._is_gone(lambda: all(other.name != template.name for other in self.templates()))
+            return None if is_gone else refusal
         return None
 
     def _save(self, kind: Literal["Template", "Endpoint"], given: Node, *, hide: Iterable[str] = ()) -> Node:

@@ -1,8 +1,9 @@
-"""Wait for what RunPod does late: a thing whose create was not answered, a template that it has not let go of yet."""
+"""Wait for what RunPod does late: it shows a write, a create that was not answered, lets go of a template."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
@@ -37,6 +38,21 @@ def create_once(send: Callable[[], _Thing], look: Callable[[], _Thing | None], *
         return found
 
 
+def settled(look: Callable[[], _Thing], is_settled: Callable[[_Thing], bool], *, sleep: Sleep = time.sleep) -> _Thing:
+    """What `look` shows: the first that is settled within three seconds, else the last.
+
+    Right after a write RunPod may still show what was there before it (runpod/runpodctl
+    internal/api/template_port_labels.go waits up to 2.5 s for that).
+    """
+    found = look()
+    for pause_s in _LOOK_PAUSES_S:
+        if is_settled(found):
+            break
+        sleep(pause_s)
+        found = look()
+    return found
+
+
 def delete_when_released(delete: Callable[[], Refused | None], *, what: str, notify: Notify, sleep: Sleep) -> None:
     """Call `delete` until it is done, for two minutes and only while RunPod says that the thing is in use.
 
@@ -46,10 +62,15 @@ def delete_when_released(delete: Callable[[], Refused | None], *, what: str, not
         refusal = delete()
         if refusal is None:
             return
-        if pause_s is None or not _IN_USE.search(refusal.message):
+        if pause_s is None or not is_in_use(refusal):
             raise refusal
         notify(Progress("delete", f"{what} is still in use: trying again in {pause_s} s", is_passing=True))
         sleep(pause_s)
+
+
+def is_in_use(refusal: Refused) -> bool:
+    """Whether it says that the thing is in use."""
+    return _IN_USE.search(refusal.message) is not None
 
 
 def _may_have_been_accepted(error: Unanswered | ApiError) -> bool:

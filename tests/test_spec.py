@@ -221,6 +221,19 @@ def test_local_is_laid_over():
     assert ("container", "container") == (endpoint.isolation, local.isolation)
 
 
+@pytest.mark.parametrize(
+    ("model", "is_path"), [("weights/best.pt", True), ("best.pt", True), ("yolo11n.pt", False), ("base", False)]
+)
+def test_weights_in_the_project_are_found_from_there(write, tmp_path, model, is_path):
+    """A local worker has a working folder of its own; a model's name stays one."""
+    for name in ("weights/best.pt", "best.pt", "base/model.bin"):
+        write("", name)
+    text = f"{MINIMAL}local: {{env: {{MODEL: '${{VIDCTL_YOLO_MODEL}}'}}}}\n"
+    endpoint = spec.load(write(text), environ={"VIDCTL_YOLO_MODEL": model})
+
+    assert (str(tmp_path / model) if is_path else model) == endpoint.with_local().env["MODEL"]
+
+
 def test_what_an_image_is_built_with(write):
     """The Dockerfile's place in the folder, its stage and its arguments; those of the local runtime are laid over."""
     write("", "worker/handler.py")

@@ -647,6 +647,17 @@ class Local(Part):
     timeouts: Timeouts | None = None
     """How long a worker idles, and a job runs."""
 
+    @field_validator("env")
+    @classmethod
+    def _has_weights_of_the_project(cls, env: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        """Weights that lie in the project are found from there; a worker has a working folder of its own."""
+        if info.context is None:
+            return env
+        # `base` is the name of a model, whatever else the project has of that name.
+        named = [name for name in ("MODEL", MODEL) if re.search(r"/|\.pt$", env.get(name, ""))]
+        paths = {name: info.context.folder / Path(env[name]).expanduser() for name in named}
+        return env | {name: str(path.absolute()) for name, path in paths.items() if path.exists()}
+
     @field_validator("openai")
     @classmethod
     def _is_said_once(cls, url: str | None, info: ValidationInfo) -> str | None:

@@ -84,7 +84,8 @@ def _download(repository: str, revision: str, folder: Path) -> None:
     except (OSError, ValueError, HTTPError) as error:
         raise StartError(
             f"cannot download {repository} from huggingface.co ({type(error).__name__}); "
-            "build the image with the model in it, or set MODEL to a folder that holds it"
+            "build the image with the model in it, or set MODEL to a folder that holds it (on the local runtime: "
+            "VIDCTL_WHISPER_MODEL)"
         ) from error
 
 

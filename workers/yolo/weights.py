@@ -53,7 +53,10 @@ def _downloaded(settings: Settings) -> Path:
             try:
                 attempt_download_asset(fetched, **({"release": RELEASE} if path.name in KNOWN_SHA256 else {}))
             except (OSError, RuntimeError) as error:
-                raise StartError(f"cannot download {path.name} from Ultralytics' releases on github.com") from error
+                raise StartError(
+                    f"cannot download {path.name} from Ultralytics' releases on github.com; build the image with the "
+                    "weights in it, or set MODEL to a .pt file (on the local runtime: VIDCTL_YOLO_MODEL)"
+                ) from error
             if not fetched.is_file():
                 raise StartError(f"MODEL: {path.name} is neither a file here nor one of Ultralytics' weights")
             _check(fetched, settings)

@@ -192,7 +192,8 @@ def _why(name: str, error: Exception, environment: Mapping[str, str]) -> Weights
         return WeightsError(f"the disk is full: {name} does not fit; give the endpoint a larger one")
     return WeightsError(
         f"cannot download {name} from huggingface.co ({type(error).__name__}): "
-        "it cannot be reached from here; set MODEL_NAME to a folder that holds the model"
+        "it cannot be reached from here; set MODEL_NAME to a folder that holds the model (on the local "
+        "runtime: VIDCTL_QWEN_VL_MODEL)"
     )
 
 

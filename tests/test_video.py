@@ -15,7 +15,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support.films import AVI, FORMS, HEIGHT, LIVE, MKV, MP4, UNTIMED, WIDTH, Form, bars, number_of, steady, write
+from support.films import (
+    AVI,
+    FORMS,
+    HEIGHT,
+    LIVE,
+    MATRICES,
+    MKV,
+    MP4,
+    UNTIMED,
+    WIDTH,
+    Form,
+    bars,
+    corners,
+    displayed_by,
+    number_of,
+    seen_in,
+    steady,
+    write,
+)
 
 from vidctl.errors import MediaError, UsageError
 from vidctl.media.video import Frame, duration_s, frame_at, frames
@@ -230,56 +248,15 @@ def test_a_moving_gif_is_a_film(tmp_path):
 
 # --- as it is displayed ------------------------------------------------------------------------------------------
 
-ONE = 1 << 16  # in a display matrix
-CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 
-
-def corners(_: int = 0) -> np.ndarray:
-    """A colour in each corner: red and green above, blue and white below."""
-    red, green, blue, white = CORNERS.values()
-    small = np.array([[red, green], [blue, white]], np.uint8)
-    return np.asarray(Image.fromarray(small).resize((128, 64), Image.Resampling.NEAREST))
-
-
-def seen(frame: Frame) -> list[str]:
-    """The names of the colours in the corners: above, from left to right, and below."""
-    picture = Image.open(io.BytesIO(frame.prepared.jpeg)).resize((2, 2), Image.Resampling.BOX)
-
-    def name(place: tuple[int, int]) -> str:
-        shown = np.array(picture.getpixel(place))
-        return min(CORNERS, key=lambda each: abs(shown - CORNERS[each]).sum())
-
-    return [name(place) for place in ((0, 0), (1, 0), (0, 1), (1, 1))]
-
-
-@pytest.mark.parametrize(
-    ("matrix", "expected"),
-    [
-        ((1, 0, 0, 1), ["red", "green", "blue", "white"]),
-        ((-1, 0, 0, 1), ["green", "red", "white", "blue"]),  # right is left
-        ((1, 0, 0, -1), ["blue", "white", "red", "green"]),  # below is above
-        ((-1, 0, 0, -1), ["white", "blue", "green", "red"]),
-        (
-            (0, 1, -1, 0),
-            ["blue", "red", "white", "green"],
-        ),  # right is below, and below is left: a telephone held upright
-        ((0, -1, 1, 0), ["green", "white", "red", "blue"]),
-        ((0, 1, 1, 0), ["red", "blue", "green", "white"]),
-        ((0, -1, -1, 0), ["white", "green", "blue", "red"]),
-        ((0.995, 0.0998, -0.0998, 0.995), ["red", "green", "blue", "white"]),  # six degrees askew
-    ],
-)
+@pytest.mark.parametrize(("matrix", "expected"), MATRICES)
 def test_a_picture_is_turned_as_the_film_says(tmp_path, matrix, expected):
     """All eight ways; ISO 14496-12 has x' = ax + cy and y' = bx + dy."""
-    a, b, c, d = (round(each * ONE) for each in matrix)
-    turned = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    film = write(
-        tmp_path / "film", steady(0.2), pictures=corners, look=lambda stream: stream.set_display_matrix(turned)
-    )
+    film = write(tmp_path / "film", steady(0.2), pictures=corners, look=displayed_by(matrix))
 
     frame = at(film, 0)
     size = (64, 128) if abs(matrix[1]) == 1 else (128, 64)
-    assert expected == seen(frame)
+    assert expected == seen_in(frame.prepared.jpeg)
     assert (*size, *size) == (
         frame.prepared.width, frame.prepared.height, frame.prepared.sent_width, frame.prepared.sent_height,
     )  # fmt: skip

@@ -17,6 +17,7 @@ COPIES: dict[str, tuple[str, ...]] = {
     "audioclock.py": ("workers/whisper", "vidctl/media"),
     "badinput.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
     "base64text.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
+    "displaymatrix.py": ("vidctl/media", "workers/qwen-vl"),
     "download.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
     "pixels.py": ("vidctl/media", "workers/yolo", "workers/qwen-vl"),
 }

@@ -121,3 +121,45 @@ def _silence(stream: av.AudioStream, seconds: float) -> Sequence[av.Packet]:
 def steady(seconds: float, rate: int = 25, since_s: float = 0.0) -> list[float]:
     """The times of a film of so many pictures a second."""
     return [since_s + number / rate for number in range(round(seconds * rate))]
+
+
+# --- corners, and the ways that they are displayed ------------------------------------------------------------------
+
+CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
+
+# (a, b, c, d) of a display matrix, and where the corners are by it; ISO 14496-12 has x' = ax + cy and y' = bx + dy.
+MATRICES = [
+    ((1, 0, 0, 1), ["red", "green", "blue", "white"]),
+    ((-1, 0, 0, 1), ["green", "red", "white", "blue"]),  # right is left
+    ((1, 0, 0, -1), ["blue", "white", "red", "green"]),  # below is above
+    ((-1, 0, 0, -1), ["white", "blue", "green", "red"]),
+    ((0, 1, -1, 0), ["blue", "red", "white", "green"]),  # right is below, and below is left: a telephone held upright
+    ((0, -1, 1, 0), ["green", "white", "red", "blue"]),
+    ((0, 1, 1, 0), ["red", "blue", "green", "white"]),
+    ((0, -1, -1, 0), ["white", "green", "blue", "red"]),
+    ((0.995, 0.0998, -0.0998, 0.995), ["red", "green", "blue", "white"]),  # six degrees askew
+]
+
+
+def corners(_: int = 0) -> np.ndarray:
+    """A colour in each corner: red and green above, blue and white below."""
+    red, green, blue, white = CORNERS.values()
+    small = np.array([[red, green], [blue, white]], np.uint8)
+    return np.asarray(Image.fromarray(small).resize((128, 64), Image.Resampling.NEAREST))
+
+
+def displayed_by(matrix: Sequence[float]) -> Callable[[av.VideoStream], None]:
+    """What gives a stream that matrix, as `look` of `write`."""
+    a, b, c, d = (round(each * (1 << 16)) for each in matrix)
+    return lambda stream: stream.set_display_matrix((a, b, 0, c, d, 0, 0, 0, 1 << 30))
+
+
+def seen_in(jpeg: bytes) -> list[str]:
+    """The names of the colours in the corners: above, from left to right, and below."""
+    picture = Image.open(io.BytesIO(jpeg)).convert("RGB").resize((2, 2), Image.Resampling.BOX)
+
+    def name(place: tuple[int, int]) -> str:
+        shown = np.array(picture.getpixel(place))
+        return min(CORNERS, key=lambda each: abs(shown - CORNERS[each]).sum())
+
+    return [name(place) for place in ((0, 0), (1, 0), (0, 1), (1, 1))]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from support import vision
+from support import films, vision
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +213,17 @@ def test_a_clip_is_frames_with_their_times(media, jobinput):
     content = prepared(media, jobinput, clip).messages[0]["content"]
 
     assert [f"<{at}.0 seconds>" for at in range(4)] == [part["text"] for part in content if part["type"] == "text"]
+
+
+@pytest.mark.parametrize(("matrix", "expected"), films.MATRICES)
+def test_a_clip_is_turned_and_mirrored_as_it_says(media, jobinput, tmp_path, matrix, expected):
+    """All eight ways, as the client shows a video."""
+    look = films.displayed_by(matrix)
+    film = films.write(tmp_path / "film.mp4", films.steady(0.2), pictures=films.corners, look=look)
+    clip = jobinput.Media("video", vision.encoded(film.read_bytes()), is_clip=True)
+    url = prepared(media, jobinput, clip).messages[0]["content"][1]["image_url"]["url"]
+
+    assert expected == films.seen_in(base64.b64decode(url.partition(",")[2]))
 
 
 def test_a_clip_and_pictures_share_the_limit(media, jobinput):

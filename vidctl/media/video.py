@@ -6,7 +6,6 @@ Whatever FFmpeg says leaves here as a MediaError that names the file.  Nothing i
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import BinaryIO
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.sidedata.sidedata import SideData
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
@@ -27,6 +25,7 @@ from PIL import Image
 
 from vidctl.errors import MediaError, UsageError
 from vidctl.media.container import begins_s, opened, reading
+from vidctl.media.displaymatrix import upright
 from vidctl.media.image import Prepared, Size, encode, fit_within
 
 # To decode a second takes 15 ms at 720p, and to seek, which decodes from the key picture before, 70 (by measurement).
@@ -45,17 +44,6 @@ _UNSPECIFIED = 2  # colours: FFmpeg's AVCOL_SPC_UNSPECIFIED
 
 # Formats whose header says when a film ends, and not how long it is.
 _SAY_THE_END = ("matroska", "flv")
-
-# How a display matrix (a, b; c, d) moves what is right and what is below: by the signs of its larger pair.
-_UPRIGHT = {
-    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
-    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
-    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
-    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
-    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
-    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
-    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
-}
 
 
 @dataclass(frozen=True)
@@ -359,7 +347,7 @@ class _Clock:
 
 def _prepared(picture: _Picture, max_pixels: int, name: str) -> Prepared:
     """As it is displayed: its pixels square, and turned as the film's matrix says."""
-    frame, turn = picture.frame, _turn(picture.frame)
+    frame, turn = picture.frame, upright(picture.frame)
     displayed: Size = (max(1, round(frame.width * picture.pixel_ratio)), frame.height)
     sent = fit_within(displayed, max_pixels)
     with reading(name):
@@ -381,20 +369,3 @@ def _pixel_ratio(stream: VideoStream) -> Fraction:
 def _colours(frame: VideoFrame) -> Colorspace | None:
     """BT.709 for high definition that says nothing, as players take it; FFmpeg would take BT.601."""
     return Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and frame.height >= _HD_LINES else None
-
-
-def _turn(frame: VideoFrame) -> Image.Transpose | None:
-    """What to do with a picture so that it is upright; the nearest quarter, for a camera held askew."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if not isinstance(matrix, SideData):
-        return None
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
-    if abs(a) + abs(d) >= abs(b) + abs(c):
-        b = c = 0
-    else:
-        a = d = 0
-    return _UPRIGHT.get((_sign(a), _sign(b), _sign(c), _sign(d)))
-
-
-def _sign(value: int) -> int:
-    return (value > 0) - (value < 0)

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import av
+import displaymatrix
 import picture
 from jobinput import BadInput, Media, stamp
 
@@ -186,11 +187,12 @@ def _packets(container: Any, stream: Any, stopped: Stopped) -> Iterator[Any]:
 
 
 def _displayed(frame: Any, pixel_ratio: Fraction | None, max_pixels: int, name: str) -> Picture:
-    """As it is displayed: with square pixels, and turned as the film's matrix says; at most `max_pixels`."""
+    """As it is displayed: with square pixels, and turned or mirrored as its matrix says; at most `max_pixels`."""
     width, height = max(1, round(frame.width * (pixel_ratio or 1))), frame.height
     picture.check_ratio(width, height, name)
     image = picture.shrunk(frame.to_image(), (width, height), max_pixels)
-    return picture.encoded(image.rotate(frame.rotation, expand=True) if frame.rotation else image, max_pixels)
+    turn = displaymatrix.upright(frame)
+    return picture.encoded(image if turn is None else image.transpose(turn), max_pixels)
 
 
 def _length_s(data: bytes, name: str, stopped: Stopped) -> float:

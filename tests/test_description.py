@@ -220,9 +220,10 @@ def test_more_pictures_than_the_worker_takes_are_refused_with_the_numbers(ask):
 
 
 def test_what_is_too_large_to_be_sent_is_shrunk_further(ask):
-    """A small JPEG travels as it is, and with all that is in it: ten megabytes are too many."""
+    """A small JPEG travels as it is, and with all that its pixels may need: ten megabytes are too many."""
     start, rest = picture(600, 600)[:2], picture(600, 600)[2:]
-    heavy = start + 130 * (b"\xff\xe5\xff\xff" + bytes(65533)) + rest
+    tables = 1008 * (b"\x03" + b"\x01" * 64)
+    heavy = start + 130 * (b"\xff\xdb" + (len(tables) + 2).to_bytes(2, "big") + tables) + rest
     endpoint = Endpoint()
     ask(endpoint, Question((Source("heavy.jpg", data=heavy),)))
     (asked,) = endpoint.inputs
@@ -264,16 +265,12 @@ def test_an_answer_that_is_wrong_twice_is_an_error_with_the_reason(ask):
     assert "age" in described.result.error.message
 
 
-@pytest.mark.parametrize(
-    ("reason", "named"), [("length", "cut off after 512 tokens"), ("repetition", "repeated itself"), ("time", "time")]
-)
-def test_an_answer_that_was_cut_off_is_not_asked_for_again(ask, reason, named):
+def test_an_answer_that_was_cut_off_is_not_asked_for_again(ask):
     """The next one would be cut off there too."""
-    endpoint = Endpoint(lambda _: answer('{"age":', finish_reason=reason))
+    endpoint = Endpoint(lambda _: answer('{"age":', finish_reason="length"))
     (described,) = ask(endpoint, question(64), options=DescribeOptions("Who?", schema=PERSON))
 
     assert (SchemaMismatch, 1) == (type(described.result.error), len(endpoint.inputs))
-    assert named in described.result.error.message
 
 
 def test_choices_are_held_to_the_same(ask):

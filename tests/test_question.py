@@ -195,12 +195,6 @@ def test_without_a_prompt_the_preset_is_caption_also_one_of_the_projects_own(roo
     assert ("In one word?", True) == (options(None, None, {}, root=root).prompt, len(shipped.prompt) > 20)
 
 
-@pytest.mark.parametrize("source", [io.BytesIO(b"a"), 7, None, Image.new("RGB", (4, 4))])
-def test_what_is_no_source_is_said(source):
-    with pytest.raises(UsageError, match="a source is a path, an address or the bytes of a file, not"):
-        questions([source], Clip())
-
-
 def test_an_option_that_there_is_not_is_named(root):
     with pytest.raises(UsageError, match="describe has no option top_p"):
         options("Who?", None, {"top_p": 0.9}, root=root)

@@ -21,7 +21,30 @@ if TYPE_CHECKING:
     from vidctl.client import Client
     from vidctl.description import Described, DescriptionStream, Effort
     from vidctl.detection import Found
-    from vidctl.errors import VidctlError
+    from vidctl.errors import (
+        ApiError,
+        AuthError,
+        Busy,
+        ImageError,
+        Interrupted,
+        JobFailed,
+        MediaError,
+        NetworkError,
+        NotDeployed,
+        NotOwned,
+        PartialFailure,
+        Refused,
+        Retired,
+        RolledBack,
+        RuntimeUnavailable,
+        SchemaMismatch,
+        Several,
+        SpecError,
+        TimedOut,
+        Unanswered,
+        UsageError,
+        VidctlError,
+    )
     from vidctl.tasks.answer import Failed
     from vidctl.tasks.describe import DescribeOptions, Description
     from vidctl.tasks.detect import Detection, Detections, DetectOptions
@@ -29,6 +52,9 @@ if TYPE_CHECKING:
     from vidctl.transcription import Passing, Transcribed
 
 __all__ = [
+    "ApiError",
+    "AuthError",
+    "Busy",
     "Client",
     "DescribeOptions",
     "Described",
@@ -41,16 +67,58 @@ __all__ = [
     "Failed",
     "Found",
     "Gap",
+    "ImageError",
+    "Interrupted",
+    "JobFailed",
+    "MediaError",
+    "NetworkError",
+    "NotDeployed",
+    "NotOwned",
+    "PartialFailure",
     "Passing",
+    "Refused",
+    "Retired",
+    "RolledBack",
+    "RuntimeUnavailable",
+    "SchemaMismatch",
     "Segment",
+    "Several",
+    "SpecError",
+    "TimedOut",
     "TranscribeOptions",
     "Transcribed",
     "Transcript",
+    "Unanswered",
+    "UsageError",
     "VidctlError",
     "Word",
     "__version__",
 ]
 
+_ERRORS = (
+    "ApiError",
+    "AuthError",
+    "Busy",
+    "ImageError",
+    "Interrupted",
+    "JobFailed",
+    "MediaError",
+    "NetworkError",
+    "NotDeployed",
+    "NotOwned",
+    "PartialFailure",
+    "Refused",
+    "Retired",
+    "RolledBack",
+    "RuntimeUnavailable",
+    "SchemaMismatch",
+    "Several",
+    "SpecError",
+    "TimedOut",
+    "Unanswered",
+    "UsageError",
+    "VidctlError",
+)
 _HOMES = {
     "Client": "vidctl.client",
     **dict.fromkeys(("Described", "DescriptionStream", "Effort"), "vidctl.description"),
@@ -62,7 +130,7 @@ _HOMES = {
     "Failed": "vidctl.tasks.answer",
     **dict.fromkeys(("Gap", "Segment", "TranscribeOptions", "Transcript", "Word"), "vidctl.tasks.transcribe"),
     **dict.fromkeys(("Passing", "Transcribed"), "vidctl.transcription"),
-    "VidctlError": "vidctl.errors",
+    **dict.fromkeys(_ERRORS, "vidctl.errors"),
 }
 
 

@@ -12,17 +12,20 @@ from vidctl import configs, gpus, settings
 from vidctl.errors import NotDeployed, SpecError, UsageError, VidctlError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
-from vidctl.media.sources import PICTURES, SOUNDS, Kind, Source, expand
+from vidctl.media.given import Given, listed
+from vidctl.media.given import sources as sources_of
+from vidctl.media.sources import PICTURES, SOUNDS, Kind, Source
 from vidctl.runpod.http import Http, download, download_into
 from vidctl.runpod.jobs import Jobs
 from vidctl.settings import Access, Project
 from vidctl.tasks.answer import Failed
+from vidctl.tasks.options import made
 
 if TYPE_CHECKING:  # Pillow for pictures, PyAV for sounds: neither is loaded for the other
     from vidctl.description import Described, DescriptionStream, Manner
     from vidctl.detection import Found
     from vidctl.invoke import Waiting
-    from vidctl.question import Clip, Given, Question
+    from vidctl.question import Clip, Question
     from vidctl.spec import EndpointSpec
     from vidctl.tasks.describe import DescribeOptions, Description
     from vidctl.tasks.detect import Detections
@@ -52,6 +55,8 @@ class Client:
         project: Path | str = ".",
         timeout_s: float = 600,
     ) -> None:
+        if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
+            raise UsageError(f"timeout_s: {timeout_s!r} is not a number of seconds over 0")
         if (endpoint or overlay) and endpoint_id:
             raise UsageError("both an endpoint's name and an id are given", hint="give one of the two")
         self.project = settings.open_project(Path(project), os.environ)
@@ -68,9 +73,10 @@ class Client:
         self._timeout_s = timeout_s
         self._invoker: Invoker | None = None
 
-    def detect(self, source: str | os.PathLike[str] | bytes, **options: Any) -> Detections:
-        """Find objects in one picture: a path, an https:// URL, or a picture file's bytes.
+    def detect(self, source: Given, **options: Any) -> Detections:
+        """Find objects in one picture: a path, an https:// URL, a file's bytes, an open file, or an image in memory.
 
+        An array is in BGR, as OpenCV and Ultralytics have it; an image of Pillow's is taken as it is.
         `options` are those of `DetectOptions`.  Boxes are in the picture's own pixels, as displayed.  Raises
         MediaError, JobFailed, TimedOut, ….
         """
@@ -80,7 +86,7 @@ class Client:
         return found.result
 
     def detect_many(
-        self, sources: Iterable[str | os.PathLike[str] | Source], *, recursive: bool = False, **options: Any
+        self, sources: Given | Iterable[Given], *, recursive: bool = False, **options: Any
     ) -> Generator[Found, None, None]:
         """Yield what was found in each picture, in the order of `sources`: files, folders, globs, URLs, `@lists`.
 
@@ -90,14 +96,14 @@ class Client:
         from vidctl import detection
         from vidctl.tasks.detect import DetectOptions
 
-        chosen = DetectOptions(**options)
+        chosen = made(DetectOptions, "detect", options)
         pictures = _expanded(sources, PICTURES, recursive=recursive)
         self._check_key()
         asking = self._asking(self.endpoint_id("detect"))  # nothing is started for an endpoint that is not there
         return detection.detect(pictures, chosen, asking, fetch=download, timeout_s=self._timeout_s)
 
-    def transcribe(self, source: str | os.PathLike[str] | bytes, **options: Any) -> Transcript:
-        """Write down what is said in one sound or film: a path, an https:// URL, or a file's bytes.
+    def transcribe(self, source: Given, **options: Any) -> Transcript:
+        """Write down what is said in one sound or film: a path, an https:// URL, a file's bytes, or an open file.
 
         `options` are those of `transcribe_many`.  A part that failed is one of the transcript's `gaps`.  Raises
         MediaError, JobFailed, TimedOut, … if nothing could be transcribed.
@@ -110,7 +116,7 @@ class Client:
 
     def transcribe_many(
         self,
-        sources: Iterable[str | os.PathLike[str] | Source],
+        sources: Given | Iterable[Given],
         *,
         recursive: bool = False,
         chunk_s: float | None = None,
@@ -127,7 +133,7 @@ class Client:
         """
         from vidctl.tasks.transcribe import TranscribeOptions
 
-        chosen = TranscribeOptions(**options)
+        chosen = made(TranscribeOptions, "transcribe", options, others=("chunk_s", "recursive", "resume"))
         sounds = _expanded(sources, SOUNDS, recursive=recursive)
         self._check_key()
         endpoint_id, key = self._deployed("transcribe")
@@ -161,7 +167,7 @@ class Client:
     def describe(self, source: Given | Sequence[Given], prompt: str | None = None, **how: Any) -> Description:
         """Ask a vision-language model about one picture or film, or about several together.
 
-        A source is a path, an https:// URL, or a file's bytes; `how` is what `describe_many` takes.  With a schema the
+        A source is what `detect` takes, or a film; `how` is what `describe_many` takes.  With a schema the
         answer is in the result's `data`.  Raises MediaError, JobFailed, SchemaMismatch, TimedOut, ….
         """
         (described,) = self.describe_many(source, prompt, together=True, **how)
@@ -189,7 +195,7 @@ class Client:
         """
         from vidctl import description
 
-        (question,), options, clip = self._posed(_listed(source), prompt, together=True, **how)
+        (question,), options, clip = self._posed(listed(source), prompt, together=True, **how)
         asking, manner = self._describing([question], clip)
         return description.stream(
             question,
@@ -226,7 +232,7 @@ class Client:
         from vidctl import description
 
         questions, chosen, clip = self._posed(
-            _listed(sources),
+            listed(sources),
             prompt,
             together=together,
             recursive=recursive,
@@ -264,10 +270,8 @@ class Client:
     ) -> tuple[list[Question], DescribeOptions, Clip]:
         from vidctl import question
 
-        if isinstance(at_s, str):
-            raise UsageError(f"at_s: {at_s!r} is text, not seconds")
-        moments = (float(at_s),) if isinstance(at_s, (int, float)) else tuple(at_s)
-        clip = question.Clip(moments, from_s, to_s, fps)
+        moments = at_s if isinstance(at_s, Iterable) and not isinstance(at_s, str) else (at_s,)
+        clip = question.Clip(tuple(moments), from_s, to_s, fps)
         chosen = question.options(prompt, preset, options, root=self.project.root)
         return question.questions(sources, clip, together=together, recursive=recursive), chosen, clip
 
@@ -399,14 +403,6 @@ def _silent(_: Passing) -> None:
     """Tell nobody."""
 
 
-def _listed(source: Given | Iterable[Given]) -> Iterable[Given]:
-    """One source as several; what is none is refused where each is looked at."""
-    is_one = isinstance(source, (str, bytes, os.PathLike, Source)) or hasattr(source, "read")
-    if is_one or not isinstance(source, Iterable):
-        return [source]  # type: ignore[list-item]
-    return source  # type: ignore[return-value]
-
-
 _LIMITS = ("MAX_IMAGES", "MAX_MODEL_LEN")  # what a describing worker's environment says of them
 WORKER_IMAGES = 16  # MAX_IMAGES of workers/qwen-vl, where its environment does not say it
 
@@ -415,21 +411,16 @@ def _count(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() else None
 
 
-def _only(source: str | os.PathLike[str] | bytes, kind: Kind, several: str) -> Source:
+def _only(source: Given, kind: Kind, several: str) -> Source:
     """The one picture or sound that is meant."""
-    if isinstance(source, bytes):
-        return Source(kind.name, data=source)
-    found = expand([os.fspath(source)], kind=kind)
+    found = sources_of(source, kind)
     if len(found) != 1:
-        raise UsageError(f"{os.fspath(source)} means {len(found)} {kind.plural}", hint=f"use {several}")
+        raise UsageError(f"{source!s} means {len(found)} {kind.plural}", hint=f"use {several}")
     return found[0]
 
 
-def _expanded(sources: Iterable[str | os.PathLike[str] | Source], kind: Kind, *, recursive: bool) -> list[Source]:
-    found: list[Source] = []
-    for source in sources:
-        found += [source] if isinstance(source, Source) else expand([os.fspath(source)], kind=kind, recursive=recursive)
-    return found
+def _expanded(given: Given | Iterable[Given], kind: Kind, *, recursive: bool) -> list[Source]:
+    return [each for source in listed(given) for each in sources_of(source, kind, recursive=recursive)]
 
 
 def _default_target(project: Project) -> settings.Target | None:

@@ -9,16 +9,19 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vidctl.errors import MediaError, UsageError
 from vidctl.media import image
-from vidctl.media.sources import FILMS, PICTURES, PICTURES_AND_FILMS, Source, expand, is_film, opened, read
+from vidctl.media.given import Given
+from vidctl.media.given import sources as sources_of
+from vidctl.media.sources import FILMS, PICTURES, PICTURES_AND_FILMS, Source, is_film, opened, read
 from vidctl.tasks.describe import DescribeOptions, Sent
+from vidctl.tasks.options import made, settle
 
 if TYPE_CHECKING:  # PyAV stays out where there are pictures only
     from vidctl.media.video import Frame
@@ -29,7 +32,6 @@ FRAMES = 16  # of a film, where nothing is known of what the worker takes
 _MOST_FRAMES = 256
 _FRAMES_PER_S = 1.0
 
-Given: TypeAlias = str | os.PathLike[str] | bytes | Source
 Fetch = Callable[[str], bytes]
 FetchInto = Callable[[str, BinaryIO], None]
 
@@ -48,6 +50,7 @@ class Clip:
     fps: float | None = None
 
     def __post_init__(self) -> None:
+        settle(self)
         span = (self.from_s, self.to_s, self.fps)
         if self.at_s and span != (None, None, None):
             raise UsageError("both moments and a part of a film are given", hint="say either at, or from, to and fps")
@@ -103,12 +106,9 @@ def questions(
 def _expanded(source: Given, clip: Clip, *, recursive: bool) -> list[Source]:
     if isinstance(source, Source):
         return [source]
-    kind = FILMS if clip.is_given else PICTURES_AND_FILMS
-    if isinstance(source, bytes):
-        return [Source("film" if clip.is_given else "picture", data=source)]
-    if not isinstance(source, (str, os.PathLike)):
-        raise UsageError(f"a source is a path, an address or the bytes of a file, not {type(source).__name__}")
-    return expand([os.fspath(source)], kind=kind, recursive=recursive)
+    if isinstance(source, (str, os.PathLike)):
+        return sources_of(source, FILMS if clip.is_given else PICTURES_AND_FILMS, recursive=recursive)
+    return sources_of(source, FILMS if clip.is_given else PICTURES)
 
 
 def options(prompt: str | None, preset: str | None, given: Mapping[str, Any], *, root: Path) -> DescribeOptions:
@@ -127,12 +127,12 @@ def options(prompt: str | None, preset: str | None, given: Mapping[str, Any], *,
             chosen = {name: value for name, value in chosen.items() if name not in _FORMS}
     if prompt is not None:
         chosen["prompt"] = prompt
-    if unknown := given.keys() - {each.name for each in fields(DescribeOptions)}:
-        raise UsageError(f"describe has no option {min(unknown)}", hint="a field of the worker goes into extra={…}")
-    return DescribeOptions(**{**chosen, **{name: _value(name, value) for name, value in given.items()}})
+    said = {name: _value(name, value) for name, value in given.items()}
+    return made(DescribeOptions, "describe", {**chosen, **said}, others=_OTHERS)
 
 
 _FORMS = ("schema", "choices", "regex")
+_OTHERS = ("preset", "at_s", "from_s", "to_s", "fps", "recursive")  # what else a call for a description takes
 
 
 def _of_preset(name: str, root: Path) -> dict[str, Any]:

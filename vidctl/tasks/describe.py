@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 from vidctl.errors import ApiError, MediaError, SchemaMismatch, UsageError
 from vidctl.tasks import schemas
 from vidctl.tasks.answer import Failed, Reader
+from vidctl.tasks.options import settle
 from vidctl.tasks.streams import OpenAIStream, OwnStream, fit, in_one_line, raise_error
 
 OFFICIAL = "worker-vllm"  # the protocol of RunPod's own worker
@@ -84,6 +85,7 @@ class DescribeOptions:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        settle(self)
         for name, text in (("prompt", self.prompt), ("system", self.system or "")):
             if not isinstance(text, str) or fit(text) != text:
                 raise UsageError(f"{name}: not text in UTF-8")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidctl.errors import ApiError, MediaError, UsageError
 from vidctl.tasks.answer import Failed, Reader
+from vidctl.tasks.options import settle
 
 if TYPE_CHECKING:  # Pillow stays out of a program that has no picture to prepare
     from vidctl.media.image import Prepared
@@ -38,6 +39,7 @@ class DetectOptions:
     agnostic_nms: bool = False
 
     def __post_init__(self) -> None:
+        settle(self)
         _check_fraction("conf", self.conf)
         _check_fraction("iou", self.iou)
         _check_whole("imgsz", self.imgsz, 32, 2048)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from vidctl.errors import ApiError, UsageError, VidctlError
 from vidctl.tasks import languages, subtitles
 from vidctl.tasks.answer import Reader
+from vidctl.tasks.options import settle
 
 OFFICIAL = "worker-faster_whisper"  # the protocol of RunPod's own worker
 TASKS = ("transcribe", "translate")
@@ -58,6 +59,7 @@ class TranscribeOptions:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        settle(self)
         if self.language is not None:
             languages.code(self.language)
         if self.task not in TASKS:

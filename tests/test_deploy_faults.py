@@ -184,6 +184,52 @@ def test_an_id_that_cannot_be_kept_is_told_at_once_and_at_the_end(account):
     assert is_pipe
 
 
+def graphql(account, query, **variables):
+    """What somebody does in RunPod's console."""
+    answer = requests.post(
+        f"{account.runtime['RUNPOD_API_BASE_URL']}/graphql",
+        json={"query": query, "variables": variables},
+        headers={"Authorization": f"Bearer {account.runtime['RUNPOD_API_KEY']}"},
+        timeout=60,
+    ).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+TEMPLATES = "{ myself { podTemplates { id name } } }"
+
+
+def test_a_template_that_somebody_else_uses_stays(account):
+    """A colleague's endpoint is made of the template: ours goes at once, with its line in .env; theirs is untouched."""
+    made = dataclasses.replace(account, plane="graphql").run("deploy", "faulty")
+    (template,) = graphql(account, TEMPLATES)["myself"]["podTemplates"]
+    colleague = {"name": "colleague", "templateId": template["id"], "gpuIds": "ADA_24", "workersMin": 0}
+    save = "mutation Save($input: EndpointInput!) { saveEndpoint(input: $input) { id } }"
+    theirs = graphql(account, save, input={**colleague, "workersMax": 1})["saveEndpoint"]["id"]
+    removed = account.run("destroy", "faulty", "--yes", timeout_s=30)
+    said = " ".join(removed.stderr.split())
+
+    assert (made.status, removed.status) == (0, 0), removed.stderr
+    assert f"template vidctl-faulty stays, for colleague ({theirs}) uses it too" in said
+    assert [each["id"] for each in account.endpoints()] == [theirs]
+    assert graphql(account, TEMPLATES)["myself"]["podTemplates"] == [template]
+    assert account.project.dotenv() == {}
+
+
+def test_what_was_renamed_elsewhere_is_not_deleted_by_its_old_name(account):
+    """Somebody gave the endpoint another name in the console: it goes by its id, not by the spec that made it."""
+    endpoint_id = account.run("deploy", "faulty", "--json").document["endpoint_id"]
+    address = f"{account.runtime['RUNPOD_API_BASE_URL']}/v2/serverless/{endpoint_id}"
+    key = {"Authorization": f"Bearer {account.runtime['RUNPOD_API_KEY']}"}
+    requests.patch(address, json={"name": "precious"}, headers=key, timeout=60).raise_for_status()
+    refused = account.run("destroy", "faulty", "--yes", "--json")
+
+    assert (refused.status, f"precious ({endpoint_id})" in refused.error["hint"]) == (5, True)
+    assert [each["name"] for each in account.endpoints()] == ["precious"]
+    assert account.run("destroy", endpoint_id, "--yes").status == 0
+    assert (account.endpoints(), graphql(account, TEMPLATES)["myself"]["podTemplates"]) == ([], [])
+
+
 def test_a_server_error_now_and_then_is_lived_through(account):
     """Every second read answers 503: reads are sent again, writes only once."""
     reads, writes = [], []

@@ -492,20 +492,28 @@ def test_a_template_that_is_still_in_use_is_waited_for(at, slept):
     """RunPod lets go of it within two minutes."""
     in_use = failure("Template is in use by an endpoint.")
     runpod = RunPod(endpoints=(), DeleteTemplate=[in_use, in_use, data(deleteTemplate=None)])
-    at(runpod).delete(LIVE)
+    at(runpod).delete_template(LIVE.template)
 
     assert slept == [2, 4]
 
 
 def test_a_template_that_stays_in_use_is_given_up(at, slept):
     with pytest.raises(Refused, match="in use"):
-        at(RunPod(endpoints=(), DeleteTemplate=[failure("Template is in use by a pod.")])).delete(LIVE)
+        at(RunPod(DeleteTemplate=[failure("Template is in use by a pod.")])).delete_template(LIVE.template)
     assert sum(slept) == 120
+
+
+def test_the_endpoint_goes_though_its_template_stays(at, slept):
+    """Whoever waits for the template first puts down that the endpoint is gone."""
+    runpod = RunPod(endpoints=(), DeleteTemplate=[failure("Template is in use by a pod.")])
+    at(runpod).delete(LIVE)
+
+    assert (runpod.operations(), slept) == (["Account", "DeleteTemplate"], [])
 
 
 def test_any_other_refusal_is_final(at, slept):
     with pytest.raises(Refused, match="no permission"):
-        at(RunPod(endpoints=(), DeleteTemplate=[failure("no permission")])).delete(LIVE)
+        at(RunPod(DeleteTemplate=[failure("no permission")])).delete_template(LIVE.template)
     assert sum(slept) == 3  # it may be gone, and still shown
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vidctl.deploy import Target
-from vidctl.errors import ApiError
+from vidctl.errors import ApiError, Refused
 from vidctl.plan import template_name
 from vidctl.progress import Notify, Progress, silent
 from vidctl.resources import STAMP, Endpoint, Template
-from vidctl.runpod.waiting import settled
+from vidctl.runpod.waiting import is_in_use, settled
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,53 @@ class Possession:
         return ", ".join(f"template {each.name} ({each.id})" for each in self.templates)
 
 
-def leftovers(key: str, endpoint_name: str, target: Target) -> tuple[Template, ...]:
-    """The template that a deploy left which ended before it made the endpoint."""
-    return tuple(
-        each
-        for each in target.control.templates()
-        if each.name == template_name(endpoint_name) and each.env.get(STAMP) == key
-    )
+def leftovers(key: str, endpoint_name: str, target: Target, *, name: str = "") -> tuple[Template, ...]:
+    """The template that a deploy left which ended before it made the endpoint; `name` is another that it may have."""
+    names = {template_name(endpoint_name), name}
+    return tuple(each for each in target.control.templates() if each.name in names and each.env.get(STAMP) == key)
 
 
-def destroy(thing: Possession, target: Target, *, notify: Notify = silent) -> None:
-    """Delete an endpoint, or what an interrupted deploy left of one; return once it is seen to be gone."""
-    live = thing.live
+def destroy(
+    thing: Possession, target: Target, *, notify: Notify = silent, gone: Callable[[], None] = lambda: None
+) -> tuple[str, ...]:
+    """Delete an endpoint, or what an interrupted deploy left of one; return once it is seen to be gone.
+
+    `gone` is called when the endpoint is, before its template is tried: RunPod may not let go of that for two minutes.
+    A template that somebody else uses stays; return a sentence about each.
+    """
+    live, templates, others = thing.live, thing.templates, tuple[Endpoint, ...]()
     if live is not None:
         notify(Progress("destroy", f"endpoint {live.name} ({live.id})"))
         target.control.delete(live)
-        gone = settled(lambda: all(each.id != live.id for each in target.control.account().endpoints), bool)
-        if not gone:
+        others = settled(
+            lambda: target.control.account().endpoints, lambda left: all(each.id != live.id for each in left)
+        )
+        if any(each.id == live.id for each in others):
             raise ApiError(f"endpoint {live.id} was deleted, and is still there", hint="run it again", endpoint=live.id)
-    # REST v2 deletes the template that was made with an endpoint, not the one that GraphQL had given it.
-    for template in thing.templates if live is None else leftovers(thing.key, live.name, target):
-        notify(Progress("destroy", f"template {template.name}"))
+    gone()
+    if live is not None:
+        # REST v2 deletes the template that was made with an endpoint, not the one that GraphQL had given it.
+        templates = leftovers(thing.key, live.name, target, name=live.template.name)
+    return tuple(filter(None, (_delete(each, others, target, notify) for each in templates)))
+
+
+def _delete(template: Template, others: Sequence[Endpoint], target: Target, notify: Notify) -> str | None:
+    """Delete a template; a sentence about one that is in use elsewhere."""
+    users = [f"{each.name} ({each.id})" for each in others if uses(each, template)]
+    if users:
+        return f"template {template.name} stays, for {', '.join(users)} uses it too"
+    notify(Progress("destroy", f"template {template.name}"))
+    try:
         target.control.delete_template(template)
+    except Refused as refusal:
+        if not is_in_use(refusal):
+            raise
+        return f"template {template.name} ({template.id}) stays, for RunPod says that it is in use"
+    return None
+
+
+def uses(endpoint: Endpoint, template: Template) -> bool:
+    """Whether it is made of the template, which REST v2 does not say: there its container is the template's."""
+    if endpoint.template.id:
+        return endpoint.template.id == template.id
+    return (endpoint.template.image, endpoint.template.env) == (template.image, template.env)

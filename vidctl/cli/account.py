@@ -65,6 +65,8 @@ def destroy(
 
     Their workers and queued jobs go with them.  A spec stays as it is.
     """
+    from functools import partial
+
     from vidctl import configs, plan, removal, rollout
     from vidctl.cli.report import Report
     from vidctl.errors import UsageError
@@ -83,11 +85,13 @@ def destroy(
             raise UsageError("nothing was deleted: you said no")
         with report.live() as notify:
             for each in found:
-                removal.destroy(each, place, notify=notify)
-                _forget(each, project, place)
-                documents.append({"spec": each.key, "target": place.name, "endpoint_id": each.live and each.live.id})
-                if not report.is_silent:
+                kept = removal.destroy(each, place, notify=notify, gone=partial(_forget, each, project, place))
+                entry = {"spec": each.key, "target": place.name, "endpoint_id": each.live and each.live.id}
+                documents.append({**entry, "kept": list(kept)} if kept else entry)
+                if not report.is_silent and (each.live or not kept):
                     print(f"{each.key}: {each} is gone")  # noqa: T201
+                for sentence in kept:
+                    report.note(f"{each.key}: {sentence}")
     if as_json:
         print(json.dumps(documents, indent=2))  # noqa: T201
 
@@ -122,15 +126,22 @@ def _made(word: str, project: Project, place: Target, account: Account, *, adopt
     key = known.key if known else word
     live = deploy.find(known, account) if known else None
     # The stamp alone does not say whose an endpoint is: another project may have a spec of that name.
-    live = live or next((each for each in stamped if place.journal.last_applied(each.id or "")), None)
+    live = live or next((each for each in stamped if _is_as_made(each, place)), None)
     templates = removal.leftovers(key, known.name, place) if known and live is None else ()
+    templates = tuple(each for each in templates if not any(removal.uses(other, each) for other in account.endpoints))
     if live is None and not templates:
         others = ", ".join(f"{each.name} ({each.id})" for each in stamped)
-        hint = f"by its id you can destroy what another project's {key} made: {others}" if others else "vidctl list"
-        raise NotDeployed(f"{key} is not deployed to {place.name} from here", hint=hint)
+        hint = f"by its id you can destroy what a {key} of another project or name made: {others}" if others else None
+        raise NotDeployed(f"{key} is not deployed to {place.name} from here", hint=hint or "vidctl list")
     if live is not None:
         deploy.require_owned(live, key, place.journal, adopts=adopts)
     return removal.Possession(key, live, templates)
+
+
+def _is_as_made(live: Endpoint, place: Target) -> bool:
+    """Whether this project made it, under the name that it has: whoever gave it another may want to keep it."""
+    last = place.journal.last_applied(live.id or "")
+    return last is not None and last.document.get("endpoint.name") == live.name
 
 
 def _spec(name: str, project: Project, *, is_gone: bool) -> EndpointSpec | None:

@@ -175,9 +175,9 @@ class GraphQL:
         return endpoint_of(self._save("Endpoint", {**echo(node), **endpoint_input(endpoint, template, node)}), template)
 
     def delete(self, endpoint: Endpoint) -> None:
-        """Delete the endpoint, then its template if that carries vidctl's stamp and nobody else uses it.
+        """Delete the endpoint, then its template if that carries vidctl's stamp and RunPod lets go of it at once.
 
-        What is already gone is fine.  Waits up to two minutes for RunPod to let go of the template.
+        What is already gone is fine; `delete_template` waits for the template.
         """
         live = self._look()
         node = live.endpoints.get(endpoint.id or "")
@@ -185,7 +185,7 @@ class GraphQL:
             self._delete_endpoint(node)
         template = live.template_named(endpoint.template.name)
         if template and STAMP in env_of(template) and not live.users(template.get("id"), but=endpoint.id):
-            self.delete_template(template_of(template))
+            self._try_to_delete(template_of(template))
 
     def templates(self) -> tuple[Template, ...]:
         return tuple(map(template_of, nodes(self._myself(TEMPLATES), "podTemplates")))

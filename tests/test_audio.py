@@ -16,10 +16,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support.sounds import COMPRESSED, SMALL, WAVS, Form, write, write_float
+from support.sounds import COMPRESSED, SMALL, WAVS, Form, undecodable, write, write_float, write_tracks
 
 from vidctl.errors import MediaError
-from vidctl.media.audio import DEFAULT_CHUNK_S, LONGEST_CHUNK_S, Chunk, chunks, duration_s
+from vidctl.media.audio import DEFAULT_CHUNK_S, LONGEST_CHUNK_S, Choice, Chunk, chunks, duration_s
 
 RATE = 16_000
 LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")
@@ -229,6 +229,72 @@ def test_a_wrong_timestamp_moves_nothing(tmp_path):
 
     loud = [np.abs(second).max() > 0.1 for second in heard(chunk.data).reshape(-1, RATE)]
     assert [True] * 2 + [False] + [True] * 3 == loud
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_track_that_cannot_be_decoded_is_passed_over(tmp_path, number):
+    """Phones write a second track that hardly anything plays; the other one is heard, be it marked or not."""
+    file = write_tracks(tmp_path / "phone.mp4", [tone(12), tone(12)], muxer="mp4")
+
+    (chunk,) = cut(undecodable(file, number))
+
+    assert 0.1 < np.abs(heard(chunk.data)).max()
+    with pytest.raises(MediaError, match=f"talk: audio track {number + 1} is in a format that cannot be decoded"):
+        list(chunks(file, name="talk", warn=no_warning, choice=Choice(number + 1)))
+
+
+def test_the_track_marked_as_default_is_heard(tmp_path):
+    """Not the first, nor the one with more in it."""
+    file = write_tracks(tmp_path / "film.mkv", [room(12), tone(12)], default=1)
+
+    (chunk,) = cut(file)
+
+    assert 0.1 < np.abs(heard(chunk.data)).max()
+
+
+@pytest.mark.parametrize("wanted", [2, "ger", "DE"])
+def test_a_track_can_be_chosen(tmp_path, wanted):
+    """By its number or its language, which files and people write in several ways."""
+    file = write_tracks(tmp_path / "film.mkv", [tone(12), room(12), tone(12)], languages=("eng", "ger", "fre"))
+
+    def spoken(language):
+        return {"ger": "de"}.get(language.lower(), language.lower())
+
+    (chunk,) = chunks(file, name="talk", warn=no_warning, choice=Choice(wanted, spoken))
+
+    assert np.abs(heard(chunk.data)).max() < 0.01
+    with pytest.raises(MediaError, match=r"talk: no audio track it: it has 1 \(eng\), 2 \(ger\), 3 \(fre\)"):
+        list(chunks(file, name="talk", warn=no_warning, choice=Choice("it", spoken)))
+
+
+def test_a_silent_track_beside_another_is_said(tmp_path):
+    """Screen recorders write the microphone that was off as the first."""
+    file = write_tracks(tmp_path / "screen.mkv", [np.zeros(12 * RATE, np.int16), tone(12)])
+    warnings: list[str] = []
+
+    cut(file, warn=warnings.append)
+
+    assert ["talk: audio track 1 is silent; --audio-track 2 hears another"] == warnings
+
+
+def test_a_track_that_another_takes_over_from_goes_on_in_it(tmp_path):
+    """A broadcast whose ids change in the middle, as after a change of programme: nothing of it is lost."""
+    file, parts = tmp_path / "change.ts", []
+    for pid in (256, 512):
+        part = tmp_path / f"{pid}.ts"
+        with av.open(part, "w", format="mpegts", options={"mpegts_start_pid": str(pid)}) as container:
+            sound = container.add_stream("aac", rate=RATE, layout="mono")
+            for second in range(12):
+                frame = av.AudioFrame.from_ndarray(tone(1)[None], format="s16", layout="mono")
+                frame.sample_rate, frame.pts = RATE, second * RATE
+                container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+        parts.append(part.read_bytes())
+    file.write_bytes(b"".join(parts))
+
+    (chunk,) = cut(file)
+
+    assert pytest.approx(24, abs=0.3) == chunk.end_s
 
 
 @pytest.mark.parametrize(("seconds", "lengths"), [(60, 1), (66, 1), (69.9, 1), (75, 2), (135, 3)])

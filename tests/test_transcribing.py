@@ -13,6 +13,7 @@ from support.command import VIDCTL
 from support.project import ended
 from support.runtime import until
 from support.scripted import Reply, serving
+from support.sounds import write_tracks
 from support.speech import SAMPLE_RATE, write_wav
 
 from vidctl.client import Client
@@ -30,6 +31,21 @@ def sounds(*numbers):
         noise[-SAMPLE_RATE // 2 :] = 0
         parts.append(noise.astype(np.int16))
     return np.concatenate(parts)
+
+
+@pytest.mark.parametrize("wanted", ["2", "German"])
+def test_another_audio_track_is_heard_if_it_is_named(dictation, wanted):
+    """By its number or its language; one that is not there is an error before anything is sent."""
+    project = dictation()
+    write_tracks(project.root / "film.mkv", [sounds(1), sounds(3)], languages=("en", "de"))
+
+    first = project.run("transcribe", "film.mkv", "--json")
+    second = project.run("transcribe", "film.mkv", "--audio-track", wanted, "--json")
+    missing = project.run("transcribe", "film.mkv", "--audio-track", "7")
+
+    assert (words(1), words(3)) == tuple(each.document["results"][0]["text"] for each in (first, second))
+    assert "film.mkv: no audio track 7: it has 1 (en), 2 (de)" in missing.stderr
+    assert 2 == len(attempts(project))
 
 
 def words(*numbers):

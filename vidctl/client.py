@@ -120,16 +120,18 @@ class Client:
         *,
         recursive: bool = False,
         chunk_s: float | None = None,
+        audio_track: int | str | None = None,
         resume: bool = False,
         tell: Tell | None = None,
         **options: Any,
     ) -> Generator[Transcribed, None, None]:
         """Yield the transcript of each sound, in the order of `sources`: files, folders, globs, URLs, `@lists`.
 
-        A sound longer than `chunk_s` seconds is cut at silences and sent as jobs side by side.  With `resume` only what
-        an earlier run did not get is sent: answers are kept for a week, or until `delivered` is called.  `tell` hears,
-        in threads, what comes while a sound is not done.  `options` are those of `TranscribeOptions`.  Closing the
-        iterator cancels what is out.
+        A sound longer than `chunk_s` seconds is cut at silences and sent as jobs side by side.  Of a film with several
+        audio tracks `audio_track` is heard, a number from 1 or a language, else what a player would choose.  With
+        `resume` only what an earlier run did not get is sent: answers are kept for a week, or until `delivered` is
+        called.  `tell` hears, in threads, what comes while a sound is not done.  `options` are those of
+        `TranscribeOptions`.  Closing the iterator cancels what is out.
         """
         from vidctl.tasks.transcribe import TranscribeOptions
 
@@ -144,7 +146,7 @@ class Client:
         applied = Journal(self.project.journal_file).last_applied(endpoint_id)
         version = applied.fingerprint if applied else ""
         length_s = DEFAULT_CHUNK_S if chunk_s is None else chunk_s
-        manner = transcription.Manner(length_s, protocol, resume, version)
+        manner = transcription.Manner(length_s, protocol, resume, version, audio_track)
         asking = self._asking(endpoint_id)
         return transcription.transcribe(
             sounds,

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import BinaryIO
@@ -17,6 +18,7 @@ from vidctl.media import audio
 from vidctl.media.audio import Chunk
 from vidctl.media.sources import Source, opened
 from vidctl.runpod.jobs import Job
+from vidctl.tasks import languages
 from vidctl.tasks.answer import Failed
 from vidctl.tasks.transcribe import Heard, Part, Segment, TranscribeOptions, Transcript, decode, encode, partial, stitch
 
@@ -52,13 +54,16 @@ class Passing:
 class Manner:
     """How sounds travel: at most `chunk_s` seconds to a job, in the words of `protocol` (None: vidctl's own worker).
 
-    With `resumes` a job that an earlier run sent is not sent again, if `version` is that of then: what is deployed.
+    Of a file with several audio tracks `audio_track` is heard, a number from 1 or a language; None is what a player
+    would choose.  With `resumes` a job that an earlier run sent is not sent again, if `version` is that of then: what
+    is deployed.
     """
 
     chunk_s: float = audio.DEFAULT_CHUNK_S
     protocol: str | None = None
     resumes: bool = False
     version: str = ""
+    audio_track: int | str | None = None
 
     def __post_init__(self) -> None:
         if not audio.SHORTEST_CHUNK_S <= self.chunk_s <= audio.LONGEST_CHUNK_S:
@@ -66,6 +71,11 @@ class Manner:
                 f"a chunk of {self.chunk_s:g} s: it has {audio.SHORTEST_CHUNK_S:g} s to {audio.LONGEST_CHUNK_S:g} s",
                 hint="shorter ones cost accuracy, and longer ones are more than RunPod takes in a request",
             )
+        track = self.audio_track
+        if track is not None and (isinstance(track, bool) or not isinstance(track, (int, str)) or track in (0, "")):
+            raise UsageError(f"audio_track: {track!r} is neither a number from 1 nor a language")
+        if isinstance(track, int) and track < 1:
+            raise UsageError(f"audio_track: {track} is not a number from 1")
 
 
 Tell = Callable[[Passing], None]
@@ -133,7 +143,7 @@ def _requests_of(
     hearing: _Hearing, options: TranscribeOptions, manner: Manner, fetch_into: Callable[[str, BinaryIO], None]
 ) -> Iterator[Request[_Sent]]:
     try:
-        for chunk in _chunks(hearing, manner.chunk_s, fetch_into):
+        for chunk in _chunks(hearing, manner, fetch_into):
             if "clip_timestamps" in options.extra and not (chunk.index == 0 and chunk.is_last):
                 raise UsageError(
                     f"{hearing.source.name}: clip_timestamps mean one job's sound, and this one is cut",
@@ -146,11 +156,19 @@ def _requests_of(
         hearing.breaks(error)
 
 
-def _chunks(hearing: _Hearing, chunk_s: float, fetch_into: Callable[[str, BinaryIO], None]) -> Iterator[Chunk]:
+def _chunks(hearing: _Hearing, manner: Manner, fetch_into: Callable[[str, BinaryIO], None]) -> Iterator[Chunk]:
     name = hearing.source.name
+    choice = audio.Choice(manner.audio_track, _spoken)
     with opened(hearing.source, fetch_into=fetch_into) as file:
-        hearing.total_s = audio.duration_s(file, name=name)
-        yield from audio.chunks(file, name=name, chunk_s=chunk_s, warn=hearing.warnings.append)
+        hearing.total_s = audio.duration_s(file, name=name, choice=choice)
+        yield from audio.chunks(file, name=name, chunk_s=manner.chunk_s, warn=hearing.warnings.append, choice=choice)
+
+
+def _spoken(language: str) -> str:
+    """One code for a language, however it is written; what Whisper does not know is as it is."""
+    with suppress(UsageError):
+        return languages.code(language) or language.lower()
+    return language.lower()
 
 
 def _what(hearing: _Hearing, chunk: Chunk) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 RATE = 16_000
 
@@ -84,4 +85,34 @@ def write_float(path: Path, samples: np.ndarray, *, rate: int, layout: str) -> P
             frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
             frame.sample_rate, frame.pts = rate, begin
             container.mux(sound.encode(frame))
+    return path
+
+
+def write_tracks(
+    path: Path, tracks: list[np.ndarray], *, languages: tuple[str, ...] = (), default: int = 0, muxer: str = "matroska"
+) -> Path:
+    """Several audio tracks in one file (16 kHz, mono), of which the one numbered `default` is marked so."""
+    with av.open(path, "w", format=muxer) as container:
+        streams = [container.add_stream("aac", rate=RATE, layout="mono") for _ in tracks]
+        for number, stream in enumerate(streams):
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+            if languages:
+                stream.metadata["language"] = languages[number]
+        for stream, samples in zip(streams, tracks, strict=True):
+            resampler = av.AudioResampler(stream.codec_context.format, "mono", RATE)
+            for begin in range(0, len(samples), RATE):
+                frame = av.AudioFrame.from_ndarray(samples[None, begin : begin + RATE], format="s16", layout="mono")
+                frame.sample_rate, frame.pts = RATE, begin
+                container.mux([packet for each in resampler.resample(frame) for packet in stream.encode(each)])
+            container.mux(stream.encode(None))
+    return path
+
+
+def undecodable(path: Path, number: int) -> Path:
+    """An MP4 whose audio track of this number from 0 is in a codec that nobody knows."""
+    data = path.read_bytes()
+    at = -1
+    for _ in range(number + 1):
+        at = data.index(b"mp4a", at + 1)
+    path.write_bytes(data[:at] + b"zzzz" + data[at + 4 :].replace(b"esds", b"free", 1))
     return path

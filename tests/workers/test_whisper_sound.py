@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.servers import dripping, serving
+from support.sounds import undecodable, write_tracks
 
 WHISPER = Path(__file__).resolve().parents[2] / "workers/whisper"
 LENGTH_S, TONE_AT_S, TONE_S = 5.0, 3.0, 1.0
@@ -300,6 +301,48 @@ def retimed(move):
                 packet.dts, packet.time_base, packet.stream = number, Fraction(1, 1000), copy
                 container.mux(packet)
     return file.getvalue()
+
+
+def voice(seconds=5.0):
+    return (32767 * np.resize(tone(length_s=5.0)[3 * 16_000 : 4 * 16_000], round(seconds * 16_000))).astype(np.int16)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_track_that_cannot_be_decoded_is_passed_over(heard, tmp_path, number):
+    """As phones write one that hardly anything plays."""
+    file = undecodable(write_tracks(tmp_path / "phone.mp4", [voice(), voice()], muxer="mp4"), number)
+
+    samples, warnings = heard(file.read_bytes())
+
+    assert 0.4 < samples.max()
+    assert [] == warnings
+
+
+def test_the_track_marked_as_default_is_heard(heard, tmp_path):
+    """And said if it is silent, for there is another."""
+    tracks = [voice(), np.zeros(5 * 16_000, np.int16)]
+
+    first, nothing = heard(write_tracks(tmp_path / "a.mkv", tracks).read_bytes())
+    second, warnings = heard(write_tracks(tmp_path / "b.mkv", tracks, default=1).read_bytes())
+
+    assert (True, False) == (first.any(), bool(second.max() > 0.01))
+    assert ([], ["audio's track 2 is silent, and track 1 was not heard"]) == (nothing, warnings)
+
+
+def test_a_track_that_another_takes_over_from_goes_on_in_it(heard, tmp_path):
+    """A broadcast whose ids change in its middle."""
+    parts = []
+    for pid in (256, 512):
+        file = io.BytesIO()
+        with av.open(file, "w", format="mpegts", options={"mpegts_start_pid": str(pid)}) as container:
+            stream = container.add_stream("aac", rate=48_000, layout="mono")
+            container.mux([packet for frame in frames(tone(48_000), stream) for packet in stream.encode(frame)])
+            container.mux(stream.encode(None))
+        parts.append(file.getvalue())
+    samples, _ = heard(b"".join(parts))
+
+    assert pytest.approx(2 * LENGTH_S, abs=0.2) == samples.size / 16_000
+    assert pytest.approx(TONE_AT_S, abs=0.2) == onset_s(samples[5 * 16_000 :])
 
 
 def test_a_clock_that_starts_over_is_followed(heard):

@@ -72,6 +72,10 @@ def transcribe(
         str | None,
         typer.Option(metavar="5m", help="The most that travels in one job; longer sounds are cut at silences."),
     ] = None,
+    audio_track: Annotated[
+        str | None,
+        typer.Option(metavar="N|LANGUAGE", help="Which audio track to hear [default: what a player would choose]."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an earlier run ended; only what is missing is paid.")
     ] = False,
@@ -131,7 +135,12 @@ def transcribe(
     delivery = _Delivery(form, layout, place, stems, report, client, overwrite=overwrite or resume)
     with report.listening(len(sounds), shown=not no_progress, told=delivery.is_told) as tell:
         results = client.transcribe_many(
-            sounds, chunk_s=None if chunk is None else _seconds(chunk), resume=resume, tell=tell, **wanted
+            sounds,
+            chunk_s=None if chunk is None else _seconds(chunk),
+            audio_track=int(audio_track) if audio_track and audio_track.isdecimal() else audio_track,
+            resume=resume,
+            tell=tell,
+            **wanted,
         )
         try:
             for each in results:

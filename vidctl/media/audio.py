@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -24,6 +24,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from vidctl.errors import MediaError
+from vidctl.media import audiotrack
 from vidctl.media.audioclock import JUMP_S, Clock
 from vidctl.media.container import begins_s, opened
 
@@ -76,14 +77,33 @@ class Chunk:
     is_last: bool
 
 
-def duration_s(file: Path | BinaryIO, *, name: str) -> float | None:
+@dataclass(frozen=True)
+class Choice:
+    """Which audio track is wanted: its number from 1, or its language; None is what a player would choose.
+
+    `spoken` gives one code for all the ways to write a language.
+    """
+
+    track: int | str | None = None
+    spoken: Callable[[str], str] = str.lower
+
+
+_ANY = Choice()
+
+
+def duration_s(file: Path | BinaryIO, *, name: str, choice: Choice = _ANY) -> float | None:
     """How long the file says that its sound is, without reading it; None if it does not say.  Raises MediaError."""
     with opened(file, name, what=_WHAT) as container:
-        return _said_s(container, _sound(container, name))
+        return _said_s(container, _sound(container, name, choice))
 
 
 def chunks(
-    file: Path | BinaryIO, *, name: str, warn: Callable[[str], None], chunk_s: float = DEFAULT_CHUNK_S
+    file: Path | BinaryIO,
+    *,
+    name: str,
+    warn: Callable[[str], None],
+    chunk_s: float = DEFAULT_CHUNK_S,
+    choice: Choice = _ANY,
 ) -> Iterator[Chunk]:
     """Yield the sound in chunks, each as soon as it is ready; raise MediaError if there is none that can be read.
 
@@ -95,24 +115,51 @@ def chunks(
     """
     passed_on = None
     with opened(file, name, what=_WHAT) as container:
-        sound = _sound(container, name)
+        sound = _sound(container, name, choice)
+        turns = [sound.index]
+        is_alone = choice.track is not None or len(container.streams.audio) == 1
         with suppress(av.FFmpegError, ValueError):  # what cannot be copied may still be decoded
-            passed_on = _passed_on(container, sound, chunk_s)
+            passed_on = _passed_on(container, sound, chunk_s) if is_alone else None
     if passed_on is not None:
         yield passed_on
         return
+    if not is_alone:
+        with opened(file, name, what=_WHAT) as container:
+            turns = [each.index for each in audiotrack.successors(container, _sound(container, name, choice))]
     with opened(file, name, what=_WHAT) as container:
-        yield from _encoded(_Track(container, _sound(container, name), name, warn), chunk_s)
+        yield from _encoded(_Track(container, turns, name, warn, is_chosen=choice.track is not None), chunk_s)
 
 
-def _sound(container: InputContainer, name: str) -> AudioStream:
-    """The sound that a player would choose."""
-    stream = container.streams.best("audio")
-    if isinstance(stream, AudioStream) and stream.codec_context is not None:
-        return stream
+def _sound(container: InputContainer, name: str, choice: Choice) -> AudioStream:
+    """The sound that is wanted, or that a player would choose."""
+    tracks = container.streams.audio
+    stream = audiotrack.best(tracks)
+    if isinstance(stream, AudioStream):
+        return stream if choice.track is None else _wanted(tracks, name, choice)
+    if tracks:
+        raise MediaError(f"{name}: its audio is in a format that cannot be decoded here")
     if container.streams.video and container.format.name != "tty":  # FFmpeg shows text as a terminal would
         raise MediaError(f"{name}: has no sound")
     raise MediaError(f"{name}: not a {_WHAT} that can be read")
+
+
+def _wanted(tracks: Sequence[AudioStream], name: str, choice: Choice) -> AudioStream:
+    if isinstance(choice.track, int):
+        found = tracks[choice.track - 1 : choice.track]
+    else:
+        wanted = choice.spoken(str(choice.track))
+        found = [track for track in tracks if choice.spoken(track.language or "") == wanted]
+    if not found:
+        raise MediaError(f"{name}: no audio track {choice.track}: it has {', '.join(map(_named, tracks))}")
+    stream = audiotrack.best(found)
+    if not isinstance(stream, AudioStream):
+        raise MediaError(f"{name}: audio track {choice.track} is in a format that cannot be decoded here")
+    return stream
+
+
+def _named(track: AudioStream) -> str:
+    number = track.container.streams.audio.index(track) + 1
+    return f"{number} ({track.language})" if track.language else str(number)
 
 
 def _said_s(container: InputContainer, stream: AudioStream) -> float | None:
@@ -286,9 +333,14 @@ def _runs(claims: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]
 class _Track:
     """The sound of a film, as samples that lie where the film's time says."""
 
-    def __init__(self, container: InputContainer, stream: AudioStream, name: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, container: InputContainer, turns: list[int], name: str, warn: Callable[[str], None], *, is_chosen: bool
+    ) -> None:
         self._container = container
-        self._stream = stream
+        tracks = {track.index: track for track in container.streams.audio}
+        self._streams = [tracks[index] for index in turns]  # one after the other
+        self._is_chosen = is_chosen
+        self._peak = 0
         self._name = name
         self._warn = warn
         self._clock = Clock(begins_s(container))
@@ -299,22 +351,30 @@ class _Track:
         resampler: _Resampler | None = None
         for gap_s, frame in self._clock.placed(self._frames()):
             if resampler is None or gap_s or not resampler.takes(frame):
-                yield from resampler.rest() if resampler else ()
+                yield from self._listened(resampler.rest()) if resampler else ()
                 yield from _silence(gap_s)
                 resampler = _Resampler(frame)
-            yield from resampler.resampled(frame)
+            yield from self._listened(resampler.resampled(frame))
         if resampler is None:
             what = "damaged from its beginning" if self._damaged_s is not None else "its sound is empty"
             raise MediaError(f"{self._name}: {what}")
-        yield from resampler.rest()
+        yield from self._listened(resampler.rest())
         self._tell_of_damage()
+        self._tell_of_silence()
+
+    def _listened(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
+        for block in blocks:
+            self._peak = max(self._peak, int(np.abs(block.astype(np.int32)).max(initial=0)))
+            yield block
 
     def _frames(self) -> Iterator[AudioFrame]:
         """What can be decoded; what cannot leaves a gap in time."""
         with self._noticing_damage():
-            for packet in self._container.demux(self._stream):
+            for packet in self._container.demux(self._streams):
+                if not packet.size and packet.stream is not self._streams[-1]:
+                    continue  # how demux says that it is at the end: only the last one has something left
                 with self._noticing_damage():
-                    yield from packet.decode()
+                    yield from (frame for frame in packet.decode() if isinstance(frame, AudioFrame))
 
     @contextmanager
     def _noticing_damage(self) -> Iterator[None]:
@@ -324,11 +384,18 @@ class _Track:
             self._damaged_s = self._clock.heard_s if self._damaged_s is None else self._damaged_s
 
     def _tell_of_damage(self) -> None:
-        promised_s, heard_s = _promised_s(self._container, self._stream) or 0.0, self._clock.heard_s
+        promised_s, heard_s = _promised_s(self._container, self._streams[0]) or 0.0, self._clock.heard_s
         if promised_s - max(heard_s, self._clock.reached_s) > max(1.0, promised_s / 100):
             self._warn(f"{self._name}: incomplete: its sound ends after {heard_s:.1f} of {promised_s:.1f} s")
         elif self._damaged_s is not None:
             self._warn(f"{self._name}: damaged at {self._damaged_s:.1f} s; what cannot be read is left out")
+
+    def _tell_of_silence(self) -> None:
+        turns = [stream.index for stream in self._streams]
+        others = audiotrack.unheard(self._container, turns, self._peak / 32768)
+        if others and not self._is_chosen:
+            number = self._container.streams.audio.index(self._streams[0]) + 1
+            self._warn(f"{self._name}: audio track {number} is silent; --audio-track {others[0]} hears another")
 
 
 class _Resampler:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
+import audiotrack
 import av
 import av.filter
 import numpy as np
@@ -61,11 +62,18 @@ class Sound:
     def __init__(self, file: IO[bytes]) -> None:
         self._container = _container(file)
         self._stream = _stream(self._container)
+        self._turns = [one.index for one in audiotrack.successors(self._container, self._stream)]
+        if len(self._container.streams.audio) > 1:  # looking at the tracks may have read it to its end
+            self._container.close()
+            file.seek(0)
+            self._container = _container(file)
+            self._stream = self._container.streams[self._turns[0]]
         self._declared_s = _declared_s(self._container, self._stream)
         duration = self._container.duration
         self.expected_s = self._declared_s or (duration / av.time_base if duration else None)
         self.warnings: list[str] = []
         self._damaged = 0
+        self._peak = 0.0
         self._is_cut = _is_cut_riff(file)
         start = self._container.start_time
         self._clock = Clock(None if start is None else start / av.time_base)
@@ -79,6 +87,7 @@ class Sound:
         total, waiting, count = 0, [], 0
         for piece in self._pieces():
             rest = piece
+            self._peak = max(self._peak, float(np.abs(piece).max(initial=0.0)))
             while count + rest.size >= size:
                 waiting.append(rest[: size - count])
                 rest = rest[size - count :]
@@ -111,18 +120,21 @@ class Sound:
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         """The decoded frames; packets that do not decode are left out, a file that breaks off ends."""
-        packets = self._container.demux(self._stream)
+        streams = [self._container.streams[index] for index in self._turns]
+        packets = self._container.demux(streams)
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 return
             except IndexError:  # PyAV's, at a packet of a stream that began later: not ours
-                packets = self._container.demux(self._stream)
+                packets = self._container.demux(streams)
                 continue
             except av.FFmpegError:
                 self._is_cut = True
                 return
+            if not packet.size and packet.stream.index != self._turns[-1]:
+                continue  # how demux says that it is at the end: only the last one has something left
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -139,6 +151,9 @@ class Sound:
             self.warnings.append(f"audio breaks off after {heard_s:.1f} s{of_how_much}")
         elif self._damaged:
             self.warnings.append(f"audio is damaged: {self._damaged} of its packets cannot be decoded")
+        if others := audiotrack.unheard(self._container, self._turns, self._peak):
+            number = self._container.streams.audio.index(self._stream) + 1
+            self.warnings.append(f"audio's track {number} is silent, and track {others[0]} was not heard")
 
 
 class _Mixer:
@@ -234,8 +249,8 @@ def _is_cut_riff(file: IO[bytes]) -> bool:
 def _stream(container: Any) -> Any:
     if not container.streams.audio:
         raise BadInput("audio is a video without sound" if container.streams.video else "audio holds no sound")
-    stream = container.streams.audio[0]
-    if stream.codec_context is None:
+    stream = audiotrack.best(container.streams.audio)
+    if stream is None:
         raise BadInput("audio is in a codec that this worker does not know")
     return stream
 

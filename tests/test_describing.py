@@ -181,9 +181,9 @@ def test_a_file_is_not_replaced_by_nothing(captioner):
 
 def test_what_cannot_be_written_is_printed(captioner):
     """It was paid: a disk that is full by now must not cost it."""
-    outcome = captioner.run("describe", "64.jpg", "What?", "-o", "/proc/answer.txt")
+    outcome = captioner.run("describe", "64.jpg", "What?", "-o", "/dev/full", "-f", "text")
 
-    assert (True, "I see 64x64.\n") == (outcome.status != 0, outcome.stdout)
+    assert (1, "I see 64x64.\n") == (outcome.status, outcome.stdout)
     assert "is printed instead" in outcome.stderr
 
 
@@ -290,6 +290,7 @@ def test_a_prompt_that_is_a_file_is_a_source_unless_it_is_said_to_be_the_prompt(
         (["64.jpg", "What?", "-o", "64.jpg"], 2, "one of the sources"),
         (["64.jpg", "What?", "-o", "."], 2, "a folder, not a file"),
         (["64.jpg", "What?", "-o", "nowhere/a.txt"], 1, "there is no such folder"),
+        (["64.jpg", "What?", "-o", "/proc/a.txt"], 1, "/proc/a.txt: cannot be written"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_sent(project, arguments, status, said):

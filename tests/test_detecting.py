@@ -164,7 +164,8 @@ def test_txt_into_a_folder_is_a_file_a_picture(yolo_project, shapes, tmp_path):
 
 def test_pictures_that_cannot_be_saved_are_still_results(yolo_project, shapes, tmp_path):
     """What was paid for is delivered; that it was not saved is said."""
-    (tmp_path / "taken").write_text("a file where the folder should be")
+    for name in shapes:
+        (tmp_path / "taken" / name).mkdir(parents=True)
     outcome = detect(yolo_project, "frames", "--save", tmp_path / "taken", "--json")
 
     assert outcome.status == 9

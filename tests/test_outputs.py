@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+
 import pytest
 from support.endpoint import FOUND, answering
+from support.project import ended
+from support.runtime import until
 
 
 @pytest.fixture
@@ -98,3 +104,122 @@ def test_a_document_that_cannot_be_written_is_printed(endpoint, command):
 
     assert (1, 1) == (outcome.status, len(outcome.document["results"])), outcome.stderr
     assert "printed instead" in outcome.error["hint"]
+
+
+WORDS = {"detect": ["frame.jpg"], "transcribe": ["talk.wav"], "describe": ["frame.jpg", "What?"]}
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "status", "said"),
+    [
+        ("detect", ["-o", "there"], 2, "-o there: a folder"),
+        ("detect", ["-f", "json", "-o", "new/"], 2, "-o new/: a folder"),
+        ("detect", ["-f", "coco", "-o", "there"], 2, "-o there: a folder"),
+        ("detect", ["-o", "/proc/boxes.json"], 1, "/proc/boxes.json: cannot be written"),
+        ("detect", ["-o", "file.txt/boxes.json"], 1, "boxes.json: cannot be written"),
+        ("detect", ["-f", "txt", "-o", "/proc/labels/"], 1, "/proc/labels: cannot be written"),
+        ("detect", ["-f", "txt", "-o", "file.txt/"], 2, "-o file.txt: a file, not a folder"),
+        ("detect", ["--save", "file.txt"], 2, "--save file.txt: a file, not a folder"),
+        ("detect", ["--save-crop", "file.txt"], 2, "--save-crop file.txt: a file, not a folder"),
+        ("detect", ["--save", "/proc/drawn"], 1, "/proc/drawn: cannot be written"),
+        ("transcribe", ["-o", "/proc/talk.txt"], 1, "/proc/talk.txt: cannot be written"),
+        ("transcribe", ["-o", "/proc/talks"], 1, "/proc/talks: cannot be written"),
+        ("transcribe", ["-o", "file.txt/"], 2, "-o file.txt: a file, not a folder"),
+        ("describe", ["-o", "there"], 2, "-o there: a folder"),
+        ("describe", ["-o", "/proc/answers.jsonl"], 1, "/proc/answers.jsonl: cannot be written"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused_before_anything_is_sent(endpoint, command, words, status, said):
+    endpoint.image("frame.jpg")
+    endpoint.audio("talk.wav")
+    (endpoint.folder / "there").mkdir()
+    (endpoint.folder / "file.txt").write_text("mine")
+    names = sorted(path.name for path in endpoint.folder.iterdir())
+    outcome = endpoint.run(command, *WORDS[command], *words)
+
+    assert (status, [], True) == (outcome.status, endpoint.asked, said in outcome.stderr), outcome.stderr
+    assert names == sorted(path.name for path in endpoint.folder.iterdir() if path.name != ".vidctl")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("describe", ["What?", "-o", "out.jsonl"]),
+        ("describe", ["What?", "-o", "out.txt"]),
+        ("detect", ["-o", "out.jsonl"]),
+        ("detect", ["-o", "out.csv"]),
+        ("detect", ["-f", "table", "-o", "out.txt"]),
+    ],
+)
+def test_kill_9_keeps_what_was_answered(endpoint, command, words):
+    """The file grows with every answer; what failed before the first is in it too, where it has a line."""
+    jobs = 1 if command == "describe" else 16
+    endpoint.image(*(f"{number}.jpg" for number in range(3 * jobs)))
+    endpoint.holds = 2 * jobs
+    out = endpoint.folder / words[-1]
+    out.write_text("from before")
+    process = endpoint.start(command, "missing.jpg", *(f"{number}.jpg" for number in range(3 * jobs)), *words)
+    until(lambda: all(word in out.read_text() for word in ("0.jpg", f"{2 * jobs - 1}.jpg")))
+    ended(process, signal.SIGKILL)
+    text = out.read_text()
+
+    assert (False, True, "missing.jpg" in text) == ("from before" in text, text.endswith("\n"), "jsonl" in words[-1])
+    if "jsonl" in words[-1]:
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert ["missing.jpg", *(f"{number}.jpg" for number in range(2 * jobs))] == [line["source"] for line in lines]
+
+
+def test_a_file_is_not_emptied_by_a_run_that_gets_no_answer(endpoint):
+    (endpoint.folder / "out.jsonl").write_text("from before")
+    for command in ("detect", "describe"):
+        outcome = endpoint.run(command, "missing.jpg", *WORDS[command][1:], "-o", "out.jsonl")
+
+        assert (1, "from before") == (outcome.status, (endpoint.folder / "out.jsonl").read_text())
+
+
+@pytest.mark.parametrize("command", ["detect", "describe"])
+def test_lines_that_find_no_room_are_printed(endpoint, command):
+    """All of them: the first as well as those that follow it."""
+    endpoint.image("frame.jpg", "other.jpg")
+    outcome = endpoint.run(command, "other.jpg", *WORDS[command], "-f", "jsonl", "-o", "/dev/full")
+
+    assert 1 == outcome.status, outcome.stderr
+    assert ["other.jpg", "frame.jpg"] == [json.loads(line)["source"] for line in outcome.stdout.splitlines()]
+    assert "printed instead" in outcome.stderr
+
+
+@pytest.mark.parametrize("command", WORDS)
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_closed_stdout_is_refused_before_anything_is_sent(endpoint, command, form):
+    """Not where the result goes elsewhere."""
+    endpoint.image("frame.jpg")
+    endpoint.audio("talk.wav")
+    closed = ["bash", "-c", 'exec "$@" >&-', "bash"]
+    refused = endpoint.start(command, *WORDS[command], *form, before=closed)
+    assert (1, []) == (refused.wait(60), endpoint.asked), refused.stderr.read()
+    done = endpoint.start(command, *WORDS[command], *form, "-o", "out.json", before=closed)
+
+    assert 0 == done.wait(60), done.stderr.read()
+    assert (endpoint.folder / "out.json").stat().st_size
+
+
+@pytest.mark.parametrize("command", WORDS)
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_what_stdout_does_not_take_is_kept(endpoint, command, form):
+    """A reader that has gone, a full disk: exit code 1, and what was paid stands on stderr."""
+    endpoint.image("frame.jpg")
+    endpoint.audio("talk.wav")
+    reader, gone = os.pipe()
+    os.close(reader)
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        for stdout in (gone, full.fileno()):
+            process = endpoint.start(command, *WORDS[command], *form, stdout=stdout)
+            stderr = process.communicate(timeout=60)[1].decode()
+
+            assert (1, True) == (process.returncode, "standard output: cannot be written" in stderr), stderr
+            assert {"detect": "person", "transcribe": "hello.", "describe": "answer"}[command] in stderr
+            assert "Traceback" not in stderr
+    os.close(gone)
+    if command == "transcribe":
+        paid = len(endpoint.asked)
+        assert (0, paid) == (endpoint.run(command, *WORDS[command], "--resume").status, len(endpoint.asked))

@@ -54,6 +54,77 @@ def write_new(path: Path, data: bytes, *, overwrite: bool) -> Path:
     return write(path, data)
 
 
+def check(path: Path, *, is_folder: bool = False) -> None:
+    """Raise VidctlError if no file could be written there, or none into the folder; nothing is left behind."""
+    try:
+        if _descriptor(path) is not None:
+            return
+        real = Path(os.path.realpath(path))
+        there = _status(real)
+        if is_folder or there is None:
+            _try(real if is_folder else real.parent)
+        elif stat.S_ISDIR(there.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        elif not os.access(real, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, ValueError) as error:
+        raise VidctlError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _try(folder: Path) -> None:
+    """Make a file in the folder, or in what is there of the way to it, and take it away: nothing else finds out."""
+    while _status(folder) is None:
+        folder = folder.parent
+    probe = folder / f".{uuid.uuid4().hex}.part"
+    os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    probe.unlink()
+
+
+class Growing:
+    """A file that grows by one result after the other, each on its way to the disk before the next is waited for.
+
+    It is emptied when the first comes.  A link is followed, and a file that is there keeps its mode.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def add(self, data: bytes) -> None:
+        """Append; raise VidctlError, and take back what there was room for, where it cannot be written whole."""
+        try:
+            if self._descriptor is None:
+                self._descriptor = self._opened()
+            _append(self._descriptor, data)
+        except OSError as error:
+            raise VidctlError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _opened(self) -> int:
+        if (descriptor := _descriptor(self._path)) is not None:
+            return os.dup(descriptor)
+        real = Path(os.path.realpath(self._path))
+        real.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(real, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+
+
+def _append(descriptor: int, data: bytes) -> None:
+    is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    before = os.lseek(descriptor, 0, os.SEEK_CUR) if is_regular else 0
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[os.write(descriptor, left) :]
+    except OSError:
+        if is_regular:
+            os.ftruncate(descriptor, before)
+        raise
+
+
 def _descriptor(path: Path) -> int | None:
     """The open file that a name like /dev/stdout stands for; opening it anew would truncate what is there."""
     found = _DESCRIPTOR.fullmatch(os.fspath(path))

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
-from collections.abc import Iterator
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from support.command import Outcome, vidctl
+from PIL import Image
+from support.command import VIDCTL, Outcome, vidctl
 from support.scripted import Reply, Request, ok, serving
-from support.shapes import draw, encoded
+from support.shapes import encoded
 from support.speech import SAMPLE_RATE, write_wav
 
 FOUND = {"bbox": [1, 2, 30, 40], "confidence": 0.9, "class": 0, "class_name": "person"}
-PERSON = "0 "  # how YOLO's line of it begins
 SAID = {"id": 0, "start": 0.5, "end": 1.0, "text": " hello.", "confidence": 0.9}
 
 
 @dataclass
 class Endpoint:
-    """`asked` has every job's input; `found` is what is seen in each image, by the number of the job."""
+    """`asked` has every job's input; `found` is what is seen in each image.
+
+    Images are as wide as 64 and their number, from 0; a job that begins with number `holds` or a later one never ends.
+    """
 
     folder: Path
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     found: list[dict[str, Any]] = field(default_factory=lambda: [FOUND])
+    holds: int = 1_000
+    images: int = 0
 
     def answer(self, request: Request) -> Reply:
         if request.path == "/ep/run":
@@ -35,14 +44,17 @@ class Endpoint:
             return ok({"id": f"job-{len(self.asked)}", "status": "IN_QUEUE"})
         if request.path.startswith(("/ep/status/", "/ep/stream/")):
             number = int(request.path.partition("job-")[2])
-            return ok({"id": f"job-{number}", "status": "COMPLETED", "output": self._output(self.asked[number - 1])})
+            asked = self.asked[number - 1]
+            if _first(asked) >= self.holds:
+                return ok({"id": f"job-{number}", "status": "IN_PROGRESS"})
+            return ok({"id": f"job-{number}", "status": "COMPLETED", "output": self._output(asked)})
         return ok({"jobs": {}, "workers": {"idle": 1}})
 
     def _output(self, asked: dict[str, Any]) -> dict[str, Any]:
         if "audio" in asked:
             return {"transcription": [SAID], "language": "en", "language_probability": 0.9}
         if "prompt" in asked:
-            return {"response": f"answer {len(self.asked)}", "finish_reason": "stop"}
+            return {"response": f"answer {_first(asked)}", "finish_reason": "stop"}
         if "images" in asked:
             return {"results": [{"detections": self.found} for _ in asked["images"]]}
         return {"detections": self.found}
@@ -60,16 +72,38 @@ class Endpoint:
         """One command that asks this endpoint."""
         return vidctl(command, *arguments, "--endpoint-id", "ep", cwd=self.folder, **{**self.environ, **options})
 
+    def start(
+        self, command: str, *arguments: str | Path, stdout: int = subprocess.PIPE, before: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """The same, while the test does something to it; `before` are words of a command that runs it."""
+        return subprocess.Popen(
+            [*before, *VIDCTL, command, *map(str, arguments), "--endpoint-id", "ep"],
+            cwd=self.folder,
+            env={**os.environ, **self.environ},
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+        )
+
     def image(self, *names: str) -> None:
         for name in names:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.folder / name).write_bytes(encoded(draw(seed=1)[0]))
+            (self.folder / name).write_bytes(encoded(Image.new("RGB", (64 + self.images, 64), "teal")))
+            self.images += 1
 
     def audio(self, *names: str) -> None:
         for number, name in enumerate(names):
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             noise = np.random.default_rng(number).normal(0, 3000, 2 * SAMPLE_RATE)
             write_wav(self.folder / name, noise.astype(np.int16))
+
+
+def _first(asked: dict[str, Any]) -> int:
+    """The number of a job's first image; -1 for audio."""
+    for image in asked.get("images") or [asked.get("image")]:
+        if isinstance(image, str):
+            return Image.open(io.BytesIO(base64.b64decode(image))).width - 64
+    return -1
 
 
 @contextmanager

@@ -286,9 +286,12 @@ def _form(wanted: Format | None, output: str | None, *, is_json: bool) -> Format
 
 def _place(output: str | None, inputs: Inputs) -> Path | None:
     """Where to write; raise UsageError, before anything is paid, for a place that cannot be or would cost a source."""
+    from vidctl import files
+    from vidctl.cli.outputs import check_stdout
     from vidctl.errors import UsageError, VidctlError
 
     if output in (None, "-"):
+        check_stdout()
         return None
     path = Path(str(output))
     if path.is_dir():
@@ -296,6 +299,7 @@ def _place(output: str | None, inputs: Inputs) -> Path | None:
     inputs.spare("-o", path)
     if not os.access(path.parent, os.W_OK):
         raise VidctlError(f"{path.parent}: there is no such folder, or no permission to write there")
+    files.check(path)
     return path
 
 
@@ -370,6 +374,8 @@ class _Delivery:
     def __init__(
         self, form: Format, path: Path | None, count: int, report: Report, client: Client, *, wants_stats: bool
     ) -> None:
+        from vidctl.cli.outputs import Lines
+
         self.tally = Tally("sources")
         self._form = form
         self._path = path
@@ -380,9 +386,9 @@ class _Delivery:
         self._took: list[Described] = []
         self._price_per_s: float | None = None
         self._knows_price = False
-        self._kept: list[str | dict[str, Any]] = []
-        # One document cannot be begun before all is known, and a file is written whole or not at all.
-        self._is_whole = form == "json" or path is not None
+        self._kept: list[dict[str, Any]] = []
+        self._is_whole = form == "json"  # one document cannot be begun before all is known
+        self._lines = Lines(path)
 
     def add(self, described: Described) -> None:
         from vidctl.tasks.answer import Failed
@@ -395,7 +401,7 @@ class _Delivery:
             if self._several:
                 self._report.failed(result)
         if self._form != "text":
-            self._give(self._document(described))
+            self._give(self._document(described), is_answer=not isinstance(result, Failed))
         elif not isinstance(result, Failed):
             self._give(self._answer(result))
         if not isinstance(result, Failed):
@@ -419,26 +425,24 @@ class _Delivery:
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
-        from vidctl.cli.outputs import print_instead
+        from vidctl.cli.outputs import print_instead, say
         from vidctl.cli.report import document
         from vidctl.errors import VidctlError
         from vidctl.files import write
 
         if self._wants_stats and len(self._took) > 1:
             self._report.note(f"all {len(self._took)}: {'; '.join(self._sums())}")
+        self._lines.close()
         if not self._is_whole or not self.tally.taken:
             return
         # Where nothing was answered, a file that is there stays as it is; what failed was told.
         if self._path is not None and len(self.tally.failures) == self.tally.taken:
             return
-        if self._form == "json":
-            whole = {"stats": self._spent()} if self._several else {}
-            text = document({"schema": SCHEMA, "results": self._kept, **whole}, indent=2) + "\n"
-        else:
-            text = "".join(each if isinstance(each, str) else _line(each) for each in self._kept)
+        whole = {"stats": self._spent()} if self._several else {}
+        text = document({"schema": SCHEMA, "results": self._kept, **whole}, indent=2) + "\n"
         self._kept = []
         if self._path is None:
-            sys.stdout.write(text)
+            say(text)
             return
         try:
             write(self._path, text.encode())
@@ -446,12 +450,13 @@ class _Delivery:
             print_instead(text, error)
             raise
 
-    def _give(self, item: str | dict[str, Any]) -> None:
-        if self._is_whole:
+    def _give(self, item: str | dict[str, Any], *, is_answer: bool = True) -> None:
+        if isinstance(item, str):
+            self._lines.add(item, is_answer=is_answer)
+        elif self._is_whole:
             self._kept.append(item)
-            return
-        sys.stdout.write(item if isinstance(item, str) else _line(item))
-        sys.stdout.flush()
+        else:
+            self._lines.add(_line(item), is_answer=is_answer)
 
     def _answer(self, result: Description) -> str:
         """The answer as text, under the name of its source where there are several."""

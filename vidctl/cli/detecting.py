@@ -114,32 +114,46 @@ class _Delivery:
         save_crop: Path | None,
         overwrite: bool,
     ) -> None:
+        from vidctl.cli.outputs import Lines
+        from vidctl.errors import UsageError
         from vidctl.render import files
 
         self._form = form
-        self._output = Path(output) if output else None
+        self._output = None if output is None or output == "-" else Path(output)
+        is_folder = output is not None and self._output is not None and (output.endswith("/") or self._output.is_dir())
+        if is_folder and form != "txt":
+            raise UsageError(f"-o {output}: a folder, not a file", hint="-f txt writes a file for each image into it")
+        self._is_folder = is_folder
         self._names = files.stems(names)
         self._report = report
         self._save = save
         self._save_crop = save_crop
         self._overwrite = overwrite
-        self._is_folder = form == "txt" and output is not None and (output.endswith("/") or Path(output).is_dir())
-        # One document cannot be begun before all is known, and a file is written whole or not at all.
-        self._is_whole = form in ("json", "coco") or (output is not None and not self._is_folder)
+        self._is_whole = form in ("json", "coco")  # one document cannot be begun before all is known
+        self._lines = Lines(self._output)
         self._kept: list[Result] = []
         self.tally = Tally("pictures")
 
     def spare(self, inputs: Inputs) -> None:
-        """Raise UsageError where what will be written would cost a file that is read."""
-        if self._output is not None and self._is_folder:
+        """Raise UsageError where a file that is read would be lost, VidctlError where nothing can be written."""
+        from vidctl.cli.outputs import check_folder, check_stdout
+        from vidctl.files import check
+
+        if self._output is None:
+            check_stdout()
+        elif self._is_folder:
             inputs.spare_in("-o", self._output, (f"{stem}.txt" for stem in self._names))
-        elif self._output is not None:
+            check_folder("-o", self._output)
+        else:
             inputs.spare("-o", self._output)
+            check(self._output)
         if self._save is not None:
             both = (f"{stem}{suffix}" for stem in self._names for suffix in (".jpg", ".png"))
             inputs.spare_in("--save", self._save, both)
+            check_folder("--save", self._save)
         if self._save_crop is not None:
             inputs.spare_crops("--save-crop", self._save_crop, self._names)
+            check_folder("--save-crop", self._save_crop)
 
     def add(self, found: Found) -> None:
         from vidctl.tasks.answer import Failed
@@ -158,17 +172,18 @@ class _Delivery:
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
-        from vidctl.cli.outputs import print_instead
+        from vidctl.cli.outputs import print_instead, say
         from vidctl.errors import VidctlError
         from vidctl.files import write
         from vidctl.render import files
 
+        self._lines.close()
         if not self._is_whole or not self.tally.taken:
             return
-        text = files.FORMATS[self._form](self._kept) if self._form in files.FORMATS else _lines(self._kept)
+        text = files.FORMATS[self._form](self._kept)
         self._kept = []
         if self._output is None:
-            sys.stdout.write(text)
+            say(text)
             return
         try:
             write(self._output, text.encode())
@@ -181,13 +196,17 @@ class _Delivery:
         from vidctl.render import files
         from vidctl.tasks.answer import Failed
 
+        is_answer = not isinstance(result, Failed)
         if self._form == "csv":
-            sys.stdout.write(files.to_csv([result], header=self.tally.taken == 1))
+            self._lines.add(files.to_csv([result], header=self.tally.taken == 1), is_answer=is_answer)
         elif self._form in files.FORMATS:
-            sys.stdout.write(files.FORMATS[self._form]([result]))
-        elif not isinstance(result, Failed):
+            self._lines.add(files.FORMATS[self._form]([result]), is_answer=is_answer)
+        elif isinstance(result, Failed):
+            return
+        elif self._output is None and sys.stdout.isatty():
             report.detections(result)
-        sys.stdout.flush()
+        else:
+            self._lines.add("".join(f"{line}\n" for line in report.lines(result)), is_answer=True)
 
     def _save_all(self, found: Found, stem: str) -> None:
         """Save what was asked for; what cannot be saved is said, and its result is delivered all the same."""
@@ -240,10 +259,3 @@ class _Delivery:
             self._report.detail(f"saved {saved}")
         if self._save_crop is not None:
             annotate.save_crops(result, data, self._save_crop, stem=stem, overwrite=self._overwrite)
-
-
-def _lines(results: list[Result]) -> str:
-    from vidctl.cli import report
-    from vidctl.tasks.answer import Failed
-
-    return "".join(f"{line}\n" for result in results if not isinstance(result, Failed) for line in report.lines(result))

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +65,86 @@ class Inputs:
                 )
 
 
+class Lines:
+    """Results that are delivered as they come: printed, or in a file that grows; what it cannot take is printed."""
+
+    def __init__(self, path: Path | None) -> None:
+        from vidctl.files import Growing
+
+        self._file = None if path is None else Growing(path)
+        self._held = ""  # where nothing is answered, a file that is there stays as it is
+        self._is_begun = False
+        self._error: VidctlError | None = None
+
+    def add(self, text: str, *, is_answer: bool) -> None:
+        """Deliver a result, together with what came before the first that `is_answer`."""
+        if self._file is None:
+            say(text)
+            return
+        self._held += text
+        self._is_begun |= is_answer
+        if not self._is_begun:
+            return
+        text, self._held = self._held, ""
+        try:
+            if self._error is None:
+                self._file.add(text.encode(errors="backslashreplace"))
+                return
+        except VidctlError as error:
+            self._error = error
+            print_instead(text, error)
+            return
+        say(text)
+
+    def close(self) -> None:
+        """Raise VidctlError if something had to be printed instead."""
+        if self._file is not None:
+            self._file.close()
+        if self._error is not None:
+            raise self._error
+
+
+def say(text: str) -> None:
+    """Print a result.  Where nobody takes it, it stands on stderr, for it is paid, and VidctlError says so."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        _leave_stdout()
+        sys.stderr.write(text)
+        raise VidctlError(
+            f"standard output: cannot be written ({error.strerror or error})",
+            hint="what should have been written there is above; -o FILE keeps it",
+        ) from error
+
+
+def _leave_stdout() -> None:
+    """Drop what is still in its buffer, and let all that follows go to stderr."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stdout.flush()
+        os.dup2(2, 1)
+
+
+def check_stdout() -> None:
+    """Raise VidctlError if standard output is closed: nobody would get what is paid."""
+    # What `_open_closed_streams` put there; `> /dev/null` has another name.
+    if getattr(sys.stdout, "name", None) == os.devnull:
+        raise VidctlError("standard output is closed, and nobody would get the result", hint="-o FILE keeps it")
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raise UsageError for a file in a folder's place, VidctlError for a folder into which nothing can be written."""
+    from vidctl import files
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{option} {folder}: a file, not a folder")
+    files.check(folder, is_folder=True)
+
+
 def print_instead(text: str, error: VidctlError) -> None:
     """Print what cannot be written, for it is paid; the error says so."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    say(text)
     error.hint = f"{_PRINTED}; {error.hint}" if error.hint else _PRINTED
 
 

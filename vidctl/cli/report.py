@@ -377,12 +377,9 @@ def _said(progress: Progress) -> str:
 
 
 def detections(result: Detections) -> None:
-    """A table on a terminal, plain lines elsewhere."""
+    """A table for people; a pipe and a file get `lines`."""
     console = _console()
     summary = one_line(f"{result.source}: {_count(result)}, {result.width}x{result.height}")
-    if not console.is_terminal:
-        print("\n".join(lines(result)))  # noqa: T201
-        return
     console.print(escape(summary), style="bold", soft_wrap=True)
     if not result.detections:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from vidctl.transcription import Transcribed
 
 SCHEMA = "vidctl.transcribe/1"
+_KEPT = "with --resume the same command does not pay for it again"
 _RESUME = "the same command with --resume asks, and pays, only for what is missing"
 
 
@@ -197,9 +197,12 @@ class _Place:
 
 def _place(output: str | None, form: tuple[str, ...], inputs: Inputs, stems: list[str]) -> _Place:
     """Find out before anything is paid; raise UsageError for a place that cannot be, or would cost a sound."""
-    from vidctl.errors import UsageError, VidctlError
+    from vidctl.cli.outputs import check_folder, check_stdout
+    from vidctl.errors import UsageError
+    from vidctl.files import check
 
     if output in (None, "-"):
+        check_stdout()
         return _Place(None, is_folder=False)
     path = Path(str(output))
     is_folder = path.is_dir() or str(output).endswith("/") or not (path.suffix or path.exists())
@@ -212,13 +215,10 @@ def _place(output: str | None, form: tuple[str, ...], inputs: Inputs, stems: lis
         inputs.spare_in("-o", path, ["transcripts.json"])
     else:
         inputs.spare_in("-o", path, (f"{stem}.{each}" for stem in stems for each in form))
-    folder = path if is_folder else path.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VidctlError(f"{folder}: cannot be made ({error.strerror or error})") from error
-    if not os.access(folder, os.W_OK):
-        raise VidctlError(f"{folder}: no permission to write there")
+    if is_folder:
+        check_folder("-o", path)
+    else:
+        check(path)
     return _Place(path, is_folder)
 
 
@@ -252,7 +252,6 @@ class _Delivery:
         return not self._form and self._place.path is None and sys.stdout.isatty()
 
     def add(self, each: Transcribed) -> None:
-        from vidctl.errors import VidctlError
         from vidctl.tasks.answer import Failed
 
         stem = self._stems[self.tally.taken]
@@ -268,12 +267,11 @@ class _Delivery:
         self._say(result)
         if self._form == ("document",):
             return
-        try:
-            self._write(result, stem)
-        except VidctlError as error:
-            self.tally.unsaved.append(error)
+        errors = self._write(result, stem)
+        for error in errors:
             self._report.failed(Failed(result.source, error))
-        else:
+        self.tally.unsaved += errors[:1]
+        if not errors:
             self._client.delivered(each)
 
     def close(self) -> None:
@@ -284,8 +282,7 @@ class _Delivery:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
         path = self._place.path
         if path is None:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            self._print(text)
         elif errors := self._save(path / "transcripts.json" if self._place.is_folder else path, text, ""):
             raise errors[0]
         for each in self._kept:
@@ -311,24 +308,33 @@ class _Delivery:
                 )
             )
 
-    def _write(self, result: Transcript, stem: str) -> None:
+    def _write(self, result: Transcript, stem: str) -> list[VidctlError]:
+        """Print it or write its files; what could not be written."""
         from vidctl.tasks.subtitles import FORMATS
         from vidctl.text import printable
 
         if self.is_told:
-            return
+            return []
         errors: list[VidctlError] = []
         heading = f"# {printable(' '.join(result.source.split()))}\n" if len(self._stems) > 1 else ""
         for form in self._form or ("txt",):
             text = FORMATS[form](result, self._layout)
             if self._place.path is None:
-                sys.stdout.write(heading + text)
-                sys.stdout.flush()
+                self._print(heading + text)
             else:
                 path = self._place.path / f"{stem}.{form}" if self._place.is_folder else self._place.path
                 errors += self._save(path, text, heading)
-        if errors:
-            raise errors[0]
+        return errors
+
+    def _print(self, text: str) -> None:
+        from vidctl.cli.outputs import say
+        from vidctl.errors import VidctlError
+
+        try:
+            say(text)
+        except VidctlError as error:
+            error.hint = f"{error.hint}; {_KEPT}"
+            raise
 
     def _save(self, path: Path, text: str, heading: str) -> list[VidctlError]:
         """Write one file; what cannot be written is paid, and printed."""
@@ -340,7 +346,7 @@ class _Delivery:
             write_new(path, text.encode(), overwrite=self._overwrite or not self._place.is_folder)
         except VidctlError as error:
             print_instead(heading + text, error)
-            error.hint = f"{error.hint}; with --resume it is not paid again"
+            error.hint = f"{error.hint}; {_KEPT}"
             return [error]
         self._report.note(f"saved {path}")
         return []

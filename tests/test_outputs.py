@@ -45,7 +45,7 @@ def test_labels_of_somebody_are_replaced_only_with_overwrite(endpoint):
     refused = endpoint.run("detect", "other.jpg", *LABELS)
 
     assert (9, f"# frame.jpg\n{line}") == (refused.status, refused.stdout)
-    assert ("0 0.5 0.5 0.1 0.1\n", line) == (mine.read_text(), (endpoint.folder / "labels/other.txt").read_text())
+    assert ("0 0.5 0.5 0.1 0.1\n", True) == (mine.read_text(), (endpoint.folder / "labels/other.txt").exists())
     assert "printed instead; --overwrite" in refused.stderr
     done = endpoint.run("detect", *LABELS, "--overwrite")
     assert (0, line) == (done.status, mine.read_text()), done.stderr
@@ -223,3 +223,59 @@ def test_what_stdout_does_not_take_is_kept(endpoint, command, form):
     if command == "transcribe":
         paid = len(endpoint.asked)
         assert (0, paid) == (endpoint.run(command, *WORDS[command], "--resume").status, len(endpoint.asked))
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+def made(endpoint, *folders):
+    """What lies in the folders, by its path."""
+    return sorted(
+        path.relative_to(endpoint.folder).as_posix()
+        for folder in folders
+        for path in (endpoint.folder / folder).rglob("*")
+        if path.is_file()
+    )
+
+
+def test_with_r_the_folders_of_images_are_kept(endpoint):
+    """They begin below the folder that is named, also where all images lie deeper."""
+    endpoint.image("shots/a/x.jpg", "shots/b/x.jpg", "shots/b/c/x.jpg")
+    outcome = endpoint.run(
+        "detect", "shots", "-r", "-f", "txt", "-o", "labels/", "--save", "drawn", "--save-crop", "crops"
+    )
+
+    assert (0, "") == (outcome.status, outcome.stderr)
+    assert [f"labels/{name}/x.txt" for name in ("a", "b/c", "b")] == made(endpoint, "labels")
+    assert [f"drawn/{name}/x.jpg" for name in ("a", "b/c", "b")] == made(endpoint, "drawn")
+    assert [f"crops/person/{name}/x-1.jpg" for name in ("a", "b/c", "b")] == made(endpoint, "crops")
+    endpoint.run("detect", "shots/b", "-r", "-f", "txt", "-o", "b/")
+    assert ["b/c/x.txt", "b/x.txt"] == made(endpoint, "b")
+
+
+def test_without_r_a_name_that_was_taken_is_told(endpoint):
+    """Which source became which file, of those that got a number."""
+    endpoint.image("a/x.jpg", "b/x.jpg")
+    outcome = endpoint.run("detect", "a", "b", "-f", "txt", "-o", "labels/", "--save", "drawn")
+
+    assert ["labels/x-2.txt", "labels/x.txt"] == made(endpoint, "labels")
+    assert ["b/x.jpg: saved labels/x-2.txt", "b/x.jpg: saved drawn/x-2.jpg"] == outcome.stderr.splitlines()
+
+
+def test_with_r_the_folders_of_audio_are_kept(endpoint):
+    """Files that are named, and folders; each file is told with its source."""
+    endpoint.audio("A/talk.wav", "B/talk.wav")
+    for words in (["A/talk.wav", "B/talk.wav"], ["A", "B"], ["."]):
+        outcome = endpoint.run("transcribe", *words, "-r", "-f", "srt", "-o", "out", "--overwrite")
+
+        assert 0 == outcome.status, outcome.stderr
+        assert ["out/A/talk.srt", "out/B/talk.srt"] == made(endpoint, "out")
+        assert [f"{each}/talk.wav: saved out/{each}/talk.srt" for each in "AB"] == outcome.stderr.splitlines()
+
+
+def test_no_crop_takes_the_place_of_an_image_in_a_deeper_folder(endpoint):
+    endpoint.image("a/x.jpg", "crops/person/a/x-1.jpg")
+    outcome = endpoint.run("detect", ".", "-r", "--save-crop", "crops")
+
+    assert (2, []) == (outcome.status, endpoint.asked)
+    assert "person/a/x-1.jpg in it is one of the sources" in outcome.stderr

@@ -66,7 +66,7 @@ def detect(
     Pictures are shrunk to what the model sees before they are sent; boxes come back in the pictures' own pixels, in
     the order of the sources. A picture that fails is reported and does not stop the rest (exit code 9).
     """
-    from vidctl.cli.outputs import Inputs
+    from vidctl.cli.outputs import Inputs, stems
     from vidctl.cli.report import Report
     from vidctl.client import Client
     from vidctl.media.sources import expand
@@ -77,7 +77,8 @@ def detect(
     report = Report(quiet=quiet, verbose=verbose, as_json=chosen in ("json", "jsonl"))
     pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer)
     inputs = Inputs(pictures, sources)
-    delivery = _Delivery(chosen, output, [picture.name for picture in pictures], report, save, save_crop, overwrite)
+    names = stems(pictures, sources, keeps_folders=recursive)
+    delivery = _Delivery(chosen, output, names, report, save, save_crop, overwrite)
     delivery.spare(inputs)
     client = Client(target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, timeout_s=timeout)
     if client.is_target_by_default:
@@ -116,7 +117,6 @@ class _Delivery:
     ) -> None:
         from vidctl.cli.outputs import Lines
         from vidctl.errors import UsageError
-        from vidctl.render import files
 
         self._form = form
         self._output = None if output is None or output == "-" else Path(output)
@@ -124,7 +124,7 @@ class _Delivery:
         if is_folder and form != "txt":
             raise UsageError(f"-o {output}: a folder, not a file", hint="-f txt writes a file for each image into it")
         self._is_folder = is_folder
-        self._names = files.stems(names)
+        self._names = names
         self._report = report
         self._save = save
         self._save_crop = save_crop
@@ -241,14 +241,17 @@ class _Delivery:
         if self._output is None or not self._is_folder:
             return
         try:
-            files.save_txt(result, self._output, stem=stem, overwrite=self._overwrite)
+            path = files.save_txt(result, self._output, stem=stem, overwrite=self._overwrite)
         except VidctlError as error:  # only now it is known that they differ, and they are paid
             print_instead(files.to_txt([result]), error)
             raise
+        if files.is_numbered(stem, result.source):
+            self._report.note(f"{result.source}: saved {path}")
 
     def _save_images(self, found: Found, result: Detections, stem: str) -> None:
         from vidctl.media.sources import read
         from vidctl.render import annotate
+        from vidctl.render.files import is_numbered
         from vidctl.runpod.http import download
 
         if self._save is None and self._save_crop is None:
@@ -256,6 +259,7 @@ class _Delivery:
         data = read(found.source, fetch=download)
         if self._save is not None:
             saved = annotate.save_annotated(result, data, self._save, stem=stem, overwrite=self._overwrite)
-            self._report.detail(f"saved {saved}")
+            tell = self._report.note if is_numbered(stem, result.source) else self._report.detail
+            tell(f"{result.source}: saved {saved}")
         if self._save_crop is not None:
             annotate.save_crops(result, data, self._save_crop, stem=stem, overwrite=self._overwrite)

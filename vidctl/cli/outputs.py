@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from vidctl.errors import UsageError, VidctlError
@@ -57,12 +57,34 @@ class Inputs:
         self.spare(option, folder)
         inside, wanted = os.path.realpath(folder), {stem.casefold() for stem in stems}
         for path in (Path(os.path.realpath(each)) for each in self._paths):
-            found = re.fullmatch(r"(.+)-\d+\.jpg", path.name.casefold(), re.DOTALL)
-            if found and found[1] in wanted and os.fspath(path.parent.parent) == inside:
+            if not path.is_relative_to(inside):
+                continue
+            name = path.relative_to(inside).as_posix()
+            found = re.fullmatch(r"[^/]+/(.+)-\d+\.jpg", name.casefold(), re.DOTALL)
+            if found and found[1] in wanted:
                 raise UsageError(
-                    f"{option} {folder}: {path.parent.name}/{path.name} in it is one of the {self._called}",
+                    f"{option} {folder}: {name} in it is one of the {self._called}",
                     hint="save into another folder",
                 )
+
+
+def stems(sources: Sequence[Source], words: Iterable[str], *, keeps_folders: bool) -> list[str]:
+    """The names of what will be made of the sources, without suffixes, by the words of the command line.
+
+    With `keeps_folders` each lies in the folder of its source, beginning below what all of them have in common.
+    """
+    from vidctl.render import files
+
+    names = [source.name for source in sources]
+    if not keeps_folders:
+        return files.stems(names)
+    given = [os.path.abspath(word) for word in words if os.path.isdir(word)]  # noqa: PTH100, PTH112  links stay
+    parents = [source.path and os.path.abspath(source.path.parent) for source in sources]  # noqa: PTH100
+    roots = [
+        next((each for each in given if Path(parent).is_relative_to(each)), parent) for parent in parents if parent
+    ]
+    common = os.path.commonpath(roots) if roots else ""
+    return files.stems(names, [PurePath(os.path.relpath(parent, common) if parent else "") for parent in parents])
 
 
 class Lines:

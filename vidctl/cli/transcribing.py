@@ -103,11 +103,10 @@ def transcribe(
     the text is printed, or subtitles with -f. What is missing of a sound is marked (exit code 9), and `--resume` asks
     for that alone.
     """
-    from vidctl.cli.outputs import Inputs
+    from vidctl.cli.outputs import Inputs, stems
     from vidctl.cli.report import Report
     from vidctl.client import Client
     from vidctl.media.sources import SOUNDS, expand
-    from vidctl.render import files
     from vidctl.tasks.subtitles import Layout
 
     layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words)
@@ -125,14 +124,14 @@ def transcribe(
     sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer)
     form = _form(formats or [], output, is_json=as_json, count=len(sounds))
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
-    stems = files.stems([sound.name for sound in sounds])
-    place = _place(output, form, Inputs(sounds, sources, called="sounds"), stems)
+    names = stems(sounds, sources, keeps_folders=recursive)
+    place = _place(output, form, Inputs(sounds, sources, called="sounds"), names)
     client = Client(
         target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, protocol=protocol, timeout_s=timeout
     )
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
-    delivery = _Delivery(form, layout, place, stems, report, client, overwrite=overwrite or resume)
+    delivery = _Delivery(form, layout, place, names, report, client, overwrite=overwrite or resume)
     with report.listening(len(sounds), shown=not no_progress, told=delivery.is_told) as tell:
         results = client.transcribe_many(
             sounds,
@@ -283,7 +282,7 @@ class _Delivery:
         path = self._place.path
         if path is None:
             self._print(text)
-        elif errors := self._save(path / "transcripts.json" if self._place.is_folder else path, text, ""):
+        elif errors := self._save(path / "transcripts.json" if self._place.is_folder else path, text):
             raise errors[0]
         for each in self._kept:
             self._client.delivered(each)
@@ -323,7 +322,7 @@ class _Delivery:
                 self._print(heading + text)
             else:
                 path = self._place.path / f"{stem}.{form}" if self._place.is_folder else self._place.path
-                errors += self._save(path, text, heading)
+                errors += self._save(path, text, heading, result.source)
         return errors
 
     def _print(self, text: str) -> None:
@@ -336,7 +335,7 @@ class _Delivery:
             error.hint = f"{error.hint}; {_KEPT}"
             raise
 
-    def _save(self, path: Path, text: str, heading: str) -> list[VidctlError]:
+    def _save(self, path: Path, text: str, heading: str = "", name: str = "the document") -> list[VidctlError]:
         """Write one file; what cannot be written is paid, and printed."""
         from vidctl.cli.outputs import print_instead
         from vidctl.errors import VidctlError
@@ -348,5 +347,5 @@ class _Delivery:
             print_instead(heading + text, error)
             error.hint = f"{error.hint}; {_KEPT}"
             return [error]
-        self._report.note(f"saved {path}")
+        self._report.note(f"{name}: saved {path}" if len(self._stems) > 1 else f"saved {path}")
         return []

@@ -10,7 +10,9 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,6 +22,9 @@ from vidctl.tasks.answer import Failed
 from vidctl.tasks.detect import Detection, Detections, Result
 
 SCHEMA = "vidctl.detect/1"
+
+# What Linux, macOS or Windows does not take in a name, and what is no character at all.
+_REFUSED = re.compile(r"""[\x00-\x1f\x7f-\x9f/\\<>:"|?*\ud800-\udfff]""")
 
 # The first seven are those of supervision's CSVSink; tracker_id stays empty, as there.
 CSV_COLUMNS = (
@@ -110,26 +115,33 @@ def save_txt(result: Detections, folder: Path, *, stem: str | None = None, overw
     return write_new(path, yolo_lines(result).encode(), overwrite=overwrite)
 
 
-def stems(sources: Sequence[str]) -> list[str]:
-    """A file name without suffix for each source, safe on every system; those that would be the same get -2, -3, …"""
+def stems(sources: Sequence[str], folders: Sequence[PurePath] | None = None) -> list[str]:
+    """A file name without suffix for each source, to the letter where every system takes it, below its folder.
+
+    Those that would be the same on some system get -2, -3, ….
+    """
     taken: set[str] = set()
+    counts: dict[str, int] = {}  # the last number that each got: whoever comes next need not count from 2 again
     unique: list[str] = []
-    for stem in map(_stem, sources):
-        name, count = stem, 1
-        while name.casefold() in taken:
-            count += 1
-            name = f"{stem}-{count}"
-        taken.add(name.casefold())
+    for source, folder in zip(sources, folders or repeat(PurePath()), strict=folders is not None):
+        stem = "/".join([*map(safe_name, folder.parts), _stem(source)])
+        name, folded = stem, _folded(stem)
+        while _folded(name) in taken:
+            counts[folded] = counts.get(folded, 1) + 1
+            name = f"{stem}-{counts[folded]}"
+        taken.add(_folded(name))
         unique.append(name)
     return unique
 
 
+def is_numbered(stem: str, source: str) -> bool:
+    """Whether a source's stem has a number of its own, because another source has that name."""
+    return PurePath(stem).name != _stem(source)
+
+
 def safe_name(text: str) -> str:
-    """The text as a file name: letters, digits, space and `.+()-_` stay, the rest becomes `_`; never hidden."""
-    name = re.sub(r"[^\w .+()\-]", "_", text).strip(" .")
-    while len(name.encode()) > 150:  # file systems allow 255 bytes, and a number and a suffix follow
-        name = name[:-1]
-    return name or "_"
+    """The text as the name of a file or folder: what some file system refuses becomes `_`; never hidden."""
+    return _fitted(_REFUSED.sub("_", text).strip(" ."), 150).rstrip(" .") or "_"
 
 
 def _row(found: Detection, result: Detections) -> tuple[object, ...]:
@@ -168,6 +180,16 @@ def _yolo(found: Detection, result: Detections) -> str:
     return f"{found.class_id} {' '.join(f'{number:.6g}' for number in numbers)}\n"
 
 
+def _fitted(name: str, size: int) -> str:
+    return name.encode()[:size].decode(errors="ignore")
+
+
+def _folded(name: str) -> str:
+    """What names have in common that some file system takes for one: that of a Mac knows no case and no normal form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def _stem(source: str) -> str:
     path = unquote(urlsplit(source).path) if source.lower().startswith(("https://", "http://")) else source
-    return safe_name(PurePath(path).stem)
+    # File systems allow 255 bytes, and a number and a suffix follow.
+    return _fitted(_REFUSED.sub("_", PurePath(path).stem), 240) or "_"

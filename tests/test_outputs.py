@@ -279,3 +279,37 @@ def test_no_crop_takes_the_place_of_an_image_in_a_deeper_folder(endpoint):
 
     assert (2, []) == (outcome.status, endpoint.asked)
     assert "person/a/x-1.jpg in it is one of the sources" in outcome.stderr
+
+
+def test_subtitles_lie_beside_their_videos(endpoint):
+    """Under their very names, for players find them by those; in folders, and with a number where two would be one."""
+    names = ("films/Don't Look Up (2021) [1080p] & more", "films/हिन्दी", "talk", "v1.2")
+    endpoint.audio(*(f"{name}.wav" for name in names), "talk.flac")
+    outcome = endpoint.run("transcribe", ".", "-r", "--beside", "-f", "srt,vtt")
+    stems = [*names, "talk-2"]
+
+    assert 0 == outcome.status, outcome.stderr
+    assert sorted(f"{stem}.{form}" for stem in stems for form in ("srt", "vtt")) == [
+        name for name in made(endpoint, ".") if name.endswith(("srt", "vtt"))
+    ]
+    assert "talk.wav: saved talk-2.srt" in outcome.stderr.splitlines()
+    again = endpoint.run("transcribe", ".", "-r", "--beside", "-f", "srt,vtt")
+    assert 0 == again.status, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["talk.wav", "--beside", "-o", "out"], "--beside and -o"),
+        (["talk.wav", "--beside", "--json"], "--beside and --json"),
+        (["https://example.org/talk.mp3?key=secret", "--beside"], "--beside: https://example.org/talk.mp3 is no file"),
+        (["@talk.txt", "--beside", "-f", "txt"], "would overwrite"),
+    ],
+)
+def test_what_cannot_lie_beside_its_source_is_refused(endpoint, words, said):
+    endpoint.audio("talk.wav")
+    (endpoint.folder / "talk.txt").write_text("talk.wav\n")
+    outcome = endpoint.run("transcribe", *words)
+
+    assert (2, [], True) == (outcome.status, endpoint.asked, said in outcome.stderr), outcome.stderr
+    assert "talk.wav\n" == (endpoint.folder / "talk.txt").read_text()

@@ -87,6 +87,20 @@ def stems(sources: Sequence[Source], words: Iterable[str], *, keeps_folders: boo
     return files.stems(names, [PurePath(os.path.relpath(parent, common) if parent else "") for parent in parents])
 
 
+def beside(sources: Iterable[Source], *, option: str) -> list[str]:
+    """The paths of the sources themselves, to the letter and without their suffixes; UsageError if one is no file."""
+    from vidctl.render import files
+
+    paths: list[str] = []
+    for source in sources:
+        if source.path is None:
+            raise UsageError(f"{option}: {source.label} is no file on this machine", hint="-o DIR/ names a folder")
+        paths.append(os.fspath(source.path.parent / source.path.stem))
+    for folder in dict.fromkeys(os.path.dirname(path) for path in paths):  # noqa: PTH120
+        check_folder(option, Path(folder))
+    return files.unique(paths)
+
+
 class Lines:
     """Results that are delivered as they come: printed, or in a file that grows; what it cannot take is printed."""
 

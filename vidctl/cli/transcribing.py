@@ -66,6 +66,9 @@ def transcribe(
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="DIR|FILE|-", help="Where to write it [default: -].")
     ] = None,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Write it next to each source, under its name, where players look for it.")
+    ] = False,
     overwrite: options.Overwrite = False,
     recursive: options.Recursive = False,
     chunk: Annotated[
@@ -103,9 +106,10 @@ def transcribe(
     the text is printed, or subtitles with -f. What is missing of a sound is marked (exit code 9), and `--resume` asks
     for that alone.
     """
-    from vidctl.cli.outputs import Inputs, stems
+    from vidctl.cli import outputs
     from vidctl.cli.report import Report
     from vidctl.client import Client
+    from vidctl.errors import UsageError
     from vidctl.media.sources import SOUNDS, expand
     from vidctl.tasks.subtitles import Layout
 
@@ -122,10 +126,15 @@ def transcribe(
         "extra": options.settings(setting or []),
     }
     sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer)
+    if beside and (output is not None or as_json):
+        raise UsageError(f"--beside and {'--json' if as_json else '-o'}: one or the other")
+    output = "./" if beside else output
     form = _form(formats or [], output, is_json=as_json, count=len(sounds))
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
-    names = stems(sounds, sources, keeps_folders=recursive)
-    place = _place(output, form, Inputs(sounds, sources, called="sounds"), names)
+    names = (
+        outputs.beside(sounds, option="--beside") if beside else outputs.stems(sounds, sources, keeps_folders=recursive)
+    )
+    place = _place(output, form, outputs.Inputs(sounds, sources, called="sounds"), names)
     client = Client(
         target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, protocol=protocol, timeout_s=timeout
     )

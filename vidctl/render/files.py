@@ -120,18 +120,23 @@ def stems(sources: Sequence[str], folders: Sequence[PurePath] | None = None) -> 
 
     Those that would be the same on some system get -2, -3, ….
     """
+    pairs = zip(sources, folders or repeat(PurePath()), strict=folders is not None)
+    return unique("/".join([*map(safe_name, folder.parts), _stem(source)]) for source, folder in pairs)
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """The names, with -2, -3, … for those that some file system takes for one that was before."""
     taken: set[str] = set()
     counts: dict[str, int] = {}  # the last number that each got: whoever comes next need not count from 2 again
-    unique: list[str] = []
-    for source, folder in zip(sources, folders or repeat(PurePath()), strict=folders is not None):
-        stem = "/".join([*map(safe_name, folder.parts), _stem(source)])
-        name, folded = stem, _folded(stem)
-        while _folded(name) in taken:
+    numbered: list[str] = []
+    for name in names:
+        each, folded = name, _folded(name)
+        while _folded(each) in taken:
             counts[folded] = counts.get(folded, 1) + 1
-            name = f"{stem}-{counts[folded]}"
-        taken.add(_folded(name))
-        unique.append(name)
-    return unique
+            each = f"{name}-{counts[folded]}"
+        taken.add(_folded(each))
+        numbered.append(each)
+    return numbered
 
 
 def is_numbered(stem: str, source: str) -> bool:

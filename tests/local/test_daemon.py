@@ -162,6 +162,16 @@ def test_a_killed_runtime_comes_back_with_its_endpoints(sdk, worker, port):
     assert [endpoint] == [one["id"] for one in daemon.endpoints(after)]
 
 
+def test_down_after_a_kill_leaves_no_copy_of_a_worker_behind(sdk, worker, port, home):
+    up = daemon.up(port)
+    sdk.Endpoint(deploy(sdk, worker)).run_sync({"input": {"a": 1}}, timeout=120)
+    copies = list(home.glob("workers/*/source"))
+    os.kill(up.pid, signal.SIGKILL)
+    daemon.down(port)
+
+    assert (len(copies), list(home.glob("workers/*/source"))) == (1, [])
+
+
 def test_the_sdk_with_another_key_is_refused(sdk):
     sdk.api_key = "wrong"
 

@@ -51,6 +51,64 @@ def left_in(cache):
     return sorted(path.name.partition(".")[2] or "an environment" for path in (cache / "environments").iterdir())
 
 
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_links_what_may_be_large_and_copies_the_rest(worker, tmp_path):
+    files = ("weights/model.bin", "lib/util.py", "data/big/clip.bin", "data/kept.txt", "__pycache__/handler.pyc")
+    for name in files:
+        (worker / name).parent.mkdir(parents=True, exist_ok=True)
+        (worker / name).write_text(name)
+    (worker / ".dockerignore").write_text("# large\ndata\n!data/kept.txt\n**/*.log\n!weights\n")
+    (worker / "lib" / "run.log").write_text("")
+    own = tmp_path / "own"
+    environments.copy_source(worker, own)
+    copied = {path.relative_to(own).as_posix(): path.is_symlink() for path in own.rglob("*") if path.is_file()}
+
+    assert copied == {
+        ".dockerignore": False,
+        "data/big/clip.bin": True,
+        "data/kept.txt": False,
+        "handler.py": False,
+        "lib/run.log": True,
+        "lib/util.py": False,
+        "weights/model.bin": True,
+    }
+
+
+def test_what_a_worker_writes_into_its_copy_changes_no_image_name(worker, tmp_path):
+    before = environments.image_name(worker)
+    (worker / "weights").mkdir()
+    (worker / "weights" / "model.bin").write_text("")
+    with_weights = environments.image_name(worker)
+    environments.copy_source(worker, tmp_path / "own")
+    (tmp_path / "own" / "input.txt").write_text("Anna")
+    (tmp_path / "own" / "handler.py").write_text("")
+    (tmp_path / "own" / "weights" / "new.bin").write_text("")
+
+    assert environments.image_name(worker) == with_weights != before
+
+
+def test_the_file_of_patterns_for_the_dockerfile_goes_first_and_a_wrong_pattern_is_said(worker, tmp_path):
+    (worker / ".dockerignore").write_text("handler.py\n")
+    (worker / "Dockerfile.dockerignore").write_text("*\n!*.txt\n")
+    (worker / "a.txt").write_text("")
+    (worker / "b.bin").write_text("")
+    environments.copy_source(worker, tmp_path / "own")
+    links = {path.name: path.is_symlink() for path in (tmp_path / "own").iterdir()}
+    (worker / "Dockerfile.dockerignore").write_text("[\n")
+
+    assert links == {
+        ".dockerignore": True,
+        "Dockerfile.dockerignore": True,
+        "a.txt": False,
+        "b.bin": True,
+        "handler.py": False,
+    }
+    with pytest.raises(RuntimeUnavailable, match=r"dockerignore:1: .* is not a pattern"):
+        environments.copy_source(worker, tmp_path / "other")
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
@@ -505,7 +563,7 @@ def test_prepare_learns_nothing_of_the_callers_secrets(worker, heard, monkeypatc
     (worker / "prepare.py").write_text("import os\nprint('hush' in os.environ.values(), os.environ['PATH'])\n")
     make(worker, heard)
 
-    assert f"False {os.environ['PATH']}" == heard[-1]
+    assert heard[-1] == f"False {Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def test_the_log_holds_what_was_told_and_is_the_users_alone(worker):

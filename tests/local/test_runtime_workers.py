@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from support.runtime import until
@@ -26,12 +28,48 @@ def basic(shared_runtime, handlers):
     return shared_runtime.endpoint(handlers / "basic", name="workers", workers_max=1)
 
 
-def test_a_worker_runs_in_its_folder_with_a_scratch_home_and_no_key_of_ours(runtime, handlers, monkeypatch):
+def test_two_workers_of_one_folder_do_not_exchange_their_files(runtime, handlers, tmp_path):
+    endpoint = runtime.endpoint(handlers / "basic", name="two-workers", workers_min=2, workers_max=2)
+    started, go = tmp_path / "started", tmp_path / "go"
+    given = {"do": "keep", "started": str(started), "until": str(go)}
+    job_ids = {who: runtime.run(endpoint, {**given, "who": who}) for who in ("Anna", "Ben")}
+    until(lambda: started.exists() and len(started.read_text().split()) == 2)
+    go.touch()
+    kept = {who: runtime.ended(endpoint, job_id)["output"] for who, job_id in job_ids.items()}
+
+    assert {who: output["kept"] for who, output in kept.items()} == {"Anna": "Anna", "Ben": "Ben"}
+    assert kept["Anna"]["cwd"] != kept["Ben"]["cwd"]
+    assert not (handlers / "basic" / "input.txt").exists()
+
+
+def test_the_copy_goes_with_its_worker(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "basic", name="copy-goes", workers_max=1)
+    cwd = Path(runtime.runsync(endpoint, {"do": "environment"})["output"]["cwd"])
+    was_there = cwd.is_dir()
+    os.kill(runtime.workers(endpoint)[0]["pid"], signal.SIGKILL)
+    until(lambda: not cwd.exists())
+
+    assert was_there
+
+
+def test_the_copies_of_a_killed_runtime_go_when_the_next_one_starts(own_runtime, handlers):
+    endpoint = own_runtime.endpoint(handlers / "basic", name="killed-runtime", workers_max=1)
+    cwd = Path(own_runtime.runsync(endpoint, {"do": "environment"})["output"]["cwd"])
+    own_runtime.kill()
+    was_there = cwd.is_dir()
+    own_runtime.start()
+
+    assert (was_there, cwd.exists()) == (True, False)
+
+
+def test_a_worker_runs_in_its_own_copy_with_a_scratch_home_and_no_key_of_ours(runtime, handlers, monkeypatch):
     endpoint = runtime.endpoint(handlers / "basic", name="environment", env={"MODEL": "small"})
     output = runtime.runsync(endpoint, {"do": "environment"})["output"]
     env = output["environment"]
 
-    assert output["cwd"] == str(handlers / "basic")
+    assert output["cwd"] == str(runtime.state_dir / "workers" / env["RUNPOD_POD_ID"] / "source")
+    assert env["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert env["VIRTUAL_ENV"] == sys.prefix
     assert (env["MODEL"], env["RUNPOD_ENDPOINT_ID"], env["RUNPOD_AI_API_KEY"]) == ("small", endpoint, runtime.api_key)
     assert env["HOME"].startswith(str(runtime.state_dir))
     assert "RUNPOD_API_KEY" not in env

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidctl.errors import ImageError
-from vidctl.images.ignore import Above, Ignore
+from vidctl.ignore import Above, Ignore
 
 PLATFORM = "linux/amd64"  # RunPod's hosts
 

@@ -269,7 +269,7 @@ def _spawn(home: Path, port: int, isolation: Isolation) -> subprocess.Popen[byte
 
 
 def _stop(port: int) -> bool:
-    from vidctl.local import containers  # with all that it takes to start a worker
+    from vidctl.local import containers, launching  # with all that it takes to start a worker
 
     pid = _recorded_pid(port)
     if pid is not None:
@@ -277,6 +277,7 @@ def _stop(port: int) -> bool:
     processes.kill_orphans(_home(port) / "workers")
     with suppress(RuntimeUnavailable):  # no engine, no running containers; the next start looks again
         containers.remove_orphans(_home(port) / "workers")
+    launching.remove_copies(_home(port) / "workers")
     (_home(port) / "runtime.pid").unlink(missing_ok=True)
     return pid is not None
 

@@ -29,11 +29,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import platformdirs
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import ImageError, RuntimeUnavailable
+from vidctl.ignore import Ignore
 from vidctl.local import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from vidctl.ignore import Above
 
 _NOT_CONTENT = re.compile(r"__pycache__|\.git|\.venv|\.cache|\..*_cache")
 _INCLUDE = re.compile(r"\s*(?:-r|--requirement)[\s=]+(?P<path>\S+)")
@@ -107,6 +110,53 @@ def _file_digest(path: Path) -> bytes:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.digest()
+
+
+def copy_source(folder: Path, to: Path) -> None:
+    """Give a worker a working directory of its own: what its image would hold is copied.
+
+    `weights/` and what `.dockerignore` leaves out may be large, so that those files are links to the folder's own: a
+    handler must not write into them, and nothing but its good manners keeps it from that.  Of other tools' folders,
+    such as `.venv`, and of links to folders there is one link each; Python's caches are left behind.
+    Raise RuntimeUnavailable for a pattern that is none.
+    """
+    patterns = next((path for path in _ignore_files(folder) if path.is_file()), None)
+    text = "" if patterns is None else patterns.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    try:
+        ignored = Ignore(text, where=str(patterns), kept=("handler.py",))
+    except ImageError as error:
+        raise RuntimeUnavailable(str(error), hint=error.hint) from error
+    to.mkdir(parents=True)
+    _copy_into(folder, to, "", ignored, ())
+
+
+def _ignore_files(folder: Path) -> tuple[Path, Path]:
+    return folder / "Dockerfile.dockerignore", folder / ".dockerignore"
+
+
+def _copy_into(source: Path, to: Path, inside: str, ignored: Ignore, above: Above) -> None:
+    for path in sorted(source.iterdir()):
+        name, target = inside + path.name, to / path.name
+        if path.name == "__pycache__" or path.suffix == ".pyc":
+            continue
+        is_linked, matches = ignored.excludes(name, above)
+        if _NOT_CONTENT.fullmatch(path.name) or (path.is_dir() and path.is_symlink()):
+            target.symlink_to(path.resolve())
+        elif path.is_dir():
+            target.mkdir()
+            _copy_into(path, target, f"{name}/", ignored, matches)
+        elif path.is_file() and (is_linked or name.startswith("weights/")):
+            target.symlink_to(path.resolve())
+        elif path.is_file():
+            shutil.copy2(path, target)
+
+
+def activated(python: Path) -> dict[str, str]:
+    """The variables by which the programs of an interpreter's environment are found, before any other's."""
+    bin_dir = python.parent
+    is_virtual = (bin_dir.parent / "pyvenv.cfg").is_file()
+    path = os.pathsep.join((str(bin_dir), os.environ.get("PATH") or os.defpath))
+    return {"PATH": path, **({"VIRTUAL_ENV": str(bin_dir.parent)} if is_virtual else {})}
 
 
 def is_folder(image_name: str) -> bool:
@@ -374,7 +424,7 @@ def _prepare(folder: Path, python: Path, env: Mapping[str, str], notify: Callabl
             [str(python), "prepare.py"],
             what=f"prepare.py of {folder.name}",
             cwd=folder,
-            env={**processes.inheritable(os.environ), **own, **env},
+            env={**processes.inheritable(os.environ), **activated(python), **own, **env},
             log=log,
             lock=lock,
             notify=notify,

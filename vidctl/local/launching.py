@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -85,7 +86,8 @@ async def prepare_process(order: Order, log: Log) -> Prepared:
     home, cache_home = order.folder / "home", environments.cache_home(source)
     home.mkdir(exist_ok=True)
     cache_home.mkdir(parents=True, exist_ok=True)
-    env = process_environment({**engine, **order.variables}, inherited=os.environ, home=home, cache_home=cache_home)
+    variables = {**environments.activated(python), **engine, **order.variables}
+    env = process_environment(variables, inherited=os.environ, home=home, cache_home=cache_home)
     return _Command(python, source, env, order.folder)
 
 
@@ -101,7 +103,7 @@ def process_environment(
 
 @dataclass(frozen=True)
 class _Command:
-    """A handler and the interpreter that runs it."""
+    """A handler and the interpreter that runs it, in a copy of the source folder that lives as long as the process."""
 
     python: Path
     source: Path
@@ -109,13 +111,29 @@ class _Command:
     folder: Path
 
     async def start(self, log: Log) -> Life:
-        process = await asyncio.create_subprocess_exec(
-            str(self.python), "-u", "handler.py",
-            cwd=self.source, env=self.env, start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
+        own = _own_source(self.folder)
+        try:
+            await in_thread(lambda: environments.copy_source(self.source, own))
+            process = await asyncio.create_subprocess_exec(
+                str(self.python), "-u", "handler.py",
+                cwd=own, env=self.env, start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            )  # fmt: skip
+        except BaseException:
+            shutil.rmtree(own, ignore_errors=True)
+            raise
         processes.remember(self.folder, process.pid)
         return _ProcessLife(process, log, self.folder)
+
+
+def _own_source(folder: Path) -> Path:
+    return folder / "source"
+
+
+def remove_copies(workers: Path) -> None:
+    """Remove the copies that workers of a runtime that was killed ran in."""
+    for copy in workers.glob(f"*/{_own_source(workers).name}"):
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 class _ProcessLife:
@@ -145,6 +163,8 @@ class _ProcessLife:
         # The SDK's heartbeat runs in a process of its own, which outlives a killed parent.
         self.kill()
         processes.forget(self._folder)
+        own = _own_source(self._folder)
+        await in_thread(lambda: shutil.rmtree(own, ignore_errors=True))
         # A grandchild in a session of its own may hold the pipe open for ever.
         await asyncio.wait({self._reading}, timeout=1)
         self._reading.cancel()

@@ -55,6 +55,14 @@ def wait(job, given):
     return {"pid": os.getpid()}
 
 
+def keep(job, given):
+    """As handlers do with input.jpg, audio.wav or out.mp4."""
+    Path("input.txt").write_text(given["who"])
+    tell(given["started"])
+    wait_for(given["until"])
+    return {"kept": Path("input.txt").read_text(), "cwd": str(Path.cwd())}
+
+
 def die(job, given):
     tell(given["started"])
     os.kill(os.getpid(), signal.SIGKILL)

@@ -149,6 +149,80 @@ def test_a_stopped_job_that_the_worker_has_no_more_does_not_get_it_killed(play):
     play(scene)
 
 
+def test_a_stop_that_came_before_the_job_was_begun_is_told_once_more(play):
+    """The SDK drops a stop for a job that it has and has not begun; its next question for stops is no proof."""
+
+    async def scene(bench):
+        desk, worker = bench.runtime._desk, bench.workers["a"]
+        now = desk.clock()
+        desk.clock = lambda: now
+        job_id = await bench.run()
+        await bench.take("a")
+        await bench.ask("POST", f"cancel/{job_id}")
+        first = await bench.ask("GET", "job-stop/a?gpu=x")
+        poll = bench.ask("GET", "job-stop/a?gpu=x")
+        await turn()
+        waited, is_kept = not poll.is_answered, worker.is_busy
+        now += 500
+        bench.runtime._supervisor.stops.ring_all("a")
+        second = await poll
+        third = bench.ask("GET", "job-stop/a?gpu=x")
+        await turn()
+
+        told = (200, {"jobsToStop": [job_id]})
+        assert (first, waited, is_kept, second, third.is_answered) == (told, True, True, told, False)
+        third.hang_up()
+        await third
+
+    play(scene)
+
+
+@pytest.mark.parametrize("is_draining", [False, True])
+def test_a_worker_that_heard_of_a_stop_says_soon_whether_it_has_jobs(play, is_draining):
+    """Its poll for jobs was asked before, and would say so in 20 seconds."""
+
+    async def scene(bench):
+        job_id = await bench.run()
+        await bench.take("a")
+        bench.workers["a"].is_draining = is_draining
+        poll = bench.take("a", has_job=True)
+        await turn()
+        await bench.ask("POST", f"cancel/{job_id}")
+        await bench.ask("GET", "job-stop/a?gpu=x")
+        stop = bench.ask("GET", "job-stop/a?gpu=x")
+
+        assert (await poll)[0] == 204
+        stop.hang_up()
+        await stop
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("has_other", "hears", "is_killed"), [(False, True, True), (True, True, False), (True, False, True)]
+)
+def test_only_a_worker_that_cannot_say_is_spared_when_it_keeps_a_stopped_job(play, has_other, hears, is_killed):
+    async def scene(bench):
+        desk, supervisor, worker = bench.runtime._desk, bench.runtime._supervisor, bench.workers["a"]
+        job_ids = [await bench.run() for _ in range(1 + has_other)]
+        for _ in job_ids:
+            await bench.take("a", has_job=True)
+        await bench.ask("POST", f"cancel/{job_ids[0]}")
+        await bench.ask("GET", "job-stop/a?gpu=x")
+        if hears:
+            poll = bench.ask("GET", "job-stop/a?gpu=x")
+            await turn()
+            poll.hang_up()
+            await poll
+        later = desk.clock() + 5_000
+        supervisor._look_at(supervisor._fleets["ep"], worker, later)
+
+        assert ("killed" in worker.log.path.read_text() if worker.log.path.exists() else False) == is_killed
+        assert (job_ids[0] in worker.stops) == is_killed
+
+    play(scene)
+
+
 def test_a_worker_that_is_all_but_full_does_not_stand_in_an_idle_ones_way(play, monkeypatch):
     """It asked first, but waits for a job of its own to end."""
     monkeypatch.setattr(server, "BRIM_S", 60)

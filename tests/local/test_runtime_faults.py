@@ -62,6 +62,19 @@ def test_a_hanging_handler_is_timed_out_killed_and_replaced(runtime, basic, tmp_
     assert not is_alive(pid)
 
 
+def test_a_cancel_right_after_pick_up_reaches_the_job(runtime, handlers, tmp_path):
+    """Also when the worker has the job and has not begun it; the next one then has the worker, which was not killed."""
+    endpoint = runtime.endpoint(handlers / "overlap", name="cancel-race", workers_max=1, env={"CONCURRENCY": "1"})
+    pid = runtime.runsync(endpoint, {"a": 1})["output"]["pid"]
+    for _ in range(3):
+        job_id = runtime.run(endpoint, {"together": 2})
+        while runtime.status(endpoint, job_id)["status"] != "IN_PROGRESS":
+            pass
+        runtime.post(f"/v2/{endpoint}/cancel/{job_id}")
+
+        assert runtime.runsync(endpoint, {"a": 1}).get("output") == {"pid": pid}
+
+
 def test_a_bystander_of_a_hanging_job_is_not_held_to_account(runtime, handlers, tmp_path):
     """Its worker was killed by us: the next one gets it, and it can still be lost once."""
     endpoint = runtime.endpoint(handlers / "overlap", name="bystander", workers_max=1)

@@ -22,6 +22,7 @@ MAX_BACKOFF_S = 60
 DEFAULT_INIT_TIMEOUT_S = 420  # RunPod docs, serverless/development/optimization: RUNPOD_INIT_TIMEOUT, 7 minutes
 MAX_INIT_TIMEOUT_DIGITS = 9
 KEPT_LOGS = 5
+BEGUN_AFTER_MS = 500  # a worker has surely begun a job that it was given so long ago
 
 
 def workers_wanted(endpoint: EndpointRecord, demand: Demand, *, have: int, starting: int) -> int:
@@ -129,6 +130,11 @@ class Worker:
         return bool(self.jobs or self.stops)
 
     @property
+    def is_settling(self) -> bool:
+        """Whether it has heard of a stop, and has not said yet that the job is over."""
+        return any(stop.is_heard for stop in self.stops.values())
+
+    @property
     def status(self) -> WorkerStatus:
         if not self.is_ready:
             return "INITIALIZING"
@@ -137,10 +143,28 @@ class Worker:
 
 @dataclass
 class Stop:
-    """A job that a worker should drop; when it has not let go of it by then, the worker is killed."""
+    """A job that a worker should drop; when it has not let go of it by then, the worker is killed.
+
+    The SDK (rp_scale.py, stop_job) drops a stop for a job that it has and has not begun, as it does within 0.1 s: one
+    that was told that early is told once more.  `is_heard`: the worker has asked for stops again after it was told.
+    """
 
     kill_at_ms: int
-    is_sent: bool = False
+    given_at_ms: int = 0
+    told_at_ms: int | None = None
+    is_told_again: bool = False
+    is_heard: bool = False
+
+    def due_at_ms(self) -> int | None:
+        """When it is to be told; None when there is nothing more to tell."""
+        if self.told_at_ms is None:
+            return 0
+        was_early = self.told_at_ms - self.given_at_ms < BEGUN_AFTER_MS
+        return self.told_at_ms + BEGUN_AFTER_MS if was_early and not self.is_told_again else None
+
+    def told(self, now_ms: int) -> None:
+        self.is_told_again = self.told_at_ms is not None
+        self.told_at_ms = now_ms
 
 
 @dataclass

@@ -47,6 +47,7 @@ _log = logging.getLogger(__name__)
 
 POLL_S = 20.0  # a worker's long poll; the SDK gives up after 90 s
 BRIM_S = 0.5
+SETTLE_S = 0.5  # how often a worker that was told to drop a job is to say whether it has jobs
 DEFAULT_WAIT_MS = 90_000
 WAIT_MS = (1_000, 300_000)
 # RunPod documents 10 s, which is also when RunPod's own client gives up reading: a little less serves it too.
@@ -231,7 +232,8 @@ class Runtime:
     async def _next_jobs(self, request: Request, endpoint: EndpointRecord, *, limit: int) -> list[bytes]:
         """Jobs for a worker, as soon as there are any; none when the poll's time is over.
 
-        A worker that would be full waits for one of its jobs to end, or for half a second; see `jobs_to_give`.
+        A worker that would be full waits for one of its jobs to end, or for half a second; see `jobs_to_give`.  One
+        that was told to drop a job is soon answered, for what it says when it asks again.
         """
         worker = self._worker(request, endpoint)
         self._supervisor.asked_for_job(endpoint.id, worker)
@@ -240,6 +242,7 @@ class Runtime:
         before = len(worker.jobs)
         poll = _Poll(request, self._desk.takers, endpoint.id, POLL_S)
         brim = asyncio.get_running_loop().time() + BRIM_S
+        settled = asyncio.get_running_loop().time() + SETTLE_S
         try:
             async for _ in poll:
                 if not worker.takes_jobs:
@@ -254,6 +257,8 @@ class Runtime:
                 if taken:
                     self._supervisor.gave_jobs(worker, [job.id for job, _ in taken])
                     return [wire.for_worker(job, body) for job, body in taken]
+                if _is_to_ask_again(worker, poll, settled):
+                    return []
                 # While it waits for its own jobs to end, a new job is for another worker.
                 poll.listen_to(endpoint.id if count else worker.id)
                 if not count:
@@ -265,22 +270,27 @@ class Runtime:
     async def _hold_until_stopped(self, request: Request, worker: Worker) -> None:
         """Keep a worker that gets no more jobs from asking again at once, which the SDK does after a 204."""
         poll = _Poll(request, self._supervisor.stops, worker.id, POLL_S)
+        settled = asyncio.get_running_loop().time() + SETTLE_S
         try:
             async for _ in poll:
-                if worker.is_stopping or self._closing.is_set():
+                if worker.is_stopping or self._closing.is_set() or _is_to_ask_again(worker, poll, settled):
                     return
         finally:
             poll.close()
 
     async def _job_stop(self, request: Request, endpoint: EndpointRecord) -> Response:
         worker = self._worker(request, endpoint)
-        stops = self._supervisor.stop_signals(worker)
+        self._supervisor.heard_stops(worker)
+        stops: list[str] = []
         poll = _Poll(request, self._supervisor.stops, worker.id, POLL_S)
         try:
             async for _ in poll:
-                stops = stops or self._supervisor.unsent_stops(worker)
+                stops = self._supervisor.stop_signals(worker)
                 if stops or worker.is_stopping:
                     break
+                in_s = self._supervisor.next_stop_s(worker)
+                if in_s is not None:
+                    poll.look_again_at(asyncio.get_running_loop().time() + in_s)
         finally:
             poll.close()
         return _json(wire.answer({"jobsToStop": stops})) if stops else Response(status_code=204)
@@ -565,9 +575,13 @@ class _Poll:
             self._future = self._bell.wait(name)
 
     def look_again_at(self, loop_time: float) -> None:
-        """Look at that time even if nothing rings."""
-        if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_at(loop_time, self._bell.ring_all, self._name)
+        """Look at that time even if nothing rings, or before, when it has been told so."""
+        loop = asyncio.get_running_loop()
+        if self._alarm is not None and loop.time() < self._alarm.when() <= loop_time:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = loop.call_at(loop_time, lambda: self._bell.ring_all(self._name))
 
     def close(self) -> None:
         if self._alarm is not None:
@@ -576,6 +590,14 @@ class _Poll:
             self._bell.leave(self._name, self._future)
         if self._hangup is not None:
             self._hangup.cancel()
+
+
+def _is_to_ask_again(worker: Worker, poll: _Poll, at: float) -> bool:
+    """Whether a poll is to end, for its worker has heard of a stop and this question may be from before that."""
+    if worker.is_settling and asyncio.get_running_loop().time() < at:
+        poll.look_again_at(at)
+        return False
+    return worker.is_settling
 
 
 async def _until_hangup(receive: Receive) -> None:

@@ -104,20 +104,30 @@ class Supervisor:
     def gave_jobs(self, worker: Worker, job_ids: list[str]) -> None:
         worker.jobs.update(job_ids)
 
-    def stop_signals(self, worker: Worker) -> list[str]:
-        """The jobs that a worker is to drop, as its new question is answered.
+    def heard_stops(self, worker: Worker) -> None:
+        """The worker asks for stops again: its loop lives and has dealt with what it was told before.
 
-        That it asks again shows that its loop lives and has dealt with what it was told before.
+        Whether it has let go of the jobs is not said by that.  What it says when it next asks for a job is (see
+        `holds_nothing`), so that question is not to hang for long now.
         """
-        for job_id in [job_id for job_id, stop in worker.stops.items() if stop.is_sent]:
-            self.let_go(worker, job_id)
-        return self.unsent_stops(worker)
+        for stop in worker.stops.values():
+            stop.is_heard = stop.told_at_ms is not None
+        if worker.is_settling:
+            self._desk.takers.ring_everyone()
+            self.stops.ring_all(worker.id)
 
-    def unsent_stops(self, worker: Worker) -> list[str]:
-        unsent = [job_id for job_id, stop in worker.stops.items() if not stop.is_sent]
-        for job_id in unsent:
-            worker.stops[job_id].is_sent = True
-        return unsent
+    def stop_signals(self, worker: Worker) -> list[str]:
+        """The jobs that a worker is to be told now that it is to drop."""
+        now = self._desk.clock()
+        due = [job_id for job_id, stop in worker.stops.items() if (at := stop.due_at_ms()) is not None and at <= now]
+        for job_id in due:
+            worker.stops[job_id].told(now)
+        return due
+
+    def next_stop_s(self, worker: Worker) -> float | None:
+        """In how many seconds there is something to tell a worker that it has been told before; None: never."""
+        due = [at for stop in worker.stops.values() if (at := stop.due_at_ms()) is not None]
+        return max(0, min(due) - self._desk.clock()) / 1000 if due else None
 
     def answered(self, endpoint_id: str, worker: Worker, job_id: str) -> None:
         """The worker has posted a job's result, so it works."""
@@ -262,7 +272,12 @@ class Supervisor:
             return
         if worker.is_ready and worker.spawned_at_ms is not None and now - worker.spawned_at_ms >= STABLE_AFTER_S * 1000:
             fleet.crashes = 0
-        if any(now >= stop.kill_at_ms for stop in worker.stops.values()):
+        overdue = {job_id: stop for job_id, stop in worker.stops.items() if now >= stop.kill_at_ms}
+        if overdue and worker.jobs - worker.stops.keys() and all(stop.is_heard for stop in overdue.values()):
+            # It heard, and has other jobs, so that it cannot say whether it let go of this one; they must not suffer.
+            for job_id in overdue:
+                self.let_go(worker, job_id)
+        elif overdue:
             worker.log.note("killed: it did not let go of a job that was stopped")
             self._kill(worker)
         elif not worker.is_ready and self._starts_too_long(fleet, worker, now):
@@ -398,7 +413,9 @@ class Supervisor:
     def _stop_job(self, job: Job) -> None:
         worker = self._holder(job)
         if worker is not None:
-            worker.stops[job.id] = Stop(kill_at_ms=self._desk.clock() + int(STOP_GRACE_S * 1000))
+            worker.stops[job.id] = Stop(
+                kill_at_ms=self._desk.clock() + int(STOP_GRACE_S * 1000), given_at_ms=job.started_at_ms or 0
+            )
             self.stops.ring_all(worker.id)
 
     def _released(self, job: Job) -> None:

@@ -37,4 +37,6 @@ def tell(given, what):
 
 
 if __name__ == "__main__":
-    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: 50})
+    runpod.serverless.start(
+        {"handler": handler, "concurrency_modifier": lambda _current: int(os.environ.get("CONCURRENCY", "50"))}
+    )

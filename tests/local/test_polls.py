@@ -32,6 +32,9 @@ class Bench:
     def take(self, worker, *, has_job=False):
         return self.ask("GET", f"job-take/{worker}?gpu=x&job_in_progress={int(has_job)}")
 
+    def take_batch(self, worker, size, *, has_job=False):
+        return self.ask("GET", f"job-take-batch/{worker}?gpu=x&batch_size={size}&job_in_progress={int(has_job)}")
+
     async def run(self, **request):
         """Queue a job; its id."""
         _, answer = await self.ask("POST", "run", {"input": {"a": 1}, **request})
@@ -238,6 +241,92 @@ def test_a_worker_that_is_all_but_full_does_not_stand_in_an_idle_ones_way(play, 
         third = await bench.run()
 
         assert (given[1]["id"], (await full)[1]["id"]) == (second, third)
+
+    play(scene)
+
+
+# --- bursts ----------------------------------------------------------------------------------------------------------
+
+
+def ids(answer):
+    return [job["id"] for job in answer[1]]
+
+
+def test_the_jobs_of_a_burst_are_given_together_and_fill_the_worker(play, monkeypatch):
+    """The first is given at once; the worker then asks for less than it can take, for it counts that one twice."""
+    monkeypatch.setattr(server, "BURST_S", 60)
+
+    async def scene(bench):
+        desk = bench.runtime._desk
+        now = desk.clock()
+        desk.clock = lambda: now
+        poll = bench.take_batch("a", 4)
+        await turn()
+        first = await bench.run()
+        alone = ids(await poll)
+        poll = bench.take_batch("a", 2, has_job=True)
+        rest = [await bench.run()]
+        await turn()
+        waited = not poll.is_answered
+        rest += [await bench.run(), await bench.run()]
+
+        assert (alone, waited, ids(await poll)) == ([first], True, rest)
+
+    play(scene)
+
+
+def test_a_burst_that_does_not_fill_the_worker_is_waited_for_no_longer_than_that(play, monkeypatch):
+    monkeypatch.setattr(server, "BURST_S", 0.01)
+
+    async def scene(bench):
+        job_ids = [await bench.run(), await bench.run()]
+
+        assert ids(await bench.take_batch("a", 4)) == job_ids
+
+    play(scene)
+
+
+@pytest.mark.parametrize("apart_ms", [51, 10_000])
+def test_a_job_that_comes_alone_waits_for_no_other(play, monkeypatch, apart_ms):
+    monkeypatch.setattr(server, "BURST_S", 60)
+
+    async def scene(bench):
+        desk = bench.runtime._desk
+        now = desk.clock()
+        desk.clock = lambda: now
+        given = []
+        for has_job in (False, True):
+            now += apart_ms
+            job_id = await bench.run()
+            given.append(ids(await bench.take_batch("a", 4, has_job=has_job)) == [job_id])
+
+        assert given == [True, True]
+
+    play(scene)
+
+
+def test_a_worker_that_takes_one_job_at_a_time_waits_for_no_other(play, monkeypatch):
+    monkeypatch.setattr(server, "BURST_S", 60)
+
+    async def scene(bench):
+        job_ids = [await bench.run(), await bench.run()]
+
+        assert (await bench.take("a"))[1]["id"] == job_ids[0]
+
+    play(scene)
+
+
+def test_a_worker_with_short_jobs_in_a_row_is_not_filled(play, monkeypatch):
+    """Full, its loop would sleep for a second."""
+    monkeypatch.setattr(server, "BURST_S", 60)
+
+    async def scene(bench):
+        first = await bench.run()
+        await bench.take("a")
+        await bench.done("a", first, {"output": 1})
+        job_ids = [await bench.run() for _ in range(3)]
+
+        assert ids(await bench.take_batch("a", 4)) == job_ids[:1]
 
     play(scene)
 

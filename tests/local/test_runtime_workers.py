@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,42 @@ def test_two_workers_of_one_folder_do_not_exchange_their_files(runtime, handlers
     assert {who: output["kept"] for who, output in kept.items()} == {"Anna": "Anna", "Ben": "Ben"}
     assert kept["Anna"]["cwd"] != kept["Ben"]["cwd"]
     assert not (handlers / "basic" / "input.txt").exists()
+
+
+@pytest.fixture(scope="module", params=[metadata.version("runpod"), "2.0.0rc2"])
+def four(request, shared_runtime, handlers, tmp_path_factory):
+    """A worker of concurrency 4 on that version of the SDK, which waits for its first job."""
+    folder = tmp_path_factory.mktemp("four") / "worker"
+    shutil.copytree(handlers / "overlap", folder)
+    if request.param != metadata.version("runpod"):
+        (folder / "requirements.txt").write_text(f"runpod=={request.param}\n")
+    endpoint = shared_runtime.endpoint(
+        folder, name=f"four-{request.param}", workers_min=1, workers_max=1, env={"CONCURRENCY": "4"}
+    )
+    until(lambda: shared_runtime.get(f"/v2/{endpoint}/health")["workers"]["idle"] == 1, timeout_s=300)
+    return endpoint, request.param
+
+
+def test_four_jobs_at_once_begin_at_once_in_a_worker_that_takes_four(runtime, four):
+    """The last of them began after 2 seconds when the worker was filled little by little."""
+    endpoint, version = four
+    job_ids = [runtime.run(endpoint, {"together": 4}) for _ in range(4)]
+    jobs = [runtime.ended(endpoint, job_id) for job_id in job_ids]
+
+    assert [job["status"] for job in jobs] == ["COMPLETED"] * 4
+    assert {job["output"]["version"] for job in jobs} == {version}
+    assert max(job["delayTime"] for job in jobs) < 1500
+
+
+def test_a_cancel_and_a_failure_are_the_same_on_both_versions(runtime, four):
+    endpoint, _ = four
+    job_id = runtime.run(endpoint, {"together": 99})
+    until(lambda: runtime.status(endpoint, job_id)["status"] == "IN_PROGRESS")
+    runtime.post(f"/v2/{endpoint}/cancel/{job_id}")
+    until(lambda: runtime.get(f"/v2/{endpoint}/health")["workers"]["idle"] == 1)
+
+    assert runtime.ended(endpoint, runtime.run(endpoint, {"fail": "no luck"}))["status"] == "FAILED"
+    assert runtime.runsync(endpoint, {"a": 1})["status"] == "COMPLETED"
 
 
 def test_the_copy_goes_with_its_worker(runtime, handlers):

@@ -22,6 +22,7 @@ MAX_BACKOFF_S = 60
 DEFAULT_INIT_TIMEOUT_S = 420  # RunPod docs, serverless/development/optimization: RUNPOD_INIT_TIMEOUT, 7 minutes
 MAX_INIT_TIMEOUT_DIGITS = 9
 KEPT_LOGS = 5
+CALM_MS = 1_000  # the SDK's loop sleeps so long when it is full
 BEGUN_AFTER_MS = 500  # a worker has surely begun a job that it was given so long ago
 
 
@@ -109,6 +110,8 @@ class Worker:
     is_draining: bool = False
     was_killed: bool = False
     idle_since_ms: int = 0
+    ended_at_ms: int = 0
+    concurrency: int = 1
     error: str | None = None
     jobs: set[str] = field(default_factory=set)
     stops: dict[str, Stop] = field(default_factory=dict)
@@ -128,6 +131,18 @@ class Worker:
     @property
     def is_busy(self) -> bool:
         return bool(self.jobs or self.stops)
+
+    def room(self, asked: int, now_ms: int) -> int | None:
+        """How many jobs a worker that asks for several can be given at once; None: `jobs_to_give` says it.
+
+        One that has ended no job lately has nothing to lose by being filled.  It asks for less than it can take, for it
+        counts twice what it has just got.
+        """
+        if asked > 1 and not self.jobs:
+            self.concurrency = asked
+        if asked == 1 or now_ms - self.ended_at_ms < CALM_MS:
+            return None
+        return max(asked, self.concurrency - len(self.jobs))
 
     @property
     def is_settling(self) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vidctl.local.records import EndpointRecord
     from vidctl.local.state import Job, JobStore
 
+BURST_MS = 50  # jobs that come so close upon each other are given as one batch
 LOST_ERROR = b'"job timed out after 1 retries"'
 
 
@@ -78,6 +79,7 @@ class Desk:
         self.takers = Bell()
         self.watchers = Bell()
         self.webhooks = asyncio.Event()
+        self._arrivals: dict[str, deque[int]] = {}
         self.on_queued: Callable[[str], None] = lambda _endpoint_id: None
         self.on_stop: Callable[[Job], None] = lambda _job: None
         self.on_released: Callable[[Job], None] = lambda _job: None
@@ -89,6 +91,11 @@ class Desk:
     def find(self, endpoint_id: str, job_id: str) -> Job | None:
         job = self.store.get(job_id, self.clock())
         return job if job is not None and job.endpoint_id == endpoint_id else None
+
+    def is_burst(self, endpoint_id: str) -> bool:
+        """Whether the last job to come was close upon another, and just now: more may be on their way."""
+        arrivals = self._arrivals.get(endpoint_id)
+        return arrivals is not None and len(arrivals) > 1 and self.clock() - arrivals[0] <= BURST_MS
 
     def take(self, endpoint: EndpointRecord, worker_id: str, limit: int) -> list[tuple[Job, bytes]]:
         return self.store.take(
@@ -164,6 +171,7 @@ class Desk:
         running = self.store.running(endpoint_id=endpoint_id)
         waiting = self.store.queued(endpoint_id)
         self.store.delete_endpoint(endpoint_id)
+        self._arrivals.pop(endpoint_id, None)
         for job in (*running, *waiting):
             self.watchers.ring_all(job.id)
 
@@ -179,5 +187,6 @@ class Desk:
             self.webhooks.set()
 
     def _announce(self, endpoint_id: str) -> None:
+        self._arrivals.setdefault(endpoint_id, deque(maxlen=2)).append(self.clock())
         self.takers.ring(endpoint_id)
         self.on_queued(endpoint_id)

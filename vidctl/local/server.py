@@ -47,6 +47,7 @@ _log = logging.getLogger(__name__)
 
 POLL_S = 20.0  # a worker's long poll; the SDK gives up after 90 s
 BRIM_S = 0.5
+BURST_S = 0.05
 SETTLE_S = 0.5  # how often a worker that was told to drop a job is to say whether it has jobs
 DEFAULT_WAIT_MS = 90_000
 WAIT_MS = (1_000, 300_000)
@@ -232,6 +233,7 @@ class Runtime:
     async def _next_jobs(self, request: Request, endpoint: EndpointRecord, *, limit: int) -> list[bytes]:
         """Jobs for a worker, as soon as there are any; none when the poll's time is over.
 
+        Jobs of a burst are given together: one that could take more than there are gets them a little later.
         A worker that would be full waits for one of its jobs to end, or for half a second; see `jobs_to_give`.  One
         that was told to drop a job is soon answered, for what it says when it asks again.
         """
@@ -243,6 +245,7 @@ class Runtime:
         poll = _Poll(request, self._desk.takers, endpoint.id, POLL_S)
         brim = asyncio.get_running_loop().time() + BRIM_S
         settled = asyncio.get_running_loop().time() + SETTLE_S
+        gathered = float("inf")
         try:
             async for _ in poll:
                 if not worker.takes_jobs:
@@ -250,9 +253,15 @@ class Runtime:
                     self._desk.takers.ring(endpoint.id)
                     await self._hold_until_stopped(request, worker)
                     return []
-                may_wait = asyncio.get_running_loop().time() < brim
+                time = asyncio.get_running_loop().time()
                 busy = len(worker.jobs)
-                count = jobs_to_give(limit, busy=busy, ended=before - busy, may_wait=may_wait)
+                room = worker.room(limit, self._desk.clock())
+                count = room or jobs_to_give(limit, busy=busy, ended=before - busy, may_wait=time < brim)
+                if room and time < gathered and self._are_more_to_come(endpoint.id, room):
+                    gathered = min(gathered, time + BURST_S)
+                    poll.listen_to(endpoint.id)
+                    poll.look_again_at(gathered)
+                    continue
                 taken = self._desk.take(endpoint, worker.id, count) if count else []
                 if taken:
                     self._supervisor.gave_jobs(worker, [job.id for job, _ in taken])
@@ -266,6 +275,12 @@ class Runtime:
         finally:
             poll.close()
         return []
+
+    def _are_more_to_come(self, endpoint_id: str, room: int) -> bool:
+        """Whether jobs come close upon each other, and those that are there do not fill a worker."""
+        if not self._desk.is_burst(endpoint_id):
+            return False
+        return 0 < self._store.demand(endpoint_id, self._desk.clock()).queued < room
 
     async def _hold_until_stopped(self, request: Request, worker: Worker) -> None:
         """Keep a worker that gets no more jobs from asking again at once, which the SDK does after a 204."""

@@ -138,7 +138,7 @@ class Supervisor:
         """The worker has ended a job, whether or not anybody still wanted it."""
         worker.jobs.discard(job_id)
         worker.stops.pop(job_id, None)
-        worker.idle_since_ms = self._desk.clock()
+        worker.idle_since_ms = worker.ended_at_ms = self._desk.clock()
         self._desk.takers.ring_all(worker.id)
         if worker.is_draining and not worker.is_busy:
             self._poke.set()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from importlib import metadata
 from pathlib import Path
 
 import runpod
@@ -13,6 +14,8 @@ changed = asyncio.Condition()
 
 async def handler(job):
     given = job["input"]
+    if "fail" in given:
+        raise ValueError(given["fail"])
     if "block" in given:
         time.sleep(given["block"])  # noqa: ASYNC251  (a handler that blocks its loop)
     try:
@@ -22,7 +25,7 @@ async def handler(job):
             changed.notify_all()
             await asyncio.to_thread(tell, given, "started")
             await changed.wait_for(lambda: most[0] >= given.get("together", 1))
-        return {"pid": os.getpid()}
+        return {"pid": os.getpid(), "version": metadata.version("runpod")}
     except asyncio.CancelledError:
         tell(given, "cancelled")
         raise

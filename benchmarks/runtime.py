@@ -113,6 +113,7 @@ def local_runtime(folder: Path) -> Iterator[tuple[str, int, dict[str, str]]]:
     endpoints = {name: register(registry, name) for name in ("noop", "noop_concurrent", "noop_direct")}
     registry.close()
     command = [sys.executable, "-m", "vidctl.local", "--state-dir", str(folder), "--port", str(port)]
+    command += ["--no-rate-limits"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             wait_for(url)

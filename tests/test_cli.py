@@ -380,6 +380,14 @@ def test_the_local_port_may_stand_in_dotenv(folder):
     assert (outcome.status, outcome.error["error"]) == (2, "VIDCTL_LOCAL_PORT is not a port: 'nonsense'")
 
 
+def test_status_says_whether_there_are_rate_limits(project):
+    project.run("local", "up", "--no-rate-limits")
+    shown = project.run("local", "status").stdout
+    document = project.run("local", "status", "--json").document
+
+    assert ("rate limits: none" in shown, document["rate_limits"]) == (True, False)
+
+
 def test_an_endpoint_is_named_once(folder):
     outcome = vidctl("detect", "frame.jpg", "--endpoint", "yolo", "--endpoint-id", "x", "--json", cwd=folder)
 

@@ -207,5 +207,8 @@ def test_the_isolation_is_what_was_asked_for_last(project):
     other = project.run("local", "up", "--isolation", "process", "--json").document
 
     assert ("container", first) == (first["isolation"], same)
-    assert f"running at {first['url']} (process {first['pid']}, isolation: container)" in shown.stdout
+    assert (
+        f"running at {first['url']} (process {first['pid']}, isolation: container, rate limits: as RunPod's)"
+        in shown.stdout
+    )
     assert ("process", False) == (other["isolation"], first["pid"] == other["pid"])

@@ -245,6 +245,24 @@ def test_a_runtime_of_another_version_is_replaced(port, home):
     old.wait()
 
 
+def test_rate_limits_are_on_until_they_are_turned_off_and_then_off_until_turned_on(port):
+    first = daemon.up(port)
+    off = daemon.up(port, has_rate_limits=False)
+    kept = daemon.up(port)
+    on = daemon.up(port, has_rate_limits=True)
+
+    assert [each.has_rate_limits for each in (first, off, kept, on)] == [True, False, False, True]
+    assert (first.pid != off.pid, off.pid == kept.pid, kept.pid != on.pid) == (True, True, True)
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "many"])
+def test_a_page_has_at_least_one_entry(tmp_path, size):
+    command = [sys.executable, "-m", "vidctl.local", "--state-dir", str(tmp_path), "--port", "1", "--page-size", size]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, f"'{size}' is not a number of entries from 1 up" in ended.stderr) == (2, True)
+
+
 def test_without_the_extra_it_says_what_to_install(port, monkeypatch):
     monkeypatch.setitem(sys.modules, "starlette", None)  # as if it were not installed
 

@@ -152,6 +152,51 @@ def test_a_stream_of_a_waiting_job_is_empty(runtime, idle):
     assert runtime.get(f"/v2/{idle}/stream/{job_id}?wait=1000") == {"status": "IN_QUEUE", "stream": []}
 
 
+def test_status_sync_waits_for_the_end(runtime, basic, tmp_path):
+    go = tmp_path / "go"
+    job_id = runtime.run(basic, {"do": "wait", "started": str(tmp_path / "started"), "until": str(go)})
+    until((tmp_path / "started").exists)
+    early = runtime.get(f"/v2/{basic}/status-sync/{job_id}?wait=1000")
+    go.touch()
+    late = runtime.get(f"/v2/{basic}/status-sync/{job_id}")
+
+    assert (early["status"], late["status"], late["id"]) == ("IN_PROGRESS", "COMPLETED", job_id)
+
+
+def test_status_may_be_posted_and_says_how_long_a_result_is_kept(runtime, basic):
+    job_id = runtime.runsync(basic, {"a": 1})["id"]
+    path = f"/v2/{basic}/status/{job_id}"
+
+    assert runtime.post(path) == runtime.get(path) == runtime.get(path, params={"ttl": 600_000})
+    assert runtime.get(path, params={"ttl": 1})["output"]["echo"] == {"a": 1}
+    until(lambda: refusal(runtime, "GET", path)[0] == 404)
+    assert refusal(runtime, "GET", path, params={"ttl": "soon"})[0] in (400, 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/v2/{}/run", 405), ("GET", "/v2/{}/nothing", 404), ("GET", "/nothing", 404)]
+)
+def test_what_is_no_route_is_told_in_json(runtime, idle, method, path, status):
+    answer = runtime.session.request(method, f"{runtime.url}{path.format(idle)}", timeout=10)
+
+    assert (answer.status_code, "error" in answer.json()) == (status, True)
+
+
+def test_a_text_as_input_is_told_in_plain_words(runtime, idle):
+    _, told = refusal(runtime, "POST", f"/v2/{idle}/run", json={"input": "hello"})
+
+    assert told == 'input is a text: RunPod needs a JSON object there, such as {"input": {"prompt": "..."}}'
+
+
+def test_one_request_too_many_is_answered_with_429(runtime, handlers):
+    endpoint = runtime.endpoint(handlers / "basic", name="limited", workers_max=0)
+    answers = [runtime.session.post(f"{runtime.url}/v2/{endpoint}/purge-queue", timeout=10) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert 1 <= int(answers[2].headers["Retry-After"]) <= 10
+    assert "RunPod takes 2 /purge-queue requests in 10 s" in answers[2].json()["error"]
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"input": {}}', b'{"input": null}', b"{}"])
 @pytest.mark.parametrize("route", ["run", "runsync"])
 def test_a_request_without_an_input_is_refused(runtime, idle, route, body):
@@ -210,7 +255,7 @@ def test_nobody_gets_in_without_the_key(runtime, method, path, key):
     assert response.status_code == 401
 
 
-@pytest.mark.parametrize("given", ["Bearer {}", "{}"])
+@pytest.mark.parametrize("given", ["Bearer {}", "bearer {}", "BEARER  {}", "{}"])
 def test_the_key_comes_with_bearer_or_bare(runtime, idle, given):
     headers = {"Authorization": given.format(runtime.api_key)}
 

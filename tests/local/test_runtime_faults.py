@@ -91,12 +91,33 @@ def test_a_bystander_of_a_hanging_job_is_not_held_to_account(runtime, handlers, 
     assert runtime.get(f"/v2/{endpoint}/health")["workers"]["unhealthy"] == 0
 
 
-def test_a_result_that_is_never_posted_is_noticed_when_the_worker_asks_again(runtime, basic):
-    """The SDK logs that it is no JSON and posts nothing; nobody should wait for the execution time-out."""
-    job = runtime.ended(basic, runtime.run(basic, {"do": "give_an_object"}))
+def test_a_result_that_is_no_json_fails_the_job_at_once_with_the_reason(runtime, handlers, tmp_path):
+    """The SDK logs that and posts nothing; another worker would fare no better.  Its other jobs go on."""
+    endpoint = runtime.endpoint(handlers / "overlap", name="no-json", workers_max=1)
+    other = runtime.run(endpoint, {"together": 2})
+    job = runtime.ended(endpoint, runtime.run(endpoint, {"object": True, "together": 1}))
+    runtime.run(endpoint, {"together": 2})
+
+    assert (job["status"], job["error"], "retries" in job) == (
+        "FAILED",
+        "the worker cannot send its result as JSON: Object of type object is not JSON serializable",
+        False,
+    )
+    assert runtime.ended(endpoint, other)["status"] == "COMPLETED"
+
+
+def test_a_progress_update_that_is_no_json_costs_the_job_nothing(runtime, basic):
+    job = runtime.ended(basic, runtime.run(basic, {"do": "progress_object"}))
+
+    assert (job["status"], job["output"]) == ("COMPLETED", "done")
+
+
+def test_a_result_that_is_never_posted_is_noticed_when_the_worker_asks_again(runtime, handlers):
+    """Nobody should wait for the execution time-out, also when the SDK logs next to nothing."""
+    endpoint = runtime.endpoint(handlers / "basic", name="quiet", workers_max=1, env={"RUNPOD_LOG_LEVEL": "ERROR"})
+    job = runtime.ended(endpoint, runtime.run(endpoint, {"do": "give_an_object"}))
 
     assert (job["status"], job["error"], job["retries"]) == ("FAILED", "job timed out after 1 retries", 1)
-    assert any("not JSON serializable" in line for line in runtime.workers(basic)[0]["lastLog"])
 
 
 def test_workers_that_die_again_and_again_are_unhealthy_until_one_ends_a_job(runtime, basic, tmp_path):

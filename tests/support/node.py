@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ def modules() -> Path:
             subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=home, check=True)
             (home / "done").touch()
     return home / "node_modules"
+
+
+def run(script: str, *arguments: str) -> Any:
+    """What an ES module prints as JSON in its last line; it may import the packages, its arguments are argv[2:]."""
+    home = modules().parent
+    with tempfile.NamedTemporaryFile("w", suffix=".mjs", dir=home) as file:
+        file.write(script)
+        file.flush()
+        done = subprocess.run(["node", file.name, *arguments], capture_output=True, check=True, timeout=120)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 class McpServer:

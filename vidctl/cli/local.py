@@ -45,21 +45,35 @@ def up(
         Isolation | None,
         typer.Option(help="How deployed workers run: as processes from their folder, or as containers of their image."),
     ] = None,
+    rate_limits: Annotated[
+        bool | None,
+        typer.Option(
+            "--rate-limits/--no-rate-limits",
+            help="Whether requests over RunPod's rate limits are answered with 429, as there [default: yes].",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Start it in the background.
 
-    Does nothing when it runs; starts it again when it has another isolation.
+    Does nothing when it runs; starts it again when it has another isolation or other limits.
     """
     from vidctl.cli.report import Report
     from vidctl.local import daemon
 
     report = Report(quiet=quiet, as_json=as_json)
     wish: daemon.Isolation | None = isolation.value if isolation else None
-    running = daemon.up(_port(port), isolation=wish, notify=report.note)
-    document = {"url": running.url, "port": running.port, "pid": running.pid, "isolation": running.isolation}
+    running = daemon.up(_port(port), isolation=wish, has_rate_limits=rate_limits, notify=report.note)
+    document = {
+        "url": running.url,
+        "port": running.port,
+        "pid": running.pid,
+        "isolation": running.isolation,
+        "rate_limits": running.has_rate_limits,
+    }
     print(json.dumps(document) if as_json else f"the local runtime answers at {running.url}")  # noqa: T201
 
 
@@ -91,10 +105,18 @@ def status(port: Port = None, as_json: options.Json = False, debug: options.Debu
         raise NotDeployed("the local runtime is not running", hint="vidctl local up")
     endpoints = daemon.endpoints(running)
     if as_json:
-        document = {"url": running.url, "pid": running.pid, "isolation": running.isolation, "endpoints": endpoints}
+        document = {
+            "url": running.url,
+            "pid": running.pid,
+            "isolation": running.isolation,
+            "rate_limits": running.has_rate_limits,
+            "endpoints": endpoints,
+        }
         print(json.dumps(document, indent=2))  # noqa: T201
         return
-    print(f"running at {running.url} (process {running.pid}, isolation: {running.isolation})")  # noqa: T201
+    limits = "as RunPod's" if running.has_rate_limits else "none"
+    facts = f"process {running.pid}, isolation: {running.isolation}, rate limits: {limits}"
+    print(f"running at {running.url} ({facts})")  # noqa: T201
     report.table(
         [(e["name"], e["id"], _counts(e["workers"]), _counts(e["jobs"])) for e in endpoints],
         header=("endpoint", "id", "workers", "jobs"),

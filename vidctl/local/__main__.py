@@ -23,7 +23,10 @@ def main() -> int:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--isolation", choices=get_args(Isolation), default="process")
-    parser.add_argument("--page-size", type=int, default=PAGE_SIZE, help="most entries in one page of a REST v2 list")
+    parser.add_argument(
+        "--page-size", type=_page_size, default=PAGE_SIZE, help="most entries in one page of a REST v2 list"
+    )
+    parser.add_argument("--no-rate-limits", action="store_true", help="answer no 429, for load tests")
     options = parser.parse_args()
     # Jobs, results, what workers print: none of it is for other users of this machine.
     os.umask(0o077)
@@ -34,12 +37,19 @@ def main() -> int:
             api_key=_api_key(options.state_dir),
             isolation=options.isolation,
             page_size=options.page_size,
+            has_rate_limits=not options.no_rate_limits,
             on_ready=_ready,
         )
     except RuntimeUnavailable as error:
         print(error, file=sys.stderr)  # noqa: T201  (the runtime's log)
         return error.exit_status
     return 0
+
+
+def _page_size(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of entries from 1 up")
+    return int(text)
 
 
 def _api_key(state_dir: Path) -> str:

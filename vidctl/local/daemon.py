@@ -54,6 +54,7 @@ class Connection:
     version: str
     api_key: str = field(repr=False)
     isolation: Isolation = "process"
+    has_rate_limits: bool = True
 
     @property
     def url(self) -> str:
@@ -79,32 +80,35 @@ def up(
     port: int | None = None,
     *,
     isolation: Isolation | None = None,
+    has_rate_limits: bool | None = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Connection:
-    """Return the running runtime, started first where needed; one of another version or isolation is replaced.
+    """Return the running runtime, started first where needed; one of another version, isolation or limits is replaced.
 
     Raise RuntimeUnavailable when the port is taken, the extra `local` is not installed, or the process ends at once.
     """
     port = _port(port)
     running = connection(port)
-    if running is not None and _is_wanted(running, isolation):
+    if running is not None and _is_wanted(running, isolation, has_rate_limits):
         return running
     _require_extra()
     with _lock(port):
         running = connection(port)
-        if running is not None and _is_wanted(running, isolation):
+        if running is not None and _is_wanted(running, isolation, has_rate_limits):
             return running
         if running is not None:
             which = "" if running.version == __version__ else f" of vidctl {running.version}"
             notify(f"replacing the local runtime{which}")
             isolation = isolation or running.isolation
+            has_rate_limits = running.has_rate_limits if has_rate_limits is None else has_rate_limits
             _stop(port)
         notify(f"starting the local runtime at http://127.0.0.1:{port}")
-        return _start(port, isolation or "process")
+        return _start(port, isolation or "process", has_rate_limits=has_rate_limits is not False)
 
 
-def _is_wanted(running: Connection, isolation: Isolation | None) -> bool:
-    return running.version == __version__ and isolation in (None, running.isolation)
+def _is_wanted(running: Connection, isolation: Isolation | None, has_rate_limits: bool | None) -> bool:
+    is_as_asked = isolation in (None, running.isolation) and has_rate_limits in (None, running.has_rate_limits)
+    return running.version == __version__ and is_as_asked
 
 
 def down(port: int | None = None) -> bool:
@@ -128,6 +132,7 @@ def connection(port: int | None = None) -> Connection | None:
             version=str(about["version"]),
             api_key=api_key,
             isolation=_isolation(about.get("isolation")),
+            has_rate_limits=about.get("rateLimits") is not False,
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -199,11 +204,11 @@ def _isolation(name: object) -> Isolation:
     return next((known for known in get_args(Isolation) if known == name), "process")
 
 
-def _start(port: int, isolation: Isolation) -> Connection:
+def _start(port: int, isolation: Isolation, *, has_rate_limits: bool) -> Connection:
     _require_free(port)
     home = _home(port)
     _ensure_credentials(home / "credentials.json")
-    process = _spawn(home, port, isolation)
+    process = _spawn(home, port, isolation, has_rate_limits=has_rate_limits)
     pid_file = home / "runtime.pid"
     pid_file.write_text(f"{process.pid} {processes.identity(process.pid) or ''}\n")
     deadline = time.monotonic() + _START_S
@@ -247,7 +252,7 @@ def _ensure_credentials(path: Path) -> None:
     new.replace(path)
 
 
-def _spawn(home: Path, port: int, isolation: Isolation) -> subprocess.Popen[bytes]:
+def _spawn(home: Path, port: int, isolation: Isolation, *, has_rate_limits: bool) -> subprocess.Popen[bytes]:
     # The runtime has no business with the user's RunPod account.
     env = {name: value for name, value in os.environ.items() if not name.startswith("RUNPOD_")}
     log = home / "runtime.log"
@@ -258,6 +263,7 @@ def _spawn(home: Path, port: int, isolation: Isolation) -> subprocess.Popen[byte
             [
                 *(sys.executable, "-m", "vidctl.local"),
                 *("--state-dir", str(home), "--port", str(port), "--isolation", isolation),
+                *([] if has_rate_limits else ["--no-rate-limits"]),
             ],
             cwd=home,
             env=env,

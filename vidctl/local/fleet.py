@@ -115,6 +115,7 @@ class Worker:
     error: str | None = None
     jobs: set[str] = field(default_factory=set)
     stops: dict[str, Stop] = field(default_factory=dict)
+    unsent: dict[str, str] = field(default_factory=dict)
 
     @property
     def takes_jobs(self) -> bool:

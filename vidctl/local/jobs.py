@@ -119,6 +119,10 @@ class Desk:
         self.store.append(job.id, chunks)
         self.watchers.ring_all(job.id)
 
+    def keep_for(self, job: Job, ttl_ms: int) -> None:
+        """Forget a result sooner than RunPod does by itself: so long after now, or after the job's end."""
+        self.store.keep(state.kept_for(job, self.clock(), ttl_ms))
+
     def cancel(self, job: Job) -> Job:
         """The job as it is afterwards; one that has ended stays as it is."""
         if job.is_final:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 LOG_BYTES = 5 << 20
 NOTE = "vidctl-local: "  # how a line of ours begins
@@ -60,13 +60,15 @@ class Stretch:
 class Log:
     """An append-only log that keeps its last 5 to 10 MB: `path`, and `path` with `.1` behind it.
 
-    `written` is how many bytes were ever written, those that are gone included.  Threads may write to it.
+    `written` is how many bytes were ever written, those that are gone included.  Threads may write to it, and
+    `on_write` hears of what a worker prints in the one that did.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = LOG_BYTES) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.written = 0
+        self.on_write: Callable[[bytes], None] = lambda _data: None
         self._times: deque[tuple[int, int]] = deque(maxlen=_KEPT_TIMES)
         self._max_bytes = max_bytes
         self._file = path.open("ab", buffering=0)
@@ -76,6 +78,7 @@ class Log:
     def write(self, data: bytes) -> None:
         with self._lock:
             self._write(data)
+        self.on_write(data)
 
     def _write(self, data: bytes) -> None:
         if self._file.closed:

@@ -76,7 +76,7 @@ class ControlPlane:
         self._closing = closing
         self._url = url
         self._page_size = page_size
-        self._authorization = f"Bearer {api_key}".encode()
+        self._api_key = api_key.encode()
         self._app = Starlette(routes=self._routes(), exception_handlers=_ERRORS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,8 +85,10 @@ class ControlPlane:
             return
         headers = {"x-request-id": str(uuid.uuid4())}
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        if not hmac.compare_digest(given, self._authorization):
-            detail = "invalid bearer token" if given.startswith(b"Bearer ") else "missing bearer token"
+        scheme, _, key = given.partition(b" ")
+        is_bearer = scheme.lower() == b"bearer"
+        if not (is_bearer and hmac.compare_digest(key.strip(), self._api_key)):
+            detail = "invalid bearer token" if is_bearer else "missing bearer token"
             await _problem(Problem(401, detail))(scope, receive, _with_headers(send, headers))
             return
         headers |= {"RateLimit": _RATE_LIMIT, "RateLimit-Policy": _RATE_LIMIT_POLICY}

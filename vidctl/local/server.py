@@ -10,21 +10,25 @@ import asyncio
 import hmac
 import logging
 import os
+import re
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 import vidctl
 from vidctl.errors import RuntimeUnavailable
-from vidctl.local import rest, state, webhooks, wire
+from vidctl.local import limits, rest, state, webhooks, wire
 from vidctl.local.fleet import Worker, jobs_to_give
 from vidctl.local.jobs import Desk
+from vidctl.local.limits import Limits, TooMany
 from vidctl.local.registry import Registry
 from vidctl.local.state import JobStore, WrongState
 from vidctl.local.wire import BadRequest
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
     from vidctl.local.daemon import Isolation
     from vidctl.local.jobs import Bell
+    from vidctl.local.limits import Limit
     from vidctl.local.records import EndpointRecord
     from vidctl.local.state import Job
 
@@ -73,6 +78,7 @@ def serve(
     on_ready: Callable[[], None],
     isolation: Isolation = "process",
     page_size: int = rest.PAGE_SIZE,
+    has_rate_limits: bool = True,
 ) -> None:
     """Serve on 127.0.0.1 until SIGTERM or SIGINT; `on_ready` is called once requests are answered.
 
@@ -80,7 +86,14 @@ def serve(
     what must go on in the background has ended: nothing would start a worker or time out a job any more.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
-    runtime = Runtime(state_dir, port=port, api_key=api_key, isolation=isolation, page_size=page_size)
+    runtime = Runtime(
+        state_dir,
+        port=port,
+        api_key=api_key,
+        isolation=isolation,
+        page_size=page_size,
+        has_rate_limits=has_rate_limits,
+    )
     config = uvicorn.Config(
         runtime.app,
         host="127.0.0.1",
@@ -131,10 +144,12 @@ class Runtime:
         api_key: str,
         isolation: Isolation = "process",
         page_size: int = rest.PAGE_SIZE,
+        has_rate_limits: bool = True,
     ) -> None:
         database = state_dir / "runtime.db"
         self._api_key = api_key
         self._isolation = isolation
+        self._limits = Limits() if has_rate_limits else None
         self._registry = Registry(database)
         self._store = JobStore(database)
         self._desk = Desk(self._store)
@@ -197,26 +212,30 @@ class Runtime:
             Route(f"{base}/job-done/{{worker_id}}/{{job_id}}", on(self._done), methods=["POST"]),
             Route(f"{base}/job-stream/{{worker_id}}/{{job_id}}", on(self._chunk), methods=["POST"]),
             Route(f"{base}/ping/{{worker_id}}", on(self._ping)),
-            Route(f"{base}/run", on(self._run), methods=["POST"]),
-            Route(f"{base}/runsync", on(self._runsync), methods=["POST"]),
-            Route(f"{base}/status/{{job_id}}", on(self._status)),
-            Route(f"{base}/stream/{{job_id}}", on(self._stream)),
-            Route(f"{base}/cancel/{{job_id}}", on(self._cancel), methods=["POST"]),
+            Route(f"{base}/run", on(self._run, limits.RUN), methods=["POST"]),
+            Route(f"{base}/runsync", on(self._runsync, limits.RUNSYNC), methods=["POST"]),
+            Route(f"{base}/status/{{job_id}}", on(self._status, limits.STATUS), methods=["GET", "POST"]),
+            Route(f"{base}/status-sync/{{job_id}}", on(self._status_sync, limits.STATUS)),
+            Route(f"{base}/stream/{{job_id}}", on(self._stream, limits.STREAM)),
+            Route(f"{base}/cancel/{{job_id}}", on(self._cancel, limits.CANCEL), methods=["POST"]),
             Route(f"{base}/retry/{{job_id}}", on(self._retry), methods=["POST"]),
-            Route(f"{base}/purge-queue", on(self._purge), methods=["POST"]),
+            Route(f"{base}/purge-queue", on(self._purge, limits.PURGE), methods=["POST"]),
             Route(f"{base}/health", on(self._health)),
-            Route(f"{base}/openai/{{route:path}}", on(self._openai), methods=["GET", "POST"]),
+            Route(f"{base}/openai/{{route:path}}", on(self._openai, limits.OPENAI), methods=["GET", "POST"]),
             Route("/graphql", self._graphql, methods=["POST"]),
             Route("/local/v1/endpoints/{endpoint_id}/workers", on(self._workers)),
             Route("/local/v1/endpoints/{endpoint_id}/logs", on(self._logs)),
         ]
 
-    def _on_endpoint(self, handler: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    def _on_endpoint(self, handler: Endpoint, limit: Limit | None = None) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
             endpoint = self._supervisor.endpoint(request.path_params["endpoint_id"])
             if endpoint is None:
                 raise NotFound(f"endpoint {request.path_params['endpoint_id']} not found")
-            return await handler(request, endpoint)
+            if limit is None or self._limits is None:
+                return await handler(request, endpoint)
+            with self._limits.one(endpoint.id, limit):
+                return await handler(request, endpoint)
 
         return handle
 
@@ -420,7 +439,16 @@ class Runtime:
         return job
 
     async def _status(self, request: Request, endpoint: EndpointRecord) -> Response:
-        return self._describe(self._job(endpoint.id, request.path_params["job_id"]))
+        job = self._job(endpoint.id, request.path_params["job_id"])
+        if "ttl" in request.query_params:
+            self._desk.keep_for(job, _integer(request, "ttl", 0, (0, wire.MAX_POLICY_MS)))
+        return self._describe(job)
+
+    async def _status_sync(self, request: Request, endpoint: EndpointRecord) -> Response:
+        """Where RunPod's JavaScript SDK waits for a job that its /runsync did not see the end of."""
+        job = self._job(endpoint.id, request.path_params["job_id"])
+        wait_ms = _integer(request, "wait", DEFAULT_WAIT_MS, WAIT_MS)
+        return self._describe(await self._ended(request, job, wait_ms / 1000))
 
     async def _stream(self, request: Request, endpoint: EndpointRecord) -> Response:
         job = self._job(endpoint.id, request.path_params["job_id"])
@@ -514,6 +542,7 @@ class Runtime:
             "version": vidctl.__version__,
             "pid": os.getpid(),
             "isolation": self._isolation,
+            "rateLimits": self._limits is not None,
         }
         return _json(wire.dumps(about))
 
@@ -620,6 +649,9 @@ async def _until_hangup(receive: Receive) -> None:
         pass
 
 
+_BEARER = re.compile(rb"bearer +", re.IGNORECASE)
+
+
 class _Guarded:
     """Answers 401 to everyone without the key, before anything is read.
 
@@ -642,7 +674,7 @@ class _Guarded:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         if not given and scope["path"] == "/graphql":
             given = parse_qs(scope["query_string"]).get(b"api_key", [b""])[0]
-        return hmac.compare_digest(given.removeprefix(b"Bearer ").strip(), self._api_key)
+        return hmac.compare_digest(_BEARER.sub(b"", given).strip(), self._api_key)
 
 
 async def _body(request: Request, max_bytes: int) -> bytes:
@@ -689,10 +721,19 @@ def _json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, media_type="application/json")
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     match error:
         case NotFound():
             status = 404
+        case HTTPException(status_code=status):
+            said = HTTPStatus(status).phrase.lower()
+            answer = _json(wire.answer({"error": f"{request.method} {request.url.path}: {said}"}), status)
+            answer.headers.update(error.headers or {})
+            return answer
+        case TooMany(retry_after_s=seconds):
+            answer = _json(wire.answer({"error": str(error)}), 429)
+            answer.headers["Retry-After"] = str(seconds)
+            return answer
         case Gone() | ClientDisconnect():
             return Response(status_code=499)
         case _:
@@ -700,4 +741,4 @@ async def _refuse(_: Request, error: Exception) -> Response:
     return _json(wire.answer({"error": str(error)}), status)
 
 
-_ERRORS: dict[Any, Any] = {BadRequest: _refuse, WrongState: _refuse, ClientDisconnect: _refuse}
+_ERRORS: dict[Any, Any] = dict.fromkeys((BadRequest, WrongState, ClientDisconnect, HTTPException, TooMany), _refuse)

@@ -182,6 +182,13 @@ def retried(job: Job, now_ms: int) -> Job:
     )
 
 
+def kept_for(job: Job, now_ms: int, ttl_ms: int) -> Job:
+    """A result is to be forgotten so long after now, or after the job's end, if it were not before."""
+    if job.is_final:
+        return replace(job, expires_at_ms=min(job.expires_at_ms, now_ms + ttl_ms))
+    return replace(job, retention_ms=min(job.retention_ms, ttl_ms))
+
+
 def is_expired(job: Job, now_ms: int) -> bool:
     """RunPod has forgotten it: /status answers 404."""
     return now_ms >= job.expires_at_ms
@@ -358,6 +365,14 @@ class JobStore:
             if not job.needs_input:
                 self._db.execute("DELETE FROM job_inputs WHERE job_id = ?", (job.id,))
             self._count(job, is_retry=is_retry)
+
+    def keep(self, job: Job) -> None:
+        """Write for how long a job is to be kept."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE jobs SET retention_ms = ?, expires_at_ms = ? WHERE id = ?",
+                (job.retention_ms, job.expires_at_ms, job.id),
+            )
 
     def append(self, job_id: str, chunks: Sequence[bytes]) -> None:
         """Keep what a generator handler yielded until somebody drains it."""

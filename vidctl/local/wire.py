@@ -79,6 +79,8 @@ def read_submission(data: bytes, *, max_bytes: int) -> Submission:
     if not isinstance(request, dict):
         raise BadRequest("the request must be a JSON object with an input")
     given = request.get("input")
+    if isinstance(given, str):
+        raise BadRequest('input is a text: RunPod needs a JSON object there, such as {"input": {"prompt": "..."}}')
     if not isinstance(given, dict) or not given:
         # RunPod takes an empty input, drops the key on its way, and the worker never sees the job: it ends FAILED
         # minutes later with "job timed out after 1 retries".  Here it is said at once.

@@ -7,6 +7,7 @@ image's name says, and is told by environment variables where its job queue is.
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import shutil
 import signal
@@ -33,7 +34,7 @@ from vidctl.local.launching import STOP_GRACE_S, Order, prepare_process
 from vidctl.local.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
     from pathlib import Path
 
     from vidctl.local.jobs import Desk
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 STABLE_AFTER_S = 60  # a worker that has lived so long is no crash loop
 TICK_S = 0.25
+# What the SDK logs of a job (rp_http.py, _handle_result): that it cannot be sent, and then that it is over.
+UNSENT = "Error while returning job result."
+FINISHED = "Finished."
 
 
 def way_to_life(image_name: str) -> Prepare:
@@ -308,8 +312,31 @@ class Supervisor:
             log=processes.Log(self._folder / worker_id / "log"),
             started_at_ms=self._desk.clock(),
         )
+        worker.log.on_write = self._ear(fleet.endpoint.id, worker)
         fleet.workers[worker_id] = worker
         self._keep(self._live(fleet, worker))
+
+    def _ear(self, endpoint_id: str, worker: Worker) -> Callable[[bytes], None]:
+        """Hear from what a worker prints that it has a result which it cannot send: the SDK posts nothing then."""
+        loop = asyncio.get_running_loop()
+
+        def hear(data: bytes) -> None:
+            if UNSENT.encode() in data or (worker.unsent and FINISHED.encode() in data):
+                loop.call_soon_threadsafe(self._look_for_unsent, endpoint_id, worker, data)
+
+        return hear
+
+    def _look_for_unsent(self, endpoint_id: str, worker: Worker, data: bytes) -> None:
+        for job_id, message in sdk_messages(data):
+            if message.startswith(UNSENT):
+                worker.unsent[job_id] = message.removeprefix(UNSENT).strip(" |")
+            elif message == FINISHED and (reason := worker.unsent.pop(job_id, None)) is not None:
+                # What could not be sent before was a progress update if the result has come meanwhile.
+                job = self._desk.find(endpoint_id, job_id)
+                if job is not None and job.status == "IN_PROGRESS" and job.worker_id == worker.id:
+                    told = f"the worker cannot send its result as JSON: {reason}"
+                    self._desk.finish(job, error=json.dumps(told).encode())
+                    self.answered(endpoint_id, worker, job_id)
 
     async def _live(self, fleet: Fleet, worker: Worker) -> None:
         try:
@@ -426,6 +453,15 @@ class Supervisor:
     def _holder(self, job: Job) -> Worker | None:
         fleet = self._fleets.get(job.endpoint_id)
         return fleet.workers.get(job.worker_id) if fleet is not None and job.worker_id is not None else None
+
+
+def sdk_messages(data: bytes) -> Iterator[tuple[str, str]]:
+    """The lines of RunPod's SDK about a job (rp_logger.py), as (job id, message)."""
+    for line in data.splitlines():
+        with suppress(ValueError):
+            said = json.loads(line)
+            if isinstance(said, dict) and said.get("requestId") and isinstance(said.get("message"), str):
+                yield str(said["requestId"]), said["message"]
 
 
 def _require_possible(env: Mapping[str, str]) -> None:

@@ -16,6 +16,8 @@ async def handler(job):
     given = job["input"]
     if "fail" in given:
         raise ValueError(given["fail"])
+    if "object" in given:
+        return {"answer": object()}
     if "block" in given:
         time.sleep(given["block"])  # noqa: ASYNC251  (a handler that blocks its loop)
     try:

@@ -1,0 +1,54 @@
+"""RunPod's rate limits of the job API."""
+
+import pytest
+
+from vidctl.local import limits
+from vidctl.local.limits import Limits, TooMany
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_so_many_are_taken_in_ten_seconds_and_the_rest_is_told_when_to_come_back():
+    clock = Clock()
+    counted = Limits(clock=clock)
+    for at in (0.0, 4.5):
+        clock.now = at
+        with counted.one("ep", limits.PURGE):
+            pass
+    clock.now = 6.0
+    with (
+        pytest.raises(TooMany, match="RunPod takes 2 /purge-queue requests in 10 s") as caught,
+        counted.one("ep", limits.PURGE),
+    ):
+        pass
+
+    assert caught.value.retry_after_s == 4
+    clock.now = 10.0
+    with counted.one("ep", limits.PURGE):
+        pass
+
+
+def test_endpoints_and_operations_are_counted_each_by_itself():
+    counted = Limits(clock=Clock())
+    for endpoint_id in ("a", "b"):
+        for limit in (limits.PURGE, limits.CANCEL):
+            for _ in range(2):
+                with counted.one(endpoint_id, limit):
+                    pass
+
+
+def test_so_many_are_taken_at_once():
+    counted = Limits(clock=Clock())
+    underway = [counted.one("ep", limits.CANCEL) for _ in range(20)]
+    for request in underway:
+        request.__enter__()
+    with pytest.raises(TooMany, match="20 /cancel requests at a time"), counted.one("ep", limits.CANCEL):
+        pass
+    underway[0].__exit__(None, None, None)
+    with counted.one("ep", limits.CANCEL):
+        pass

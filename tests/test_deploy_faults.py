@@ -230,6 +230,87 @@ def test_what_was_renamed_elsewhere_is_not_deleted_by_its_old_name(account):
     assert (account.endpoints(), graphql(account, TEMPLATES)["myself"]["podTemplates"]) == ([], [])
 
 
+LOGIN = {"name": "hub", "username": "me", "password": "HUB_PASSWORD"}
+
+
+def logged_in(account, url=None, **environ):
+    """A deploy of a spec with a login whose user name and password it says."""
+    (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "registry_auth": LOGIN}))
+    return account.run("deploy", "faulty", "--json", "--yes", url=url, **environ)
+
+
+def changed(outcome):
+    return [(each["field"], each["old"], each["new"]) for each in outcome.document["changes"]]
+
+
+@pytest.mark.parametrize("account", ["graphql"], indirect=True)
+def test_a_new_password_of_a_login_reaches_runpod(account):
+    """RunPod shows no password: what it was given is in the journal, as a digest, and another one is sent."""
+    seen = []
+
+    def answer(request):
+        seen.append(request.body)
+        return account.forward(request)
+
+    with account.proxy(answer) as url:
+        first = logged_in(account, url, HUB_PASSWORD="dckr_1")
+        same = logged_in(account, url, HUB_PASSWORD="dckr_1")
+        before = len(seen)
+        other = logged_in(account, url, HUB_PASSWORD="dckr_2")
+    again = logged_in(account, HUB_PASSWORD="dckr_2")
+
+    assert (first.status, same.document["up_to_date"], again.document["up_to_date"]) == (0, True, True), first.stderr
+    assert changed(other) == [("registry_auth", "(set)", "(changed)")]
+    sent = [json.loads(body)["variables"] for body in seen[before:] if b"updateRegistryAuth" in body]
+    assert [(each["username"], each["password"]) for each in sent] == [("me", "dckr_2")]
+    assert b"dckr_" not in (account.project.root / ".vidctl" / "journal.db").read_bytes()
+
+
+def test_a_login_that_was_not_saved_from_here_is_told(account):
+    """Without an entry nobody knows whether it is the same: GraphQL sends it, REST v2 cannot, and both say so."""
+    key = {"Authorization": f"Bearer {account.runtime['RUNPOD_API_KEY']}"}
+    body = {"name": "hub", "username": "me", "password": "dckr_1"}
+    address = f"{account.runtime['RUNPOD_API_BASE_URL']}/v2/registries"
+    requests.post(address, json=body, headers=key, timeout=60).raise_for_status()
+    first = logged_in(account, HUB_PASSWORD="dckr_1")
+    plan = account.run("plan", "faulty", "--json", HUB_PASSWORD="dckr_1").document
+
+    assert first.status == 0, first.stderr
+    if account.plane == "graphql":
+        assert ("registry_auth", "(set)", "(changed)") in changed(first)
+        assert (plan["changes"], plan["warnings"]) == ([], [])
+    else:
+        assert plan["warnings"] == [
+            "faulty: registry login hub was not saved from here, and RunPod's REST v2 cannot change it"
+        ]
+
+
+@pytest.mark.parametrize("account", ["rest"], indirect=True)
+def test_rest_says_that_it_cannot_change_a_login_and_removing_it_helps(account):
+    """Nothing is written; the login is removed although it is used, and made anew."""
+    logged_in(account, HUB_PASSWORD="dckr_1")
+    refused = logged_in(account, HUB_PASSWORD="dckr_2")
+    used = account.run("registry", "remove", "hub", "--yes", "--json")
+    removed = account.run("registry", "remove", "hub", "--yes", "--force", "--json")
+    after = logged_in(account, HUB_PASSWORD="dckr_2")
+    assert [each["name"] for each in account.run("registry", "list", "--json").document] == ["hub"]
+    assert (refused.status, used.status, used.error["code"]) == (2, 2, "not_owned")
+    assert "vidctl registry remove hub --force" in refused.error["hint"]
+    assert (removed.status, after.status) == (0, 0), after.stderr
+    assert [field for field, *_ in changed(after)] == ["registry_auth_id"]
+
+
+def test_destroy_names_the_login_that_it_leaves(account):
+    logged_in(account, HUB_PASSWORD="dckr_1")
+    destroyed = account.run("destroy", "faulty", "--yes")
+    removed = account.run("registry", "remove", "hub", "--yes")
+    again = account.run("registry", "remove", "hub", "--yes")
+
+    assert "registry login hub stays at RunPod: vidctl registry remove hub" in " ".join(destroyed.stderr.split())
+    assert (removed.status, again.status) == (0, 5)
+    assert account.run("registry", "list", "--json").document == []
+
+
 def test_a_server_error_now_and_then_is_lived_through(account):
     """Every second read answers 503: reads are sent again, writes only once."""
     reads, writes = [], []

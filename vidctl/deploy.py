@@ -15,7 +15,7 @@ from vidctl import modelcache, rollback, settings
 from vidctl import spec as specs
 from vidctl.errors import ApiError, JobFailed, NotOwned, Refused, Several, TimedOut, UsageError, VidctlError
 from vidctl.journal import Journal
-from vidctl.plan import SOURCES, Plan, missing_secrets, owner, plan
+from vidctl.plan import SOURCES, Change, Plan, missing_secrets, owner, plan
 from vidctl.progress import Notify, Progress, silent
 from vidctl.proof import Prover
 from vidctl.resources import Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
@@ -26,6 +26,7 @@ from vidctl.spec import EndpointSpec
 
 _VOLUME_NAME = "spec.network_volume"  # in what the journal keeps: under which name the volume was found
 _TO_BE_MADE = "(to be made)"  # the id of a registry login that RunPod does not have yet
+_ROTATION = "registry_auth"  # the field of the change that gives RunPod a login's new user name or password
 _LOGINS = threading.Lock()  # several specs that are deployed side by side may want the same login
 
 
@@ -43,6 +44,7 @@ class Control(Protocol):
     def delete_template(self, template: Template) -> None: ...
     def registries(self) -> tuple[RegistryLogin, ...]: ...
     def save_registry(self, name: str, username: str, password: str, *, id: str | None = None) -> RegistryLogin: ...  # noqa: A002  RunPod's word
+    def delete_registry(self, login: RegistryLogin) -> None: ...
     def volumes(self) -> tuple[NetworkVolume, ...]: ...
     def data_centers(self) -> tuple[str, ...]: ...
     def catalogue(self) -> Catalogue: ...
@@ -150,6 +152,7 @@ def _problems(
     for look in (
         lambda: _require_own(spec, target, known, adopts=adopts),
         lambda: _require_password(spec, known, secrets),
+        lambda: _require_same_login(spec, target, known, secrets),
         lambda: _volume_id(spec, target, known),
         lambda: _require_data_centers(spec, target, known),
         lambda: _require_model_cache(spec, target, known),
@@ -255,7 +258,7 @@ def prepare(
     applied = dict(last.document) if last else {}
     if saved is not None and saved.models.asked:
         applied |= saved.document()
-    return plan(
+    todo = plan(
         spec,
         image=image,
         secrets=secrets,
@@ -265,13 +268,19 @@ def prepare(
         applied=applied or None,
         plane=target.control.plane,
     )
+    return _with_rotation(spec, target, todo, secrets)
 
 
 def warnings(todo: Sequence[Plan], known: Survey, journal: Journal) -> list[str]:
-    """What a person should know before saying yes: too many workers, what earlier names of the specs left, and what of
-    the model cache REST v2 neither shows nor changes.
+    """What a person should know before saying yes: too many workers, what earlier names of the specs left, what of
+    the model cache REST v2 neither shows nor changes, and what each plan notes.
     """
-    return [*_over_quota(todo, known.account), *_left_behind(todo, known.account, journal), *_out_of_sight(todo)]
+    return [
+        *_over_quota(todo, known.account),
+        *_left_behind(todo, known.account, journal),
+        *_out_of_sight(todo),
+        *(f"{each.key}: {note}" for each in todo for note in each.notes),
+    ]
 
 
 def _over_quota(todo: Sequence[Plan], account: Account) -> Iterator[str]:
@@ -390,19 +399,76 @@ def _placed(spec: EndpointSpec, error: Refused) -> Refused:
     return Refused(f"{place}: {error.message}", field=error.field, hint=error.hint)
 
 
+def _known_login(spec: EndpointSpec, secrets: Mapping[str, str]) -> tuple[str, str] | None:
+    """The user name and the password of the spec's login; None where it does not say them, or its variable is empty."""
+    login = spec.registry_auth
+    password = secrets.get(login.password_variable or "") if login else None
+    return (login.username, password) if login and login.username and password else None
+
+
+def _with_rotation(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str]) -> Plan:
+    """The plan that also gives RunPod the login's user name and password, where it was not given just these from here.
+
+    RunPod shows neither, so the journal is asked.
+    """
+    login_id, given = todo.endpoint.template.registry_auth_id, _known_login(spec, secrets)
+    if spec.registry_auth is None or given is None or login_id == _TO_BE_MADE:
+        return todo
+    is_same = target.journal.is_login(login_id, *given)
+    if is_same:
+        return todo
+    name = spec.registry_auth.name
+    if target.control.plane == "rest":
+        note = f"registry login {name} was not saved from here, and RunPod's REST v2 cannot change it"
+        return dataclasses.replace(todo, notes=(*todo.notes, note))
+    if is_same is None:
+        note = f"registry login {name} was not saved from here: it gets the spec's user name and password"
+        todo = dataclasses.replace(todo, notes=(*todo.notes, note))
+    return dataclasses.replace(todo, changes=(*todo.changes, Change("template", _ROTATION, "(set)", "(changed)")))
+
+
+def _require_same_login(spec: EndpointSpec, target: Target, known: Survey, secrets: Mapping[str, str]) -> None:
+    """Raise UsageError where RunPod has another password, and its REST v2 would have to change it."""
+    given = _known_login(spec, secrets)
+    if target.control.plane == "graphql" or spec.registry_auth is None or given is None:
+        return
+    login_id, name = _login_id(spec, known), spec.registry_auth.name
+    if login_id != _TO_BE_MADE and target.journal.is_login(login_id, *given) is False:
+        raise UsageError(
+            f"{specs.locate(spec, ('registry_auth',)) or spec.key}: registry login {name} has another user name or"
+            " password at RunPod, and its REST v2 cannot change them",
+            hint=f"vidctl registry remove {name} --force, then deploy again{_or_graphql(target)}",
+        )
+
+
 def _with_login(spec: EndpointSpec, target: Target, todo: Plan, secrets: Mapping[str, str], notify: Notify) -> Plan:
-    """The plan with the id of its registry login, which is made if RunPod does not have it yet."""
-    login, template = spec.registry_auth, todo.endpoint.template
-    if login is None or template.registry_auth_id != _TO_BE_MADE:
+    """The plan with the id of its registry login, which is made if RunPod does not have it yet, or gets a new password.
+
+    Of several specs with one login the first does it.
+    """
+    login, template, given = spec.registry_auth, todo.endpoint.template, _known_login(spec, secrets)
+    if login is None or given is None:
+        return todo
+    if template.registry_auth_id != _TO_BE_MADE:
+        if any(change.field == _ROTATION for change in todo.changes):
+            with _LOGINS:
+                _rotate(template.registry_auth_id, login.name, given, target, notify)
         return todo
     with _LOGINS:
         found = next((each for each in target.control.registries() if each.name == login.name), None)
         if found is None:
             notify(Progress("apply", f"create registry login {login.name}"))
-            password = secrets[login.password_variable or ""]
-            found = target.control.save_registry(login.name, login.username or "", password)
+            found = target.control.save_registry(login.name, *given)
+            target.journal.login_saved(found.id, *given)
     template = dataclasses.replace(template, registry_auth_id=found.id)
     return dataclasses.replace(todo, endpoint=dataclasses.replace(todo.endpoint, template=template))
+
+
+def _rotate(login_id: str, name: str, given: tuple[str, str], target: Target, notify: Notify) -> None:
+    if not target.journal.is_login(login_id, *given):
+        notify(Progress("apply", f"update registry login {name}"))
+        target.control.save_registry(name, *given, id=login_id)
+        target.journal.login_saved(login_id, *given)
 
 
 def _login_id(spec: EndpointSpec, known: Survey) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,9 +32,10 @@ CREATE TABLE IF NOT EXISTS asked (
     endpoint_id TEXT NOT NULL, digest TEXT NOT NULL, job_id TEXT NOT NULL, at REAL NOT NULL, output TEXT,
     PRIMARY KEY (endpoint_id, digest)
 );
+CREATE TABLE IF NOT EXISTS logins (id TEXT PRIMARY KEY, salt BLOB NOT NULL, digest BLOB NOT NULL);
 """
 _REMEMBERED_S = 7 * 86_400
-_VERSION = 3  # PRAGMA user_version of a journal with these tables
+_VERSION = 4  # PRAGMA user_version of a journal with these tables
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,26 @@ class Journal:
             ).fetchall()
         return [JobEntry(*row) for row in rows]
 
+    def login_saved(self, login_id: str, username: str, password: str) -> None:
+        """Record with what RunPod was given a registry login: only a salted digest, which tells nobody the password."""
+        salt = os.urandom(16)
+        with self._open() as database:
+            row = (login_id, salt, _login_digest(username, password, salt))
+            database.execute("INSERT OR REPLACE INTO logins VALUES (?, ?, ?)", row)
+
+    def is_login(self, login_id: str, username: str, password: str) -> bool | None:
+        """Whether this is what RunPod was last given for the login; None when it was not given it from here."""
+        if not self._path.exists():
+            return None
+        with self._open() as database:
+            row = database.execute("SELECT salt, digest FROM logins WHERE id = ?", (login_id,)).fetchone()
+        return row and hmac.compare_digest(row[1], _login_digest(username, password, row[0]))
+
+    def login_removed(self, login_id: str) -> None:
+        """Forget a login that is gone."""
+        with self._open() as database:
+            database.execute("DELETE FROM logins WHERE id = ?", (login_id,))
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
@@ -217,6 +241,10 @@ class Journal:
             _add_tables(database)
             database.close()
             unfinished.replace(self._path)
+
+
+def _login_digest(username: str, password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(json.dumps([username, password]).encode(), salt=salt, n=2**14, r=8, p=1)
 
 
 def _add_tables(database: sqlite3.Connection) -> None:

@@ -107,6 +107,8 @@ class Plan:
     """The variables whose values are not shown or kept."""
     models: Models = dataclasses.field(default_factory=Models)
     """What RunPod's model cache is to hold for it."""
+    notes: tuple[str, ...] = ()
+    """What a person should know before it is carried out."""
 
     @property
     def action(self) -> Action:

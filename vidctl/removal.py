@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vidctl.deploy import Target
 from vidctl.errors import ApiError, Refused
 from vidctl.plan import template_name
 from vidctl.progress import Notify, Progress, silent
-from vidctl.resources import STAMP, Endpoint, Template
+from vidctl.resources import STAMP, Endpoint, RegistryLogin, Template
 from vidctl.runpod.waiting import is_in_use, settled
 
 
@@ -55,6 +55,27 @@ def destroy(
         # REST v2 deletes the template that was made with an endpoint, not the one that GraphQL had given it.
         templates = leftovers(thing.key, live.name, target, name=live.template.name)
     return tuple(filter(None, (_delete(each, others, target, notify) for each in templates)))
+
+
+def users_of(login: RegistryLogin, target: Target) -> list[Endpoint]:
+    """The endpoints that pull with a login."""
+    return [each for each in target.control.account().endpoints if each.template.registry_auth_id == login.id]
+
+
+def login_left(gone: Possession, target: Target) -> Iterator[str]:
+    """Say it where an endpoint leaves its registry login behind, and no other uses it: it may be wanted again."""
+    login_id = gone.live.template.registry_auth_id if gone.live else ""
+    for login in target.control.registries() if login_id else ():
+        if login.id == login_id and not users_of(login, target):
+            yield f"registry login {login.name} stays at RunPod: vidctl registry remove {login.name}"
+
+
+def remove_login(login: RegistryLogin, target: Target) -> None:
+    """Delete a login; return once it is seen to be gone."""
+    target.control.delete_registry(login)
+    if not settled(lambda: all(each.id != login.id for each in target.control.registries()), bool):
+        raise ApiError(f"registry login {login.name} was deleted, and is still there", hint="run it again")
+    target.journal.login_removed(login.id)
 
 
 def _delete(template: Template, others: Sequence[Endpoint], target: Target, notify: Notify) -> str | None:

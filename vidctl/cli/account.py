@@ -90,7 +90,7 @@ def destroy(
                 documents.append({**entry, "kept": list(kept)} if kept else entry)
                 if not report.is_silent and (each.live or not kept):
                     print(f"{each.key}: {each} is gone")  # noqa: T201
-                for sentence in kept:
+                for sentence in [*kept, *removal.login_left(each, place)]:
                     report.note(f"{each.key}: {sentence}")
     if as_json:
         print(json.dumps(documents, indent=2))  # noqa: T201
@@ -195,10 +195,49 @@ def login(
             f"RunPod has a login named {name!r} ({there[0].id})", hint="--adopt gives it this user and password"
         )
     saved = place.control.save_registry(name, username, password, id=there[0].id if there else None)
+    place.journal.login_saved(saved.id, username, password)
     if as_json:
         print(json.dumps({"id": saved.id, "name": saved.name}))  # noqa: T201
     else:
         print(f"{saved.name}: RunPod has this login ({saved.id}); write registry_auth: {saved.name} in a spec")  # noqa: T201
+
+
+@registry.command("remove")
+def remove_login(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The login's name, or its id.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also one that endpoints use: they pull no more until they are deployed."),
+    ] = False,
+    target: options.Target = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Take a login away from RunPod.
+
+    One that an endpoint uses stays, unless you say --force.
+    """
+    from vidctl import removal
+    from vidctl.cli.report import Report
+    from vidctl.errors import NotDeployed, NotOwned, UsageError
+
+    report = Report(quiet=quiet, as_json=as_json)
+    _, place = _place(report, target)
+    found = next((each for each in place.control.registries() if name in (each.name, each.id)), None)
+    if found is None:
+        raise NotDeployed(f"RunPod has no registry login {name!r}", hint="vidctl registry list")
+    users = ", ".join(f"{each.name} ({each.id})" for each in removal.users_of(found, place))
+    if users and not force:
+        raise NotOwned(f"registry login {found.name} is used by {users}", hint="--force removes it all the same")
+    if not yes and not report.confirm(f"remove registry login {found.name} ({found.id}) on {place.name}?"):
+        raise UsageError("nothing was removed: you said no")
+    removal.remove_login(found, place)
+    if as_json:
+        print(json.dumps({"id": found.id, "name": found.name}))  # noqa: T201
+    elif not report.is_silent:
+        print(f"{found.name}: registry login {found.id} is gone")  # noqa: T201
 
 
 @registry.command("list")

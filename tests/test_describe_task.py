@@ -202,6 +202,40 @@ def test_other_fields_go_where_the_worker_takes_them():
     assert {"repetition_detection": None} == endless["sampling_params"]
 
 
+THOUGHT = "<think>\nA bus?\n</think>\n\nA blue bus."
+
+
+@pytest.mark.parametrize(
+    ("output", "protocol"),
+    [
+        ({"response": THOUGHT}, None),
+        ({"response": "A blue bus.", "reasoning": "A bus?"}, None),
+        ({"choices": [{"message": {"content": THOUGHT}}]}, OFFICIAL),
+        ({"choices": [{"message": {"content": "A blue bus.", "reasoning_content": "A bus?"}}]}, OFFICIAL),
+        ({"choices": [{"message": {"content": "A blue bus.", "reasoning": "A bus?"}}]}, OFFICIAL),
+    ],
+)
+def test_what_a_model_thinks_is_not_its_answer(output, protocol):
+    found = decode(output, "bus.jpg", ASKED, protocol)
+
+    assert ("A blue bus.", "A bus?") == (found.text, found.reasoning)
+    assert "A bus?" == found.to_dict()["reasoning"]
+
+
+def test_an_answer_in_a_form_may_have_been_thought_about():
+    options = replace(ASKED, schema={"type": "object"})
+
+    assert {"a": 1} == decode({"response": '<think>One.</think>\n{"a": 1}'}, "a", options, None).data
+
+
+def test_how_a_model_is_to_think_goes_where_the_worker_takes_it():
+    options = replace(ASKED, extra={"chat_template_kwargs": {"enable_thinking": False}})
+    own, official = encode([CAT], options, None), encode([CAT], options, OFFICIAL, model="qwen")["openai_input"]
+
+    assert {"enable_thinking": False} == own["sampling_params"]["chat_template_kwargs"]
+    assert {"enable_thinking": False} == official["chat_template_kwargs"]
+
+
 @pytest.mark.parametrize("name", ["prompt", "max_tokens", "image", "images", "messages", "stream", "model", "schema"])
 def test_no_field_is_said_twice(name):
     """What an option says, or vidctl itself, `--set` cannot say otherwise."""

@@ -215,6 +215,24 @@ def test_an_answer_that_ends_too_early_is_mentioned(captioner, reason, said):
     assert (said in outcome.stderr, "warning: 64.jpg: careful" in outcome.stderr) == (True, True)
 
 
+def test_what_a_model_thinks_is_no_answer_and_shown_on_request(captioner):
+    thinks = says("<think>\nA bus?\n</think>\n\nA blue bus.")
+    plain, asked_for, document = (
+        captioner.run("describe", "64.jpg", thinks, *more) for more in ([], ["--reasoning"], ["--json"])
+    )
+
+    assert ("A blue bus.\n", "A blue bus.\n") == (plain.stdout, asked_for.stdout)
+    assert (False, True) == ("A bus?" in plain.stderr, "64.jpg: reasoning: A bus?" in asked_for.stderr)
+    assert "A bus?" == document.document["results"][0]["reasoning"]
+
+
+def test_a_model_that_was_cut_off_while_it_thought_is_said_to_be_so(captioner):
+    outcome = captioner.run("describe", "64.jpg", says("<think>A bus?", finish_reason="length"))
+
+    assert "still reasoning" in outcome.stderr
+    assert "enable_thinking" in outcome.stderr
+
+
 def test_a_refusal_is_one_line_with_its_job(captioner):
     outcome = captioner.run("describe", "64.jpg", '{"error": "too many pictures"}', "--json")
 

@@ -20,6 +20,7 @@ COPIES: dict[str, tuple[str, ...]] = {
     "base64text.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
     "displaymatrix.py": ("vidctl/media", "workers/qwen-vl"),
     "download.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
+    "thinking.py": ("vidctl/tasks", "workers/qwen-vl"),
     "pixels.py": ("vidctl/media", "workers/yolo", "workers/qwen-vl"),
 }
 

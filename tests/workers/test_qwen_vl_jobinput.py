@@ -118,6 +118,14 @@ def test_a_stop_to_repetition_can_be_taken_off(jobinput):
     assert "repetition_detection" not in jobinput.parse(without).body
 
 
+@pytest.mark.parametrize("place", ["job", "sampling_params"])
+def test_how_a_model_is_to_think_reaches_the_engine(jobinput, place):
+    told = {"chat_template_kwargs": {"enable_thinking": False}}
+    body = jobinput.parse({"prompt": "Hi", **(told if place == "job" else {place: told})}).body
+
+    assert {"enable_thinking": False} == body["chat_template_kwargs"]
+
+
 OPENAI = {"openai_route": "/v1/chat/completions"}
 
 

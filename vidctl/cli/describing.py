@@ -89,6 +89,9 @@ def describe(
     no_stream: Annotated[
         bool, typer.Option("--no-stream", help="Print an answer when it is whole, also on a terminal.")
     ] = False,
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning", help="Print what a thinking model thought before its answer, on stderr.")
+    ] = False,
     stats: Annotated[
         bool, typer.Option("--stats", help="Say how long it took, how many tokens, and the price.")
     ] = False,
@@ -170,7 +173,7 @@ def describe(
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
     count = 1 if together else len(sources)
     asking = _Asking(client, sources, question, {**how, "together": together}, report, shown=not no_progress)
-    delivery = _Delivery(form, path, count, report, client, wants_stats=stats)
+    delivery = _Delivery(form, path, count, report, client, wants_stats=stats, wants_thoughts=reasoning)
     has_reader = path is None and form == "text" and sys.stdout.isatty()
     if has_reader and count == 1 and not no_stream:
         asking.aloud(delivery)
@@ -372,7 +375,15 @@ class _Delivery:
     """Takes answers as they come: prints or collects them, and remembers what failed."""
 
     def __init__(
-        self, form: Format, path: Path | None, count: int, report: Report, client: Client, *, wants_stats: bool
+        self,
+        form: Format,
+        path: Path | None,
+        count: int,
+        report: Report,
+        client: Client,
+        *,
+        wants_stats: bool,
+        wants_thoughts: bool,
     ) -> None:
         from vidctl.cli.outputs import Lines
 
@@ -383,6 +394,7 @@ class _Delivery:
         self._report = report
         self._client = client
         self._wants_stats = wants_stats
+        self._wants_thoughts = wants_thoughts
         self._took: list[Described] = []
         self._price_per_s: float | None = None
         self._knows_price = False
@@ -479,7 +491,12 @@ class _Delivery:
 
     def _say(self, described: Described, result: Description) -> None:
         """What else there is to know of an answer: that it ends too early, what it cost."""
-        if ending := _ENDINGS.get(result.finish_reason or ""):
+        if self._wants_thoughts:
+            self._report.note(f"{result.source}: reasoning: {result.reasoning or 'none was told'}")
+        ending = _ENDINGS.get(result.finish_reason or "")
+        if result.reasoning and not result.text:
+            ending = f"the model was still reasoning: {ending or 'there is no answer'}; {_THINK_LESS}"
+        if ending:
             tokens = f" ({result.completion_tokens} tokens)" if result.completion_tokens else ""
             self._report.warn(f"{result.source}: {ending}{tokens}")
         for warning in result.warnings:
@@ -554,6 +571,7 @@ def _print_pieces(pieces: Iterable[str]) -> None:
             sys.stdout.flush()
 
 
+_THINK_LESS = """--set 'chat_template_kwargs={"enable_thinking": false}' has it answer at once"""
 _ENDINGS = {
     "length": "the answer was cut off; --max-tokens lets it be longer",
     "repetition": "the answer repeated itself and was stopped; --set repetition_detection=null lets it go on",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from vidctl.errors import ApiError, MediaError, SchemaMismatch, UsageError
-from vidctl.tasks import schemas
+from vidctl.tasks import schemas, thinking
 from vidctl.tasks.answer import Failed, Reader
 from vidctl.tasks.options import settle
 from vidctl.tasks.streams import OpenAIStream, OwnStream, fit, in_one_line, raise_error
@@ -45,9 +45,10 @@ _SAID = ("image", "images", "messages", "model", "n", "openai_input", "openai_ro
 
 # vLLM's parameters of sampling, which vidctl's own worker takes together (docs.vllm.ai, SamplingParams).
 _SAMPLING = frozenset({
-    "allowed_token_ids", "bad_words", "frequency_penalty", "ignore_eos", "include_stop_str_in_output", "length_penalty",
-    "logit_bias", "min_p", "min_tokens", "presence_penalty", "repetition_detection", "repetition_penalty",
-    "skip_special_tokens", "spaces_between_special_tokens", "stop_token_ids", "top_k",
+    "allowed_token_ids", "bad_words", "chat_template_kwargs", "frequency_penalty", "ignore_eos",
+    "include_stop_str_in_output", "length_penalty", "logit_bias", "min_p", "min_tokens", "presence_penalty",
+    "repetition_detection", "repetition_penalty", "skip_special_tokens", "spaces_between_special_tokens",
+    "stop_token_ids", "top_k",
 })  # fmt: skip
 
 _MOST_STOPS = 4  # of OpenAI's API, and of vLLM
@@ -145,8 +146,9 @@ class Description:
     """What a model says of one source, or of several that were asked about together.
 
     `text` is as untrusted as all that a model writes.  `data` is the answer as a value, where a schema was asked for.
-    `finish_reason` is "stop", or why the answer ends too early: "length", "repetition" or "time".  What a worker does
-    not tell is None or empty; `timings` are in seconds.
+    `finish_reason` is "stop", or why the answer ends too early: "length", "repetition" or "time".
+    `reasoning` is what a thinking model wrote before its answer.  What a worker does not tell is None or
+    empty; `timings` are in seconds.
     """
 
     source: str
@@ -155,6 +157,7 @@ class Description:
     completion_tokens: int | None = None
     image_tokens: int | None = None
     finish_reason: str | None = None
+    reasoning: str | None = None
     data: Any = None
     images: tuple[Seen, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -166,6 +169,7 @@ class Description:
         known: dict[str, Any] = {
             "source": self.source,
             "response": self.text,
+            "reasoning": self.reasoning,
             "data": self.data,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -359,9 +363,17 @@ def decode(output: object, source: str, options: DescribeOptions, protocol: Prot
     """
     read = _own_answer if protocol is None else _openai_answer
     try:
-        return _formed(read(output, source), options)
+        return _formed(_thought(read(output, source)), options)
     except RecursionError as error:
         raise ApiError("not an answer of a vision-language worker: it is nested too deeply") from error
+
+
+def _thought(description: Description) -> Description:
+    """The description without what is no answer in its text, a thinking model's thoughts."""
+    text, thought = thinking.split(description.text)
+    if thought is None:
+        return replace(description, text=text)
+    return replace(description, text=text, reasoning="\n\n".join(filter(None, (description.reasoning, thought))))
 
 
 def _own_answer(output: object, source: str) -> Description:
@@ -377,6 +389,7 @@ def _own_answer(output: object, source: str) -> Description:
         _optional(_count, answer, "completion_tokens", "output"),
         _optional(_count, answer, "image_tokens", "output"),
         _optional(_line, answer, "finish_reason", "output"),
+        reasoning=_optional(_text, answer, "reasoning", "output") or None,
         images=_optional(_images, answer, "images", "output") or (),
         timings=_optional(_timings, answer, "timings", "output") or {},
         model=_optional(_model, answer, "model", "output"),
@@ -404,6 +417,7 @@ def _openai_answer(output: object, source: str) -> Description:
         _either(usage, "prompt_tokens", "input"),
         _either(usage, "completion_tokens", "output"),
         finish_reason=_optional(_line, choice, "finish_reason", "output.choices[0]"),
+        reasoning=_reasoning(choice),
         model=_optional(_model, answer, "model", "output"),
         warnings=_optional(_lines, answer, "warnings", "output") or (),
     )
@@ -445,6 +459,14 @@ def _said(choice: Mapping[str, Any], where: str) -> str:
     if "text" in choice:
         return _text(choice["text"], f"{where}.text")
     return _refuse(f"{where}.message", "is missing")
+
+
+def _reasoning(choice: Mapping[str, Any]) -> str | None:
+    """A thinking model's thoughts, where its server tells them from the answer: vLLM's name for them has changed."""
+    message = choice.get("message")
+    told = message if isinstance(message, dict) else {}
+    names = ("reasoning_content", "reasoning")
+    return next((fit(told[name]) for name in names if isinstance(told.get(name), str) and told[name]), None)
 
 
 def _content(value: object, where: str) -> str:
@@ -604,7 +626,7 @@ class StreamReader:
     @property
     def text(self) -> str:
         """All the text so far."""
-        return "".join(self._stream.pieces)
+        return self._stream.text
 
     @property
     def has_gap(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidctl.errors import JobFailed
+from vidctl.tasks.thinking import Answering
 
 _LOST = "a part of the answer was lost on its way"
 
@@ -51,8 +52,8 @@ class OwnStream:
     """
 
     def __init__(self) -> None:
-        self.pieces: list[str] = []
         self.has_gap = False
+        self._answering = Answering()
         self._next = 0
         self._is_whole = True
         self._last: Mapping[str, Any] | None = None
@@ -69,15 +70,20 @@ class OwnStream:
             return ""
         if chunk.get("done") is True:
             self._last = chunk
-        self.pieces.append(fit(text))
-        return self.pieces[-1]
+        return self._answering.feed(fit(text))
+
+    @property
+    def text(self) -> str:
+        """All that came."""
+        return self._answering.whole
 
     def _is_new(self, index: object) -> bool:
         """Whether a piece was not here before; and take note of what is missing before it."""
         if isinstance(index, bool) or not isinstance(index, int):
             return True
         if index == 0 and self._next:
-            self.pieces, self._next, self._is_whole, self._last, self.has_gap = [], 0, True, None, True
+            self._answering = Answering()
+            self._next, self._is_whole, self._last, self.has_gap = 0, True, None, True
         if index < self._next:
             return False
         if index > self._next:
@@ -90,15 +96,17 @@ class OwnStream:
         if self._last is None:
             return None
         told = {name: value for name, value in self._last.items() if name not in ("text", "index", "done")}
-        return _told({**told, "response": "".join(self.pieces)}, self._is_whole)
+        return _told({**told, "response": self.text}, self._is_whole)
 
 
 class OpenAIStream:
     """Of a chat or plain completion: server-sent events, cut anywhere, or the objects in them, also in lists."""
 
     def __init__(self) -> None:
-        self.pieces: list[str] = []
         self.has_gap = False
+        self._answering = Answering()
+        self._thoughts: list[str] = []
+        self._has_begun = False
         self._events = EventReader()
         self._id: object = None
         self._is_whole = True
@@ -123,9 +131,10 @@ class OpenAIStream:
         if is_over:
             self.flush()
         has_ended = self._is_done or self._told.keys() >= {"finish_reason", "usage"}
-        if not has_ended and not (is_over and self.pieces):
+        if not has_ended and not (is_over and self._has_begun):
             return None
-        choice = {"message": {"content": "".join(self.pieces)}, "finish_reason": self._told.get("finish_reason")}
+        message = {"content": self.text, "reasoning_content": "".join(self._thoughts) or None}
+        choice = {"message": message, "finish_reason": self._told.get("finish_reason")}
         told = {name: self._told.get(name) for name in ("usage", "model")}
         return _told({"choices": [choice], **told}, self._is_whole)
 
@@ -154,15 +163,25 @@ class OpenAIStream:
         ):
             if isinstance(value, kind):
                 self._told[name] = value
-        self.pieces.append(fit(_piece(choice)))
-        return self.pieces[-1]
+        self._has_begun = True
+        delta = choice.get("delta")
+        if isinstance(delta, dict):
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            self._thoughts += [fit(thought)] if isinstance(thought, str) else []
+        return self._answering.feed(fit(_piece(choice)))
+
+    @property
+    def text(self) -> str:
+        """All that came."""
+        return self._answering.whole
 
     def _begin_again(self, number: object) -> None:
         """Forget an answer that another worker, since lost, had begun: each answer has its own id."""
         if not isinstance(number, str) or number == self._id:
             return
         if self._id is not None:
-            self.pieces, self._told, self._is_done, self._is_whole, self.has_gap = [], {}, False, True, True
+            self._answering, self._thoughts, self._has_begun = Answering(), [], False
+            self._told, self._is_done, self._is_whole, self.has_gap = {}, False, True, True
         self._id = number
 
 

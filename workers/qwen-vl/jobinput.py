@@ -20,7 +20,7 @@ ROUTES = {CHAT: "POST", "/v1/completions": "POST", "/v1/models": "GET"}
 OWN_FIELDS = frozenset({
     "prompt", "system", "image", "image_url", "images", "video", "video_url", "fps", "max_frames", "max_pixels",
     "messages", "max_tokens", "temperature", "top_p", "seed", "stop", "sampling_params", "schema", "choices", "regex",
-    "stream",
+    "stream", "chat_template_kwargs",
 })  # fmt: skip
 # A job of nothing but these, with one of the second, is in worker-vllm's words (its src/handler.py).
 NATIVE_FIELDS = frozenset({
@@ -148,6 +148,7 @@ def _named(job_input: dict[str, Any]) -> dict[str, Any]:
         "top_p": _number(job_input, "top_p", 0, 1),
         "seed": _whole(job_input, "seed", least=-(2**63)),
         "stop": _stop(job_input.get("stop")),
+        "chat_template_kwargs": _object(job_input, "chat_template_kwargs") or None,
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -16,7 +16,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support.sounds import COMPRESSED, SMALL, WAVS, Form, undecodable, write, write_float, write_tracks
+from support.sounds import (
+    COMPRESSED,
+    SMALL,
+    TELLING,
+    WAVS,
+    Form,
+    undecodable,
+    write,
+    write_float,
+    write_telling,
+    write_tracks,
+)
 
 from vidctl.errors import MediaError
 from vidctl.media.audio import DEFAULT_CHUNK_S, LONGEST_CHUNK_S, Choice, Chunk, chunks, duration_s
@@ -461,6 +472,21 @@ def test_what_breaks_off_goes_as_far_as_it_goes(made, tmp_path, form):
     assert pytest.approx(150, abs=10) == found[-1].end_s
     assert f"talk: incomplete: its sound ends after {found[-1].end_s:.1f} of 300.0 s" == warning
     assert found[-1].is_last
+
+
+@pytest.mark.parametrize("form", TELLING, ids=lambda form: "-".join(map(str, form)))
+def test_a_container_that_tells_its_length_is_incomplete_only_when_it_is(tmp_path, form):
+    """Cut off, it is said; whole, it is not, though the picture may go on for longer than the sound."""
+    file = write_telling(tmp_path / "talk", tone(12), form, picture_s=18)
+    data = file.read_bytes()
+    warnings: list[str] = []
+
+    (whole,) = cut(file)
+    found = cut(io.BytesIO(data[: len(data) * 6 // 10]), warn=warnings.append)
+
+    assert pytest.approx(12, abs=0.2) == whole.end_s
+    assert found[-1].end_s < 11
+    assert ["talk: incomplete: "] == [warning[:18] for warning in warnings]
 
 
 def test_damage_in_the_middle_moves_nothing(made):

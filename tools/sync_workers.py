@@ -15,6 +15,7 @@ SHARED = ROOT / "workers/_shared"
 # Each file of workers/_shared, and the folders that have a copy.  What the package `vidctl` has imports no sibling.
 COPIES: dict[str, tuple[str, ...]] = {
     "audioclock.py": ("workers/whisper", "vidctl/media"),
+    "audiolength.py": ("workers/whisper", "vidctl/media"),
     "audiotrack.py": ("workers/whisper", "vidctl/media"),
     "badinput.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
     "base64text.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),

@@ -46,6 +46,51 @@ SMALL = [
     Form("mp4", "aac", 16000, bit_rate=20_000, is_film=True),
     Form("amr", "libopencore_amrnb", 8000, bit_rate=12_200),
 ]
+# Containers that tell how long they are, as (muxer, codec, whether beside a picture).
+TELLING = [
+    ("wav", "pcm_s16le", False), ("wav", "pcm_f32le", False), ("w64", "pcm_s16le", False), ("caf", "pcm_s16le", False),
+    ("aiff", "pcm_s16be", False), ("au", "pcm_s16be", False), ("flac", "flac", False), ("tta", "tta", False),
+    ("wv", "wavpack", False), ("mp3", "libmp3lame", False), ("asf", "wmav2", False), ("avi", "libmp3lame", True),
+    ("flv", "aac", False), ("flv", "aac", True), ("matroska", "aac", False), ("matroska", "aac", True),
+    ("webm", "libopus", False),
+]  # fmt: skip
+
+
+def write_telling(path: Path, samples: np.ndarray, form: tuple[str, str, bool], *, picture_s: float = 0.0) -> Path:
+    """The samples (16 kHz, mono) at 48 kHz in a container of TELLING; a picture lasts `picture_s` at least."""
+    muxer, codec, has_picture = form
+    with av.open(path, "w", format=muxer) as container:
+        sound = container.add_stream(codec, rate=48_000, layout="mono")
+        sound.bit_rate = 64_000
+        picture = container.add_stream("flv1" if muxer == "flv" else "mpeg4", rate=5) if has_picture else None
+        if picture is not None:
+            picture.width = picture.height = 64
+        resampler = av.AudioResampler(sound.codec_context.format, "mono", 48_000)
+        queue, at = av.AudioFifo(), 0
+        for second in range(max(-(-len(samples) // RATE), round(picture_s))):
+            for part in range(5 if picture is not None else 0):
+                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), second % 256, np.uint8))
+                frame.pts, frame.time_base = second * 5 + part, Fraction(1, 5)
+                container.mux(picture.encode(frame))
+            block = samples[None, second * RATE : (second + 1) * RATE]
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono") if block.size else None
+            if frame:
+                frame.sample_rate = RATE
+            for each in resampler.resample(frame) if frame else ():
+                each.pts = None
+                queue.write(each)
+            while each := queue.read(sound.codec_context.frame_size or 1024):
+                each.pts, each.time_base, at = at, Fraction(1, 48_000), at + each.samples
+                container.mux(sound.encode(each))
+        if rest := queue.read():
+            rest.pts, rest.time_base = at, Fraction(1, 48_000)
+            container.mux(sound.encode(rest))
+        container.mux(sound.encode(None))
+        if picture is not None:
+            container.mux(picture.encode(None))
+    return path
+
+
 _MUXERS = {"m4a": "ipod", "mkv": "matroska"}
 
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.servers import dripping, serving
-from support.sounds import undecodable, write_tracks
+from support.sounds import TELLING, undecodable, write_telling, write_tracks
 
 WHISPER = Path(__file__).resolve().parents[2] / "workers/whisper"
 LENGTH_S, TONE_AT_S, TONE_S = 5.0, 3.0, 1.0
@@ -363,6 +363,18 @@ def test_a_file_that_breaks_off_is_heard_as_far_as_it_goes(heard, kind):
 
     assert 3.0 < samples.size / 16_000 < 4.0
     assert [f"audio breaks off after {samples.size / 16_000:.1f} s"] == [one.partition(" of ")[0] for one in warnings]
+
+
+@pytest.mark.parametrize("form", TELLING, ids=lambda form: "-".join(map(str, form)))
+def test_a_container_that_tells_its_length_breaks_off_only_when_it_does(heard, tmp_path, form):
+    """A film whose sound ends before its picture is whole."""
+    data = write_telling(tmp_path / "talk", voice(12.0), form, picture_s=18).read_bytes()
+
+    samples, nothing = heard(data)
+    _, warnings = heard(data[: len(data) * 6 // 10])
+
+    assert pytest.approx(12, abs=0.2) == samples.size / 16_000
+    assert ([], ["audio breaks off after"]) == (nothing, [one[:22] for one in warnings])
 
 
 def test_packets_that_do_not_decode_are_left_out(heard):

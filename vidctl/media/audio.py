@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -24,9 +24,10 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from vidctl.errors import MediaError
-from vidctl.media import audiotrack
+from vidctl.media import audiolength, audiotrack
 from vidctl.media.audioclock import JUMP_S, Clock
-from vidctl.media.container import begins_s, opened
+from vidctl.media.audiolength import declared_s, is_short
+from vidctl.media.container import begins_s, opened, reading
 
 SAMPLE_RATE = 16_000  # what Whisper hears
 DEFAULT_CHUNK_S = 300.0
@@ -114,12 +115,14 @@ def chunks(
     incomplete: of it there are the chunks that it has.
     """
     passed_on = None
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as readable, reading(name):
+        is_cut = audiolength.is_cut(readable)
     with opened(file, name, what=_WHAT) as container:
         sound = _sound(container, name, choice)
         turns = [sound.index]
         is_alone = choice.track is not None or len(container.streams.audio) == 1
         with suppress(av.FFmpegError, ValueError):  # what cannot be copied may still be decoded
-            passed_on = _passed_on(container, sound, chunk_s) if is_alone else None
+            passed_on = _passed_on(container, sound, chunk_s, is_cut=is_cut) if is_alone else None
     if passed_on is not None:
         yield passed_on
         return
@@ -127,7 +130,9 @@ def chunks(
         with opened(file, name, what=_WHAT) as container:
             turns = [each.index for each in audiotrack.successors(container, _sound(container, name, choice))]
     with opened(file, name, what=_WHAT) as container:
-        yield from _encoded(_Track(container, turns, name, warn, is_chosen=choice.track is not None), chunk_s)
+        yield from _encoded(
+            _Track(container, turns, name, warn, is_cut=is_cut, is_chosen=choice.track is not None), chunk_s
+        )
 
 
 def _sound(container: InputContainer, name: str, choice: Choice) -> AudioStream:
@@ -165,17 +170,12 @@ def _named(track: AudioStream) -> str:
 def _said_s(container: InputContainer, stream: AudioStream) -> float | None:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
+    if (told_s := declared_s(container, stream)) is not None:
+        return told_s
     return container.duration / av.time_base if container.duration is not None else None
 
 
-def _promised_s(container: InputContainer, stream: AudioStream) -> float | None:
-    """What the header says, None where FFmpeg guesses from the size; an mp3's is LAME's if it has a start too."""
-    form = container.format.name
-    is_told = form.startswith(("mov", "matroska", "flac")) or (form == "mp3" and stream.start_time)
-    return _said_s(container, stream) if is_told else None
-
-
-def _passed_on(container: InputContainer, stream: AudioStream, chunk_s: float) -> Chunk | None:
+def _passed_on(container: InputContainer, stream: AudioStream, chunk_s: float, *, is_cut: bool) -> Chunk | None:
     """The whole sound in its own packets, or None if it is large or long, or anything about it is odd."""
     form = _PASSED_ON.get(stream.codec_context.name)
     if form is None or (stream.bit_rate or 0) > _SMALL_BIT_RATE:
@@ -184,7 +184,7 @@ def _passed_on(container: InputContainer, stream: AudioStream, chunk_s: float) -
     if not packets:
         return None
     end_s = _end_s(packets[-1]) - begins_s(container)
-    is_whole = abs(end_s - (_promised_s(container, stream) or end_s)) <= JUMP_S
+    is_whole = not is_cut and abs(end_s - (declared_s(container, stream) or end_s)) <= JUMP_S
     data = _remuxed(packets, stream, form)
     is_small = len(data) * 8 <= _SMALL_BIT_RATE * end_s
     return _chunk(0, 0.0, end_s, data, is_last=True) if is_whole and is_small else None
@@ -334,11 +334,19 @@ class _Track:
     """The sound of a film, as samples that lie where the film's time says."""
 
     def __init__(
-        self, container: InputContainer, turns: list[int], name: str, warn: Callable[[str], None], *, is_chosen: bool
+        self,
+        container: InputContainer,
+        turns: list[int],
+        name: str,
+        warn: Callable[[str], None],
+        *,
+        is_cut: bool,
+        is_chosen: bool,
     ) -> None:
         self._container = container
         tracks = {track.index: track for track in container.streams.audio}
         self._streams = [tracks[index] for index in turns]  # one after the other
+        self._is_cut = is_cut
         self._is_chosen = is_chosen
         self._peak = 0
         self._name = name
@@ -384,9 +392,11 @@ class _Track:
             self._damaged_s = self._clock.heard_s if self._damaged_s is None else self._damaged_s
 
     def _tell_of_damage(self) -> None:
-        promised_s, heard_s = _promised_s(self._container, self._streams[0]) or 0.0, self._clock.heard_s
-        if promised_s - max(heard_s, self._clock.reached_s) > max(1.0, promised_s / 100):
+        heard_s, promised_s = self._clock.heard_s, declared_s(self._container, self._streams[0])
+        if is_short(max(heard_s, self._clock.reached_s), promised_s):
             self._warn(f"{self._name}: incomplete: its sound ends after {heard_s:.1f} of {promised_s:.1f} s")
+        elif self._is_cut:
+            self._warn(f"{self._name}: incomplete: the file breaks off, and its sound ends after {heard_s:.1f} s")
         elif self._damaged_s is not None:
             self._warn(f"{self._name}: damaged at {self._damaged_s:.1f} s; what cannot be read is left out")
 

@@ -17,6 +17,7 @@ import av
 import av.filter
 import numpy as np
 from audioclock import Clock
+from audiolength import declared_s, is_cut, is_short
 from badinput import BadInput
 from base64text import from_text
 from download import download, is_url
@@ -37,8 +38,6 @@ FORMATS = (
     "aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dts", "eac3", "flac", "flv", "matroska", "mov",
     "mp3", "mpeg", "mpegts", "ogg", "tta", "voc", "w64", "wav", "wv",
 )  # fmt: skip
-# Those whose length is a guess from the bit rate, or that of the longest of several streams.
-VAGUE_FORMATS = ("aac", "ac3", "amr", "dts", "eac3", "mp3", "mpeg", "mpegts", "ogg")
 SOME_FORMATS = "WAV, MP3, M4A, FLAC, Ogg, WebM, MP4, …"
 MAX_CHANNELS = 8
 RATES = range(1_000, 768_001)  # beyond them ffmpeg's resampler takes gigabytes or minutes
@@ -68,13 +67,13 @@ class Sound:
             file.seek(0)
             self._container = _container(file)
             self._stream = self._container.streams[self._turns[0]]
-        self._declared_s = _declared_s(self._container, self._stream)
+        self._declared_s = declared_s(self._container, self._stream)
         duration = self._container.duration
         self.expected_s = self._declared_s or (duration / av.time_base if duration else None)
         self.warnings: list[str] = []
         self._damaged = 0
         self._peak = 0.0
-        self._is_cut = _is_cut_riff(file)
+        self._is_cut = is_cut(file)
         start = self._container.start_time
         self._clock = Clock(None if start is None else start / av.time_base)
 
@@ -144,10 +143,10 @@ class Sound:
 
     def _warn(self, heard_s: float) -> None:
         """Say what of the file could not be heard."""
-        declared_s = self._declared_s or 0.0
         reached_s = max(heard_s, self._clock.reached_s)  # a wrong timestamp may be in the file's length too
-        if self._is_cut or reached_s < declared_s - max(1.0, 0.02 * declared_s):
-            of_how_much = f" of {declared_s:.1f} s" if declared_s > heard_s else ""
+        if self._is_cut or is_short(reached_s, self._declared_s):
+            is_known = self._declared_s is not None and is_short(heard_s, self._declared_s)
+            of_how_much = f" of {self._declared_s:.1f} s" if is_known else ""
             self.warnings.append(f"audio breaks off after {heard_s:.1f} s{of_how_much}")
         elif self._damaged:
             self.warnings.append(f"audio is damaged: {self._damaged} of its packets cannot be decoded")
@@ -232,20 +231,6 @@ def _container(file: IO[bytes]) -> Any:
         raise BadInput(f"audio is not a sound or a video that this worker reads ({SOME_FORMATS})") from error
 
 
-def _is_cut_riff(file: IO[bytes]) -> bool:
-    """Tell whether a WAV or AVI is shorter than it says, which ffmpeg keeps to itself.
-
-    Who writes one into a pipe says 0 or the largest number.
-    """
-    place = file.tell()
-    length = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    head = file.read(8)
-    file.seek(place)
-    declared = int.from_bytes(head[4:], "little")
-    return head[:4] == b"RIFF" and length < declared + 8 and declared < 0x7FFFFFFF
-
-
 def _stream(container: Any) -> Any:
     if not container.streams.audio:
         raise BadInput("audio is a video without sound" if container.streams.video else "audio holds no sound")
@@ -253,16 +238,6 @@ def _stream(container: Any) -> Any:
     if stream is None:
         raise BadInput("audio is in a codec that this worker does not know")
     return stream
-
-
-def _declared_s(container: Any, stream: Any) -> float | None:
-    """How long the file's header says the sound is, where headers do."""
-    if any(name in VAGUE_FORMATS for name in container.format.name.split(",")):
-        return None
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    is_alone = len(container.streams) == 1
-    return container.duration / av.time_base if container.duration and is_alone else None
 
 
 def _never() -> bool:

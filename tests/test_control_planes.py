@@ -136,6 +136,7 @@ def endpoints(draw, login="", volume="", *, plane):
     cards = [card.id for pool in pools for card in pool.gpu_types[1:]]
     excluded = draw(st.lists(st.sampled_from(cards), max_size=2, unique=True)) if cards else []
     network_volume_id = draw(st.sampled_from(["", volume]))
+    cuda = tuple(draw(st.lists(st.sampled_from(["12.8", "12.9", "13.0"]), max_size=3, unique=True)))
     locations = draw(st.lists(st.sampled_from(["EU-RO-1", "EU-CZ-1", "US-KS-2"]), max_size=3, unique=True))
     return replace(
         ENDPOINT,
@@ -156,7 +157,8 @@ def endpoints(draw, login="", volume="", *, plane):
         scaler_value=draw(st.integers(1, 100)),
         locations=tuple(["EU-RO-1"] if network_volume_id and locations else locations),
         network_volume_id=network_volume_id,
-        cuda_versions=tuple(draw(st.lists(st.sampled_from(["12.8", "12.9", "13.0"]), max_size=3, unique=True))),
+        cuda_versions=cuda,
+        min_cuda="" if cuda else draw(st.sampled_from(["", "12.8", "13.0"])),
         flashboot=draw(st.booleans()),
         model_references=draw(st.sampled_from([(), MODELS[:1], MODELS[1:]]).map(tuple)) if plane == "graphql" else None,
     )

@@ -230,6 +230,24 @@ def test_what_was_renamed_elsewhere_is_not_deleted_by_its_old_name(account):
     assert (account.endpoints(), graphql(account, TEMPLATES)["myself"]["podTemplates"]) == ([], [])
 
 
+def test_a_least_cuda_version_and_a_list_take_turns(account):
+    """They exclude each other at RunPod: each is cleared when the other comes; what is in neither is nobody's."""
+    planned = []
+    for fields in ({"min_cuda": "12.8"}, {"cuda": ["12.8", "13.0"]}, {"min_cuda": "13.0"}, {}):
+        (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, **fields}))
+        deployed = account.run("deploy", "faulty", "--yes", "--json")
+        assert deployed.status == 0, deployed.stderr
+        assert account.run("plan", "faulty", "--detailed-exitcode").status == 0
+        planned.append({each["field"]: each["new"] for each in deployed.document["changes"]})
+
+    assert planned[0]["min_cuda"] == "12.8"
+    assert planned[1:] == [
+        {"min_cuda": "(removed)", "cuda_versions": "12.8, 13.0"},
+        {"min_cuda": "13.0", "cuda_versions": "any"},
+        {"min_cuda": "(removed)"},
+    ]
+
+
 LOGIN = {"name": "hub", "username": "me", "password": "HUB_PASSWORD"}
 
 

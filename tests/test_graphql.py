@@ -65,6 +65,7 @@ LIVE = Endpoint(
     workers_max=7,
     idle_timeout_s=42,
     scaler_value=9,
+    min_cuda="12.8",
     locations=("EU-RO-1", "US"),
     model_references=("https://huggingface.co/a/b:main",),
 )

@@ -48,6 +48,7 @@ LIVE = Endpoint(
     workers_max=7,
     idle_timeout_s=42,
     scaler_value=9,
+    min_cuda="12.8",
     locations=("EU-RO-1", "US-KS-2"),
     network_volume_id="v1",
 )
@@ -124,6 +125,7 @@ def test_a_create_sends_everything_that_is_ours(at):
             "excludedTypes": ["NVIDIA L4"],
             "count": 1,
             "allowedCudaVersions": [],
+            "minCudaVersion": "12.8",
         },
         "workers": {"min": 0, "max": 0, "idleTimeout": 42},
         "scaling": {"type": "QUEUE_DELAY", "queueDelay": 9},
@@ -195,7 +197,13 @@ def test_a_change_leaves_what_is_not_ours(at):
         (
             {"gpu_ids": "ADA_24"},
             "gpu",
-            {"pools": ["ADA_24"], "excludedTypes": [], "count": 1, "allowedCudaVersions": []},
+            {
+                "pools": ["ADA_24"],
+                "excludedTypes": [],
+                "count": 1,
+                "allowedCudaVersions": [],
+                "minCudaVersion": "12.8",
+            },
         ),
     ],
 )

@@ -724,3 +724,11 @@ def test_the_schema_refuses_what_an_editor_can_see(path):
     validator = jsonschema.Draft202012Validator(spec.json_schema())
 
     assert not validator.is_valid(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def test_a_least_cuda_version_and_a_list_exclude_each_other(write):
+    """RunPod answers 400 to both, so the spec's line is told first."""
+    (mistake,) = spec.check(write(MINIMAL + 'cuda: ["12.8"]\nmin_cuda: "12.8"\n'), environ={})
+
+    assert mistake.message == "cuda: and min_cuda: exclude each other"
+    assert spec.load(write(MINIMAL + 'min_cuda: "12.8"\n'), environ={}).min_cuda == "12.8"

@@ -47,6 +47,11 @@ class Choice:
     gpu_types: tuple[GpuType, ...]
 
 
+CUDA_VERSIONS = (
+    "11.8", "12.0", "12.1", "12.2", "12.3", "12.4", "12.5", "12.6", "12.7", "12.8", "12.9", "13.0", "13.1",
+)  # fmt: skip
+"""The versions that a driver may report, the oldest first; RunPod's machines have 11.8 at least."""
+
 POOLS: tuple[Pool, ...] = (
     Pool(
         "AMPERE_16",

@@ -39,6 +39,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "locations": ("data_centers",),
     "network_volume_id": ("network_volume",),
     "cuda_versions": ("cuda",),
+    "min_cuda": ("min_cuda",),
     "flashboot": ("flashboot",),
     "model_references": ("weights",),
 }
@@ -47,7 +48,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 # for how long.
 _WORKERS_ARE_MADE_OF = frozenset({
     "image", "docker_args", "container_disk_gb", "registry_auth_id",
-    "gpu_ids", "gpu_count", "locations", "network_volume_id", "cuda_versions", "flashboot",
+    "gpu_ids", "gpu_count", "locations", "network_volume_id", "cuda_versions", "min_cuda", "flashboot",
     "model_references",
 })  # fmt: skip
 
@@ -165,6 +166,8 @@ def plan(
     if live is not None:
         template = dataclasses.replace(wanted.template, id=live.template.id, name=_kept_name(spec, live, wanted))
         wanted = dataclasses.replace(wanted, id=live.id, template=template)
+        if not wanted.min_cuda and not (applied or {}).get("endpoint.min_cuda"):
+            wanted = dataclasses.replace(wanted, min_cuda=live.min_cuda)  # somebody else's, and no spec's business
     differing = _differences(wanted, live, plane=plane)
     return Plan(
         key=spec.key,
@@ -228,6 +231,7 @@ def wanted_endpoint(spec: EndpointSpec, *, template: Template, network_volume_id
         locations=tuple(spec.data_centers),
         network_volume_id=network_volume_id,
         cuda_versions=tuple(spec.cuda),
+        min_cuda=spec.min_cuda or "",
         flashboot=spec.flashboot,
     )
 
@@ -295,8 +299,8 @@ def _fields(endpoint: Endpoint) -> Iterator[tuple[_Resource, str, object]]:
         yield "template", f"env.{name}", endpoint.template.env[name]
     for field in dataclasses.fields(Endpoint):
         value = getattr(endpoint, field.name)
-        # Most endpoints ask nothing of the model cache, and of those of REST v2 it is not known.
-        if field.name not in ("id", "template") and (value or field.name != "model_references"):
+        # Most endpoints ask nothing of the model cache, and of those of REST v2 it is not known; few have a least CUDA.
+        if field.name not in ("id", "template") and (value or field.name not in ("model_references", "min_cuda")):
             yield "endpoint", field.name, value
 
 

@@ -42,7 +42,8 @@ class Endpoint:
     """What its workers are made of, how many run on which GPUs, and when they start and stop.
 
     `gpu_ids` is RunPod's string `POOL[,POOL…][,-<GPU type id>…]` in order of priority; `execution_timeout_ms` 0 means
-    no limit; `locations`, `cuda_versions` and `network_volume_id` empty mean any, any and none.  `model_references` is
+    no limit; `locations`, `cuda_versions`, `min_cuda` and `network_volume_id` empty mean any, any, any and none; a list
+    of versions and a least one exclude each other, and the list is the one that holds.  `model_references` is
     what RunPod's model cache holds for it, `https://huggingface.co/ORG/MODEL:REVISION`; None is what REST v2 shows of
     it, and in what is to be saved means: as it is.
     """
@@ -60,6 +61,7 @@ class Endpoint:
     locations: tuple[str, ...] = ()
     network_volume_id: str = ""
     cuda_versions: tuple[str, ...] = ()
+    min_cuda: str = ""
     flashboot: bool = True
     model_references: tuple[str, ...] | None = None
     id: str | None = None

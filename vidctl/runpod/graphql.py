@@ -100,6 +100,7 @@ _FIELDS: Final = {
     "locations": "locations",
     "networkVolumeId": "network_volume_id",
     "allowedCudaVersions": "cuda_versions",
+    "minCudaVersion": "min_cuda",
     "flashBootType": "flashboot",
     "modelReferences": "model_references",
     "input.env": "env",

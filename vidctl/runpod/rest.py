@@ -41,7 +41,7 @@ _FIELDS: Final = {
     "gpu.excludedTypes": "gpu_ids",
     "gpu.count": "gpu_count",
     "gpu.allowedCudaVersions": "cuda_versions",
-    "gpu.minCudaVersion": "cuda_versions",
+    "gpu.minCudaVersion": "min_cuda",
     "workers.min": "workers_min",
     "workers.max": "workers_max",
     "workers.idleTimeout": "idle_timeout_s",
@@ -319,8 +319,9 @@ def _changes(endpoint: Endpoint, live: Endpoint) -> Node:
     if _unordered(there) == _unordered(wanted):
         return {}  # another order alone is not written
     changes = {name: value for name, value in wanted.items() if value != there[name]}
-    if "gpu" in changes and endpoint.cuda_versions:
-        changes["gpu"]["minCudaVersion"] = ""  # excludes a list of versions, and must be cleared in the same PATCH
+    if "gpu" in changes and (endpoint.cuda_versions or live.min_cuda):
+        # It excludes a list of versions, and must be cleared in the same PATCH.
+        changes["gpu"].setdefault("minCudaVersion", "")
     return changes
 
 
@@ -348,6 +349,7 @@ def _body(endpoint: Endpoint) -> Node:
             "excludedTypes": excluded,
             "count": endpoint.gpu_count,
             "allowedCudaVersions": list(endpoint.cuda_versions),
+            **({"minCudaVersion": endpoint.min_cuda} if endpoint.min_cuda and not endpoint.cuda_versions else {}),
         },
         "workers": {"min": endpoint.workers_min, "max": endpoint.workers_max, **idle},
         "scaling": {
@@ -387,6 +389,7 @@ def _endpoint(node: Node) -> Endpoint:
         locations=tuple(strings(node, "dataCenterIds")),
         network_volume_id=next(iter(strings(node, "networkVolumes")), ""),
         cuda_versions=tuple(strings(gpu, "allowedCudaVersions")),
+        min_cuda=read(gpu, "minCudaVersion", str, ""),
         flashboot=read(node, "flashboot", str, "OFF") != "OFF",
     )
 

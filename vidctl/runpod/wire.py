@@ -48,9 +48,14 @@ def endpoint_input(endpoint: Endpoint, template: Template, node: Node | None = N
         "flashBootType": _flashboot(endpoint, node),
         **_volume_input(endpoint, node),
         **({} if endpoint.model_references is None else {"modelReferences": list(endpoint.model_references)}),
-        # A list of versions and a least version exclude each other (RunPod's REST v2 specification, `gpu`).
-        **({"minCudaVersion": ""} if endpoint.cuda_versions and node and node.get("minCudaVersion") else {}),
+        **_floor(endpoint, node),
     }
+
+
+def _floor(endpoint: Endpoint, node: Node | None) -> Node:
+    """A list of versions and a least version exclude each other (RunPod's REST v2 specification, `gpu`)."""
+    floor = "" if endpoint.cuda_versions else endpoint.min_cuda
+    return {"minCudaVersion": floor} if floor or (node and node.get("minCudaVersion")) else {}
 
 
 def _flashboot(endpoint: Endpoint, node: Node | None) -> str:
@@ -112,6 +117,7 @@ def endpoint_of(node: Node, template: Template) -> Endpoint:
         locations=_words(read(node, "locations", str, "")),
         network_volume_id=_volume_id(node),
         cuda_versions=_words(read(node, "allowedCudaVersions", str, "")),
+        min_cuda=read(node, "minCudaVersion", str, ""),
         flashboot=read(node, "flashBootType", str, "OFF") != "OFF",
         model_references=tuple(strings(node, "modelReferences")),
     )

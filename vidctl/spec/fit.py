@@ -113,9 +113,15 @@ _GOOD_TAG = "runpod/worker-v1-vllm:v2.25.2"
 def doubts(spec: EndpointSpec) -> list[Doubt]:
     """List what in a spec cannot hold at RunPod, and what its worker would not start with on the local runtime."""
     if spec.task != "describe" or spec.image.protocol not in (None, "worker-vllm"):
-        return []
+        return [*_narrow(spec)]
     model = known(spec.env.get(MODEL, ""))
-    found = [*_unreadable(spec, spec.env, ("env",)), *_precision(spec), *_version(spec), *_time(spec, ())]
+    found = [
+        *_narrow(spec),
+        *_unreadable(spec, spec.env, ("env",)),
+        *_precision(spec),
+        *_version(spec),
+        *_time(spec, ()),
+    ]
     if model is not None and not spec.env.get(BASE_URL):
         found += [*_length(spec), *_gpus(spec), *_memory(spec, model), *_disk(spec, model)]
     if spec.local is not None:
@@ -273,11 +279,28 @@ def _version(spec: EndpointSpec) -> Iterator[Doubt]:
 
 
 def _cuda(spec: EndpointSpec) -> Iterator[Doubt]:
-    older = [each for each in spec.cuda if int(each.partition(".")[0]) < 13]
-    if older or not spec.cuda:
-        allowed = f"cuda: allows {', '.join(older)}" if older else "without cuda: a machine may have an older one"
+    said = [*spec.cuda, *([spec.min_cuda] if spec.min_cuda else [])]
+    older = [each for each in said if _version_of(each) < (13, 0)]
+    if older or not said:
+        field = "min_cuda" if spec.min_cuda else "cuda"
+        allowed = f"{field}: allows {', '.join(older)}" if older else "without cuda: a machine may have an older one"
         message = f"worker-vllm needs CUDA 13.0 since v2.19.0, and {allowed}"
-        yield Doubt(("cuda",) if older else ("image",), message, 'cuda: ["13.0"]')
+        yield Doubt((field,) if older else ("image",), message, 'min_cuda: "13.0"')
+
+
+def _narrow(spec: EndpointSpec) -> Iterator[Doubt]:
+    """RunPod takes a machine only if its version is in the list (docs, endpoint-configurations)."""
+    if not spec.cuda:
+        return
+    oldest = min(spec.cuda, key=_version_of)
+    newer = [each for each in gpus.CUDA_VERSIONS if _version_of(each) > _version_of(oldest) and each not in spec.cuda]
+    if newer:
+        message = f"RunPod matches these versions exactly: machines with CUDA {', '.join(newer)} are left out"
+        yield Doubt(("cuda",), message, f'add them, or write min_cuda: "{oldest}"')
+
+
+def _version_of(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
 
 
 def _time(spec: EndpointSpec, where: Location) -> Iterator[Doubt]:

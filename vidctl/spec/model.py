@@ -699,6 +699,8 @@ class EndpointSpec(Part):
     """Where its model is: RunPod's `cache`, the network `volume`, the image (`bake`).  The default: it downloads it."""
     cuda: Annotated[tuple[CudaVersion, ...], Field(strict=False), _whose_items(_are_distinct)] = ()
     """The CUDA versions that a machine may have, quoted: the one needed and all newer.  The default: any."""
+    min_cuda: CudaVersion | None = None
+    """The oldest CUDA version that a machine may have, quoted, instead of the list in `cuda`.  The default: any."""
     registry_auth: RegistryAuth | None = None
     """The login to a private registry: its name or id at RunPod, or `{name: …, username: …, password: A_VARIABLE}`."""
     smoke: Smoke | None = None
@@ -724,6 +726,13 @@ class EndpointSpec(Part):
         if weights in ("cache", "bake") and "env" in info.data:
             _require_repository(weights, info.data["env"])
         return weights
+
+    @field_validator("min_cuda")
+    @classmethod
+    def _is_no_list_beside(cls, version: str | None, info: ValidationInfo) -> str | None:
+        if version and info.data.get("cuda"):
+            raise wrong("cuda: and min_cuda: exclude each other", hint="keep min_cuda: it takes all newer versions")
+        return version
 
     @field_validator("local")
     @classmethod

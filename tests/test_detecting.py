@@ -15,8 +15,9 @@ from support.command import VIDCTL
 from support.scripted import Reply, serving
 from support.shapes import draw, encoded, overlap
 
-from vidctl import Client
+from vidctl import Client, detection
 from vidctl.errors import JobFailed, MediaError, NotDeployed
+from vidctl.media.sources import expand, read
 
 pytestmark = pytest.mark.heavy
 
@@ -102,6 +103,19 @@ def test_order_is_the_order_of_sources(yolo_project, shapes, tmp_path):
         f"{server.url}/x.jpg",
     ]  # fmt: skip
     assert results[0]["detections"] == results[-1]["detections"] != []
+
+
+def test_a_pipe_of_the_shell_is_read_once():
+    """`<(cat x.jpg)` is empty when it is read again, as --save does."""
+    data = encoded(draw(0)[0])
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "wb") as pipe:
+        pipe.write(data)
+    with os.fdopen(read_end, "rb"):
+        (source,) = expand([f"/dev/fd/{read_end}"])
+        kept, _ = detection._prepare(source, 640, str.encode)
+
+        assert data == read(kept, fetch=str.encode)
 
 
 def test_many_pictures_travel_in_few_jobs(yolo_project, shapes):

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from vidctl.errors import MediaError
-from vidctl.media.image import Prepared, fit_within, open_upright, prepare, prepare_within
+from vidctl.media.image import FORMATS, Prepared, fit_within, open_upright, prepare, prepare_within
 
 ORANGE = (200, 100, 50)
 
@@ -55,6 +56,24 @@ def test_every_format_keeps_its_colours(mode, kind):
     assert (64, 48, 64, 48) == (prepared.width, prepared.height, prepared.sent_width, prepared.sent_height)
     assert "JPEG" == opened(prepared).format
     assert is_near(ORANGE, opened(prepared).convert("RGB").getpixel((30, 20)))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind not in ("GIF", "BMP")])
+def test_every_format_that_is_said_to_be_read_is_read(kind):
+    """Among them AVIF, JPEG 2000 and HEIC where the installation has them."""
+    if kind == "HEIF":
+        register_heif_opener()
+    data = encoded(plain(), kind, quality=90)
+
+    assert is_near(ORANGE, open_upright(data).getpixel((30, 20)))
+    assert "JPEG" == opened(prepare(data, imgsz=32, name="a")).format
+
+
+def test_a_cameras_mpo_is_read():
+    """Several JPEGs in one file: the first counts."""
+    data = encoded(plain(), "MPO", save_all=True, append_images=[Image.new("RGB", (64, 48), "blue")])
+
+    assert is_near(ORANGE, opened(prepare(data, imgsz=640, name="a")).getpixel((30, 20)))
 
 
 @pytest.mark.parametrize(

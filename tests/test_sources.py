@@ -143,6 +143,115 @@ def test_finding_no_picture_is_an_error(folder, source):
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("source", ["empty", "nothing*.png", "@list.txt"])
+def test_finding_no_picture_does_not_stop_the_rest(folder, source):
+    """An empty folder beside good files fails alone."""
+    (folder / "list.txt").write_text("empty\n")
+    before, none, after = expand(["frame1.jpg", source, "sub"])
+
+    assert ("frame1.jpg", "sub/deep.png") == (before.name, after.name)
+    with pytest.raises(MediaError, match=r"no picture"):
+        read(none, fetch=no_network)
+    with pytest.raises(MediaError, match=r"no picture"), opened(none, fetch_into=no_download):
+        pass
+
+
+def deep(folder: Path, *, levels: int = 20) -> None:
+    """Folders in each other, the last with a path longer than any system takes: nobody, root included, can list it."""
+    inside = os.open(folder, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d" * 240, dir_fd=inside)
+        outside, inside = inside, os.open("d" * 240, os.O_RDONLY, dir_fd=inside)
+        os.close(outside)
+    os.close(inside)
+
+
+@pytest.mark.parametrize(("source", "recursive"), [("sub", True), ("sub/**/*.*", False)])
+def test_a_folder_that_cannot_be_listed_does_not_stop_the_rest(folder, source, recursive):
+    """It fails in its own name, behind what was found."""
+    deep(folder / "sub/more")
+    *found, last = expand([source], recursive=recursive)
+
+    assert ["sub/deep.png", "sub/more/deeper.tif"] == [each.name for each in found]
+    with pytest.raises(MediaError, match=r"^sub/more/d+/.*: cannot be listed \(File name too long\)$"):
+        read(last, fetch=no_network)
+
+
+def test_two_stars_follow_links_but_not_in_a_circle(folder):
+    """A link to another folder is entered; one to the folder that it lies in, or above, was entered forty times."""
+    (folder / "sub/other").symlink_to(folder / "odd")
+    (folder / "sub/self").symlink_to(".")
+    (folder / "sub/more/up").symlink_to("../..")
+
+    assert ["sub/deep.png", "sub/more/deeper.tif"] == names("sub/**/deep*")
+    assert ["sub/other/日本.webp"] == names("sub/**/*.webp")
+    assert names("**/*.png") == ["odd/-dash.png", "sub/deep.png", "sub/other/-dash.png"]
+
+
+@pytest.mark.parametrize("pattern", ["sub/**", "./sub/**/*", "s*/**/**/*.*", "sub/**/"])
+def test_two_stars_mean_folders_to_any_depth(folder, pattern):
+    """Each file once, wherever they stand."""
+    assert ["sub/deep.png", "sub/more/deeper.tif"] == names(pattern)
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "pjpeg", "pjp", "MPO", "avif", "jp2"])
+def test_pictures_have_many_endings(tmp_path, suffix):
+    """Browsers, cameras and phones write them."""
+    (tmp_path / f"a.{suffix}").write_bytes(b"picture")
+
+    assert [f"a.{suffix}"] == [source.path.name for source in expand([str(tmp_path)])]
+
+
+NO_HEIF = """
+import sys
+sys.modules["pillow_heif"] = None  # as it is where the extra is not installed
+from vidctl.errors import VidctlError
+from vidctl.media.image import prepare
+from vidctl.media.sources import expand
+for source in sys.argv[1:]:
+    try:
+        print([each.name for each in expand([source], tell=print)])
+    except VidctlError as error:
+        print(error.message, error.hint)
+try:
+    prepare(bytes(4) + b"ftypheic" + bytes(20), imgsz=640, name="a.heic")
+except VidctlError as error:
+    print(error.message, error.hint)
+"""
+
+
+def test_pictures_that_are_not_read_here_are_said(folder):
+    """A folder of an iPhone's: how many were skipped, and what would read them."""
+    for name in ("sub/a.heic", "sub/b.HEIC", "sub/c.heif", "empty/d.heic"):
+        (folder / name).write_bytes(b"picture")
+    command = [sys.executable, "-c", NO_HEIF, "sub", "empty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert [
+        "sub: 3 HEIC files skipped: pip install 'vidctl[heic]' reads them",
+        "['sub/deep.png']",
+        "empty: no pictures in this folder 1 HEIC file skipped: pip install 'vidctl[heic]' reads them",
+        "a.heic: HEIC, which this installation does not read pip install 'vidctl[heic]' reads them",
+    ] == done.stdout.splitlines()
+
+
+def test_a_list_keeps_names_to_the_letter(folder):
+    """What looks like a comment, an indentation or an end of line may be a file's name."""
+    odd = ["#1.jpg", "  lead.jpg", "trail.jpg ", "line\u2028end.jpg", "page\x0c.jpg", "[a].jpg"]
+    for name in odd:
+        (folder / name).write_bytes(b"picture")
+    (folder / "list.txt").write_text("# comment\n" + "\r\n".join(odd) + "\n  frame1.jpg  \n #2.jpg\n", encoding="utf-8")
+
+    assert [*odd, "frame1.jpg"] == names("@list.txt")
+
+
+def test_a_picture_whose_name_begins_with_an_at_is_no_list(folder):
+    """The shell makes `@2x.jpg` of a glob."""
+    (folder / "@2x.jpg").write_bytes(b"picture")
+
+    assert ["@2x.jpg", "frame1.jpg"] == names("@2x.jpg", "frame1.jpg")
+
+
 def test_an_empty_source_is_a_usage_error():
     """An unset shell variable must not mean the current folder."""
     with pytest.raises(UsageError):

@@ -14,7 +14,7 @@ from vidctl.invoke import Invoker
 from vidctl.journal import Journal
 from vidctl.media.given import Given, listed
 from vidctl.media.given import sources as sources_of
-from vidctl.media.sources import PICTURES, SOUNDS, Kind, Source
+from vidctl.media.sources import PICTURES, SOUNDS, Kind, Source, settled
 from vidctl.runpod.http import Http, download, download_into
 from vidctl.runpod.jobs import Jobs
 from vidctl.settings import Access, Project
@@ -415,14 +415,14 @@ def _count(text: str | None) -> int | None:
 
 def _only(source: Given, kind: Kind, several: str) -> Source:
     """The one picture or sound that is meant."""
-    found = sources_of(source, kind)
+    found = settled(sources_of(source, kind))
     if len(found) != 1:
         raise UsageError(f"{source!s} means {len(found)} {kind.plural}", hint=f"use {several}")
     return found[0]
 
 
 def _expanded(given: Given | Iterable[Given], kind: Kind, *, recursive: bool) -> list[Source]:
-    return [each for source in listed(given) for each in sources_of(source, kind, recursive=recursive)]
+    return settled([each for source in listed(given) for each in sources_of(source, kind, recursive=recursive)])
 
 
 def _default_target(project: Project) -> settings.Target | None:

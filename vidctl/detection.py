@@ -107,8 +107,9 @@ def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple
             f"{source.name}: {len(prepared.jpeg) / 1e6:.1f} MB to send, over RunPod's 10 MB for a request",
             hint="a smaller --imgsz sends less",
         )
-    # A file is read again by whoever wants to draw on it; what came over the network is not fetched twice.
-    return (dataclasses.replace(source, data=data) if source.url else source), prepared
+    # A file is read again by whoever wants to draw on it; what came over the network, or a pipe, cannot be, or not so.
+    is_file = source.path is not None and source.path.is_file()
+    return (source if is_file else dataclasses.replace(source, data=data)), prepared
 
 
 def _requests(pictures: Iterable[_Picture], options: DetectOptions) -> Iterator[Request[list[_Picture]]]:

@@ -19,7 +19,7 @@ from vidctl.errors import MediaError, UsageError
 from vidctl.media import image
 from vidctl.media.given import Given
 from vidctl.media.given import sources as sources_of
-from vidctl.media.sources import FILMS, PICTURES, PICTURES_AND_FILMS, Source, is_film, opened, read
+from vidctl.media.sources import FILMS, PICTURES, PICTURES_AND_FILMS, Source, is_film, opened, read, settled
 from vidctl.tasks.describe import DescribeOptions, Sent
 from vidctl.tasks.options import made, settle
 
@@ -100,6 +100,7 @@ def questions(
     found = [each for source in sources for each in _expanded(source, clip, recursive=recursive)]
     if not found:
         raise UsageError("no picture or film is named")
+    found = settled(found)
     return [Question(tuple(found))] if together else [Question((each,)) for each in found]
 
 

@@ -156,10 +156,10 @@ def describe(
     }
     is_of_films = bool(at or from_time or to_time or fps)
     kind = FILMS if is_of_films else PICTURES_AND_FILMS
-    sources = expand(names, kind=kind, recursive=recursive, stdin=sys.stdin.buffer)
     form = _form(output_format, output, is_json=as_json)
-    path = _place(output, Inputs(sources, [*words, prompt, system, schema and f"@{schema}"]))
     report = Report(quiet=quiet, verbose=verbose, as_json=form != "text")
+    sources = expand(names, kind=kind, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
+    path = _place(output, Inputs(sources, [*words, prompt, system, schema and f"@{schema}"]))
     client = Client(
         target=target,
         endpoint=endpoint,

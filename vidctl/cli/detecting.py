@@ -75,7 +75,7 @@ def detect(
     wanted = DetectOptions(conf, iou, imgsz, max_det, parse_classes(classes), agnostic_nms)
     chosen = "json" if as_json else output_format or _form_of(output)
     report = Report(quiet=quiet, verbose=verbose, as_json=chosen in ("json", "jsonl"))
-    pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer)
+    pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
     inputs = Inputs(pictures, sources)
     names = stems(pictures, sources, keeps_folders=recursive)
     delivery = _Delivery(chosen, output, names, report, save, save_crop, overwrite)

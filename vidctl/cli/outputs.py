@@ -92,12 +92,17 @@ def beside(sources: Iterable[Source], *, option: str) -> list[str]:
     from vidctl.render import files
 
     paths: list[str] = []
+    folders: list[Path] = []
     for source in sources:
+        if source.problem is not None:
+            paths.append(source.name)  # of what failed already nothing will be written
+            continue
         if source.path is None:
             raise UsageError(f"{option}: {source.label} is no file on this machine", hint="-o DIR/ names a folder")
         paths.append(os.fspath(source.path.parent / source.path.stem))
-    for folder in dict.fromkeys(os.path.dirname(path) for path in paths):  # noqa: PTH120
-        check_folder(option, Path(folder))
+        folders.append(source.path.parent)
+    for folder in dict.fromkeys(folders):
+        check_folder(option, folder)
     return files.unique(paths)
 
 

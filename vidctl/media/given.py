@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from vidctl.errors import MediaError, UsageError
-from vidctl.media.sources import Kind, Source, expand
+from vidctl.media.sources import Kind, Source, looked_up
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -31,7 +31,7 @@ def listed(given: Given | Iterable[Given]) -> Iterable[Given]:
 
 
 def sources(given: Given, kind: Kind, *, recursive: bool = False) -> list[Source]:
-    """The sources that one thing means: a folder or a pattern means many.
+    """The sources that one thing means: a folder or a pattern means many, or one that `read` refuses.
 
     An array is an image as OpenCV and Ultralytics have it: 8 bits, height x width, with no channel, or with 3 or 4 in
     the order blue, green, red, alpha.  An image of Pillow's is taken with the pixels that it has, whatever its file
@@ -46,7 +46,7 @@ def sources(given: Given, kind: Kind, *, recursive: bool = False) -> list[Source
     if hasattr(given, "read"):
         return [_opened(given, kind)]
     try:
-        return expand([os.fsdecode(given)], kind=kind, recursive=recursive)  # type: ignore[arg-type]
+        return looked_up([os.fsdecode(given)], kind=kind, recursive=recursive)  # type: ignore[arg-type]
     except TypeError as error:
         raise UsageError(
             f"a source is a path, an address, a file's bytes or an open file, not {type(given).__name__}"

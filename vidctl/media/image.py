@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
 import struct
@@ -17,11 +18,13 @@ from PIL import (
     GifImagePlugin,  # noqa: F401
     Image,
     ImageCms,
+    Jpeg2KImagePlugin,  # noqa: F401
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
+    features,
 )
 
 from vidctl.errors import MediaError
@@ -29,7 +32,34 @@ from vidctl.media import pixels
 
 Size = tuple[int, int]  # width and height
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+
+def _has_avif() -> bool:
+    try:
+        plugin = importlib.import_module("PIL.AvifImagePlugin")  # Pillow has it since 11.3
+    except ImportError:
+        return False
+    return bool(getattr(plugin, "SUPPORTED", False))
+
+
+def _has_heif() -> bool:
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError:
+        return False
+    return True
+
+
+# Those that not every installation reads, by what people call them, with Pillow's name and what would help.
+_EXTRA = (
+    ("AVIF", "AVIF", _has_avif(), "a newer Pillow reads them"),
+    ("JPEG 2000", "JPEG2000", features.check("jpg_2000"), "a Pillow with OpenJPEG reads them"),
+    ("HEIC", "HEIF", _has_heif(), "pip install 'vidctl[heic]' reads them"),
+)
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", *(name for _, name, is_read, _ in _EXTRA if is_read))
+# What people call a format that is not read here, and what would help.
+MISSING = {called: remedy for called, _, is_read, remedy in _EXTRA if not is_read}
+
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 # At 90 a detector's confidences stay within 0.01 of the original's; at 85 it begins to lose borderline boxes.
 JPEG_QUALITY = 90
@@ -161,6 +191,8 @@ def _reason(error: BaseException) -> str:
 def _open(data: bytes) -> Image.Image:
     if not data:
         raise MediaError("0 bytes, not a picture")
+    if "HEIC" in MISSING and data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        raise MediaError("HEIC, which this installation does not read", hint=MISSING["HEIC"])
     image = pixels.opened(data, FORMATS)
     if min(image.size) < 1:
         raise MediaError("a picture of no pixels")

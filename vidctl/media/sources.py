@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import io
 import ipaddress
@@ -9,7 +10,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -32,8 +35,20 @@ class Kind:
 PICTURES = Kind(
     "picture",
     "pictures",
-    frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}),
+    frozenset(
+        {
+            *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif"),
+            *(".tiff", ".gif", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpf", ".jpx", ".jpc"),
+        }
+    ),
 )
+
+# What people call the formats of pictures that not every installation reads.
+_CALLED = {
+    **dict.fromkeys((".avif", ".avifs"), "AVIF"),
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".jpc"), "JPEG 2000"),
+}
 
 FILMS = Kind(
     "film",
@@ -76,6 +91,7 @@ class Source:
     url: str | None = None
     data: bytes | None = field(default=None, repr=False)
     stream: BinaryIO | None = field(default=None, repr=False)
+    problem: MediaError | None = field(default=None, repr=False)  # that it failed with before it was opened
 
     @property
     def label(self) -> str:
@@ -85,28 +101,63 @@ class Source:
         return re.sub(r"//[^/@?#]*@", "//", re.split(r"[?#]", self.name)[0])
 
 
+Tell = Callable[[str], None]
+
+
 def expand(
-    sources: Sequence[str], *, kind: Kind = PICTURES, recursive: bool = False, stdin: BinaryIO | None = None
+    sources: Sequence[str],
+    *,
+    kind: Kind = PICTURES,
+    recursive: bool = False,
+    stdin: BinaryIO | None = None,
+    tell: Tell = warnings.warn,
 ) -> list[Source]:
     """One Source a picture (or sound), in the order typed; folders and globs in natural order (frame2 before frame10).
 
     A source is a file, a folder (its pictures; with `recursive` those in its subfolders too), a glob (`**` included),
     `-` (one picture on standard input), `@list.txt` (one source a line, paths relative to the current folder, `#`
-    comments) or an address.  Hidden files are skipped, repeated ones kept.  A missing file becomes a Source that `read`
-    and `opened` refuse; MediaError is raised for a folder or glob without pictures and for a list that cannot be read.
+    comments) or an address.  Hidden files are skipped, repeated ones kept.  A missing file, a folder that cannot be
+    listed and a folder or glob without pictures become a Source that `read` and `opened` refuse; MediaError is raised
+    where there is nothing else, and for a list that cannot be read.  `tell` hears of files that are skipped for their
+    format.
     """
+    return settled(looked_up(sources, kind=kind, recursive=recursive, stdin=stdin, tell=tell))
+
+
+def looked_up(
+    sources: Sequence[str],
+    *,
+    kind: Kind,
+    recursive: bool = False,
+    stdin: BinaryIO | None = None,
+    tell: Tell = warnings.warn,
+) -> list[Source]:
+    """As `expand`, also where there is nothing else than what is refused."""
     found: list[Source] = []
     piped: Source | None = None
     for source in sources:
         if source == "-":
             piped = _piped(stdin, kind, again=piped)
             found.append(piped)
-        elif source.startswith("@"):
+        elif source.startswith("@") and not _is_named_so(source, kind):
             for line in _lines(source[1:]):
-                found.extend(_expand(line, kind, recursive))
+                found.extend(_expand(line, kind, tell, recursive=recursive))
         else:
-            found.extend(_expand(source, kind, recursive))
+            found.extend(_expand(source, kind, tell, recursive=recursive))
     return found
+
+
+def settled(found: list[Source]) -> list[Source]:
+    """The sources, if there is one that can be tried; else what the first failed with is raised."""
+    first = next((source.problem for source in found if source.problem), None)
+    if first and all(source.problem for source in found):
+        raise first
+    return found
+
+
+def _is_named_so(source: str, kind: Kind) -> bool:
+    """Whether `@2x.jpg` is no list but a picture, as the shell's own glob spells it."""
+    return _is_of(kind, Path(source))
 
 
 def is_film(source: Source) -> bool:
@@ -117,6 +168,8 @@ def is_film(source: Source) -> bool:
 
 def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
     """The picture's bytes, or MediaError.  `fetch` downloads an https:// address; http:// goes to this machine only."""
+    if source.problem is not None:
+        raise source.problem
     if source.data is not None:
         data = source.data
     elif source.url is not None:
@@ -145,6 +198,8 @@ def opened(
     `fetch_into` downloads an address into a file; `kind` is what people are told was looked for.  Raises MediaError
     on entering; what the caller does inside raises as it does.
     """
+    if source.problem is not None:
+        raise source.problem
     if source.data is not None:
         yield _sought(io.BytesIO(source.data), source.name, kind)
     elif source.path is not None and _is_sought(source.path, source.name, kind):
@@ -213,26 +268,38 @@ def _lines(list_file: str) -> Iterator[str]:
         raise MediaError(f"@{_shown(list_file)}: cannot be read ({_reason(error)})") from error
     if "\0" in text:
         raise MediaError(f"@{_shown(list_file)}: not a list, which is text with one source a line")
-    lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+    lines = [line for line in map(_line, text.split("\n")) if line]
     if not lines:
         raise MediaError(f"@{_shown(list_file)}: names no sources")
     yield from lines
 
 
-def _expand(source: str, kind: Kind, recursive: bool) -> list[Source]:
+def _line(text: str) -> str:
+    """The source that a line of a list names, or nothing; a file that is called so to the letter goes first."""
+    text = text.removesuffix("\r")
+    if text.strip() and not _is(Path(text), os.path.lexists):
+        text = text.strip()
+        return "" if text.startswith("#") else text
+    return text if text.strip() else ""
+
+
+def _expand(source: str, kind: Kind, tell: Tell, *, recursive: bool) -> list[Source]:
     if not source:
         raise UsageError("an empty source", hint="name a file, a folder, a glob or an https:// address")
     if re.match(r"[a-z][a-z0-9+.-]*://", source, re.IGNORECASE):
         return [Source(without_secrets(_shown(source)), url=source)]
     path = Path(source)
     if _is(path, Path.is_dir):
-        none_found = f"{_shown(source)}: no {kind.plural} in this folder"
-        return _files(_in_folder(path, kind, recursive), kind, none_found, recursive)
+        search = _Search(kind)
+        for folder in search.folders(path, follows=False):
+            search.take(folder.files)
+            if not recursive:
+                break
+        return search.found(source, f"no {kind.plural} in this folder", tell, is_deep=recursive)
     if not _is(path, os.path.lexists) and glob.has_magic(source):
-        matches = (Path(match) for match in glob.iglob(source, recursive=True))  # noqa: PTH207  Path.glob wants relative
-        files = [match for match in matches if _is_of(kind, match)]
-        return _files(files, kind, f"{_shown(source)}: no {kind.name} matches", recursive=True)
+        search = _Search(kind)
+        search.take(search.matches(source))
+        return search.found(source, f"no {kind.name} matches", tell, is_deep=True)
     if path.suffix.lower() in (".txt", ".lst") and _is(path, Path.is_file):
         raise UsageError(f"{_shown(source)}: text, not a {kind.name}", hint=f"as a list of sources: @{_shown(source)}")
     return [Source(_shown(source), path=path)]
@@ -246,26 +313,116 @@ def _is(path: Path, claim: Callable[[Path], bool]) -> bool:
         return False
 
 
-def _in_folder(folder: Path, kind: Kind, recursive: bool) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise MediaError(f"{_shown(str(error.filename))}: cannot be listed ({_reason(error)})") from error
+@dataclass(frozen=True)
+class _Folder:
+    path: Path
+    files: list[Path]
 
-    files: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        files.extend(Path(parent, name) for name in names if not name.startswith("."))
-    return [path for path in files if _is_of(kind, path)]
+
+class _Search:
+    """Files of a kind in folders, and what stood in the way of finding more."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._files: dict[Path, None] = {}  # in the order found
+        self._skipped: Counter[str] = Counter()
+        self._problems: dict[Path, Source] = {}
+
+    def take(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if path in self._files or not _is_of(self._kind, path):
+                continue
+            called = _CALLED.get(path.suffix.lower())
+            if called is not None and called in _unread():
+                self._skipped[called] += 1
+            else:
+                self._files[path] = None
+
+    def found(self, source: str, nothing: str, tell: Tell, *, is_deep: bool) -> list[Source]:
+        """The files in natural order, then the folders that were not seen into; `nothing` is said where none are."""
+        skipped = [
+            f"{count} {called} file{'s' if count > 1 else ''} skipped: {_unread()[called]}"
+            for called, count in self._skipped.items()
+        ]
+        if not self._files and not self._problems:
+            hint = f"{self._kind.plural} end in {', '.join(sorted(self._kind.suffixes))}"
+            hint = "; ".join(skipped) or (hint if is_deep else f"{hint}; -r looks in subfolders too")
+            return [_refused(_shown(source), MediaError(f"{_shown(source)}: {nothing}", hint=hint))]
+        for note in skipped:
+            tell(f"{_shown(source)}: {note}")
+        paths = sorted(self._files, key=_natural)
+        return [*(Source(_shown(str(path)), path=path) for path in paths), *self._problems.values()]
+
+    def folders(self, top: Path, *, follows: bool) -> Iterator[_Folder]:
+        """The folder and all below that are not hidden.  `follows` enters links too, but none into what it lies in."""
+        waiting = [(top, _marks(Path(os.path.realpath(top)).parents))]
+        while waiting:
+            path, above = waiting.pop()
+            try:
+                with os.scandir(path) as entries:
+                    seen = [entry for entry in entries if not entry.name.startswith(".")]
+            except OSError as error:
+                self._problems[path] = _refused(
+                    _shown(str(path)), MediaError(f"{_shown(str(path))}: cannot be listed ({_reason(error)})")
+                )
+                continue
+            inside = above | _marks([path])
+            if len(inside) == len(above):
+                continue
+            below = [path / entry.name for entry in seen if _is_folder(entry, follows=follows)]
+            yield _Folder(path, [path / entry.name for entry in seen])
+            waiting += [(folder, inside) for folder in below]
+
+    def matches(self, pattern: str) -> Iterator[Path]:
+        """What the glob matches; of `**` folders to any depth."""
+        head, deep, tail = _parted(pattern)
+        if not deep:
+            yield from map(Path, glob.iglob(pattern))  # noqa: PTH207  Path.glob wants relative
+            return
+        for top in glob.iglob(head) if head else ("",):  # noqa: PTH207
+            if not _is(Path(top), Path.is_dir):
+                continue
+            for folder in self.folders(Path(top), follows=True):
+                yield from self.matches(f"{glob.escape(str(folder.path))}/{tail or '*'}")
+
+
+def _parted(pattern: str) -> tuple[str, str, str]:
+    """What stands before the first `**` of a glob, that, and what follows it."""
+    found = re.search(r"(?:^|/)(\*\*)(?:/+|$)", pattern)
+    return (pattern[: found.start(1)], found[1], pattern[found.end() :]) if found else (pattern, "", "")
+
+
+def _marks(folders: Iterable[Path]) -> frozenset[tuple[int, int]]:
+    """What tells folders apart, whatever they are called."""
+    found = []
+    for folder in folders:
+        with suppress(OSError):
+            there = folder.stat()
+            found.append((there.st_dev, there.st_ino))
+    return frozenset(found)
+
+
+def _is_folder(entry: os.DirEntry[str], *, follows: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follows)
+    except OSError:
+        return False
+
+
+def _refused(name: str, problem: MediaError) -> Source:
+    return Source(name, problem=problem)
+
+
+@functools.cache
+def _unread() -> dict[str, str]:
+    """The formats of pictures that are not read here, and what would help."""
+    from vidctl.media import image
+
+    return image.MISSING
 
 
 def _is_of(kind: Kind, path: Path) -> bool:
     return path.suffix.lower() in kind.suffixes and _is(path, Path.is_file)
-
-
-def _files(paths: list[Path], kind: Kind, none_found: str, recursive: bool) -> list[Source]:
-    if not paths:
-        hint = f"{kind.plural} end in {', '.join(sorted(kind.suffixes))}"
-        raise MediaError(none_found, hint=hint if recursive else f"{hint}; -r looks in subfolders too")
-    return [Source(_shown(str(path)), path=path) for path in sorted(paths, key=_natural)]
 
 
 def _natural(path: Path) -> list[tuple[list[tuple[str, int]], str]]:

@@ -16,7 +16,8 @@ from PIL import Image
 from pillow_heif import register_heif_opener
 
 from vidctl.errors import MediaError
-from vidctl.media.image import FORMATS, Prepared, fit_within, open_upright, prepare, prepare_within
+from vidctl.media.image import FORMATS, Prepared, open_upright, prepare, prepare_within
+from vidctl.media.pixels import fit_within, is_too_long
 
 ORANGE = (200, 100, 50)
 
@@ -453,6 +454,20 @@ def test_no_picture_is_larger_than_its_limit(size, max_pixels):
 
     assert 1 <= width * height <= max_pixels
     assert (width, height) == fit_within((width, height), max_pixels)
+    assert is_too_long(size) or not is_too_long((width, height))
+
+
+@pytest.mark.parametrize(
+    ("size", "sent"),
+    [((19900, 100), (14400, 72)), ((6400, 32), (6400, 32)), ((10, 10), (32, 32)), ((1000, 10), (3200, 32)),
+     ((31, 62), (32, 64)), ((1, 1), (32, 32))],
+)  # fmt: skip
+def test_a_language_models_processor_takes_every_picture(size, sent):
+    """None becomes too long for it by being shrunk, and none is smaller than a token."""
+    prepared = prepare_within(encoded(plain(size=size), "PNG"), max_pixels=1_048_576, name="a")
+
+    assert (*size, *sent) == (prepared.width, prepared.height, prepared.sent_width, prepared.sent_height)
+    assert sent == opened(prepared).size
 
 
 def test_a_small_upright_jpeg_is_passed_to_a_language_model_as_it_is():

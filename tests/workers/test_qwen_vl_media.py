@@ -87,6 +87,14 @@ def test_what_a_picture_says_of_itself_does_not_reach_the_engine(picture):
         assert (64, 32) == (found.width, found.height)
 
 
+@pytest.mark.parametrize(("size", "sent"), [((6400, 32), (6400, 32)), ((19900, 100), (14400, 72))])
+def test_a_picture_just_short_enough_is_taken(picture, size, sent):
+    """It is not too long at 200 to 1, nor is it made so by being shrunk."""
+    found = picture.decode(saved(Image.new("RGB", size), "PNG"), 1_048_576, "image")
+
+    assert sent == (found.width, found.height)
+
+
 def test_a_clear_colour_of_a_png_is_white(picture):
     """What has no alpha of its own may say that one colour is none."""
     data = saved(Image.new("RGB", (64, 32), (1, 2, 3)), "PNG", transparency=(1, 2, 3))

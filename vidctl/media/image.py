@@ -61,6 +61,8 @@ MISSING = {called: remedy for called, _, is_read, remedy in _EXTRA if not is_rea
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
+_TOKEN_SIDE = 32  # of the square that is one token of Qwen3-VL
+
 # At 90 a detector's confidences stay within 0.01 of the original's; at 85 it begins to lose borderline boxes.
 JPEG_QUALITY = 90
 
@@ -109,9 +111,9 @@ def prepare(data: bytes, *, imgsz: int, name: str) -> Prepared:
 def prepare_within(data: bytes, *, max_pixels: int, name: str) -> Prepared:
     """Make of a picture what a vision-language model needs to see: at most `max_pixels` in all, or raise MediaError.
 
-    Otherwise as `prepare` does.
+    One that is smaller than a token is enlarged to that.  Otherwise as `prepare` does.
     """
-    return _prepared(data, lambda size: fit_within(size, max_pixels), name)
+    return _prepared(data, lambda size: for_language(size, max_pixels), name)
 
 
 def _prepared(data: bytes, fit: Callable[[Size], Size], name: str) -> Prepared:
@@ -148,15 +150,17 @@ def encode(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def fit_within(size: Size, max_pixels: int) -> Size:
-    """The size with the same ratio and at most `max_pixels` in all, or the size itself if it is within that."""
-    width, height = size
-    if width * height <= max_pixels:
-        return size
-    scale = math.sqrt(max_pixels / (width * height))
-    width, height = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
-    width = min(width, max(1, max_pixels // height))  # of what is one pixel thin, only the length can shrink
-    return width, min(height, max(1, max_pixels // width))
+def for_language(size: Size, max_pixels: int) -> Size:
+    """The size for a vision-language model: at most `max_pixels`, and where that allows no side under a token's.
+
+    Other servers than ours run processors that refuse what is smaller than a token; ours would enlarge it itself.
+    """
+    shorter = min(size)
+    if shorter < _TOKEN_SIDE:
+        width, height = (math.ceil(side * _TOKEN_SIDE / shorter) for side in size)
+        if width * height <= max_pixels:
+            return width, height
+    return pixels.fit_within(size, max_pixels)
 
 
 def is_jpeg(data: bytes) -> bool:

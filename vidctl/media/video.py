@@ -26,7 +26,7 @@ from PIL import Image
 from vidctl.errors import MediaError, UsageError
 from vidctl.media.container import begins_s, opened, reading
 from vidctl.media.displaymatrix import upright
-from vidctl.media.image import Prepared, Size, encode, fit_within
+from vidctl.media.image import Prepared, Size, encode, for_language
 
 # To decode a second takes 15 ms at 720p, and to seek, which decodes from the key picture before, 70 (by measurement).
 _FAR_S = 10.0
@@ -349,7 +349,7 @@ def _prepared(picture: _Picture, max_pixels: int, name: str) -> Prepared:
     """As it is displayed: its pixels square, and turned as the film's matrix says."""
     frame, turn = picture.frame, upright(picture.frame)
     displayed: Size = (max(1, round(frame.width * picture.pixel_ratio)), frame.height)
-    sent = fit_within(displayed, max_pixels)
+    sent = for_language(displayed, max_pixels)
     with reading(name):
         pixels = frame.reformat(*sent, "rgb24", src_colorspace=_colours(frame)).to_ndarray()
     image = Image.fromarray(pixels)

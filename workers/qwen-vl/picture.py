@@ -24,7 +24,6 @@ JPEG_QUALITY = 95
 MOST_BESIDE = 65_536  # bytes of a file beside its pixels that are passed on: a profile, not an album in its comments
 # Qwen3-VL sees patches of 16 pixels, 2 by 2 of which are one token (its preprocessor_config.json).
 SIDE = 32
-LONGEST_RATIO = 200  # of the sides: transformers refuses what is longer (qwen2_vl/image_processing_qwen2_vl.py)
 
 Image.init()  # Pillow loads its formats at the first picture, which here comes on several threads at once
 
@@ -93,7 +92,7 @@ def _decode(data: bytes, max_pixels: int, name: str) -> Picture:
         raise BadInput(f"{name} is not a picture this worker reads ({', '.join(FORMATS)})") from error
     _check_size(*image.size, name)
     kind, mode, (width, height) = image.format, image.mode, image.size
-    sent = _fit(width, height, max_pixels)
+    sent = pixels.fit_within((width, height), max_pixels)
     # A JPEG decodes at a half, quarter or eighth of its size for a fraction of the time.
     image.draft(None, sent)
     image.load()
@@ -117,8 +116,10 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 def check_ratio(width: int, height: int, name: str) -> None:
     """Raise BadInput for what is too long and thin to be looked at."""
-    if max(width, height) >= LONGEST_RATIO * min(width, height):
-        raise BadInput(f"{name} has {width} x {height} pixels: one side may be {LONGEST_RATIO} times the other at most")
+    if pixels.is_too_long((width, height)):
+        raise BadInput(
+            f"{name} has {width} x {height} pixels: one side may be {pixels.LONGEST_RATIO} times the other at most"
+        )
 
 
 def encoded(image: Image.Image, max_pixels: int) -> Picture:
@@ -131,11 +132,5 @@ def encoded(image: Image.Image, max_pixels: int) -> Picture:
 
 def shrunk(image: Image.Image, size: tuple[int, int], max_pixels: int) -> Image.Image:
     """The picture in this size, its width and height, and smaller where that has more than `max_pixels`."""
-    size = _fit(*size, max_pixels)
+    size = pixels.fit_within(size, max_pixels)
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-
-
-def _fit(width: int, height: int, max_pixels: int) -> tuple[int, int]:
-    """The size with the same ratio and at most `max_pixels`."""
-    scale = min(1.0, math.sqrt(max_pixels / (width * height)))
-    return max(1, math.floor(width * scale)), max(1, math.floor(height * scale))

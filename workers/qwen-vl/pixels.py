@@ -18,6 +18,7 @@ from PIL import Image, ImageMath
 from PIL.Image import open as open_image  # bound before Ultralytics puts one in its place that would install packages
 
 STRIDE = 32  # of a detector's input
+LONGEST_RATIO = 200  # of the sides: transformers refuses what is longer (qwen2_vl/image_processing_qwen2_vl.py)
 
 _ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
 _UPRIGHT = {
@@ -42,6 +43,28 @@ _APPLICATION, _COMMENT, _START, _END = range(0xE0, 0xF0), 0xFE, 0xD8, 0xD9
 def stride_up(imgsz: int) -> int:
     """The longer side that a detector uses when it is asked for `imgsz`."""
     return math.ceil(imgsz / STRIDE) * STRIDE
+
+
+def is_too_long(size: tuple[int, int]) -> bool:
+    """Whether a vision-language model's processor refuses an image of this width and height."""
+    return max(size) > LONGEST_RATIO * min(size)
+
+
+def fit_within(size: tuple[int, int], max_pixels: int) -> tuple[int, int]:
+    """The size with the same ratio and at most `max_pixels` in all, or the size itself if it is within that.
+
+    A side that is not too long before does not become so: what is near the limit is shrunk a little more.
+    """
+    width, height = size
+    if width * height <= max_pixels:
+        return size
+    scale = math.sqrt(max_pixels / (width * height))
+    width, height = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+    width = min(width, max(1, max_pixels // height))  # of what is one pixel thin, only the length can shrink
+    height = min(height, max(1, max_pixels // width))
+    if is_too_long(size):
+        return width, height
+    return min(width, LONGEST_RATIO * height), min(height, LONGEST_RATIO * width)
 
 
 def opened(data: bytes, formats: Collection[str]) -> Image.Image:

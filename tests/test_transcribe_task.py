@@ -125,8 +125,8 @@ def test_another_protocol_is_a_usage_error():
     "options",
     [
         {"beam_size": 0}, {"beam_size": 21}, {"beam_size": 2.5}, {"beam_size": True}, {"temperature": -0.1},
-        {"temperature": 1.1}, {"temperature": math.nan}, {"temperature": True}, {"temperature": "hot"},
-        {"task": "sing"}, {"language": "xx"}, {"language": ""}, {"extra": {"beam_size": 3}}, {"extra": {"audio": ""}},
+        {"temperature": 2.1}, {"temperature": math.nan}, {"temperature": True}, {"temperature": "hot"},
+        {"task": "sing"}, {"language": "xx"}, {"language": 5}, {"extra": {"beam_size": 3}}, {"extra": {"audio": ""}},
         {"extra": {"translate": True}}, {"extra": {"extra": {}}},
     ],
 )  # fmt: skip
@@ -139,11 +139,34 @@ def test_options_out_of_range_are_a_usage_error(options):
 
 @pytest.mark.parametrize(
     ("language", "code"),
-    [("de", "de"), ("DE", "de"), ("German", "de"), ("haitian creole", "ht"), ("Castilian", "es"), (" yue ", "yue")],
+    [
+        ("de", "de"),
+        ("DE", "de"),
+        ("German", "de"),
+        ("haitian creole", "ht"),
+        ("Castilian", "es"),
+        (" yue ", "yue"),
+        ("en-US", "en"),
+        ("pt_BR", "pt"),
+        ("eng", "en"),
+        ("zho-Hant-TW", "zh"),
+    ],
 )
 def test_a_language_is_a_code_or_a_name(language, code):
-    """In any case, and by the other names that whisper's command takes."""
+    """In any case, by the other names that whisper's command takes, and by what ISO 639 and locales call it."""
     assert code == encode(b"", TranscribeOptions(language=language))["language"]
+
+
+@pytest.mark.parametrize("language", ["", "auto", " AUTO "])
+@pytest.mark.parametrize("protocol", [None, OFFICIAL])
+def test_a_language_may_be_left_to_the_model(language, protocol):
+    """Neither worker hears of it then."""
+    assert "language" not in encode(b"", TranscribeOptions(language=language), protocol=protocol)
+
+
+def test_temperatures_above_1_are_taken():
+    """Whisper's own command takes them."""
+    assert 1.2 == encode(b"", TranscribeOptions(temperature=1.2))["temperature"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from support.scripted import Reply, serving
 from support.sounds import write_tracks
 from support.speech import SAMPLE_RATE, write_wav
 
+from vidctl.cli import whispers
 from vidctl.client import Client
 from vidctl.errors import JobFailed
 
@@ -388,6 +389,40 @@ def test_nothing_deployed_is_said_at_once(project):
     outcome = project.run("transcribe", "talk.wav", "--json")
 
     assert (5, "not_deployed") == (outcome.status, outcome.error["code"])
+
+
+def test_whispers_own_command_line_is_understood(dictation):
+    """With underscores, True and False, a folder for the results, and its further options."""
+    project = dictation()
+    write_wav(project.root / "talk.wav", sounds(1))
+    outcome = project.run(
+        *("transcribe", "talk.wav", "--language", "en-US", "--word_timestamps", "True", "--highlight_words=False"),
+        *("--output_format", "all", "--output_dir", "out.d", "--best_of", "0", "--temperature", "1.2"),
+    )
+
+    assert (0, "") == (outcome.status, outcome.stdout), outcome.stderr
+    assert [f"talk.{form}" for form in ("json", "srt", "tsv", "txt", "vtt")] == sorted(
+        path.name for path in (project.root / "out.d").iterdir()
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("a.mp3 --word_timestamps True b.mp3", "a.mp3 --word-timestamps b.mp3"),
+        ("--word_timestamps False a.mp3", "a.mp3"),
+        ("--word_timestamps a.mp3", "--word-timestamps a.mp3"),
+        ("--output_dir out/ --output_format=srt", "--output out/ --format srt"),
+        ("--best_of 3 --logprob_threshold -2", "--set best_of=3 --set log_prob_threshold=-2"),
+        ("--condition_on_previous_text False", "--set condition_on_previous_text=false"),
+        ("--suppress_tokens -1 --patience None", '--set suppress_tokens="-1"'),
+        ("--max_line_width", "--max-line-width"),
+        ("-- --best_of 3", "-- --best_of 3"),
+        ("--word-timestamps True --set best_of=3", "--word-timestamps True --set best_of=3"),
+    ],
+)
+def test_each_of_whispers_options_is_one_of_vidctls(typed, meant):
+    assert meant.split() == whispers.translated(typed.split())
 
 
 def test_python_gets_a_typed_transcript(dictation, monkeypatch):

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import BinaryIO
@@ -166,9 +165,7 @@ def _chunks(hearing: _Hearing, manner: Manner, fetch_into: Callable[[str, Binary
 
 def _spoken(language: str) -> str:
     """One code for a language, however it is written; what Whisper does not know is as it is."""
-    with suppress(UsageError):
-        return languages.code(language) or language.lower()
-    return language.lower()
+    return languages.code(language) or language.lower()
 
 
 def _what(hearing: _Hearing, chunk: Chunk) -> str:

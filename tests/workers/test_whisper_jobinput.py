@@ -49,10 +49,36 @@ def test_the_defaults_are_faster_whispers(parse):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("language", ["es", "ES", "Spanish", "castilian", " spanish "])
+@pytest.mark.parametrize(
+    "language", ["es", "ES", "Spanish", "castilian", " spanish ", "es-419", "es_MX", "spa", "SPA-es"]
+)
 def test_a_language_is_a_code_or_a_name(parse, language):
     """As for Whisper's own command, in any case."""
     assert "es" == parse(language=language).options.language
+
+
+@pytest.mark.parametrize("language", [None, "", " ", "auto", "Auto"])
+def test_a_language_may_be_left_to_the_model(parse, language):
+    """Other tools say so in words."""
+    assert None is parse(language=language).options.language
+
+
+def test_codes_of_iso_639_are_of_whispers_languages(whisper_module):
+    """Three letters, older codes and those that Whisper spells on its own; none takes the place of one of Whisper's."""
+    languages = whisper_module("languages")
+
+    assert ["en", "de", "de", "zh", "he", "jw", "no"] == [
+        languages.code(one) for one in ("eng", "deu", "ger", "cmn", "iw", "jv", "nb-NO")
+    ]
+    assert set(languages.NAMES) - {"haw", "yue"} == set(languages.STANDARD.values())  # these two are three letters
+    assert [] == [code for code in languages.STANDARD if code in languages.NAMES or code in languages.ALIASES]
+
+
+def test_what_other_tools_send_of_sampling_is_taken(parse):
+    """Whisper's command takes 0 answers for one, and temperatures above 1."""
+    options = parse(best_of=0, temperature=1.2).options
+
+    assert (1, (1.2,)) == (options.best_of, options.temperature)
 
 
 def test_a_sound_may_lie_at_a_url(jobinput):
@@ -137,12 +163,13 @@ CLIPS = "clip_timestamps must be starts and ends in seconds, in order, as in [0,
         ({"beam_size": 0}, "beam_size must be from 1 to 20, not 0"),
         ({"beam_size": 2.5}, "beam_size must be a whole number, not 2.5"),
         ({"chunk_length": 60}, "chunk_length must be from 1 to 30, not 60"),
-        ({"temperature": 1.5}, "temperature must be from 0 to 1, not 1.5"),
+        ({"temperature": 2.5}, "temperature must be from 0 to 2, not 2.5"),
+        ({"best_of": -1}, "best_of must be from 0 to 20, not -1"),
         ({"temperature": []}, "temperature must be a number or a list of 1 to 20 numbers, not of 0"),
         ({"no_speech_threshold": math.nan}, "no_speech_threshold must be from 0 to 1, not nan"),
         ({"patience": True}, "patience must be a number from 1 to 10, not a boolean"),
         ({"initial_prompt": ["a"]}, "initial_prompt must be a text, not a list"),
-        ({"initial_prompt": "x" * 10_001}, "initial_prompt has 10001 characters; it may have 10000"),
+        ({"initial_prompt": "x" * 100_001}, "initial_prompt has 100001 characters; it may have 100000"),
         ({"hotwords": "\ud800"}, "hotwords is not valid Unicode"),
         ({"suppress_tokens": [1.5]}, "suppress_tokens must be a list of token ids from -1 to 51863, not [1.5]"),
         ({"suppress_tokens": [True]}, "suppress_tokens must be a list of token ids from -1 to 51863, not [True]"),

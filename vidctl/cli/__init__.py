@@ -69,11 +69,12 @@ class _Commands(UserDict[str, Any]):
 
 def _built(name: str, place: _Place) -> Command:
     holder = typer.Typer(rich_markup_mode=None)
-    command = getattr(importlib.import_module(f"vidctl.cli.{place.module}"), place.attribute)
+    module = importlib.import_module(f"vidctl.cli.{place.module}")
+    command = getattr(module, place.attribute)
     if isinstance(command, typer.Typer):
         holder.add_typer(command, name=name)
     else:
-        holder.command(name)(command)
+        holder.command(name, cls=getattr(module, "COMMAND", None))(command)
     found = typer.main.get_group(holder).commands[name]
     _complete(found)
     return found

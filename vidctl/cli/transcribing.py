@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from vidctl.cli import options
 from vidctl.cli.tally import Tally
 
 if TYPE_CHECKING:
+    from typer._click import Context
+
     from vidctl.cli.outputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.client import Client
@@ -26,6 +29,18 @@ if TYPE_CHECKING:
 SCHEMA = "vidctl.transcribe/1"
 _KEPT = "with --resume the same command does not pay for it again"
 _RESUME = "the same command with --resume asks, and pays, only for what is missing"
+
+
+class _Command(TyperCommand):
+    """Takes the spellings of Whisper's own command too."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        from vidctl.cli import whispers
+
+        return super().parse_args(ctx, whispers.translated(args))
+
+
+COMMAND = _Command  # what Typer makes of the function below
 
 
 def transcribe(

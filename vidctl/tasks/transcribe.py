@@ -24,6 +24,7 @@ from vidctl.tasks.options import settle
 
 OFFICIAL = "worker-faster_whisper"  # the protocol of RunPod's own worker
 TASKS = ("transcribe", "translate")
+MAX_TEMPERATURE = 2  # Whisper's own fallback ends at 1; more is somebody's own wish
 
 _Value = TypeVar("_Value")
 
@@ -44,8 +45,9 @@ _OFFICIAL_EXTRA = (
 class TranscribeOptions:
     """How to listen, with Whisper's names; UsageError for a value out of range.
 
-    `language` is a code or an English name, None to detect it; `task` is transcribe or translate (to English);
-    `temperature` None leaves Whisper's own fallback.  `extra` holds further fields of the worker, sent as they are.
+    `language` is a code or an English name, None or "auto" to detect it; `task` is transcribe or translate (to
+    English); `temperature` None leaves Whisper's own fallback.  `extra` holds further fields of the worker, sent as
+    they are.
     """
 
     language: str | None = None
@@ -60,8 +62,7 @@ class TranscribeOptions:
 
     def __post_init__(self) -> None:
         settle(self)
-        if self.language is not None:
-            languages.code(self.language)
+        _code(self.language)
         if self.task not in TASKS:
             raise UsageError(f"task: {self.task!r} is neither {TASKS[0]} nor {TASKS[1]}")
         if isinstance(self.beam_size, bool) or not isinstance(self.beam_size, int) or not 1 <= self.beam_size <= 20:
@@ -69,9 +70,9 @@ class TranscribeOptions:
         if self.temperature is not None and (
             isinstance(self.temperature, bool)
             or not isinstance(self.temperature, (int, float))
-            or not 0 <= self.temperature <= 1
+            or not 0 <= self.temperature <= MAX_TEMPERATURE
         ):
-            raise UsageError(f"temperature: {self.temperature} is not between 0 and 1")
+            raise UsageError(f"temperature: {self.temperature} is not between 0 and {MAX_TEMPERATURE}")
         for name in self.extra:
             if name in _SAID or name in _DEFAULTS:
                 raise UsageError(f"{name}: an option of its own says this, or vidctl itself")
@@ -82,6 +83,22 @@ class TranscribeOptions:
 
 
 _DEFAULTS = {each.name: each.default for each in fields(TranscribeOptions)}
+
+
+def _code(language: str | None) -> str | None:
+    """The code of a language that was named, None where it is to be found out; UsageError if there is none such."""
+    if language is None:
+        return None
+    if not isinstance(language, str):
+        raise UsageError(f"language: {language!r} is neither a code nor a name")
+    if languages.is_open(language):
+        return None
+    code = languages.code(language)
+    if code is None:
+        near = languages.nearest(language)
+        hint = f"did you mean {' or '.join(near)}?" if near else "give a code or an English name: de, german"
+        raise UsageError(f"language: Whisper knows no {language!r}", hint=hint)
+    return code
 
 
 @dataclass(frozen=True)
@@ -258,8 +275,9 @@ def _set(options: TranscribeOptions) -> dict[str, Any]:
     """The options that differ from their defaults; a language by its code."""
     chosen = {name: getattr(options, name) for name in _DEFAULTS if name != "extra"}
     chosen = {name: value for name, value in chosen.items() if value != _DEFAULTS[name]}
-    if options.language is not None:
-        chosen["language"] = languages.code(options.language)
+    chosen.pop("language", None)
+    if code := _code(options.language):
+        chosen["language"] = code
     return chosen
 
 

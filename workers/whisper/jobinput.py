@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 TASKS = ("transcribe", "translate")
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # Whisper's: the next is for a window that the one before failed on
+MAX_TEMPERATURE = 2
 
 # What each field may be.
 TEXTS = ("initial_prompt", "hotwords", "prepend_punctuations", "append_punctuations", "prefix")
 FLAGS = ("vad_filter", "suppress_blank", "multilingual", "condition_on_previous_text")
 WHOLE_NUMBERS = {
     "beam_size": (1, 20),
-    "best_of": (1, 20),
+    "best_of": (0, 20),
     "no_repeat_ngram_size": (0, 100),
     "max_new_tokens": (1, 448),
     "chunk_length": (1, 30),
@@ -52,7 +53,7 @@ VAD_PARAMETERS = {
     "min_silence_duration_ms": (0, 60_000),
     "speech_pad_ms": (0, 10_000),
 }
-MAX_TEXT = 10_000  # characters; Whisper reads the last few hundred of a prompt
+MAX_TEXT = 100_000  # characters; Whisper reads the last few hundred of a prompt
 MAX_CLIPS = 1000
 MAX_TEMPERATURES = 20
 MAX_TOKEN = 51_863  # the last one of the smallest vocabulary, English-only Whisper's
@@ -167,13 +168,16 @@ def parse_options(sent: dict[str, Any]) -> Options:
     return Options(**{name: read(name, sent[name]) for name, read in _READERS.items() if sent.get(name) is not None})
 
 
-def _language(_name: str, value: Any) -> str:
+def _language(_name: str, value: Any) -> str | None:
     if not isinstance(value, str):
         raise BadInput(f"language must be a code or an English name, not {_kind(value)}")
+    if languages.is_open(value):
+        return None
     code = languages.code(value)
     if code is None:
-        near = languages.nearest(value)
-        raise BadInput(f"no language {_shown(value)}; " + (f"did you mean {near}?" if near else "send en, de, fr, …"))
+        near = [name for name in languages.nearest(value) if name not in languages.NAMES]
+        hint = f"did you mean {near[0].title()}?" if near else "send en, de, fr, …"
+        raise BadInput(f"no language {_shown(value)}; {hint}")
     return code
 
 
@@ -209,6 +213,11 @@ def _whole(name: str, value: Any) -> int:
     return value
 
 
+def _best_of(name: str, value: Any) -> int:
+    """Whisper takes 0 for one answer; CTranslate2 would find no answer at all."""
+    return max(1, _whole(name, value))
+
+
 def _number(name: str, value: Any) -> float:
     return _within(name, value, *NUMBERS[name])
 
@@ -225,7 +234,7 @@ def _temperature(name: str, value: Any) -> tuple[float, ...]:
     wanted = value if isinstance(value, list) else [value]
     if not 1 <= len(wanted) <= MAX_TEMPERATURES:
         raise BadInput(f"{name} must be a number or a list of 1 to {MAX_TEMPERATURES} numbers, not of {len(wanted)}")
-    return tuple(_within(name, one, 0, 1) for one in wanted)
+    return tuple(_within(name, one, 0, MAX_TEMPERATURE) for one in wanted)
 
 
 def _suppress_tokens(name: str, value: Any) -> tuple[int, ...]:
@@ -291,6 +300,7 @@ _READERS = {
     **dict.fromkeys(NUMBERS, _number),
     "language": _language,
     "task": _task,
+    "best_of": _best_of,
     "temperature": _temperature,
     "suppress_tokens": _suppress_tokens,
     "vad_parameters": _vad_parameters,

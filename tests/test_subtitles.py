@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from dataclasses import replace
+from itertools import pairwise
 
 import pysubs2
 import pytest
@@ -12,10 +15,11 @@ from hypothesis import strategies as st
 from support import openai_whisper
 
 from vidctl.errors import JobFailed, UsageError
+from vidctl.tasks.cues import readable
 from vidctl.tasks.subtitles import FORMATS, Layout
 from vidctl.tasks.transcribe import Gap, Segment, Transcript, Word
 
-PLAIN = Layout()
+SEGMENTS = Layout(keep_segments=True)
 
 
 def transcript(*segments: Segment, gaps: tuple[Gap, ...] = ()) -> Transcript:
@@ -58,7 +62,8 @@ def whispers(result: Transcript) -> dict[str, object]:
 
 
 # What a model says when nothing is wrong: any letters and marks, no control characters, no arrow of subtitles.
-letters = st.characters(exclude_categories=("C", "Z"), exclude_characters=">")
+# Nor what VTT escapes, where we differ.
+letters = st.characters(exclude_categories=("C", "Z"), exclude_characters="<>&")
 bare_words = st.text(letters, min_size=1, max_size=12)
 words = st.tuples(st.sampled_from([" ", " ", " ", "", "  "]), bare_words, st.sampled_from(["", "", "", " ", "\t"])).map(
     "".join
@@ -98,7 +103,7 @@ def segments_of(draw, *, with_words: bool) -> list[Segment]:
 
 line_widths = st.integers(1, 60)
 layouts = st.one_of(
-    st.builds(Layout, highlight_words=st.booleans()),
+    st.builds(Layout, highlight_words=st.booleans(), keep_segments=st.just(True)),
     st.builds(Layout, max_line_width=line_widths, highlight_words=st.booleans()),
     st.builds(Layout, max_line_width=line_widths, max_line_count=st.integers(1, 4), highlight_words=st.booleans()),
     st.builds(Layout, max_words_per_line=st.integers(1, 10), highlight_words=st.booleans()),
@@ -111,7 +116,7 @@ def test_files_equal_whispers_own(form, segments):
     """Every format, whatever was said and when."""
     result = transcript(*segments)
 
-    assert openai_whisper.written(form, whispers(result)) == FORMATS[form](result, PLAIN)
+    assert openai_whisper.written(form, whispers(result)) == FORMATS[form](result, SEGMENTS)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -124,7 +129,7 @@ def test_files_out_of_words_equal_whispers_own(form, segments, layout):
     assert openai_whisper.written(form, whispers(result), **options) == FORMATS[form](result, layout)
 
 
-@pytest.mark.parametrize("layout", [{}, {"max_words_per_line": 300}])
+@pytest.mark.parametrize("layout", [{"keep_segments": True}, {"max_words_per_line": 300}])
 def test_a_segment_of_a_thousand_words_equals_whispers_own(layout):
     """Whisper ends a subtitle after a thousand words, and a line after a thousand characters."""
     result = transcript(spoken(0.0, *(f" w{n}" for n in range(1234))), spoken(700.0, " end."))
@@ -135,7 +140,7 @@ def test_a_segment_of_a_thousand_words_equals_whispers_own(layout):
 @pytest.mark.parametrize("form", FORMATS)
 def test_silence_equals_whispers_own(form):
     """A file with nothing in it, but the head that its format has."""
-    assert openai_whisper.written(form, whispers(transcript())) == FORMATS[form](transcript(), PLAIN)
+    assert openai_whisper.written(form, whispers(transcript())) == FORMATS[form](transcript(), SEGMENTS)
 
 
 def test_whisper_has_the_same_formats():
@@ -167,7 +172,7 @@ def test_a_layout_of_words_needs_words(form):
     """As whisper's command says of each such option; a file without any segment has nothing to lay out."""
     silent = FORMATS[form](transcript(), Layout(highlight_words=True))
 
-    assert FORMATS[form](transcript(), PLAIN) == silent
+    assert FORMATS[form](transcript(), SEGMENTS) == silent
     with pytest.raises(UsageError, match=r"^highlight_words: needs the times of words"):
         FORMATS[form](transcript(Segment(0, 0.0, 1.0, " Hi.")), Layout(highlight_words=True))
 
@@ -221,6 +226,106 @@ def test_gaps_alone_are_a_file():
 
 def read(subtitles: str) -> list[pysubs2.SSAEvent]:
     return list(pysubs2.SSAFile.from_string(subtitles))
+
+
+LONG = (
+    " It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a "
+    "wife. However little known the feelings or views of such a man may be on his first entering a neighbourhood, this "
+    "truth is so well fixed in the minds of the surrounding families, that he is considered as the rightful property."
+)
+
+
+def cut(subtitles: str) -> list[tuple[float, float, list[str]]]:
+    """The subtitles of a file, as (start, end, lines)."""
+    return [(cue.start / 1000, cue.end / 1000, cue.text.split("\\N")) for cue in read(subtitles)]
+
+
+@pytest.mark.parametrize("has_words", [True, False])
+def test_a_subtitle_can_be_read(has_words):
+    """One of 330 characters and 28 s was one; two lines of 42 and 7 s are what a viewer can take in."""
+    words = tuple(f" {word}" for word in LONG.split())
+    segment = spoken(0.0, *words)
+    segment = segment if has_words else replace(segment, words=None)
+
+    found = cut(transcript(segment).to_srt())
+
+    assert LONG.split() == " ".join(line for _, _, lines in found for line in lines).split()
+    assert all(len(lines) <= 2 and all(len(line) <= 42 for line in lines) for _, _, lines in found)
+    assert all(0 < end - start <= 7 for start, end, _ in found)
+    assert all(before[1] <= after[0] for before, after in pairwise(found))
+    assert sum(lines[-1][-1] in ".," for _, _, lines in found) >= 4
+    if has_words:
+        starts = {word.start for word in segment.words}
+        assert {start for start, _, _ in found} <= starts
+
+
+def test_subtitles_end_where_clauses_do():
+    """Not where they are full."""
+    segment = Segment(
+        0, 0.0, 9.0, " When the rain had stopped, we went out to see the river. It was higher than ever before."
+    )
+
+    assert [
+        ["When the rain had stopped,", "we went out to see the river."],
+        ["It was higher than ever before."],
+    ] == [lines for _, _, lines in cut(transcript(segment).to_srt())]
+
+
+def test_what_fits_is_one_subtitle():
+    """With its own times."""
+    segment = Segment(0, 1.0, 4.5, " Short and good.")
+
+    assert [(1.0, 4.5, ["Short and good."])] == cut(transcript(segment).to_srt())
+
+
+def test_little_that_takes_long_is_not_drawn_out():
+    """A segment without words may reach far beyond what is said in it."""
+    assert [(0.0, 7.0, ["Oh no."])] == cut(transcript(Segment(0, 0.0, 29.0, " Oh no.")).to_srt())
+
+
+def test_text_without_spaces_is_cut_too():
+    """Of Chinese and Japanese half as many letters are as wide; no line begins with a mark."""
+    text = (
+        "今日はとてもいい天気ですから、公園まで散歩に行きましょう。"
+        "そのあとで一緒に昼ご飯を食べて、映画を見るのはどうですか。"
+    )
+    found = cut(transcript(Segment(0, 0.0, 12.0, text)).to_vtt())
+
+    assert text == "".join(line for _, _, lines in found for line in lines)
+    assert all(len(lines) <= 2 and all(len(line) <= 21 for line in lines) for _, _, lines in found)
+    assert [] == [lines for _, _, lines in found if any(line[0] in "、。" for line in lines)]
+    assert {"。"} == {lines[-1][-1] for _, _, lines in found}
+
+
+@given(segments_of(with_words=True), st.booleans())
+def test_every_text_is_cut_without_a_loss(segments, has_words):
+    """Whatever is said: all of it, in order, within the limits."""
+    result = transcript(*(each if has_words else replace(each, words=None) for each in segments))
+
+    found = [cue for each in result.segments for cue in readable(each)]
+
+    assert "".join("".join(each.text.split()) for each in segments) == "".join(
+        "".join(cue.text.split()) for cue in found
+    )
+    assert all(cue.text.count("\n") <= 1 and max(map(len, cue.text.split("\n"))) <= 42 for cue in found)
+    assert all(cue.end - cue.start <= 7.001 for cue in found)
+
+
+@pytest.mark.parametrize("layout", [{}, {"keep_segments": True}, {"max_line_width": 42}, {"highlight_words": True}])
+def test_nothing_is_lost_to_a_reader_of_vtt(layout):
+    """A tag, a sign and a character reference are what somebody said."""
+    said = ["Press", "<enter>", "if", "a", "<", "b", "&", "c", "&amp;", "AT&T", "&lt;u&gt;"]
+    text = transcript(spoken(0.0, *(f" {word}" for word in said))).to_vtt(**layout)
+
+    shown = [html.unescape(re.sub(r"<[^>]*>", "", block.split("\n", 1)[1])) for block in text.split("\n\n")[1:-1]]
+
+    assert "AT&T" in text  # what no reader takes for something else stays as Whisper has it
+    assert said == " ".join(shown if "highlight_words" not in layout else shown[:1]).split()
+
+
+def test_srt_has_no_escapes():
+    """None that players know."""
+    assert "Press <enter> & wait" in transcript(Segment(0, 0.0, 1.0, " Press <enter> & wait")).to_srt()
 
 
 # What ends a subtitle, or a line of one, where it may not.

@@ -287,7 +287,7 @@ def test_formats_go_to_a_folder(dictation):
     assert (0, "") == (outcome.status, outcome.stdout)
     assert ["saved out/talk.srt", "saved out/talk.tsv", "saved out/talk.json"] == outcome.stderr.splitlines()
     assert ["talk.json", "talk.srt", "talk.tsv"] == sorted(path.name for path in (project.root / "out").iterdir())
-    assert "1\n00:00:00,500 --> 00:00:01,000\nword1.\n\n" == (project.root / "out/talk.srt").read_text()
+    assert "1\n00:00:00,600 --> 00:00:00,800\nword1.\n\n" == (project.root / "out/talk.srt").read_text()
     assert "start\tend\ttext\n500\t1000\tword1.\n" == (project.root / "out/talk.tsv").read_text()
 
 
@@ -311,7 +311,7 @@ def test_a_files_ending_says_its_format(dictation):
     write_wav(project.root / "talk.wav", sounds(1))
     project.run("transcribe", "talk.wav", "-o", "talk.vtt")
 
-    assert "WEBVTT\n\n00:00.500 --> 00:01.000\nword1.\n\n" == (project.root / "talk.vtt").read_text()
+    assert "WEBVTT\n\n00:00.600 --> 00:00.800\nword1.\n\n" == (project.root / "talk.vtt").read_text()
 
 
 def test_a_pipe_gets_the_text_and_may_give_the_sound(dictation):
@@ -389,6 +389,23 @@ def test_nothing_deployed_is_said_at_once(project):
     outcome = project.run("transcribe", "talk.wav", "--json")
 
     assert (5, "not_deployed") == (outcome.status, outcome.error["code"])
+
+
+def test_subtitles_are_cut_where_words_are(dictation):
+    """Their times are asked for, and are in JSON only where somebody wants them; a segment may be kept whole."""
+    project = dictation()
+    write_wav(project.root / "talk.wav", sounds(1))
+    project.run("transcribe", "talk.wav", "-f", "srt,json", "-o", "plain/")
+    project.run("transcribe", "talk.wav", "-f", "srt,json", "-o", "words/", "--word-timestamps")
+    project.run("transcribe", "talk.wav", "-f", "srt", "-o", "whole/", "--keep-segments")
+    folders = [project.root / name for name in ("plain", "words", "whole")]
+
+    assert ["00:00:00,600 --> 00:00:00,800", "00:00:00,600 --> 00:00:00,800", "00:00:00,500 --> 00:00:01,000"] == [
+        (folder / "talk.srt").read_text().splitlines()[1] for folder in folders
+    ]
+    assert [False, True] == [
+        "words" in json.loads((folder / "talk.json").read_text())["segments"][0] for folder in folders[:2]
+    ]
 
 
 def test_whispers_own_command_line_is_understood(dictation):

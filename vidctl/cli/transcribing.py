@@ -71,6 +71,9 @@ def transcribe(
     highlight_words: Annotated[
         bool, typer.Option("--highlight-words", help="Underline each word as it is spoken, in srt and vtt.")
     ] = False,
+    keep_segments: Annotated[
+        bool, typer.Option("--keep-segments", help="A subtitle a segment, however long, as whisper's command has it.")
+    ] = False,
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -128,11 +131,19 @@ def transcribe(
     from vidctl.media.sources import SOUNDS, expand
     from vidctl.tasks.subtitles import Layout
 
-    layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words)
+    layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words, keep_segments)
+    sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer)
+    if beside and (output is not None or as_json):
+        raise UsageError(f"--beside and {'--json' if as_json else '-o'}: one or the other")
+    output = "./" if beside else output
+    form = _form(formats or [], output, is_json=as_json, count=len(sounds))
+    has_words = word_timestamps or bool(layout.of_words)
+    # Subtitles that are cut where words are need their times; of a translation there are none that are its own.
+    cuts_words = layout.is_readable and task == "transcribe" and not {"srt", "vtt"}.isdisjoint(form)
     wanted: dict[str, Any] = {
         "language": language,
         "task": task,
-        "word_timestamps": word_timestamps or layout != Layout(),
+        "word_timestamps": has_words or cuts_words,
         "vad_filter": vad,
         "initial_prompt": initial_prompt,
         "hotwords": hotwords,
@@ -140,11 +151,6 @@ def transcribe(
         "temperature": temperature,
         "extra": options.settings(setting or []),
     }
-    sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer)
-    if beside and (output is not None or as_json):
-        raise UsageError(f"--beside and {'--json' if as_json else '-o'}: one or the other")
-    output = "./" if beside else output
-    form = _form(formats or [], output, is_json=as_json, count=len(sounds))
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
     names = (
         outputs.beside(sounds, option="--beside") if beside else outputs.stems(sounds, sources, keeps_folders=recursive)
@@ -155,7 +161,7 @@ def transcribe(
     )
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
-    delivery = _Delivery(form, layout, place, names, report, client, overwrite=overwrite or resume)
+    delivery = _Delivery(form, layout, place, names, report, client, overwrite=overwrite or resume, has_words=has_words)
     with report.listening(len(sounds), shown=not no_progress, told=delivery.is_told) as tell:
         results = client.transcribe_many(
             sounds,
@@ -258,8 +264,10 @@ class _Delivery:
         client: Client,
         *,
         overwrite: bool,
+        has_words: bool,
     ) -> None:
         self.tally = Tally("sounds")
+        self._has_words = has_words
         self._form = form
         self._layout = layout
         self._place = place
@@ -341,7 +349,9 @@ class _Delivery:
         errors: list[VidctlError] = []
         heading = f"# {printable(' '.join(result.source.split()))}\n" if len(self._stems) > 1 else ""
         for form in self._form or ("txt",):
-            text = FORMATS[form](result, self._layout)
+            # The times of words were asked for to cut subtitles, and are in JSON only where somebody wants them.
+            is_bare = form == "json" and not self._has_words
+            text = FORMATS[form](result.without_words() if is_bare else result, self._layout)
             if self._place.path is None:
                 self._print(heading + text)
             else:

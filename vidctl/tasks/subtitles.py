@@ -1,21 +1,24 @@
 """Write a transcript as a file.  Pure: text out.
 
-For the same segments the text is that of Whisper's own command, byte for byte.  Three things differ where Whisper's
-file could not be read back: `-->` and empty lines within a subtitle go, a segment without words keeps its text, and
-a part that is missing is told in its place.
+For the same segments the text is that of Whisper's own command, byte for byte; SRT and VTT where a layout of Whisper's
+or `keep_segments` is asked for, for a segment is too long to be read at once.  Four things differ where Whisper's file
+could not be read back: `-->` and empty lines within a subtitle go, a segment without words keeps its text, a part that
+is missing is told in its place, and VTT escapes what its readers would take for a tag or a character reference.
 """
 
 from __future__ import annotations
 
+import html
 import json as jsonlib
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from vidctl.errors import UsageError
+from vidctl.tasks.cues import Cue, readable
 
 if TYPE_CHECKING:  # which imports this module
     from vidctl.tasks.transcribe import Gap, Segment, Transcript
@@ -23,18 +26,22 @@ if TYPE_CHECKING:  # which imports this module
 _UNLIMITED = 1000  # Whisper's own: characters in a line, words in a subtitle
 _LONG_PAUSE_S = 3.0
 
+Spelled = Callable[[str], str]
+
 
 @dataclass(frozen=True)
 class Layout:
     """How words are laid out in SRT and VTT, with the names of Whisper's command; UsageError for what has no effect.
 
-    Without a value of its own every segment is one subtitle.
+    Without a value of its own subtitles have two lines of 42 characters and 7 seconds at most; with `keep_segments`
+    every segment is one subtitle, however long.
     """
 
     max_line_width: int | None = None
     max_line_count: int | None = None
     max_words_per_line: int | None = None
     highlight_words: bool = False
+    keep_segments: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_line_width", "max_line_count", "max_words_per_line"):
@@ -49,20 +56,18 @@ class Layout:
     @property
     def of_words(self) -> tuple[str, ...]:
         """The names of what is set, which all need the times of words."""
-        return tuple(each.name for each in fields(self) if getattr(self, each.name))
+        names = (each.name for each in fields(self) if each.name != "keep_segments")
+        return tuple(name for name in names if getattr(self, name))
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether nothing else is asked for than subtitles that can be read."""
+        return self == Layout()
 
     @property
     def joins_segments(self) -> bool:
         """Whether lines and subtitles are filled across the borders of segments."""
         return self.max_line_width is not None and self.max_line_count is not None
-
-
-class Cue(NamedTuple):
-    """A text from `start` to `end`, in seconds."""
-
-    start: float
-    end: float
-    text: str
 
 
 def txt(transcript: Transcript, _layout: Layout | None = None) -> str:
@@ -81,7 +86,7 @@ def srt(transcript: Transcript, layout: Layout | None = None) -> str:
 def vtt(transcript: Transcript, layout: Layout | None = None) -> str:
     """WebVTT subtitles.  Raise UsageError if the layout needs the times of words and there are none."""
     written = ["WEBVTT\n\n"]
-    for start, end, text in _cues(transcript, layout or Layout()):
+    for start, end, text in _cues(transcript, layout or Layout(), _escaped):
         written.append(f"{_clock(start, '.', hours=False)} --> {_clock(end, '.', hours=False)}\n{text}\n\n")
     return "".join(written)
 
@@ -168,17 +173,41 @@ def _missing(gap: Gap) -> Cue:
     return Cue(gap.start, gap.end, f"[missing: this part could not be transcribed: {reason}]")
 
 
-def _cues(transcript: Transcript, layout: Layout) -> Iterator[Cue]:
-    """The subtitles: out of words where there are any, else one a segment; and one for each gap."""
+def _cues(transcript: Transcript, layout: Layout, spelled: Spelled = str) -> Iterator[Cue]:
+    """The subtitles: out of words where there are any, else one a segment; and one for each gap.
+
+    `spelled` writes their text as the format has it.
+    """
     has_words = any(segment.words is not None for segment in transcript.segments)
     if layout.of_words and transcript.segments and not has_words:
         raise UsageError(
             f"{layout.of_words[0]}: needs the times of words, and there are none", hint="ask for word timestamps"
         )
     for segments, gap in _runs(transcript):
-        cues = _word_cues(segments, layout) if has_words else map(_whole, segments)
-        for cue in chain(cues, [] if gap is None else [_missing(gap)]):
+        if layout.is_readable:
+            cues: Iterable[Cue] = _spelled(chain.from_iterable(map(readable, segments)), spelled)
+        elif has_words:
+            cues = _word_cues(segments, layout, spelled)
+        else:
+            cues = _spelled(map(_whole, segments), spelled)
+        for cue in chain(cues, _spelled([] if gap is None else [_missing(gap)], spelled)):
             yield cue._replace(text=_unbroken(cue.text))
+
+
+def _spelled(cues: Iterable[Cue], spelled: Spelled) -> Iterator[Cue]:
+    return (cue._replace(text=spelled(cue.text)) for cue in cues)
+
+
+def _escaped(text: str) -> str:
+    """As WebVTT has it; a reader drops `<enter>`, and all after the sign in `a < b`."""
+    return _REFERENCE.sub(_reference, text).replace("<", "&lt;")
+
+
+_REFERENCE = re.compile(r"&#?\w+;?")
+
+
+def _reference(found: re.Match[str]) -> str:
+    return found[0] if html.unescape(found[0]) == found[0] else f"&amp;{found[0][1:]}"
 
 
 def _unbroken(text: str) -> str:
@@ -190,12 +219,12 @@ _ARROW = re.compile(r"-{2,}>")
 _EMPTY_LINES = re.compile(r"[\r\n]\s*[\r\n]")
 
 
-def _word_cues(segments: Sequence[Segment], layout: Layout) -> Iterator[Cue]:
+def _word_cues(segments: Sequence[Segment], layout: Layout, spelled: Spelled) -> Iterator[Cue]:
     for words in _subtitles(segments, layout):
         if layout.highlight_words:
-            yield from _highlighted(words)
+            yield from _highlighted([word._replace(text=spelled(word.text)) for word in words])
         else:
-            yield Cue(words[0].start, words[-1].end, _joined(words))
+            yield Cue(words[0].start, words[-1].end, spelled(_joined(words)))
 
 
 def _joined(words: Sequence[Cue]) -> str:

@@ -216,12 +216,20 @@ class Transcript:
         """All words in order; none unless they were asked for."""
         return tuple(word for segment in self.segments for word in segment.words or ())
 
+    def without_words(self) -> Transcript:
+        """The same without the times of single words."""
+        return replace(self, segments=tuple(replace(segment, words=None) for segment in self.segments))
+
     def to_txt(self) -> str:
         """One line a segment."""
         return subtitles.txt(self)
 
     def to_srt(self, **layout: Any) -> str:
-        """SubRip subtitles; `layout` is that of `subtitles.Layout`.  UsageError if it needs words and has none."""
+        """SubRip subtitles of two lines of 42 characters and 7 seconds at most, cut where words are if there are any.
+
+        `layout` is that of `subtitles.Layout`; `keep_segments=True` makes a subtitle of each segment.  UsageError if it
+        needs words and has none.
+        """
         return subtitles.srt(self, subtitles.Layout(**layout))
 
     def to_vtt(self, **layout: Any) -> str:

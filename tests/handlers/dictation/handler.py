@@ -39,6 +39,8 @@ def handler(job):
     if is_number("SILENT", number):
         return {"transcription": [], "language": None}
     segment = {"id": 0, "start": 0.5, "end": 1.0, "text": f" word{number}.", "confidence": 0.9}
+    if job["input"].get("word_timestamps"):
+        segment["words"] = [{"word": segment["text"], "start": 0.6, "end": 0.8, "probability": 0.9}]
     return {"transcription": [segment], "language": "en", "language_probability": 0.9}
 
 

@@ -8,7 +8,9 @@ import traceback
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import tls
 from support.scripted import RESET, Reply, ok, script, serving
+from support.servers import dripping
 
 from vidctl.errors import ApiError, AuthError, JobFailed, MediaError, NetworkError, NotDeployed, Retired, VidctlError
 from vidctl.runpod.graphql import GraphQL
@@ -196,6 +198,116 @@ def test_a_download_that_breaks_off_is_no_shorter_sound():
     half = Reply(200, b"half", (("Content-Length", "8"), ("Connection", "close")))
     with serving(script(half)) as server, pytest.raises(MediaError, match="closed in the middle"):
         download_into(f"{server.url}/talk.mp3", io.BytesIO())
+
+
+BUSY = [Reply(429, b"", (("Retry-After", "0"),)), Reply(503, b"", (("Retry-After", "0"),))]
+
+
+@pytest.mark.parametrize("busy", BUSY, ids=["429", "503"])
+def test_a_download_is_asked_for_again(busy):
+    """A busy server says when."""
+    with serving(script(busy, busy, Reply(200, b"bytes"))) as server:
+        assert download(f"{server.url}/a.jpg") == b"bytes"
+
+
+@pytest.mark.parametrize("busy", BUSY, ids=["429", "503"])
+def test_a_download_is_not_asked_for_for_ever(busy):
+    with serving(script(busy)) as server, pytest.raises(MediaError, match=f"answered {busy.status}"):
+        download(f"{server.url}/a.jpg")
+
+    assert len(server.requests) == 5
+
+
+def test_a_server_that_wants_a_long_wait_is_told_of():
+    """Nobody waits an hour in front of a terminal."""
+    with (
+        serving(script(Reply(429, b"", (("Retry-After", "3600"),)))) as server,
+        pytest.raises(MediaError, match="answered 429") as caught,
+    ):
+        download(f"{server.url}/a.jpg")
+
+    assert (1, "try again in 3600 s") == (len(server.requests), caught.value.hint)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
+def test_a_download_that_drips_is_given_up(head):
+    """A byte now and then holds nobody longer than --timeout."""
+    with dripping(head) as base, pytest.raises(MediaError, match=r"^cannot be downloaded: ") as caught:
+        download(f"{base}/a.jpg", timeout_s=0.3)
+
+    assert "--timeout (timeout_s) says how long to wait" == caught.value.hint
+
+
+def test_no_redirect_leads_from_https_to_http(tmp_path, monkeypatch):
+    """Neither at once nor on the way to https again; from one https address to another it may."""
+    pem = tls.certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
+    with serving(script(Reply(200, b"bytes"))) as plain:
+        places = {"/down": f"{plain.url}/a.jpg", "/on": "/there"}
+        with tls.redirecting(pem, places) as secure:
+            fetched = download(f"{secure}/on")
+            with pytest.raises(MediaError, match="an address that is not https://"):
+                download(f"{secure}/down")
+
+    assert (b"/there", []) == (fetched, plain.requests)
+
+
+def test_no_redirect_leads_from_this_machine_to_http_elsewhere():
+    reply = Reply(302, b"", (("Location", "http://example.org/a.jpg"),))
+    with serving(script(reply)) as server, pytest.raises(MediaError, match="an address that is not https://"):
+        download(f"{server.url}/a.jpg")
+
+
+@pytest.fixture
+def no_proxies(monkeypatch):
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def ask_api(url):
+    Jobs(Http(KEY), url).status("ep", "j")
+
+
+@pytest.mark.parametrize("ask", [download, ask_api])
+def test_a_certificate_of_ones_own_names_the_variable(tmp_path, ask):
+    """As a proxy that reads along has it."""
+    with (
+        tls.redirecting(tls.certificate(tmp_path), {}) as base,
+        pytest.raises(VidctlError, match="its certificate is self-signed") as caught,
+    ):
+        ask(f"{base}/a.jpg")
+
+    assert caught.value.hint.startswith("REQUESTS_CA_BUNDLE=FILE.pem trusts")
+
+
+@pytest.mark.parametrize("ask", [download, ask_api])
+def test_a_certificate_of_another_host_is_told_of(tmp_path, monkeypatch, ask):
+    pem = tls.certificate(tmp_path, of="DNS:example.org")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
+    with tls.redirecting(pem, {}) as base, pytest.raises(VidctlError, match="its certificate is another host's"):
+        ask(f"{base}/a.jpg")
+
+
+@pytest.mark.parametrize("ask", [download, ask_api])
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_proxy_that_fails_is_named_with_its_variable(monkeypatch, no_proxies, ask, name):
+    """Without the password in it."""
+    with serving(script(Reply(200))) as proxy:
+        monkeypatch.setenv(name, proxy.url.replace("://", "://me:hunter2@"))
+        with pytest.raises(VidctlError) as caught:
+            ask("https://vidctl.invalid/a.jpg")
+
+    where = proxy.url.removeprefix("http://")
+    assert f"the proxy {where} refused (501)" in caught.value.message  # which knows no CONNECT
+    assert f"{name} names it; NO_PROXY=vidctl.invalid goes past it" == caught.value.hint
+    assert "hunter2" not in caught.value.message
+
+
+def test_a_wrong_host_names_the_variables(no_proxies):
+    with pytest.raises(NetworkError, match="no such host") as caught:
+        ask_api("https://vidctl.invalid/v2")
+
+    assert "RUNPOD_ENDPOINT_BASE_URL" in caught.value.hint
 
 
 _json = st.recursive(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,8 @@ class Client:
         self._model = model
         self._timeout_s = timeout_s
         self._invoker: Invoker | None = None
+        self._fetch = partial(download, timeout_s=timeout_s)
+        self._fetch_into = partial(download_into, timeout_s=timeout_s)
 
     def detect(self, source: Given, **options: Any) -> Detections:
         """Find objects in one picture: a path, an https:// URL, a file's bytes, an open file, or an image in memory.
@@ -100,7 +103,7 @@ class Client:
         pictures = _expanded(sources, PICTURES, recursive=recursive)
         self._check_key()
         asking = self._asking(self.endpoint_id("detect"))  # nothing is started for an endpoint that is not there
-        return detection.detect(pictures, chosen, asking, fetch=download, timeout_s=self._timeout_s)
+        return detection.detect(pictures, chosen, asking, fetch=self._fetch, timeout_s=self._timeout_s)
 
     def transcribe(self, source: Given, **options: Any) -> Transcript:
         """Write down what is said in one sound or film: a path, an https:// URL, a file's bytes, or an open file.
@@ -153,7 +156,7 @@ class Client:
             chosen,
             asking,
             manner,
-            fetch_into=download_into,
+            fetch_into=self._fetch_into,
             timeout_s=self._timeout_s,
             tell=tell or _silent,
         )
@@ -204,8 +207,8 @@ class Client:
             options,
             asking,
             manner,
-            fetch=download,
-            fetch_into=download_into,
+            fetch=self._fetch,
+            fetch_into=self._fetch_into,
             timeout_s=self._timeout_s,
             waiting=waiting,
         )
@@ -251,8 +254,8 @@ class Client:
             chosen,
             asking,
             manner,
-            fetch=download,
-            fetch_into=download_into,
+            fetch=self._fetch,
+            fetch_into=self._fetch_into,
             timeout_s=self._timeout_s,
         )
 

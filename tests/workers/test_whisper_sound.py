@@ -18,6 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support import tls
+from support.scripted import Reply, script
+from support.scripted import serving as scripted
 from support.servers import dripping, serving
 from support.sounds import TELLING, undecodable, write_telling, write_tracks
 
@@ -532,6 +535,34 @@ def test_a_server_that_drips_is_given_up(sound, whisper_module, monkeypatch, hea
         pass
 
     assert "the audio's URL took longer than 0.5 s" == str(caught.value)
+
+
+def test_no_redirect_leads_from_https_to_http(sound, refused, monkeypatch, tmp_path):
+    """Not even where http:// is allowed."""
+    pem = tls.certificate(tmp_path)
+    monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
+    with serving({"/a.wav": wav(tone())}) as plain, tls.redirecting(pem, {"/a.wav": f"{plain}/a.wav"}) as secure:
+        said = refused(f"{secure}/a.wav")
+
+    assert "the audio's URL leads to one that is not https://" == said
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again(sound, refused, monkeypatch, status):
+    """When it says, if that is soon; and not for ever."""
+    monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
+    busy, soon = Reply(status, b"", (("Retry-After", "0"),)), Reply(200, wav(tone()))
+    with scripted(script(busy, busy, soon)) as server, sound.opened(f"{server.url}/a.wav") as opened:
+        length = sum(block.size for block in opened.blocks())
+    with scripted(script(busy)) as server:
+        said = refused(f"{server.url}/a.wav")
+    with scripted(script(Reply(status, b"", (("Retry-After", "3600"),)))) as patient:
+        refused(f"{patient.url}/a.wav")
+
+    assert LENGTH_S * 16_000 == length
+    assert f"the audio's URL answered {status}" == said
+    assert (5, 1) == (len(server.requests), len(patient.requests))
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])

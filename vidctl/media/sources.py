@@ -436,7 +436,7 @@ _PIECES = re.compile(r"([^0-9]*)([0-9]*)")
 @contextmanager
 def _fetching(url: str, name: str) -> Iterator[None]:
     """Refuse an address that nothing should be fetched from; tell a failure under the source's name."""
-    if not _is_safe(url):
+    if not is_safe(url):
         raise MediaError(
             f"{name}: only https:// addresses are fetched", hint="http:// is for this machine's own addresses"
         )
@@ -447,7 +447,8 @@ def _fetching(url: str, name: str) -> Iterator[None]:
         raise MediaError(f"{name}: {message}", hint=error.hint, status=error.status) from error
 
 
-def _is_safe(url: str) -> bool:
+def is_safe(url: str) -> bool:
+    """Whether it is https://, or http:// on this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

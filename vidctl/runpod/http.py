@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import time
 from collections.abc import Mapping
+from itertools import count
+from queue import Empty, Queue
+from threading import Thread
 from types import TracebackType
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse
 from urllib3.connectionpool import ConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ResponseError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    InvalidHeader,
+    MaxRetryError,
+    NewConnectionError,
+    ResponseError,
+)
 from urllib3.util.retry import Retry
 
 from vidctl import __version__
@@ -32,8 +44,15 @@ from vidctl.errors import (
     Unanswered,
     VidctlError,
 )
+from vidctl.media.sources import is_safe
+from vidctl.text import without_secrets
 
 _TIMEOUT_S = (10, 60)  # to connect, between two bytes
+_DOWNLOAD_S = 600.0
+_DOWNLOAD_TRIES = 5
+_LONGEST_WAIT_S = 30.0
+_STEADY_BYTES_PER_S = 64_000  # less is a server that drips
+_TIMEOUT_HINT = "--timeout (timeout_s) says how long to wait"
 _MAX_PICTURE_BYTES = 200 * 1024 * 1024
 _MAX_SOUND_BYTES = 32 * 1024 * 1024 * 1024  # a film is also a sound
 
@@ -149,32 +168,105 @@ def _until(deadline: float, response: requests.Response, max_bytes: int) -> byte
     return bytes(data)
 
 
-def download(url: str) -> bytes:
-    """The bytes behind a picture's URL, fetched without RunPod's key; raise MediaError."""
+def download(url: str, *, timeout_s: float = _DOWNLOAD_S) -> bytes:
+    """The bytes behind an image's URL, fetched without RunPod's key; raise MediaError."""
     file = io.BytesIO()
-    download_into(url, file, most_bytes=_MAX_PICTURE_BYTES)
+    download_into(url, file, most_bytes=_MAX_PICTURE_BYTES, timeout_s=timeout_s)
     return file.getvalue()
 
 
-def download_into(url: str, file: BinaryIO, *, most_bytes: int = _MAX_SOUND_BYTES) -> None:
-    """Write what is behind a URL into a file, fetched without RunPod's key; raise MediaError, also if it breaks off."""
+def download_into(
+    url: str, file: BinaryIO, *, most_bytes: int = _MAX_SOUND_BYTES, timeout_s: float = _DOWNLOAD_S
+) -> None:
+    """Write what is behind a URL into a file, fetched without RunPod's key; raise MediaError, also if it breaks off.
+
+    Asked again on 429 and 503, when the server says if that is soon.  After `timeout_s` it is given up unless bytes
+    come steadily: a large file may take long, and a server that drips may not.
+    """
+    deadline = time.monotonic() + timeout_s
     try:
-        with requests.get(url, timeout=_TIMEOUT_S, stream=True, headers={"User-Agent": _user_agent()}) as response:
-            if not response.ok:
-                raise MediaError(f"the server answered {response.status_code}")
-            _copy(response, file, most_bytes)
-    except (requests.RequestException, UnicodeError, ValueError) as error:
-        raise MediaError(f"cannot be downloaded: {_cause(error)}") from error
+        with _Downloads() as session, _offered(session, url, deadline) as response:
+            _copy(response, file, most_bytes, timeout_s)
+    except (requests.RequestException, HTTPError, UnicodeError, ValueError) as error:
+        raise MediaError(f"cannot be downloaded: {_cause(error, url)}", hint=_remedy(error, url)) from error
 
 
-def _copy(response: requests.Response, file: BinaryIO, most_bytes: int) -> None:
+class _Downloads(requests.Session):
+    """Follows no redirect from https to http, and none from this machine to http elsewhere."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        location = super().get_redirect_target(resp)
+        if location is None:
+            return None
+        target = urljoin(resp.url, location)
+        if urlsplit(target).scheme != "https" and (urlsplit(resp.url).scheme == "https" or not is_safe(target)):
+            raise MediaError("the server leads to an address that is not https://")
+        return location
+
+
+def _offered(session: requests.Session, url: str, deadline: float) -> requests.Response:
+    """The answer, whose body is still to come."""
+    for attempt in count():
+        response = _answer(session, url, deadline)
+        if response.status_code not in (429, 503) or attempt == _DOWNLOAD_TRIES - 1:
+            break
+        wait_s = _asked_wait_s(response)
+        wait_s = 0.5 * 2**attempt if wait_s is None else wait_s
+        if wait_s > min(_LONGEST_WAIT_S, deadline - time.monotonic()):
+            break
+        response.close()
+        time.sleep(wait_s)
+    if not response.ok:
+        response.close()
+        hint = _when(response) if response.status_code in (429, 503) else None
+        raise MediaError(f"the server answered {response.status_code}", hint=hint)
+    return response
+
+
+def _asked_wait_s(response: requests.Response) -> float | None:
+    try:
+        return Retry(0).get_retry_after(response.raw)
+    except InvalidHeader:
+        return None
+
+
+def _answer(session: requests.Session, url: str, deadline: float) -> requests.Response:
+    """The head of an answer, in time: sockets only time out between two bytes, so it is read in a thread."""
+    outcome: Queue[requests.Response | Exception] = Queue()
+    left_s = max(deadline - time.monotonic(), 0.1)
+    timeout = (min(_TIMEOUT_S[0], left_s), min(_TIMEOUT_S[1], left_s))
+
+    def ask() -> None:
+        try:
+            headers = {"User-Agent": _user_agent()}
+            outcome.put(session.get(url, timeout=timeout, stream=True, headers=headers, proxies=_proxies(url)))
+        except Exception as error:  # noqa: BLE001  raised where it is waited for
+            outcome.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        answer = outcome.get(timeout=left_s + 1)  # the socket's own time-out says more
+    except Empty:
+        raise MediaError("cannot be downloaded: no answer in time", hint=_TIMEOUT_HINT) from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _copy(response: requests.Response, file: BinaryIO, most_bytes: int, timeout_s: float) -> None:
     """urllib3 raises if fewer bytes come than Content-Length promised."""
-    written = 0
-    for chunk in response.iter_content(1 << 16):
+    written, started = 0, time.monotonic()
+    while chunk := response.raw.read1(1 << 16, decode_content=True):
         written += len(chunk)
         if written > most_bytes:
             raise MediaError(f"over {most_bytes >> 20} MB")
         file.write(chunk)
+        took_s = time.monotonic() - started
+        if took_s > timeout_s and written < _STEADY_BYTES_PER_S * took_s:
+            raise MediaError(
+                f"cannot be downloaded: {written:,} bytes came in {took_s:.0f} s, and the server drips on",
+                hint=_TIMEOUT_HINT,
+            )
 
 
 def _session(retry: Retry, api_key: str) -> requests.Session:
@@ -294,7 +386,10 @@ def one_line(text: str, limit: int = 300) -> str:
 
 def _unreachable(url: str, error: Exception) -> NetworkError:
     kind = NetworkError if _never_left(error) else Unanswered
-    return kind(f"{_host(url)}: {_cause(error)}", hint="check the network and the base URLs")
+    hint = _remedy(error, url) or "check the network and the base URLs"
+    if "Failed to resolve" in str(error):
+        hint = "check the network, and RUNPOD_API_BASE_URL and RUNPOD_ENDPOINT_BASE_URL if they are set"
+    return kind(f"{_host(url)}: {_cause(error, url)}", hint=hint)
 
 
 def _never_left(error: Exception) -> bool:
@@ -303,11 +398,15 @@ def _never_left(error: Exception) -> bool:
     return isinstance(error, requests.ConnectTimeout) or isinstance(reason, (NewConnectionError, ConnectTimeoutError))
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException, url: str) -> str:
     """The innermost reason in words; the outer ones repeat URLs and object addresses."""
+    text = str(error)
+    if proxy := _proxy_of(error, url):
+        refused = re.search(r"Tunnel connection failed: (\d+)", text)
+        why = f"refused ({refused[1]})" if refused else "cannot be used"
+        return f"the proxy {_host(without_secrets(proxy[1]))} {why}"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
-    text = str(error)
     for sign, words in _CAUSES.items():
         if sign in text:
             return words
@@ -318,12 +417,42 @@ _CAUSES = {
     "Connection refused": "connection refused",
     "NameResolution": "no such host",
     "Failed to resolve": "no such host",
+    "self-signed": "its certificate is self-signed",
+    "self signed": "its certificate is self-signed",
+    "Hostname mismatch": "its certificate is another host's",
+    "IP address mismatch": "its certificate is another host's",
+    "certificate has expired": "its certificate has expired",
     "CERTIFICATE_VERIFY_FAILED": "its certificate cannot be verified",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "Connection reset": "the connection was reset before an answer came",
     "RemoteDisconnected": "the connection was closed before an answer came",
     "IncompleteRead": "the connection was closed in the middle of the answer",
     "timed out": "no answer in time",
 }
+
+
+def _remedy(error: BaseException, url: str) -> str | None:
+    """What changes the cause, where a variable of the environment does."""
+    text = str(error)
+    if proxy := _proxy_of(error, url):
+        return f"{proxy[0]} names it; NO_PROXY={urlsplit(url).hostname} goes past it"
+    if "self-signed" in text or "self signed" in text or "unable to get local issuer" in text:
+        return "REQUESTS_CA_BUNDLE=FILE.pem trusts the certificates in it, such as that of a proxy in your network"
+    return None
+
+
+def _proxy_of(error: BaseException, url: str) -> tuple[str, str] | None:
+    """The variable that names the proxy which failed, and its address."""
+    if not isinstance(error, requests.exceptions.ProxyError) and "proxy" not in str(error).lower():
+        return None
+    names = (
+        name for scheme in (urlsplit(url).scheme, "all") for name in (f"{scheme}_proxy", f"{scheme}_PROXY".upper())
+    )
+    found = next(((name, value) for name in names if (value := os.environ.get(name))), None)
+    if not found:
+        return None
+    name, address = found
+    return name, address if "://" in address else f"http://{address}"
 
 
 def _host(url: str) -> str:

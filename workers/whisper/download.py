@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from time import monotonic
+from email.utils import parsedate_to_datetime
+from time import monotonic, sleep, time
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     Stopped = Callable[[], bool]
 
 _CHUNK_BYTES = 1 << 18
+_TRIES = 5
+_LONGEST_WAIT_S = 30.0
 # What the SDK's guard means; its sentences name addresses inside the worker's network.
 _REFUSALS = {
     "non-public address": "is not on the public internet",
@@ -48,13 +51,16 @@ def download(
     """Write a URL's bytes into `file`; raise BadInput with a sentence that begins with `what` ("the image's URL").
 
     The SDK's guard refuses addresses inside the worker's own network.  It ends after `timeout_s` or when `stopped` says
-    so, at the server's next byte or at most `silence_s` later.  Plain http, also after a redirect, is for
-    RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS only, the SDK's switch for a worker among its own servers.
+    so, at the server's next byte or at most `silence_s` later; it is asked again on 429 and 503, when the server says
+    if that is soon.  Plain http is for RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS only, the SDK's switch for a worker among its
+    own servers, and no redirect leads there from https.
     Source: runpod-python 1.12 serverless/utils/rp_ssrf.py.
     """
     _require_https(url, f"{what} must be https://")
     try:
-        with _within(timeout_s, stopped), safe_get(url, timeout=silence_s, max_bytes=max_bytes) as response:
+        with _within(timeout_s, stopped), _offered(url, silence_s, max_bytes) as response:
+            if _scheme(url) == "https" != _scheme(response.url):
+                raise BadInput(f"{what} leads to one that is not https://")
             _require_https(response.url, f"{what} leads to one that is not https://")
             if response.status_code != 200:
                 raise BadInput(f"{what} answered {response.status_code}")
@@ -70,9 +76,42 @@ def download(
         raise BadInput(f"{what} cannot be fetched") from error
 
 
+def _offered(url: str, silence_s: float, max_bytes: int) -> Any:
+    """The answer, whose body is still to come; the last one of a server that is too busy."""
+    for attempt in range(_TRIES):
+        response = safe_get(url, timeout=silence_s, max_bytes=max_bytes)
+        wait_s = _asked_wait_s(response.headers.get("Retry-After", ""), 0.5 * 2**attempt)
+        if response.status_code not in (429, 503) or attempt == _TRIES - 1 or wait_s > _LONGEST_WAIT_S:
+            break
+        response.close()
+        until = monotonic() + wait_s
+        while monotonic() < until:
+            _rest(min(0.1, until - monotonic()))
+    return response
+
+
+def _asked_wait_s(after: str, otherwise: float) -> float:
+    """What Retry-After says: seconds, or a date (RFC 9110, 10.2.3)."""
+    if after.strip().isdecimal():
+        return float(after)
+    try:
+        return max(parsedate_to_datetime(after).timestamp() - time(), 0.0)
+    except (TypeError, ValueError):
+        return otherwise
+
+
+def _rest(seconds: float) -> None:
+    """A call in Python, which `_within` sees."""
+    sleep(max(seconds, 0.0))
+
+
+def _scheme(url: str) -> str:
+    return urlsplit(url).scheme.lower()
+
+
 def _require_https(url: str, refusal: str) -> None:
     allows_http = os.environ.get("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "").lower() in ("1", "true", "yes")
-    if urlsplit(url).scheme.lower() != "https" and not allows_http:
+    if _scheme(url) != "https" and not allows_http:
         raise BadInput(refusal)
 
 

@@ -533,3 +533,58 @@ def test_no_output_costs_what_a_run_reads(folder, arguments, said):
 
     assert (2, True) == (outcome.status, said in outcome.stderr), outcome.stderr
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+FOUND = {
+    "results": [{"detections": [], "count": 0, "image_size": [480, 640], "inference_time": 0.0}],
+    "inference_time": 0.0,
+}
+
+
+@pytest.fixture
+def detectors(folder):
+    """A project with two specs for one task, both deployed, and their endpoints' ids."""
+    for key in ("fake", "yolo"):
+        (folder / "configs" / f"{key}.yaml").write_text(f"name: {key}\ntask: detect\nimage: me/{key}:1\ngpu: L4\n")
+    (folder / ".env").write_text("VIDCTL_FAKE_ENDPOINT_ID=ep-fake\nVIDCTL_YOLO_ENDPOINT_ID=ep-yolo\n")
+    return folder
+
+
+def detected(folder, *arguments):
+    """`vidctl detect`, and which endpoints were asked."""
+    with serving(script(ok({"id": "j", "status": "COMPLETED", "output": FOUND["results"][0]}))) as server:
+        outcome = runpod(folder, server, "detect", "frame.jpg", *arguments)
+    return outcome, {path.split("/")[1] for path in server.paths()}
+
+
+def test_of_two_endpoints_none_is_asked_by_chance(detectors):
+    """Two specs of one task are deployed: nobody is asked before one is named, and both are."""
+    outcome, asked = detected(detectors, "--json")
+
+    assert (outcome.status, asked) == (2, set())
+    assert outcome.error["error"] == "detect: several endpoints are deployed to runpod: fake, yolo"
+    assert "endpoints: {detect: fake}" in outcome.error["hint"]
+
+
+def test_a_project_says_whom_a_task_asks(detectors):
+    """vidctl.yaml names it, --endpoint goes before that, and the answer says who gave it."""
+    (detectors / "vidctl.yaml").write_text("endpoints: {detect: yolo}\n")
+    default, by_default = detected(detectors, "--json")
+    named, by_name = detected(detectors, "--endpoint", "fake", "-f", "jsonl")
+    told, _ = detected(detectors, "-v")
+    given, _ = detected(detectors, "--endpoint-id", "ep-else", "--json")
+
+    assert (by_default, by_name) == ({"ep-yolo"}, {"ep-fake"}), default.stderr
+    assert (default.document["endpoint"], named.document["endpoint"]) == ("yolo", "fake")
+    assert "asking endpoint yolo (ep-yolo) on runpod" in told.stderr
+    assert given.document["endpoint"] == "ep-else"
+
+
+def test_a_default_that_is_not_deployed_is_said(detectors):
+    (detectors / "vidctl.yaml").write_text("endpoints: {detect: other, detekt: yolo}\n")
+    mistaken, _ = detected(detectors, "--json")
+    (detectors / "vidctl.yaml").write_text("endpoints: {detect: other}\n")
+    missing, asked = detected(detectors, "--json")
+
+    assert (mistaken.status, "did you mean detect?" in mistaken.error["error"]) == (2, True)
+    assert (missing.status, asked) == (5, set())

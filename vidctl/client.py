@@ -75,6 +75,7 @@ class Client:
         self._invoker: Invoker | None = None
         self._fetch = partial(download, timeout_s=timeout_s)
         self._fetch_into = partial(download_into, timeout_s=timeout_s)
+        self._asked: tuple[str, str | None] | None = None
 
     def detect(self, source: Given, **options: Any) -> Detections:
         """Find objects in one picture: a path, an https:// URL, a file's bytes, an open file, or an image in memory.
@@ -102,7 +103,7 @@ class Client:
         chosen = made(DetectOptions, "detect", options)
         pictures = _expanded(sources, PICTURES, recursive=recursive)
         self._check_key()
-        asking = self._asking(self.endpoint_id("detect"))  # nothing is started for an endpoint that is not there
+        asking = self._asking(*self._deployed("detect"))  # nothing is started for an endpoint that is not there
         return detection.detect(pictures, chosen, asking, fetch=self._fetch, timeout_s=self._timeout_s)
 
     def transcribe(self, source: Given, **options: Any) -> Transcript:
@@ -150,7 +151,7 @@ class Client:
         version = applied.fingerprint if applied else ""
         length_s = DEFAULT_CHUNK_S if chunk_s is None else chunk_s
         manner = transcription.Manner(length_s, protocol, resume, version, audio_track)
-        asking = self._asking(endpoint_id)
+        asking = self._asking(endpoint_id, key)
         return transcription.transcribe(
             sounds,
             chosen,
@@ -299,7 +300,7 @@ class Client:
         images, length = (_count(variables.get(name)) for name in _LIMITS)
         if images is None and protocol is None and key:
             images = WORKER_IMAGES
-        return self._asking(endpoint_id), Manner(clip, protocol, model, images, length)
+        return self._asking(endpoint_id, key), Manner(clip, protocol, model, images, length)
 
     def price_per_s(self, task: str) -> float | None:
         """What a second of the task's worker costs, in US dollars; None where that is not known, or nothing is paid.
@@ -338,15 +339,27 @@ class Client:
         return self._invoker.interrupt()
 
     def endpoint_id(self, task: str) -> str:
-        """The endpoint that answers for a task; raise NotDeployed."""
+        """The endpoint that answers for a task; raise NotDeployed, or UsageError where several may be meant."""
         return self._deployed(task)[0]
+
+    @property
+    def asked(self) -> str | None:
+        """The endpoint that was asked last: its spec, or its id where it was given by that."""
+        return None if self._asked is None else self._asked[1] or self._asked[0]
+
+    @property
+    def asking(self) -> str:
+        """The same as a line to read."""
+        endpoint_id, key = self._asked or ("", None)
+        return f"asking endpoint {f'{key} ({endpoint_id})' if key else endpoint_id} on {self.target}"
 
     def _check_key(self) -> None:
         """A missing key is the first thing to say."""
         if self.target == "runpod":
             settings.runpod_access(self.project)
 
-    def _asking(self, endpoint_id: str) -> Invoker:
+    def _asking(self, endpoint_id: str, key: str | None) -> Invoker:
+        self._asked = (endpoint_id, key)
         access = connect(self.project, self.target)
         self._invoker = Invoker(
             Jobs(Http(access.api_key), access.endpoint_base_url, if_unknown=self._if_unknown(endpoint_id)),
@@ -388,10 +401,18 @@ class Client:
             return self._endpoint_id, None
         self._check_task(task)
         named, overlay = self._endpoint, self._overlay
+        named = named or _default_endpoint(task, self.project)
         keys = [configs.key_of(named, overlay)] if named else _keys_of(task, self.project, overlay)
-        for key in keys:
-            if endpoint_id := self.project.environ.get(settings.endpoint_id_name(key, self.target)):
-                return endpoint_id, key
+        ids = {key: self.project.environ.get(settings.endpoint_id_name(key, self.target)) for key in keys}
+        found = [(endpoint_id, key) for key, endpoint_id in ids.items() if endpoint_id]
+        if len(found) > 1:
+            those = ", ".join(key for _, key in found)
+            raise UsageError(
+                f"{task}: several endpoints are deployed to {self.target}: {those}",
+                hint=f"--endpoint {found[0][1]}; or a default in vidctl.yaml: endpoints: {{{task}: {found[0][1]}}}",
+            )
+        if found:
+            return found[0]
         if not keys:
             raise NotDeployed(
                 f"there is no spec for {configs.key_of(task, overlay)} in {self.project.root / 'configs'}",
@@ -434,6 +455,16 @@ def _default_target(project: Project) -> settings.Target | None:
     from vidctl import spec
 
     return spec.settings_of(project.root).target
+
+
+def _default_endpoint(task: str, project: Project) -> str | None:
+    """Whose endpoint answers for a task by what vidctl.yaml says."""
+    if not project.has_settings:
+        return None
+    from vidctl import spec
+
+    chosen: str | None = getattr(spec.settings_of(project.root).endpoints, task, None)
+    return chosen
 
 
 def connect(project: Project, target: settings.Target) -> Access:

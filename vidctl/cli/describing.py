@@ -322,6 +322,7 @@ class _Asking:
 
     def all(self, delivery: _Delivery, count: int) -> None:
         described = self.client.describe_many(self.sources, self.prompt, **self.how)
+        self.report.detail(self.client.asking)
         try:
             with self.report.counting("describe", count, shown=self.shown) as tick:
                 for each in described:
@@ -357,6 +358,7 @@ class _Asking:
         with self.report.passing(shown=self.shown) as notify:
             notify(Progress("describe", "waiting for the first word", is_passing=True))
             stream = self.client.describe_stream(self.sources, self.prompt, waiting=hears, **how)
+            self.report.detail(self.client.asking)
             return stream, next(stream, "")
 
 
@@ -451,7 +453,7 @@ class _Delivery:
         if self._path is not None and len(self.tally.failures) == self.tally.taken:
             return
         whole = {"stats": self._spent()} if self._several else {}
-        text = document({"schema": SCHEMA, "results": self._kept, **whole}, indent=2) + "\n"
+        text = document({"schema": SCHEMA, **self._asked(), "results": self._kept, **whole}, indent=2) + "\n"
         self._kept = []
         if self._path is None:
             say(text)
@@ -468,7 +470,10 @@ class _Delivery:
         elif self._is_whole:
             self._kept.append(item)
         else:
-            self._lines.add(_line(item), is_answer=is_answer)
+            self._lines.add(_line({**self._asked(), **item}), is_answer=is_answer)
+
+    def _asked(self) -> dict[str, Any]:
+        return {"endpoint": self._client.asked}
 
     def _answer(self, result: Description) -> str:
         """The answer as text, under the name of its source where there are several."""

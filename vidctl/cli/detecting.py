@@ -84,6 +84,8 @@ def detect(
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
     found = client.detect_many(pictures, **vars(wanted))
+    report.detail(client.asking)
+    delivery.endpoint = client.asked
     try:
         with report.counting("detect", len(pictures), shown=not no_progress) as count:
             for each in found:
@@ -133,6 +135,7 @@ class _Delivery:
         self._lines = Lines(self._output)
         self._kept: list[Result] = []
         self.tally = Tally("pictures")
+        self.endpoint: str | None = None
 
     def spare(self, inputs: Inputs) -> None:
         """Raise UsageError where a file that is read would be lost, VidctlError where nothing can be written."""
@@ -180,7 +183,8 @@ class _Delivery:
         self._lines.close()
         if not self._is_whole or not self.tally.taken:
             return
-        text = files.FORMATS[self._form](self._kept)
+        is_json = self._form == "json"
+        text = files.to_json(self._kept, endpoint=self.endpoint) if is_json else files.FORMATS[self._form](self._kept)
         self._kept = []
         if self._output is None:
             say(text)
@@ -199,6 +203,8 @@ class _Delivery:
         is_answer = not isinstance(result, Failed)
         if self._form == "csv":
             self._lines.add(files.to_csv([result], header=self.tally.taken == 1), is_answer=is_answer)
+        elif self._form == "jsonl":
+            self._lines.add(files.to_jsonl([result], endpoint=self.endpoint), is_answer=is_answer)
         elif self._form in files.FORMATS:
             self._lines.add(files.FORMATS[self._form]([result]), is_answer=is_answer)
         elif isinstance(result, Failed):

@@ -171,6 +171,7 @@ def transcribe(
             tell=tell,
             **wanted,
         )
+        report.detail(client.asking)
         try:
             for each in results:
                 delivery.add(each)
@@ -309,7 +310,11 @@ class _Delivery:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
         if not self._kept:
             return
-        document = {"schema": SCHEMA, "results": [each.result.to_dict() for each in self._kept]}
+        document = {
+            "schema": SCHEMA,
+            "endpoint": self._client.asked,
+            "results": [each.result.to_dict() for each in self._kept],
+        }
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
         path = self._place.path
         if path is None:

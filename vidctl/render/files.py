@@ -33,18 +33,26 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def to_json(results: Iterable[Result]) -> str:
-    """One document for any number of pictures: `{"schema", "results": […]}`; a failed source has `error` and `code`."""
-    document = {"schema": SCHEMA, "results": [result.to_dict() for result in results]}
+def to_json(results: Iterable[Result], *, endpoint: str | None = None) -> str:
+    """One document for any number of pictures: `{"schema", "results": […]}`; a failed source has `error` and `code`.
+
+    `endpoint` is who was asked.
+    """
+    document = {"schema": SCHEMA, **_said_by(endpoint), "results": [result.to_dict() for result in results]}
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
-def to_jsonl(results: Iterable[Result]) -> str:
+def to_jsonl(results: Iterable[Result], *, endpoint: str | None = None) -> str:
     """One object a line, one line a source."""
     return "".join(
-        json.dumps({"schema": SCHEMA, **result.to_dict()}, ensure_ascii=False, allow_nan=False) + "\n"
+        json.dumps({"schema": SCHEMA, **_said_by(endpoint), **result.to_dict()}, ensure_ascii=False, allow_nan=False)
+        + "\n"
         for result in results
     )
+
+
+def _said_by(endpoint: str | None) -> dict[str, str]:
+    return {} if endpoint is None else {"endpoint": endpoint}
 
 
 def to_csv(results: Iterable[Result], *, header: bool = True) -> str:

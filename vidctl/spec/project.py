@@ -11,6 +11,14 @@ from vidctl.spec.model import Part
 from vidctl.spec.reading import Reading, open_sheets, read
 
 
+class Defaults(Part):
+    """Which spec's endpoint answers for a task, where several are deployed and a command names none."""
+
+    detect: str | None = None
+    transcribe: str | None = None
+    describe: str | None = None
+
+
 class ProjectSettings(Part):
     """Settings of a project; None is what the file does not say."""
 
@@ -18,6 +26,8 @@ class ProjectSettings(Part):
     """Which of RunPod's control planes vidctl speaks to."""
     target: Literal["local", "runpod"] | None = None
     """Where commands go that name no target."""
+    endpoints: Defaults = Defaults()
+    """Whom `detect`, `transcribe` and `describe` ask if they are not told: `{detect: yolo}`."""
 
 
 def settings_of(root: Path) -> ProjectSettings:

@@ -253,7 +253,7 @@ def test_another_project_on_the_same_runtime_through_the_sdks_variables(echo):
     """`vidctl local env` makes the local runtime an ordinary RunPod for any client: here vidctl's own runpod target."""
     echo.run("local", "up")
     environ = echo.run("local", "env", "--json").document
-    reference = "docker.io/you/echo:1"
+    reference = "docker.io/me/echo:1"
     (echo.root / "configs" / "cloud.yaml").write_text(
         json.dumps({"name": "cloud", "image": reference, "gpu": "L4", "workers": {"min": 0, "max": 0}})
     )
@@ -267,7 +267,7 @@ def test_another_project_on_the_same_runtime_through_the_sdks_variables(echo):
 def test_the_runtime_of_the_projects_own_port_says_how_workers_run(project):
     """The port stands in .env only: the runtime there runs images, so a prebuilt one may be deployed."""
     (project.root / ".env").write_text(f"VIDCTL_LOCAL_PORT={project.environ.pop('VIDCTL_LOCAL_PORT')}\n")
-    project.spec("echo", worker="echo", image="docker.io/you/echo:1")
+    project.spec("echo", worker="echo", image="docker.io/me/echo:1")
     project.run("local", "up", "--isolation", "container")
 
     assert project.run("plan", "echo").stdout == "echo: would create endpoint test-echo; nothing was changed\n"

@@ -15,13 +15,13 @@ import requests
 from support.account import Account, is_write
 from support.command import VIDCTL
 from support.runtime import until
-from support.scripted import RESET, Reply
+from support.scripted import RESET, Reply, ok, serving
 
 from vidctl.journal import Journal
 
 SPEC = {
     "name": "faulty",
-    "image": "docker.io/you/echo:1",
+    "image": "docker.io/me/echo:1",
     "gpu": ["RTX 4090", "L4"],
     "workers": {"min": 0, "max": 0},
     "env": {"MODEL": "m"},
@@ -246,6 +246,78 @@ def test_a_least_cuda_version_and_a_list_take_turns(account):
         {"min_cuda": "13.0", "cuda_versions": "any"},
         {"min_cuda": "(removed)"},
     ]
+
+
+@pytest.mark.parametrize("account", ["graphql"], indirect=True)
+def test_a_template_of_somebody_elses_is_found_before_anything_is_built(account):
+    """Names of templates are unique in an account: a build of minutes would end at this one."""
+    save = "mutation Save($input: SaveTemplateInput!) { saveTemplate(input: $input) { id } }"
+    fields = {"name": "vidctl-faulty", "imageName": "me/other:1", "dockerArgs": "", "containerDiskInGb": 5, "env": []}
+    taken = graphql(account, save, input={**fields, "volumeInGb": 0})["saveTemplate"]["id"]
+    planned = account.run("plan", "faulty", "--json")
+
+    assert (planned.status, planned.error["code"]) == (2, "not_owned")
+    assert f"there is a template vidctl-faulty ({taken}) that is not of this spec" in planned.error["error"]
+
+
+def test_all_leaves_out_what_the_target_cannot_run(account):
+    """A worker without a repository cannot be pulled by RunPod, a prebuilt image is no folder for the local runtime."""
+    account.project.worker("echo")
+    account.project.spec("echo", worker="echo")
+    at_runpod = account.run("plan", "--all", "--json")
+    notes = account.run("plan", "--all").stderr
+    here = account.project.run("plan", "--all", "--json", "--target", "local")
+
+    assert [each["spec"] for each in at_runpod.document] == ["faulty"]
+    assert "left out: echo: RunPod pulls its image, and the spec names no repository" in " ".join(notes.split())
+    assert [each["spec"] for each in here.document] == ["echo"]
+    assert account.run("plan", "echo", "--json").status == 2
+
+
+@pytest.mark.parametrize("image", ["docker.io/you/echo:1", "you/echo:1"])
+def test_a_placeholder_is_refused_by_its_name(account, image):
+    (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "image": image}))
+    refused = account.run("plan", "faulty", "--json")
+
+    assert refused.status == 2
+    assert f"docker.io/you is a placeholder for your own account: {image}" in refused.error["error"]
+
+
+def registry_of(images, *, wants_token=False):
+    """A registry that gives these to everybody, and 401 for all others."""
+
+    def answer(request):
+        if request.path.startswith("/token"):
+            return ok({"token": "anybody"})
+        if wants_token and "Authorization" not in request.headers:
+            realm = f'Bearer realm="http://{request.headers["Host"]}/token",service="here",scope="pull"'
+            return Reply(401, b"{}", (("WWW-Authenticate", realm),))
+        return Reply(200 if any(f"/{name}/manifests/" in request.path for name in images) else 401)
+
+    return serving(answer)
+
+
+@pytest.mark.parametrize("wants_token", [False, True])
+def test_an_image_that_needs_a_login_is_told(account, wants_token):
+    """The registry is asked once, without a login; one that gives the image to everybody is no matter of a warning."""
+    with registry_of(["me/open"], wants_token=wants_token) as registry:
+        said = []
+        for name in ("open", "closed"):
+            image = f"{registry.url.removeprefix('http://')}/me/{name}:1"
+            (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "image": image}))
+            said.append(" ".join(account.run("plan", "faulty").stderr.split()))
+
+    assert "wants a login" not in said[0]
+    assert f"RunPod cannot pull {image}: its registry wants a login, and the spec names none" in said[1]
+
+
+@pytest.mark.parametrize("image", ["docker.io/me/echo:latest", "me/echo"])
+def test_an_image_that_moves_is_told(account, image):
+    (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "image": image}))
+    told = f"{image}: it is another image whenever somebody pushes it"
+
+    assert told in " ".join(account.run("plan", "faulty").stderr.split())
+    assert told in " ".join(account.run("validate", "faulty").stderr.split())
 
 
 LOGIN = {"name": "hub", "username": "me", "password": "HUB_PASSWORD"}

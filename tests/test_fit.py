@@ -234,7 +234,6 @@ def test_a_precision_that_the_weights_do_not_have(warned, dtype, name):
         ("2.8.0", "worker-vllm has vLLM 0.10.0 at most before v2.9.5, and Qwen3-VL needs 0.11.0"),
         ("v2.9.5", None),
         ("v2.18.0", None),
-        ("latest", None),
         ("dev-main", None),
     ],
 )
@@ -244,6 +243,14 @@ def test_a_worker_that_is_older_than_the_model(warned, tag, said):
 
     assert [] == found if said is None else (1 == len(found) and found[0].startswith(f"3: {said}"))
     assert [] == warned("weights: cache", image=f"runpod/worker-v1-vllm:{tag}", MODEL_NAME="Qwen/Qwen2-VL-2B-Instruct")
+
+
+@pytest.mark.parametrize("name", ["runpod/worker-v1-vllm:latest", "runpod/worker-v1-vllm"])
+def test_a_name_that_is_no_version(warned, name):
+    """Of what it is nothing is known but that it changes."""
+    (said,) = warned("weights: cache", image=name)
+
+    assert said.startswith(f"3: {name}: it is another image whenever somebody pushes it")
 
 
 def test_a_worker_that_is_newer_than_the_machines(warned):

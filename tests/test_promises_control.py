@@ -207,7 +207,7 @@ def test_apply_apply_writes_nothing_and_any_live_edit_is_drift(runtime, watched,
 
 PLAIN = {
     "name": "plain",
-    "image": "docker.io/you/echo:1",
+    "image": "docker.io/me/echo:1",
     "gpu": ["L4"],
     "workers": {"min": 0, "max": 0},
 }
@@ -363,7 +363,7 @@ def test_the_sdk_and_the_command_see_the_same_endpoints(account, monkeypatch):
     rows = {each["id"]: (each["name"], each["spec"], each["image"]) for each in account.endpoints()}
 
     assert {each["id"] for each in runpod.get_endpoints()} == set(rows)
-    assert ("plain", "plain", "docker.io/you/echo:1") == rows[ours]
+    assert ("plain", "plain", "docker.io/me/echo:1") == rows[ours]
     assert ("their-endpoint", None, "you/theirs:1") == rows[theirs]
 
     write(account.project, "greedy", name="their-endpoint")

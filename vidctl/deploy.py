@@ -15,10 +15,10 @@ from vidctl import modelcache, rollback, settings
 from vidctl import spec as specs
 from vidctl.errors import ApiError, JobFailed, NotOwned, Refused, Several, TimedOut, UsageError, VidctlError
 from vidctl.journal import Journal
-from vidctl.plan import SOURCES, Change, Plan, missing_secrets, owner, plan
+from vidctl.plan import SOURCES, Change, Plan, missing_secrets, owner, plan, template_name
 from vidctl.progress import Notify, Progress, silent
 from vidctl.proof import Prover
-from vidctl.resources import Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
+from vidctl.resources import STAMP, Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
 from vidctl.runpod.jobs import Job, Jobs
 from vidctl.runpod.waiting import settled
 from vidctl.runpod.workers import Workers
@@ -52,6 +52,14 @@ class Control(Protocol):
 
 class Images(Protocol):
     """Where workers' images come from."""
+
+    def unfit(self, spec: EndpointSpec) -> VidctlError | None:
+        """Why the target can never run this spec; None if it may."""
+        ...
+
+    def doubts(self, spec: EndpointSpec, image: Image) -> list[str]:
+        """What a person should know of an image that others pull: that it moves, or that it needs a login."""
+        ...
 
     def look(self, spec: EndpointSpec) -> Image:
         """Name the image by its content; with its digest when it can be pulled.  Builds nothing."""
@@ -151,6 +159,7 @@ def _problems(
         return found
     for look in (
         lambda: _require_own(spec, target, known, adopts=adopts),
+        lambda: _require_free_template(spec, known),
         lambda: _require_password(spec, known, secrets),
         lambda: _require_same_login(spec, target, known, secrets),
         lambda: _volume_id(spec, target, known),
@@ -178,6 +187,18 @@ def _require_own(spec: EndpointSpec, target: Target, known: Survey, *, adopts: b
     live = find(spec, known.account)
     if live is not None:
         require_owned(live, spec.key, target.journal, adopts=adopts)
+
+
+def _require_free_template(spec: EndpointSpec, known: Survey) -> None:
+    """Raise NotOwned where a template of the name that ours gets is another's: names are unique in an account."""
+    live, name = find(spec, known.account), template_name(spec.name)
+    is_ours = live is not None and (live.template.name == name or owner(live) == spec.key)
+    found = next((each for each in known.account.templates if each.name == name), None)
+    if found and not is_ours and found.env.get(STAMP) != spec.key:
+        raise NotOwned(
+            f"{spec.key}: there is a template {name} ({found.id}) that is not of this spec",
+            hint="rename or delete it in RunPod's console, or give the spec another name",
+        )
 
 
 def _require_data_centers(spec: EndpointSpec, target: Target, known: Survey) -> None:

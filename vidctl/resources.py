@@ -69,10 +69,14 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Account:
-    """What one look at an account shows.  `worker_quota`: workers over all endpoints at most, None if unknown."""
+    """What one look at an account shows.  `worker_quota`: workers over all endpoints at most, None if unknown.
+
+    `templates` are all that there are where endpoints share them: GraphQL.
+    """
 
     endpoints: tuple[Endpoint, ...]
     worker_quota: int | None = None
+    templates: tuple[Template, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

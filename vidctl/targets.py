@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from vidctl.resources import Image
 from vidctl.runpod.control import control
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
+from vidctl.runpod.pulling import is_public
 from vidctl.runpod.workers import Workers
 from vidctl.settings import Project
-from vidctl.spec import EndpointSpec
+from vidctl.spec import EndpointSpec, locate
+from vidctl.spec.fit import MOVES, moves
 
 
 def deploy_target(project: Project, chosen: settings.Target, *, notify: Notify = silent) -> deploy.Target:
@@ -78,15 +81,34 @@ class _WorkerImages:
             return Image(spec.image.reference, spec.image.reference)
         return self._docker.look(self._source(spec))
 
-    def problems(self, spec: EndpointSpec) -> list[VidctlError]:
+    def unfit(self, spec: EndpointSpec) -> VidctlError | None:
         if self._is_folder(spec):
-            return [] if spec.image.build else [_no_folder(spec)]
-        if spec.image.reference is not None:
+            return None if spec.image.build else _no_folder(spec)
+        if spec.image.build and spec.image.repository is None and self._local_isolation is None:
+            hint = "name it as image.repository: docker.io/NAME/worker"
+            return UsageError(f"{spec.key}: RunPod pulls its image, and the spec names no repository", hint=hint)
+        return None
+
+    def doubts(self, spec: EndpointSpec, image: Image) -> list[str]:
+        reference = spec.image.reference or image.digest
+        if self._is_folder(spec) or reference is None:
             return []
-        if spec.image.repository is None and self._local_isolation is None:
-            hint = "name it as image.repository: docker.io/you/name"
-            return [UsageError(f"{spec.key}: RunPod pulls its image, and the spec names no repository", hint=hint)]
-        return self._docker.problems(self._source(spec))
+        found = [f"{spec.key}: {reference}: {MOVES}"] if moves(spec.image.reference) else []
+        if self._local_isolation is None and spec.registry_auth is None and is_public(reference) is False:
+            found.append(
+                f"{spec.key}: RunPod cannot pull {reference}: its registry wants a login, and the spec names none"
+                " (registry_auth)"
+            )
+        return found
+
+    def problems(self, spec: EndpointSpec) -> list[VidctlError]:
+        if unfit := self.unfit(spec):
+            return [unfit]
+        if self._is_folder(spec):
+            return []
+        if placeholder := _placeholder(spec):
+            return [placeholder]
+        return [] if spec.image.reference is not None else self._docker.problems(self._source(spec))
 
     def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> Image:
         if self._is_folder(spec):
@@ -113,6 +135,19 @@ def _folder(spec: EndpointSpec) -> Path:
     if spec.image.build is None:
         raise _no_folder(spec)
     return spec.image.build
+
+
+_YOU = re.compile(r"(?:(?:index\.)?docker\.io/)?you/")
+
+
+def _placeholder(spec: EndpointSpec) -> UsageError | None:
+    """The error of an image whose name is still an example's."""
+    name = spec.image.reference or spec.image.repository or ""
+    if not _YOU.match(name):
+        return None
+    where = locate(spec, ("image",)) or spec.key
+    hint = "export VIDCTL_REPOSITORY=docker.io/NAME with your name there, or write it in the spec"
+    return UsageError(f"{where}: docker.io/you is a placeholder for your own account: {name}", hint=hint)
 
 
 def _no_folder(spec: EndpointSpec) -> UsageError:

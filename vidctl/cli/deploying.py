@@ -58,6 +58,7 @@ def plan(
     known = deploy.check(scene.specs, scene.place, secrets=secrets, adopts=adopt)
     planned = rollout.plan_all(scene.specs, scene.place, known, secrets=secrets)
     scene.warn(planned, known)
+    scene.warn_of_images(planned)
     scene.show(planned)
     for each in planned:
         scenes.say(scene.report, f"{each.spec.key}: {scenes.summary(each)}")
@@ -121,6 +122,7 @@ def deploy(
         scene.warn(planned, known)
         with report.live() as notify:
             planned = rollout.provide(planned, scene.place, known, secrets=secrets, notify=notify)
+        scene.warn_of_images(planned)
         scene.show(planned)
         if not yes and saved is None:
             scene.ask(planned)

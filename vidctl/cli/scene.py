@@ -52,6 +52,13 @@ class Scene:
         for warning in deploy.warnings([each.plan for each in planned], known, self.place.journal):
             self.report.warn(warning)
 
+    def warn_of_images(self, planned: Sequence[Planned]) -> None:
+        """Print what may keep others from an image, asked of its registry only where something changes."""
+        for each in planned:
+            if not each.plan.is_empty:
+                for doubt in self.place.images.doubts(each.spec, each.plan.image):
+                    self.report.warn(doubt)
+
     def locked(self, timeout_s: float) -> AbstractContextManager[None]:
         """Keep other deploys of this project from the same endpoints."""
         from vidctl import rollout
@@ -168,7 +175,21 @@ def begin(report: Report, names: list[str] | None, every: bool, env: str | None,
     if chosen == "local":
         found = [each.with_local() for each in found]
     place = targets.deploy_target(project, chosen, notify=report.step)
+    if every:
+        found = _fitting(found, place, report)
     return Scene(report, project, place, found, are_many=every or len(found) > 1)
+
+
+def _fitting(found: Sequence[EndpointSpec], place: Target, report: Report) -> list[EndpointSpec]:
+    """Those that can run on the target, with a note for each of the others; raise what is wrong if there is none."""
+    from vidctl.errors import Several
+
+    unfit = {each.key: error for each in found if (error := place.images.unfit(each))}
+    if len(unfit) == len(found):
+        raise Several.of(list(unfit.values()))
+    for error in unfit.values():
+        report.note(f"left out: {error.message}")
+    return [each for each in found if each.key not in unfit]
 
 
 def summary(each: Planned) -> str:

@@ -153,7 +153,8 @@ class GraphQL:
             live = self._look(with_balance=True)
         except Refused:
             live = self._look()
-        return Account(tuple(map(live.value, live.endpoints.values())), _worker_quota(live.balance))
+        endpoints, templates = map(live.value, live.endpoints.values()), map(template_of, live.templates.values())
+        return Account(tuple(endpoints), _worker_quota(live.balance), tuple(templates))
 
     def save(self, endpoint: Endpoint, *, before: Endpoint | None) -> Endpoint:
         """Create it, or make the endpoint with the id of `before` equal to it; return it as RunPod now says it is.

@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import count
 from queue import Empty, Queue
 from threading import Thread
@@ -53,6 +54,8 @@ _DOWNLOAD_TRIES = 5
 _LONGEST_WAIT_S = 30.0
 _STEADY_BYTES_PER_S = 64_000  # less is a server that drips
 _TIMEOUT_HINT = "--timeout (timeout_s) says how long to wait"
+_GLANCE_S = (3, 3)
+_MOST_SEEN = 1024 * 1024
 _MAX_PICTURE_BYTES = 200 * 1024 * 1024
 _MAX_SOUND_BYTES = 32 * 1024 * 1024 * 1024  # a film is also a sound
 
@@ -166,6 +169,31 @@ def _until(deadline: float, response: requests.Response, max_bytes: int) -> byte
             break
         data += chunk
     return bytes(data)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a server that is not RunPod's answers; `document` is None where it is no JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    document: Any = None
+
+
+def look(url: str, headers: Mapping[str, str]) -> Seen | None:
+    """Ask once, without RunPod's key and not for long; None where nothing comes."""
+    try:
+        with requests.get(
+            url, headers={"User-Agent": _user_agent(), **headers}, timeout=_GLANCE_S, stream=True
+        ) as response:
+            body = response.raw.read(_MOST_SEEN, decode_content=True)
+    except (requests.RequestException, HTTPError, OSError):
+        return None
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    return Seen(response.status_code, response.headers, document)
 
 
 def download(url: str, *, timeout_s: float = _DOWNLOAD_S) -> bytes:

@@ -110,13 +110,23 @@ _FIRST_WITH_CUDA_13 = (2, 19, 0)
 _GOOD_TAG = "runpod/worker-v1-vllm:v2.25.2"
 
 
+MOVES = "it is another image whenever somebody pushes it, and RunPod's hosts keep what they have: name a version"
+
+
+def moves(reference: str | None) -> bool:
+    """Whether a prebuilt image's name is not that of one version."""
+    name = (reference or "@").rpartition("/")[2]
+    return "@" not in name and (":" not in name or name.endswith(":latest"))
+
+
 def doubts(spec: EndpointSpec) -> list[Doubt]:
     """List what in a spec cannot hold at RunPod, and what its worker would not start with on the local runtime."""
     if spec.task != "describe" or spec.image.protocol not in (None, "worker-vllm"):
-        return [*_narrow(spec)]
+        return [*_narrow(spec), *_moving(spec)]
     model = known(spec.env.get(MODEL, ""))
     found = [
         *_narrow(spec),
+        *_moving(spec),
         *_unreadable(spec, spec.env, ("env",)),
         *_precision(spec),
         *_version(spec),
@@ -286,6 +296,11 @@ def _cuda(spec: EndpointSpec) -> Iterator[Doubt]:
         allowed = f"{field}: allows {', '.join(older)}" if older else "without cuda: a machine may have an older one"
         message = f"worker-vllm needs CUDA 13.0 since v2.19.0, and {allowed}"
         yield Doubt((field,) if older else ("image",), message, 'min_cuda: "13.0"')
+
+
+def _moving(spec: EndpointSpec) -> Iterator[Doubt]:
+    if moves(spec.image.reference):
+        yield Doubt(("image",), f"{spec.image.reference}: {MOVES}")
 
 
 def _narrow(spec: EndpointSpec) -> Iterator[Doubt]:

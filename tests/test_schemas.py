@@ -186,3 +186,47 @@ def test_the_library_is_loaded_when_a_schema_is():
     code = "import sys, vidctl.tasks.describe; sys.exit('jsonschema' in sys.modules)"
 
     assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("date", "2026-02-28", "2026-02-30"),
+        ("date-time", "2026-02-28T23:59:60.5+01:00", "2026-02-28 noon"),
+        ("date-time", "2026-02-28t10:00:00z", "2026-02-28T10:00:00"),
+        ("time", "10:00:00Z", "25:00:00Z"),
+        ("duration", "P1DT2H", "1 day"),
+        ("email", "a@example.com", "nobody"),
+        ("ipv4", "127.0.0.1", "127.0.0.256"),
+        ("ipv6", "::1", "1::2::3"),
+        ("uuid", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "6ba7b810"),
+        ("uri", "https://example.com/a?b=c", "example com"),
+        ("hostname", "example.com", "-example-.com"),
+    ],
+)
+def test_a_format_is_checked(name, right, wrong):
+    """The engine's grammar may not hold an answer to it."""
+    schema = {"type": "object", "properties": {"a": {"type": "string", "format": name}}}
+
+    assert check(schema, {"a": right}) is None
+    assert f'which is not in the format "{name}"' in check(schema, {"a": wrong})
+
+
+def test_a_format_is_of_text_alone_and_an_unknown_one_says_nothing():
+    assert check({"format": "date-time"}, 7) is None
+    assert check({"format": "colour"}, "no such thing") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("name: str", {"type": "string"}),
+        ("name : list[int]", {"type": "array", "items": {"type": "integer"}}),
+        ("name: list", {"type": "array", "items": {"type": "string"}}),
+        ("name: string", {"type": "string", "description": "string"}),
+        ("name int: str", {"type": "integer", "description": "str"}),
+    ],
+)
+def test_a_type_after_a_colon_is_a_type(text, field):
+    """As Python has it; nobody describes a field by the one word `str`."""
+    assert {"name": field} == read(text)["properties"]

@@ -10,17 +10,29 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vidctl.errors import UsageError
 
 if TYPE_CHECKING:  # jsonschema takes as long to import as `vidctl --help` does in all
-    from jsonschema import ValidationError
+    from jsonschema import FormatChecker, ValidationError
     from jsonschema.protocols import Validator
     from referencing import Resource
     from referencing._core import Resolver
 
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+
+# Of RFC 3339, 3986 and 1123, as far as a pattern goes; jsonschema has these only with further packages.
+_TIME = r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(z|[+-]([01]\d|2[0-3]):[0-5]\d)"
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_FORMATS = {
+    "date-time": rf"\d{{4}}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[t ]{_TIME}",
+    "time": _TIME,
+    "duration": r"P(?!$)(\d+W|(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?)",
+    "hostname": rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*",
+    "uri": r"[a-z][a-z0-9+.-]*:[^\s<>\"{}|\\^`]*",
+}
 
 # What jsonschema and referencing raise where a $schema, an $id or a $ref is none, or a number is beyond a float's.
 _CONFUSED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -78,7 +90,22 @@ def _validator(schema: Mapping[str, Any]) -> Validator:
 
     whole = dict(schema)
     kind = validator_for(whole, default=Draft202012Validator)
-    return kind(whole, registry=Registry())
+    return kind(whole, registry=Registry(), format_checker=_formats(kind))
+
+
+def _formats(kind: type[Validator]) -> FormatChecker:
+    """What jsonschema checks of `format` without other packages, and the rest of what people ask a model for."""
+    from jsonschema import FormatChecker
+
+    formats = FormatChecker(())
+    formats.checkers = {**kind.FORMAT_CHECKER.checkers}
+    for name, pattern in _FORMATS.items():
+        formats.checkers.setdefault(name, (partial(_has_format, pattern), ()))
+    return formats
+
+
+def _has_format(pattern: str, value: object) -> bool:
+    return not isinstance(value, str) or re.fullmatch(pattern, value, re.ASCII | re.IGNORECASE) is not None
 
 
 def _check_references(schema: Mapping[str, Any]) -> None:
@@ -117,6 +144,8 @@ def _problem(error: ValidationError, whole: str) -> str:
             return f"{where} has no {_short(next(name for name in rule if name not in instance))}"
         case "additionalProperties" if rule is False:
             return f"{where} has {_short(_unknown(instance, error.schema))}, which is not in the schema"
+        case "format" if rule in (*_FORMATS, "date", "email", "ipv4", "ipv6", "uuid"):
+            return f"{where} is {_short(instance)}, which is not in the format {_short(rule)}"
         case "enum":
             return f"{where} is {_short(instance)}, not one of {', '.join(map(_short, rule[:20]))}"
     return f"{where}: {error.message.replace(repr(instance), _short(instance), 1)[:200]}"
@@ -184,10 +213,16 @@ def _field(field: str, where: str) -> tuple[str, dict[str, Any]]:
     name, *types = re.sub(r"\s*\[\s*(.*?)\s*\]", r"[\1]", head).split() or [""]
     if not re.fullmatch(r"[^\W\d][\w-]*", name):
         raise UsageError(f"{where}: a name is letters, digits, _ and -", hint=_HINT)
+    if not types and _is_type(description.strip()):  # `name: str`, as Python has it
+        types, description = [description.strip()], ""
     if len(types) > 1:
         raise UsageError(f"{where}: more than a name and a type", hint=_HINT)
     schema = _type(types[0] if types else "str", where)
     return name, {**schema, "description": description.strip()} if description.strip() else schema
+
+
+def _is_type(text: str) -> bool:
+    return text in TYPES or re.fullmatch(rf"list(\[({'|'.join(TYPES)})\])?", text) is not None
 
 
 def _type(word: str, where: str) -> dict[str, Any]:

@@ -202,6 +202,13 @@ def test_other_fields_go_where_the_worker_takes_them():
     assert {"repetition_detection": None} == endless["sampling_params"]
 
 
+def test_what_the_pictures_were_shrunk_to_is_no_word_of_openais():
+    options = replace(ASKED, extra={"max_pixels": 5000})
+
+    assert 5000 == encode([CAT], options, None)["max_pixels"]
+    assert "max_pixels" not in encode([CAT], options, OFFICIAL, model="qwen")["openai_input"]
+
+
 THOUGHT = "<think>\nA bus?\n</think>\n\nA blue bus."
 
 

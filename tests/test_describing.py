@@ -273,6 +273,7 @@ def test_a_prompt_that_is_a_file_is_a_source_unless_it_is_said_to_be_the_prompt(
     ("arguments", "status", "said"),
     [
         (["frame.jpgg"], 1, "frame.jpgg: no such file"),
+        (["What is it?", "64.jpg"], 2, "What is it?: no such file"),
         (["frame.jpgg", "What?"], 1, "frame.jpgg: no such file"),
         (["64.jpg", "65.jpg"], 1, "65.jpg: no such file"),
         (["64.jpg", "my frame.jpg"], 1, "my frame.jpg: no such file"),
@@ -524,6 +525,21 @@ def test_an_answer_that_stays_wrong_is_an_error(captioner):
 
     assert (1, "schema_mismatch", 2) == (outcome.status, outcome.error["code"], len(asked(captioner)))
     assert "maybe" in outcome.error["error"]
+
+
+def test_choices_add_up(captioner):
+    """An option that is given twice is not half of what was asked."""
+    outcome = captioner.run("describe", "64.jpg", says("no"), "--choices", "yes", "--choices", "no,perhaps")
+
+    assert (0, "no\n", ["yes", "no", "perhaps"]) == (outcome.status, outcome.stdout, asked(captioner)[-1]["choices"])
+
+
+def test_a_prompt_before_the_image_is_told_where_it_belongs(captioner):
+    """A caption that nobody wanted would be paid for."""
+    outcome = captioner.run("describe", "What is it?", "64.jpg")
+
+    assert (2, []) == (outcome.status, asked(captioner))
+    assert 'the prompt comes last: vidctl describe 64.jpg "What is it?"' in outcome.stderr
 
 
 def test_choices_give_the_bare_choice(captioner):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vidctl.text import is_secret_name, one_line, without_secrets
+from vidctl.text import is_secret_name, one_line, reason, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,26 @@ def test_urls_without_their_secrets():
 def test_a_name_forges_no_line():
     """A line's end in a file's name, or what a terminal obeys."""
     assert "a b\N{REPLACEMENT CHARACTER}[31m" == one_line("a\nb\x1b[31m")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("out of memory", "out of memory"),
+        ({"message": "no model", "code": 404}, "no model"),
+        ({"error": {"message": "no model"}}, "no model"),
+        ([{"error": "a"}, {"error": "b"}], "a; b"),
+        ('{"error_type": "<class \'ValueError\'>", "error_message": "bad"}', "ValueError: bad"),
+        ("Error code: 400 - {'error': {'message': \"it's too long\", 'param': None, 'code': 400}}",
+         "Error code: 400: it's too long"),
+        ("{'object': 'error', 'message': 'too long', 'code': 400}", "too long"),
+        ("IndexError: [1, 2] is {3}", "IndexError: [1, 2] is {3}"),
+        ("{'a': open('x')}", "{'a': open('x')}"),
+        ({"code": 7}, '{"code": 7}'),
+        ("two\nlines", "two lines"),
+        ("{" * 30_000, "{" * 30_000),
+    ],
+)  # fmt: skip
+def test_an_error_is_the_sentence_in_it(told, said):
+    """However it is wrapped: worker-vllm hands on Python's form of an object."""
+    assert reason(told) == said

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import unicodedata
+from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
 HIDDEN = "***"
@@ -16,6 +19,8 @@ _SECRET_WORD = re.compile(
 _HARMLESS_WORDS = frozenset({"BYPASS", "COMPASS", "DONKEY", "HOTKEY", "MONKEY", "TURKEY"})
 _COUNTED = frozenset({"MAX", "MIN", "NUM"})  # MAX_TOKENS is a number
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_TOLD = ("error_message", "message", "error", "detail")  # what the sentence of an error is called
+_LONGEST_LITERAL = 20_000  # characters
 _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
@@ -51,6 +56,49 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """The same for what must not forge a line of its own: a file's name, a class, a server's sentence."""
     return printable(" ".join(text.splitlines()))
+
+
+def reason(told: object) -> str:
+    """What a server tells of an error, in one line: the sentence in it, however it is wrapped.
+
+    Workers answer with text, with an object, a list of these, or JSON or Python's own form of them as text, often with
+    some words before: worker-vllm's "Error code: 400 - {'error': {'message': …}}".
+    """
+    return one_line(_sentence(told, 8))
+
+
+def _sentence(told: object, depth: int) -> str:
+    if isinstance(told, list) and told:
+        return "; ".join(_sentence(each, depth - 1) for each in told) if depth else str(told)
+    if isinstance(told, dict) and depth:
+        kind = str(told.get("error_type", "")).removeprefix("<class '").removesuffix("'>") if depth else ""
+        for name in _TOLD:
+            if told.get(name):
+                return ": ".join(filter(None, (kind, _sentence(told[name], depth - 1))))
+        return json.dumps(told, ensure_ascii=False, default=str)
+    if not isinstance(told, str):
+        return str(told)
+    begin = min((at for at in (told.find("{"), told.find("[")) if at >= 0), default=-1)
+    if begin < 0 or not depth:
+        return told
+    inner = _literal(told[begin:])
+    parts = inner if isinstance(inner, list) else [inner]
+    if not parts or not all(isinstance(part, dict) and any(part.get(name) for name in _TOLD) for part in parts):
+        return told  # a text that has brackets in it
+    sentence = _sentence(inner, depth - 1)
+    before = told[:begin].strip().rstrip("-:").strip()
+    return f"{before}: {sentence}" if before else sentence
+
+
+def _literal(text: str) -> object:
+    """The value that a text is in JSON, or as Python writes it; None if it is neither."""
+    if len(text) > _LONGEST_LITERAL:
+        return None
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    with suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return ast.literal_eval(text)
+    return None
 
 
 def is_obeyed(character: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -76,7 +77,9 @@ def describe(
         str | None,
         typer.Option(metavar="FILE|FIELDS|JSON", help='Answer with JSON: by a JSON Schema, or "name, age int".'),
     ] = None,
-    choices: Annotated[str | None, typer.Option(metavar="yes,no", help="Answer with one of these.")] = None,
+    choices: Annotated[
+        list[str] | None, typer.Option(metavar="yes,no", help="Answer with one of these; may be repeated.")
+    ] = None,
     recursive: options.Recursive = False,
     output_format: Annotated[
         Format | None,
@@ -151,7 +154,7 @@ def describe(
             seed=seed,
             regex=extra.pop("regex", None),
             schema=None if schema is None else _schema(schema),
-            choices=choices,
+            choices=",".join(choices) if choices else None,
         ),
     }
     is_of_films = bool(at or from_time or to_time or fps)
@@ -198,6 +201,10 @@ def _parted(words: list[str], prompt: str | None, preset: str | None) -> tuple[l
     from vidctl.errors import MediaError, UsageError
 
     *others, last = words
+    if prompt is None and preset is None and _is_source(last) and (first := next(filter(_is_said, others), None)):
+        raise UsageError(
+            f"{first}: no such file", hint=f'the prompt comes last: vidctl describe {shlex.quote(last)} "{first}"'
+        )
     has_prompt = prompt is not None or preset is not None
     if _is_source(last) or (last.startswith("@") and (has_prompt or not others)):
         return words, None if prompt is None else _text("--prompt", prompt)
@@ -227,6 +234,11 @@ def _is_source(word: str) -> bool:
         return os.path.lexists(word) or (glob.has_magic(word) and any(glob.iglob(word, recursive=True)))  # noqa: PTH207
     except (OSError, ValueError):  # no file can have this name
         return False
+
+
+def _is_said(word: str) -> bool:
+    """Whether this can only be a prompt: several words that name nothing."""
+    return len(word.split()) > 1 and not (word.startswith("@") or _is_source(word) or _looks_like_a_file(word))
 
 
 def _looks_like_a_file(word: str) -> bool:

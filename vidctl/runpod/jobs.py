@@ -5,7 +5,6 @@ RunPod docs, serverless/endpoints/operation-reference.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from urllib.parse import quote
 
 from vidctl.errors import ApiError, JobFailed, NotDeployed, Unanswered, VidctlError
 from vidctl.runpod.http import Http, one_line
+from vidctl.text import reason
 
 _FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 _STATES = _FINAL | {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}  # RUNNING: documented, never captured
@@ -178,20 +178,7 @@ def _reason(error: Any) -> str | None:
 
     The exception's last line is what a person needs (runpod-python: serverless/modules/rp_job.py, `run_job`).
     """
-    if error is None:
-        return None
-    if isinstance(error, str):
-        try:
-            inner = json.loads(error)
-        except (ValueError, RecursionError):
-            return one_line(error)
-        if isinstance(inner, dict) and "error_message" in inner:
-            kind = str(inner.get("error_type", "")).removeprefix("<class '").removesuffix("'>")
-            return one_line(": ".join(word for word in (kind, str(inner["error_message"])) if word))
-        return one_line(error)
-    if isinstance(error, list):
-        return one_line("; ".join(str(part) for part in error))
-    return one_line(str(error))
+    return None if error is None else one_line(reason(error))
 
 
 def _object(answer: Any, route: str) -> dict[str, Any]:

@@ -287,7 +287,8 @@ def _openai(pictures: Sequence[Sent], options: DescribeOptions, model: str, stre
     request |= _openai_form(options)
     for name in request.keys() & options.extra.keys():
         raise UsageError(f"{name}: an option of its own says this")
-    return request | dict(options.extra)
+    # The pictures were shrunk to max_pixels, for which OpenAI's API has no word.
+    return request | {name: value for name, value in options.extra.items() if name != "max_pixels"}
 
 
 def _parts(pictures: Sequence[Sent]) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vidctl.errors import JobFailed
 from vidctl.tasks.thinking import Answering
+from vidctl.text import reason
 
 _LOST = "a part of the answer was lost on its way"
 
@@ -33,16 +34,7 @@ def raise_error(answer: Mapping[str, Any]) -> None:
     """
     told = answer if answer.get("object") == "error" else answer.get("error")
     if told:
-        raise JobFailed(f"the worker refused: {_refusal(told)}", status="COMPLETED")
-
-
-def _refusal(told: Any) -> str:
-    """In one line, what workers say as text, as an object with a message, or as a list."""
-    if isinstance(told, dict):
-        told = told.get("message") or told
-    if isinstance(told, list):
-        told = "; ".join(each if isinstance(each, str) else json.dumps(each, default=str) for each in told)
-    return in_one_line(told if isinstance(told, str) else json.dumps(told, ensure_ascii=False, default=str))[:500]
+        raise JobFailed(f"the worker refused: {in_one_line(reason(told))[:500]}", status="COMPLETED")
 
 
 class OwnStream:

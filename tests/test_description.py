@@ -220,16 +220,16 @@ def test_more_pictures_than_the_worker_takes_are_refused_with_the_numbers(ask):
 
 
 def test_what_is_too_large_to_be_sent_is_shrunk_further(ask):
-    """A small JPEG travels as it is, and with all that its pixels may need: ten megabytes are too many."""
-    start, rest = picture(600, 600)[:2], picture(600, 600)[2:]
-    tables = 1008 * (b"\x03" + b"\x01" * 64)
-    heavy = start + 130 * (b"\xff\xdb" + (len(tables) + 2).to_bytes(2, "big") + tables) + rest
+    """Ten megabytes are too many, whatever is asked for."""
+    out = io.BytesIO()
+    Image.effect_noise((3000, 3000), 100).save(out, "JPEG", quality=100)
     endpoint = Endpoint()
-    ask(endpoint, Question((Source("heavy.jpg", data=heavy),)))
+    options = DescribeOptions("What is it?", extra={"max_pixels": 16_000_000})
+    ask(endpoint, Question((Source("heavy.jpg", data=out.getvalue()),)), options=options)
     (asked,) = endpoint.inputs
 
-    assert len(json.dumps(asked)) < 1_000_000 < MAX_REQUEST_BYTES < len(heavy) * 4 / 3
-    assert 300 < width_of(asked) < 600
+    assert len(json.dumps(asked)) < MAX_REQUEST_BYTES < len(out.getvalue()) * 4 / 3
+    assert 1000 < width_of(asked) < 3000
 
 
 def test_words_that_are_too_many_to_be_sent_are_refused_with_the_numbers(ask):

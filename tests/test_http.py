@@ -155,7 +155,7 @@ def test_a_broken_poll_keeps_the_job_id():
         ('{"error_type": "<class \'ValueError\'>", "error_message": "bad\\nthing"}', "ValueError: bad thing"),
         (["one", "two"], "one; two"),
         ("plain", "plain"),
-        ({"code": 7}, "{'code': 7}"),
+        ({"code": 7}, '{"code": 7}'),
     ],
 )
 def test_a_handlers_error_becomes_a_sentence(said, shown):

@@ -180,6 +180,28 @@ def test_two_loud_channels_do_not_overdrive(tmp_path):
     assert pytest.approx(0.9 / 2**0.5, abs=0.05) == np.sqrt(np.mean(sound**2))
 
 
+def test_channels_of_opposite_polarity_are_heard(tmp_path):
+    """A second of a voice in both channels alike, four with one of them upside down, two alike again: none is lost."""
+    left = np.tile(tone(1), 7) / 32768
+    right = np.concatenate([left[:RATE], -left[RATE : 5 * RATE], left[5 * RATE :]])
+    file = write_float(tmp_path / "swapped.wav", np.stack([left, right]), rate=RATE, layout="stereo")
+
+    sound = heard(cut(file)[0].data)
+
+    loudness = np.sqrt(np.mean(sound[: 7 * RATE].reshape(7, -1) ** 2, axis=1))
+    assert loudness == pytest.approx([np.sqrt(np.mean(left**2))] * 7, rel=0.1)
+
+
+def test_what_the_channels_share_is_kept_where_most_is_opposite(tmp_path):
+    """A voice in the middle, under music that is wide: the mix has the voice alone, and is what is taken."""
+    voice, music = tone(5, 0.2) / 32768, np.random.default_rng(0).normal(0, 0.1, 5 * RATE)
+    file = write_float(tmp_path / "wide.wav", np.stack([voice + music, voice - music]), rate=RATE, layout="stereo")
+
+    sound = heard(cut(file)[0].data)[: 5 * RATE]
+
+    assert np.corrcoef(sound, voice)[0, 1] > 0.95
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_silence(tmp_path, value):

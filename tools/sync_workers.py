@@ -16,6 +16,7 @@ SHARED = ROOT / "workers/_shared"
 COPIES: dict[str, tuple[str, ...]] = {
     "audioclock.py": ("workers/whisper", "vidctl/media"),
     "audiolength.py": ("workers/whisper", "vidctl/media"),
+    "audiomix.py": ("workers/whisper", "vidctl/media"),
     "audiotrack.py": ("workers/whisper", "vidctl/media"),
     "badinput.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
     "base64text.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),

@@ -210,6 +210,15 @@ def test_eight_channels_at_192_khz_are_mixed_to_no_more_than_full_scale(heard):
     assert pytest.approx(0.5, abs=0.02) == np.abs(samples).max()
 
 
+def test_channels_of_opposite_polarity_are_heard(heard):
+    """One of them is taken where their mix is next to silence, and the mix where it is not."""
+    left = voice(5.0) / 32768
+    right = np.concatenate([left[:16_000], -left[16_000:64_000], left[64_000:]])
+    samples, _ = heard(wav(np.stack([left, right], axis=1)))
+
+    assert np.sqrt(np.mean(samples.reshape(5, -1) ** 2, axis=1)) == pytest.approx([0.5 / 2**0.5] * 5, rel=0.05)
+
+
 def test_more_channels_are_refused(refused):
     """PyAV's memory is not safe with them."""
     assert "audio has 9 channels; this worker reads up to 8" == refused(sent(wav(np.zeros((1600, 9)))))

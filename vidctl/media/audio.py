@@ -27,6 +27,7 @@ from vidctl.errors import MediaError
 from vidctl.media import audiolength, audiotrack
 from vidctl.media.audioclock import JUMP_S, Clock
 from vidctl.media.audiolength import declared_s, is_short
+from vidctl.media.audiomix import Mixdown
 from vidctl.media.container import begins_s, opened, reading
 
 SAMPLE_RATE = 16_000  # what Whisper hears
@@ -417,11 +418,13 @@ class _Resampler:
         source = self._graph.add_abuffer(
             sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name, time_base=_TIME_BASE
         )
+        self._mixdown = Mixdown() if frame.layout.nb_channels == 2 else None
+        layout = "stereo" if self._mixdown else "mono"
         # Without rematrix_maxval two loud channels in floating point sum up to more than full scale.
-        mono = self._graph.add("aresample", f"{SAMPLE_RATE}:ochl=mono:osf=flt:rematrix_maxval=1")
+        mixed = self._graph.add("aresample", f"{SAMPLE_RATE}:ochl={layout}:osf=flt:rematrix_maxval=1")
         block = self._graph.add("asetnsamples", f"n={SAMPLE_RATE}:p=0")
         sink = self._graph.add("abuffersink")
-        self._graph.link_nodes(source, mono, block, sink).configure()
+        self._graph.link_nodes(source, mixed, block, sink).configure()
 
     def takes(self, frame: AudioFrame) -> bool:
         return self._format == _format(frame)
@@ -439,8 +442,10 @@ class _Resampler:
         with suppress(av.error.BlockingIOError, av.error.EOFError):
             while True:
                 samples = self._graph.pull().to_ndarray()[0]
-                numbers = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).clip(-1, 1)
-                yield np.rint(numbers * 32768).clip(max=32767).astype(np.int16)
+                numbers = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+                if self._mixdown:
+                    numbers = self._mixdown.mono(numbers.reshape(-1, 2))
+                yield np.rint(numbers.clip(-1, 1) * 32768).clip(max=32767).astype(np.int16)
 
 
 def _format(frame: AudioFrame) -> tuple[int, str, str]:

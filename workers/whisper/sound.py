@@ -18,6 +18,7 @@ import av.filter
 import numpy as np
 from audioclock import Clock
 from audiolength import declared_s, is_cut, is_short
+from audiomix import Mixdown
 from badinput import BadInput
 from base64text import from_text
 from download import download, is_url
@@ -166,6 +167,7 @@ class _Mixer:
         self._kind = _kind(frame)
         self._frames = av.AudioFifo()
         self._graph = _graph(frame)
+        self._mixdown = Mixdown() if frame.layout.nb_channels == 2 else None
 
     def takes(self, frame: av.AudioFrame) -> bool:
         return self._kind == _kind(frame)
@@ -185,15 +187,17 @@ class _Mixer:
         self._graph.push(frame)
         while True:
             try:
-                mono = self._graph.pull()
+                pulled = self._graph.pull()
             except (BlockingIOError, EOFError):  # it waits for more, or has had all
                 return
-            samples = np.nan_to_num(mono.to_ndarray()[0], nan=0.0, posinf=0.0, neginf=0.0)
+            samples = np.nan_to_num(pulled.to_ndarray()[0], nan=0.0, posinf=0.0, neginf=0.0)
+            if self._mixdown:
+                samples = self._mixdown.mono(samples.reshape(-1, 2))
             yield np.clip(samples, -1.0, 1.0, out=samples)
 
 
 def _graph(frame: av.AudioFrame) -> Any:
-    """A graph of ffmpeg's filters that brings frames like this one to mono float samples at 16 kHz."""
+    """A graph of ffmpeg's filters that brings frames like this one to mono float samples at 16 kHz; two stay two."""
     graph = av.filter.Graph()
     source = graph.add_abuffer(
         sample_rate=frame.sample_rate,
@@ -203,7 +207,8 @@ def _graph(frame: av.AudioFrame) -> Any:
     )
     # By default ffmpeg mixes channels down to more than full scale where samples are floats.
     mixed = graph.add("aresample", rematrix_maxval="1")
-    form = graph.add("aformat", sample_fmts="flt", channel_layouts="mono", sample_rates=str(SAMPLE_RATE))
+    layout = "stereo" if frame.layout.nb_channels == 2 else "mono"
+    form = graph.add("aformat", sample_fmts="flt", channel_layouts=layout, sample_rates=str(SAMPLE_RATE))
     graph.link_nodes(source, mixed, form, graph.add("abuffersink")).configure()
     return graph
 

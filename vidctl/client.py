@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidctl import configs, gpus, settings
+from vidctl import configs, durations, gpus, settings
 from vidctl.errors import NotDeployed, SpecError, UsageError, VidctlError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
@@ -41,7 +41,8 @@ class Client:
     `endpoint` names a spec (`yolo`), `overlay` what lies over it (`prod`; the endpoint `yolo.prod` says both),
     `endpoint_id` an endpoint of any origin; by default the deployed spec of the task is used.  `protocol` is what an
     endpoint's worker speaks, if neither vidctl's own nor what its spec says, and `model` what it calls its model, if
-    that is asked for.  `timeout_s` is how long to wait for one job.  Every failure is a `vidctl.errors.VidctlError`.
+    that is asked for.  `timeout_s` is how long to wait for one job.  A duration is a number of seconds, or text: "90s",
+    "5m", "1:30".  Every failure is a `vidctl.errors.VidctlError`.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class Client:
         protocol: str | None = None,
         model: str | None = None,
         project: Path | str = ".",
-        timeout_s: float = 600,
+        timeout_s: float | str = 600,
     ) -> None:
-        if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
-            raise UsageError(f"timeout_s: {timeout_s!r} is not a number of seconds over 0")
+        wait_s = durations.seconds("timeout_s", timeout_s)
+        if wait_s <= 0:
+            raise UsageError(f"timeout_s: {timeout_s!r} is not over 0")
         if (endpoint or overlay) and endpoint_id:
             raise UsageError("both an endpoint's name and an id are given", hint="give one of the two")
         self.project = settings.open_project(Path(project), os.environ)
@@ -71,10 +73,10 @@ class Client:
         self._endpoint_id = endpoint_id
         self._protocol = protocol
         self._model = model
-        self._timeout_s = timeout_s
+        self._timeout_s = wait_s
         self._invoker: Invoker | None = None
-        self._fetch = partial(download, timeout_s=timeout_s)
-        self._fetch_into = partial(download_into, timeout_s=timeout_s)
+        self._fetch = partial(download, timeout_s=wait_s)
+        self._fetch_into = partial(download_into, timeout_s=wait_s)
         self._asked: tuple[str, str | None] | None = None
 
     def detect(self, source: Given, **options: Any) -> Detections:
@@ -123,7 +125,7 @@ class Client:
         sources: Given | Iterable[Given],
         *,
         recursive: bool = False,
-        chunk_s: float | None = None,
+        chunk_s: float | str | None = None,
         audio_track: int | str | None = None,
         resume: bool = False,
         tell: Tell | None = None,
@@ -140,6 +142,7 @@ class Client:
         from vidctl.tasks.transcribe import TranscribeOptions
 
         chosen = made(TranscribeOptions, "transcribe", options, others=("chunk_s", "recursive", "resume"))
+        most_s = None if chunk_s is None else durations.seconds("chunk_s", chunk_s)
         sounds = _expanded(sources, SOUNDS, recursive=recursive)
         self._check_key()
         endpoint_id, key = self._deployed("transcribe")
@@ -149,7 +152,7 @@ class Client:
         protocol = self._protocol or (_protocol_of(key, self.project) if key else None)
         applied = Journal(self.project.journal_file).last_applied(endpoint_id)
         version = applied.fingerprint if applied else ""
-        length_s = DEFAULT_CHUNK_S if chunk_s is None else chunk_s
+        length_s = DEFAULT_CHUNK_S if most_s is None else most_s
         manner = transcription.Manner(length_s, protocol, resume, version, audio_track)
         asking = self._asking(endpoint_id, key)
         return transcription.transcribe(
@@ -222,9 +225,9 @@ class Client:
         together: bool = False,
         recursive: bool = False,
         preset: str | None = None,
-        at_s: float | Sequence[float] = (),
-        from_s: float | None = None,
-        to_s: float | None = None,
+        at_s: float | str | Sequence[float | str] = (),
+        from_s: float | str | None = None,
+        to_s: float | str | None = None,
         fps: float | None = None,
         **options: Any,
     ) -> Generator[Described, None, None]:
@@ -268,16 +271,18 @@ class Client:
         together: bool = False,
         recursive: bool = False,
         preset: str | None = None,
-        at_s: float | Sequence[float] = (),
-        from_s: float | None = None,
-        to_s: float | None = None,
+        at_s: float | str | Sequence[float | str] = (),
+        from_s: float | str | None = None,
+        to_s: float | str | None = None,
         fps: float | None = None,
         **options: Any,
     ) -> tuple[list[Question], DescribeOptions, Clip]:
         from vidctl import question
 
         moments = at_s if isinstance(at_s, Iterable) and not isinstance(at_s, str) else (at_s,)
-        clip = question.Clip(tuple(moments), from_s, to_s, fps)
+        clip = question.Clip(
+            tuple(_time("at_s", each) for each in moments), _time("from_s", from_s), _time("to_s", to_s), fps
+        )
         chosen = question.options(prompt, preset, options, root=self.project.root)
         return question.questions(sources, clip, together=together, recursive=recursive), chosen, clip
 
@@ -423,6 +428,11 @@ class Client:
             f"{names} is {'not ' * (len(keys) == 1)}deployed to {self.target}",
             hint=f"vidctl deploy {keys[0]} --target {self.target}",
         )
+
+
+def _time(name: str, value: Any) -> Any:
+    """A moment that is written as on the command line; what is no text is looked at by `Clip`."""
+    return durations.seconds(name, value) if isinstance(value, str) else value
 
 
 def _silent(_: Passing) -> None:

@@ -77,7 +77,14 @@ def deploy(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="The same as `vidctl plan`.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has answered its smoke test.")] = True,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the smoke test, and for a lock.")] = 600,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="5m",
+            parser=options.duration("--timeout", least=1),
+            help="How long to wait for the smoke test, and for a lock.",
+        ),
+    ] = 600,
     no_rollback: Annotated[
         bool, typer.Option("--no-rollback", help="Leave a version in place that fails its smoke test.")
     ] = False,

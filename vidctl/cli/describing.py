@@ -269,14 +269,14 @@ def _text(name: str, word: str) -> str:
 
 
 def _seconds(name: str, text: str) -> float:
-    """`83.5`, `1:23` and `1:02:03.5`, in seconds."""
+    """`83.5`, `1:23`, `1:02:03.5` and `2m`, in seconds."""
+    from vidctl import durations
     from vidctl.errors import UsageError
 
-    found = re.fullmatch(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)", text.strip(), re.ASCII)
-    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, -1.0)
-    if seconds < 0 or (":" in text and seconds >= 60) or (hours and minutes >= 60):
-        raise UsageError(f"{name} {text}: no time in a film", hint="write 83.5, 1:23 or 1:02:03")
-    return hours * 3600 + minutes * 60 + seconds
+    found = durations.parsed(text)
+    if found is None:
+        raise UsageError(f"{name} {text}: no time in a film", hint="write 83.5, 1:23, 1:02:03 or 2m")
+    return found
 
 
 def _schema(word: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +55,23 @@ def settings(pairs: list[str]) -> dict[str, Any]:
     return found
 
 
+def duration(option: str, *, least: float = 0.0) -> Callable[[str], float]:
+    """What reads an option's value, which a person may write as `90`, `90s`, `5m` or `1:30`."""
+
+    def read(value: str) -> float:
+        from vidctl import durations
+        from vidctl.errors import UsageError
+
+        seconds = durations.parsed(str(value))
+        if seconds is None:
+            raise UsageError(f"{option} {value}: not a duration", hint=durations.EXAMPLES)
+        if seconds < least:
+            raise UsageError(f"{option} {value}: shorter than {least:g} s")
+        return seconds
+
+    return read
+
+
 def _root() -> Path:
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / "configs").is_dir()), here)
@@ -96,7 +114,9 @@ def _common(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = Fals
 # Of the commands that ask an endpoint.
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders.")]
 EndpointId = Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")]
-Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one job.")]
+Timeout = Annotated[
+    float, typer.Option(metavar="5m", parser=duration("--timeout", least=0.1), help="How long to wait for one job.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field of the worker.")
 ]

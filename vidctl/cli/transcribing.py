@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +89,12 @@ def transcribe(
     overwrite: options.Overwrite = False,
     recursive: options.Recursive = False,
     chunk: Annotated[
-        str | None,
-        typer.Option(metavar="5m", help="The most that travels in one job; longer sounds are cut at silences."),
+        float | None,
+        typer.Option(
+            metavar="5m",
+            parser=options.duration("--chunk"),
+            help="The most that travels in one job; longer sounds are cut at silences.",
+        ),
     ] = None,
     audio_track: Annotated[
         str | None,
@@ -165,7 +168,7 @@ def transcribe(
     with report.listening(len(sounds), shown=not no_progress, told=delivery.is_told) as tell:
         results = client.transcribe_many(
             sounds,
-            chunk_s=None if chunk is None else _seconds(chunk),
+            chunk_s=chunk,
             audio_track=int(audio_track) if audio_track and audio_track.isdecimal() else audio_track,
             resume=resume,
             tell=tell,
@@ -183,15 +186,6 @@ def transcribe(
             results.close()
             delivery.close()
     delivery.tally.settle()
-
-
-def _seconds(text: str) -> float:
-    from vidctl.errors import UsageError
-
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|m|h|)", text)
-    if not found:
-        raise UsageError(f"--chunk {text}: not a duration", hint="write 300s or 5m")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def _form(formats: list[str], output: str | None, *, is_json: bool, count: int) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from vidctl import gpus
+from vidctl import durations, gpus
 from vidctl.resources import STAMP
 from vidctl.spec.document import Interpolated, Location
 
@@ -106,11 +106,9 @@ def _read_flag(value: Any) -> Any:
 
 
 def _read_seconds(value: Any) -> int:
-    found = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
-    if not found:
+    if not isinstance(value, str) or not value or not _DURATION.fullmatch(value):  # with its unit
         raise wrong("this is not a duration", hint="write 5s, 2m or 1h30m")
-    days, hours, minutes, seconds = (int(digits or 0) for digits in found.groups())
-    return days * DAY_S + hours * 3600 + minutes * 60 + seconds
+    return int(durations.parsed(value) or 0)
 
 
 def _read_delay(value: Any) -> int:
@@ -126,7 +124,7 @@ def _read_gigabytes(value: Any) -> int:
     raise wrong("this is not a size", hint="write 10GB")
 
 
-_DURATION = re.compile("(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
+_DURATION = re.compile("(?:[0-9]{1,9}d)?(?:[0-9]{1,9}h)?(?:[0-9]{1,9}m)?(?:[0-9]{1,9}s)?")
 _DURATION_PATTERN = "^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 _DISK = re.compile("([0-9]{1,6}) ?GB?")
 _DISK_PATTERN = "^[0-9]+ ?GB?$"

@@ -1,0 +1,98 @@
+"""One way to write how long: on the command line, in Python and in specs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.command import vidctl
+
+from vidctl import Client, UsageError, durations
+from vidctl.question import Clip
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90), ("90s", 90), ("90 s", 90), ("1.5", 1.5), ("5m", 300), ("1h", 3600), ("1h30m", 5400),
+        ("2d", 172_800), ("1m30s", 90), ("1.5h", 5400), ("1:30", 90), ("90:00", 5400), ("1:02:03.5", 3723.5),
+        (" 5m ", 300), ("0", 0),
+    ],
+)  # fmt: skip
+def test_a_duration_is_written_as_people_write_it(text, seconds):
+    assert seconds == durations.parsed(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "soon", "1:75", "1:60:00", "-5", "5x", "m", "1h:30", "1:2:3:4", "٣", "inf", "nan", "1e3", "5m 3h"]
+)
+def test_what_is_no_duration_is_none(text):
+    assert None is durations.parsed(text)
+
+
+@given(st.integers(0, 10**9))
+def test_every_spelling_means_the_same(seconds):
+    minutes, rest = divmod(seconds, 60)
+    spellings = (f"{seconds}", f"{seconds}s", f"{minutes}m{rest}s", f"{minutes}:{rest:02d}")
+
+    assert {seconds} == {durations.parsed(spelling) for spelling in spellings}
+
+
+def test_a_program_gives_seconds_or_text():
+    """NumPy's numbers too."""
+    assert [90.0, 90.0, 90.0, 90.0] == [
+        durations.seconds("timeout_s", value) for value in (90, "1:30", np.float32(90), np.int64(90))
+    ]
+
+
+@pytest.mark.parametrize("value", ["soon", None, True, math.nan, math.inf, [90], b"90"])
+def test_what_is_none_in_a_program_names_the_argument(value):
+    with pytest.raises(UsageError, match=r"^timeout_s: .* is not a duration$"):
+        durations.seconds("timeout_s", value)
+
+
+@pytest.mark.parametrize("call", [lambda c: c.transcribe("a.wav", chunk_s="soon"), lambda _: Client(timeout_s="0s")])
+def test_a_client_refuses_what_is_no_duration(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"^(chunk_s: 'soon' is not a duration|timeout_s: '0s' is not over 0)"):
+        call(Client(target="runpod", timeout_s="5m"))
+
+
+def test_a_clip_is_written_as_on_the_command_line(tmp_path, monkeypatch):
+    """Moments and the ends of a part."""
+    monkeypatch.chdir(tmp_path)
+    client = Client(target="runpod")
+    moments = client._posed(["clip.mp4"], "What?", at_s=["1:23", 4, "2m"])[2]
+    part = client._posed(["clip.mp4"], "What?", from_s="1:00", to_s="90s")[2]
+
+    assert (Clip(at_s=(83.0, 4.0, 120.0)), Clip(from_s=60.0, to_s=90.0)) == (moments, part)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["detect", "a.jpg", "--timeout", "soon"], "--timeout soon: not a duration"),
+        (["detect", "a.jpg", "--timeout", "0.01s"], "--timeout 0.01s: shorter than 0.1 s"),
+        (["describe", "a.mp4", "What?", "--at", "1:75"], "--at 1:75: no time in a film"),
+        (["transcribe", "a.wav", "--chunk", "soon"], "--chunk soon: not a duration"),
+        (["deploy", "echo", "--timeout", "0:00"], "--timeout 0:00: shorter than 1 s"),
+    ],
+)
+def test_a_command_names_the_option(tmp_path, arguments, said):
+    outcome = vidctl(*arguments, "--json", cwd=tmp_path)
+
+    assert (2, said) == (outcome.status, outcome.error["error"])
+
+
+@pytest.mark.parametrize("wait", ["90", "90s", "5m", "1:30"])
+def test_a_command_takes_every_spelling(tmp_path, wait):
+    """What comes next is what is missing."""
+    outcomes = [
+        vidctl(*words, "--timeout", wait, "--json", cwd=tmp_path)
+        for words in (("detect", "a.jpg", "--target", "runpod"), ("transcribe", "a.wav", "--chunk", wait))
+    ]
+
+    assert [] == [outcome.error["error"] for outcome in outcomes if "not a duration" in outcome.error["error"]]

@@ -453,6 +453,38 @@ def test_a_data_center_that_is_not_there_is_found_out_before(account):
     assert account.endpoints() == []
 
 
+def test_a_country_without_a_data_center_is_found_out_before(account):
+    """REST v2 takes no countries at all."""
+    (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "data_centers": ["ZZ", "GB"]}))
+    outcome = account.run("deploy", "faulty", "--json")
+
+    said = {"graphql": "RunPod has no data center in ZZ", "rest": "takes data centers, not countries: ZZ, GB"}
+    assert (outcome.status, said[account.plane] in outcome.error["error"]) == (2, True)
+    assert account.endpoints() == []
+
+
+def test_a_volume_that_is_elsewhere_is_found_out_before(account):
+    """Also when only the data centers change afterwards; nothing is built or sent."""
+    base_url, key = (
+        account.runtime["RUNPOD_API_BASE_URL"],
+        {"Authorization": f"Bearer {account.runtime['RUNPOD_API_KEY']}"},
+    )
+    volume = {"name": "elsewhere", "size": 10, "dataCenter": "EU-RO-1"}
+    requests.post(f"{base_url}/v2/network-volumes", json=volume, headers=key, timeout=60).raise_for_status()
+    spec = account.project.root / "configs" / "faulty.yaml"
+    outcomes = []
+    for places in (["US-KS-2"], ["EU-RO-1"], ["US-KS-2", "EU-CZ-1"]):
+        spec.write_text(json.dumps({**SPEC, "network_volume": "elsewhere", "data_centers": places}))
+        outcomes.append(account.run("deploy", "faulty", "--json"))
+
+    wrong, right, moved = outcomes
+    assert right.status == 0, right.stderr
+    for outcome in (wrong, moved):
+        assert outcome.status == 2
+        assert "the network volume elsewhere is in EU-RO-1, which is not among them" in outcome.error["error"]
+        assert outcome.error["hint"] == "add EU-RO-1, or leave data_centers out: workers run where the volume is"
+
+
 def test_what_one_control_plane_made_the_other_goes_on_with(account):
     """No drift is told that nobody made, a change is written in place, and in the end no template is left."""
     other = dataclasses.replace(account, plane={"graphql": "rest", "rest": "graphql"}[account.plane])

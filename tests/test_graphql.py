@@ -29,6 +29,12 @@ TEMPLATE = {
     "ports": "8888/http",
     "isServerless": True,
     "readme": "by hand",
+    "isPublic": False,
+    "category": "NVIDIA",
+    "startSsh": False,
+    "startJupyter": False,
+    "startScript": "by hand",
+    "advancedStart": True,
     "env": [{"key": "VIDCTL_SPEC", "value": "yolo"}],
 }
 ENDPOINT = {

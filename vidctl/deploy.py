@@ -24,6 +24,7 @@ from vidctl.runpod.waiting import settled
 from vidctl.runpod.workers import Workers
 from vidctl.spec import EndpointSpec
 
+_COUNTRIES = frozenset({"CZ", "FR", "GB", "NO", "RO", "US"})  # those that RunPod's documents name as locations
 _VOLUME_NAME = "spec.network_volume"  # in what the journal keeps: under which name the volume was found
 _TO_BE_MADE = "(to be made)"  # the id of a registry login that RunPod does not have yet
 _ROTATION = "registry_auth"  # the field of the change that gives RunPod a login's new user name or password
@@ -115,11 +116,11 @@ class Deployed:
 
 
 def survey(specs: Sequence[EndpointSpec], target: Target) -> Survey:
-    """Look at the account, once for all specs; of volumes only where a spec names one that it has not had so far."""
+    """Look at the account, once for all specs; of volumes only where a spec names one that it has not had so far, or
+    other data centers.
+    """
     account = target.control.account()
-    is_new_volume = any(
-        spec.network_volume and _volume_so_far(spec, find(spec, account), target.journal) is None for spec in specs
-    )
+    is_new_volume = any(spec.network_volume and _has_new_volume(spec, account, target.journal) for spec in specs)
     return Survey(
         account=account,
         logins=target.control.registries() if any(spec.registry_auth for spec in specs) else (),
@@ -164,6 +165,7 @@ def _problems(
         lambda: _require_same_login(spec, target, known, secrets),
         lambda: _volume_id(spec, target, known),
         lambda: _require_data_centers(spec, target, known),
+        lambda: _require_volume_within(spec, target, known),
         lambda: _require_model_cache(spec, target, known),
     ):
         try:
@@ -214,12 +216,36 @@ def _require_data_centers(spec: EndpointSpec, target: Target, known: Survey) -> 
             hint=f"name data centers like EU-RO-1{_or_graphql(target)}",
         )
     live = find(spec, known.account)
-    new = set(spec.data_centers) - set(countries) - set(live.locations if live else ())
+    new = set(spec.data_centers) - set(live.locations if live else ())
     there = set(target.control.data_centers()) if new else set()
-    if there and (unknown := sorted(new - there)):
+    if nowhere := sorted(new & set(countries) - _COUNTRIES - {_country(place) for place in there}):
+        raise UsageError(
+            f"{where}: RunPod has no data center in {', '.join(nowhere)}",
+            hint=f"there are: {', '.join(sorted(there))}" if there else None,
+        )
+    if there and (unknown := sorted(new - there - set(countries))):
         near = difflib.get_close_matches(unknown[0], sorted(there), n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(there))}"
         raise UsageError(f"{where}: RunPod has no data center {', '.join(unknown)}", hint=hint)
+
+
+def _require_volume_within(spec: EndpointSpec, target: Target, known: Survey) -> None:
+    """Raise UsageError for a network volume that is in none of the spec's data centers: no worker could start."""
+    volume_id = _volume_id(spec, target, known) if spec.data_centers and known.volumes else ""
+    volume = next((volume for volume in known.volumes if volume.id == volume_id), None)
+    if volume is None or {volume.data_center, _country(volume.data_center)} & set(spec.data_centers):
+        return
+    raise UsageError(
+        f"{specs.locate(spec, ('data_centers',)) or spec.key}: the network volume {volume.name} is in"
+        f" {volume.data_center}, which is not among them",
+        hint=f"add {volume.data_center}, or leave data_centers out: workers run where the volume is",
+    )
+
+
+def _country(data_center: str) -> str:
+    """The country in a data center's name: US of US-KS-2, RO of EU-RO-1."""
+    area, _, rest = data_center.partition("-")
+    return area if area in ("US", "CA") else rest.partition("-")[0]
 
 
 def _require_model_cache(spec: EndpointSpec, target: Target, known: Survey) -> None:
@@ -535,6 +561,12 @@ def _volume_id(spec: EndpointSpec, target: Target, known: Survey) -> str:
         raise UsageError(f"{place}: {len(found)} network volumes are named {wanted!r}", hint=f"write an id: {ids}")
     names = ", ".join(volume.name for volume in known.volumes)
     raise UsageError(f"{place}: there is no network volume {wanted!r}", hint=f"there are: {names}" if names else None)
+
+
+def _has_new_volume(spec: EndpointSpec, account: Account, journal: Journal) -> bool:
+    live = find(spec, account)
+    is_moved = live is not None and bool(spec.data_centers) and set(live.locations) != set(spec.data_centers)
+    return is_moved or _volume_so_far(spec, live, journal) is None
 
 
 def _volume_so_far(spec: EndpointSpec, live: Endpoint | None, journal: Journal) -> str | None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from runpod.api.graphql import run_graphql_query
 
 from vidctl.local import control
-from vidctl.local.records import EndpointRecord
+from vidctl.local.records import EndpointRecord, NetworkVolumeRecord
 from vidctl.local.registry import Registry
 
 TEMPLATE = {
@@ -70,6 +70,7 @@ def save_endpoint(ask):
         document = """mutation SaveEndpoint($input: EndpointInput!) { saveEndpoint(input: $input) {
             id name templateId gpuIds gpuCount instanceIds workersMin workersMax idleTimeout scalerType scalerValue
             executionTimeoutMs locations networkVolumeId networkVolumeIds { networkVolumeId } allowedCudaVersions
+            flashEnvironmentId workersPFBTarget
             minCudaVersion flashBootType modelReferences compliance type computeType version createdAt } }"""
         return ask(document, input={**ENDPOINT, **fields})
 
@@ -147,13 +148,13 @@ def test_the_sdk_creates_a_template(sdk, registry):
     assert ("auth1", {"MODEL": "yolo11n.pt"}) == (kept.container_registry_auth_id, kept.env)
 
 
-def test_the_sdk_creates_an_endpoint(sdk):
+def test_the_sdk_creates_an_endpoint(sdk, volume):
     template = sdk.create_template("yolo", "yolo:1", env={"MODEL": "yolo11n.pt"}, is_serverless=True)
     made = sdk.create_endpoint(
         "detector",
         template["id"],
         "ADA_24,AMPERE_48,-NVIDIA RTX A6000",
-        network_volume_id="vol1",
+        network_volume_id=volume["id"],
         locations="EU-RO-1",
         flashboot=True,
         allowed_cuda_versions="12.8,12.9",
@@ -166,7 +167,7 @@ def test_the_sdk_creates_an_endpoint(sdk):
         "name": "detector",
         "templateId": template["id"],
         "gpuIds": "ADA_24,AMPERE_48,-NVIDIA RTX A6000",
-        "networkVolumeId": "vol1",
+        "networkVolumeId": volume["id"],
         "locations": "EU-RO-1",
         "idleTimeout": 5,
         "scalerType": "QUEUE_DELAY",
@@ -178,7 +179,7 @@ def test_the_sdk_creates_an_endpoint(sdk):
         "flashBootType": "FLASHBOOT",
     } == made
     assert {**listed, **{key: made[key] for key in made if key in listed}} == listed
-    assert ([{"key": "MODEL", "value": "yolo11n.pt"}], 0, "QB", {"id": "vol1", "dataCenterId": None}) == (
+    assert ([{"key": "MODEL", "value": "yolo11n.pt"}], 0, "QB", {"id": volume["id"], "dataCenterId": "EU-RO-1"}) == (
         listed["env"],
         listed["version"],
         listed["type"],
@@ -235,7 +236,11 @@ def test_the_sdk_hears_of_a_query_that_is_wrong(sdk):
 # --- endpoints -------------------------------------------------------------------------------------------------------
 
 
-def test_every_setting_reads_back(save_endpoint, template_id):
+def test_every_setting_reads_back(save_endpoint, template_id, registry):
+    volumes = [
+        registry.save_network_volume(NetworkVolumeRecord("", "weights", 50, place)).id
+        for place in ("US-KS-2", "EU-CZ-1")
+    ]
     sent = {
         "name": "detector",
         "templateId": template_id,
@@ -249,18 +254,20 @@ def test_every_setting_reads_back(save_endpoint, template_id):
         "scalerValue": 9,
         "executionTimeoutMs": 0,
         "locations": "US,CZ",
-        "networkVolumeIds": [{"networkVolumeId": "v1"}, {"networkVolumeId": "v2"}],
+        "networkVolumeIds": [{"networkVolumeId": volume_id} for volume_id in volumes],
         "allowedCudaVersions": "12.8",
         "minCudaVersion": "12.4",
         "flashBootType": "PRIORITY_FLASHBOOT",
         "modelReferences": ["https://huggingface.co/Qwen/Qwen3-VL-2B-Instruct:main"],
         "compliance": ["GDPR"],
+        "flashEnvironmentId": "env1",
+        "workersPFBTarget": 2,
         "type": "QB",
     }
     kept = save_endpoint(**sent)["data"]["saveEndpoint"]
 
     assert {**kept, **sent} == kept
-    assert ("v1", "CPU", 0) == (kept["networkVolumeId"], kept["computeType"], kept["version"])
+    assert (volumes[0], "CPU", 0) == (kept["networkVolumeId"], kept["computeType"], kept["version"])
     assert kept["createdAt"].endswith("Z")
 
 
@@ -523,10 +530,13 @@ def test_a_volume_needs_a_data_center_that_has_some(ask):
     )
 
 
-def test_an_endpoint_says_where_its_volumes_are(ask, save_endpoint, template_id, volume):
-    """One that nobody has created is shown by its id."""
-    given = [{"networkVolumeId": volume["id"]}, {"networkVolumeId": "vol1"}]
+def test_an_endpoint_says_where_its_volumes_are(ask, save_endpoint, template_id, volume, registry):
+    """One that is gone since is shown by its id, and stands in no other change's way."""
+    gone = registry.save_network_volume(NetworkVolumeRecord("", "gone", 50, "EU-RO-1")).id
+    given = [{"networkVolumeId": volume["id"]}, {"networkVolumeId": gone}]
     made = save_endpoint(templateId=template_id, networkVolumeIds=given)["data"]["saveEndpoint"]["id"]
+    registry.delete_network_volume(gone)
+    save_endpoint(id=made, templateId=template_id, networkVolumeIds=given, workersMax=1)
     document = f"""query Read($id: String!) {{ myself {{ endpoint(id: $id) {{
         networkVolume {VOLUME} networkVolumeIds {{ networkVolumeId dataCenterId }} }} }} }}"""
 
@@ -534,9 +544,81 @@ def test_an_endpoint_says_where_its_volumes_are(ask, save_endpoint, template_id,
         "networkVolume": volume,
         "networkVolumeIds": [
             {"networkVolumeId": volume["id"], "dataCenterId": "EU-RO-1"},
-            {"networkVolumeId": "vol1", "dataCenterId": None},
+            {"networkVolumeId": gone, "dataCenterId": None},
         ],
     } == ask(document, id=made)["data"]["myself"]["endpoint"]
+
+
+@pytest.mark.parametrize(
+    ("locations", "message"),
+    [
+        ("EU-RO-1", None),
+        ("RO,US", None),
+        ("", None),
+        ("US-KS-2", "is in EU-RO-1, which is not in locations"),
+        ("US,CZ", "is in EU-RO-1, which is not in locations"),
+        ("RO,ZZ", "unknown data centers or countries: ZZ"),
+        ("EU-RO-1,EU-RO-99", "unknown data centers or countries: EU-RO-99"),
+    ],
+)
+def test_a_volume_is_where_the_endpoint_may_be(save_endpoint, template_id, volume, locations, message):
+    answer = save_endpoint(templateId=template_id, networkVolumeId=volume["id"], locations=locations)
+
+    assert message is None or message in refusal(answer)
+    assert ("errors" in answer) == (message is not None)
+
+
+def test_an_unknown_volume_is_refused(save_endpoint, template_id, registry):
+    assert "Network volume nope not found" in refusal(save_endpoint(templateId=template_id, networkVolumeId="nope"))
+    assert () == registry.endpoints()
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        'saveRegistryAuth(input: {name: " ", username: "me", password: "x"}) { id }',
+        'createNetworkVolume(input: {name: "", size: 10, dataCenterId: "EU-RO-1"}) { id }',
+        'saveTemplate(input: {name: " ", dockerArgs: "", env: [], volumeInGb: 0, containerDiskInGb: 1}) { id }',
+    ],
+)
+def test_a_name_is_not_empty(ask, mutation):
+    assert "must not be empty" in refusal(ask(f"mutation {{ {mutation} }}"))
+
+
+def test_two_logins_have_two_names(sdk):
+    sdk.create_container_registry_auth("ghcr", "me", "hush")
+    with pytest.raises(runpod.error.QueryError, match="Registry auth name must be unique"):
+        sdk.create_container_registry_auth("ghcr", "you", "hush")
+
+
+def test_a_template_is_saved_as_runpodctl_does_for_the_names_of_its_ports(ask, save_template, template_id):
+    """`runpodctl template update --port-labels` (internal/api/template_port_labels.go)."""
+    answer = save_template(
+        id=template_id,
+        ports="80/http",
+        portsConfig=[{"port": "80", "name": "web"}],
+        startSsh=False,
+        startJupyter=False,
+        startScript="echo hi",
+        advancedStart=True,
+        category="CPU",
+        isPublic=False,
+        isServerless=True,
+        readme="",
+    )
+    shown = ask("{ myself { podTemplates { startSsh startJupyter startScript advancedStart category isPublic } } }")
+
+    assert "errors" not in answer
+    assert shown["data"]["myself"]["podTemplates"] == [
+        {
+            "startSsh": False,
+            "startJupyter": False,
+            "startScript": "echo hi",
+            "advancedStart": True,
+            "category": "CPU",
+            "isPublic": False,
+        }
+    ]
 
 
 def test_nothing_costs_anything_here(ask):

@@ -551,15 +551,33 @@ def test_a_list_goes_on_where_its_last_entry_was_deleted(ask, refusal, create_te
     assert "invalid cursor" == refusal(400, "GET", "/v2/templates?cursor=x")
 
 
+def test_a_start_command_comes_as_words_too(runtime, graphql):
+    """Beyond the document; GraphQL shows it as RunPod keeps it."""
+    body = {"name": unique("words"), "image": "asr:1", "cmd": ["python", "-u"], "entrypoint": ["/init"]}
+    made = runtime.post("/v2/templates", body)
+    changed = runtime.session.patch(
+        f"{runtime.url}/v2/templates/{made['id']}", json={"cmd": ["bash"]}, timeout=30
+    ).json()
+    shown = graphql("query Read($id: String!) { podTemplate(id: $id) { dockerArgs } }", id=made["id"])
+    endpoint = runtime.post("/v2/serverless", {**ENDPOINT, "name": unique("words"), "cmd": ["serve", "a b"]})
+
+    assert ("", ["python", "-u"], ["/init"]) == (made["args"], made["cmd"], made["entrypoint"])
+    assert (["bash"], ["/init"]) == (changed["cmd"], changed["entrypoint"])
+    assert {"podTemplate": {"dockerArgs": '{"cmd":["bash"],"entrypoint":["/init"]}'}} == shown
+    assert ["serve", "a b"] == endpoint["cmd"]
+
+
 # --- registries and volumes -------------------------------------------------------------------------------------------
 
 
 def test_a_login_is_kept_and_never_shown(ask, refusal, create_template, graphql, listed):
-    made = ask("POST", "/v2/registries", {"name": "ghcr", "username": "me", "password": "hush"}, status=201)
+    given = {"name": unique("ghcr"), "username": "me", "password": "hush"}
+    made = ask("POST", "/v2/registries", given, status=201)
     path = f"/v2/registries/{made['id']}"
     template = create_template(registry=made["id"])
 
-    assert {"id": made["id"], "name": "ghcr"} == made == ask("GET", path)
+    assert {"id": made["id"], "name": given["name"]} == made == ask("GET", path)
+    assert "name must be unique" in refusal(400, "POST", "/v2/registries", given)
     assert made in listed("registries", "registries")
     assert made in graphql("{ myself { containerRegistryCreds { id name } } }")["myself"]["containerRegistryCreds"]
     ask("DELETE", path, status=204)
@@ -758,11 +776,13 @@ def test_what_graphql_lets_through_does_not_stop_a_patch(sdk, ask, graphql):
     """GraphQL takes exact CUDA versions beside a floor, and countries as locations."""
     template = sdk.create_template(unique("odd"), "asr:1", is_serverless=True)["id"]
     save = "mutation Save($input: EndpointInput!) { saveEndpoint(input: $input) { id } }"
-    odd = {"allowedCudaVersions": "12.8", "minCudaVersion": "12.4", "locations": "US", "networkVolumeId": "gone"}
+    volume = ask("POST", "/v2/network-volumes", {"name": "w", "size": 10, "dataCenter": "US-KS-2"}, status=201)["id"]
+    odd = {"allowedCudaVersions": "12.8", "minCudaVersion": "12.4", "locations": "US", "networkVolumeId": volume}
     made = graphql(save, input={"name": "odd", "templateId": template, "gpuIds": "ADA_24", **odd})["saveEndpoint"]
+    ask("DELETE", f"/v2/network-volumes/{volume}", status=204)
     after = ask("PATCH", f"/v2/serverless/{made['id']}", {"workers": {"max": 1}})
 
-    assert (1, ["US"], ["gone"], ["12.8"], "12.4") == (
+    assert (1, ["US"], [volume], ["12.8"], "12.4") == (
         after["workers"]["max"],
         after["dataCenterIds"],
         after["networkVolumes"],

@@ -119,7 +119,23 @@ def selection(gpu_ids: str) -> Selection:
     )
 
 
+def unknown_places(locations: str) -> list[str]:
+    """What is neither a data center nor a country in a comma-separated list of both."""
+    places = [place.strip() for place in locations.split(",") if place.strip()]
+    return [place for place in places if place not in DATA_CENTERS and place not in COUNTRIES]
+
+
+def is_within(data_center: str, locations: str) -> bool:
+    """Whether a data center is one of the places of such a list, or in one of them; it is when the list is empty."""
+    places = {place.strip() for place in locations.split(",") if place.strip()}
+    return not places or bool(places & {data_center, country(data_center)})
+
+
 def country(data_center: str) -> str:
     """The ISO code of a data center's country: `US-KS-2` is in the US, `EU-RO-1` in RO."""
     continent, place, _ = data_center.split("-")
     return continent if continent == "US" else place
+
+
+# Those that GraphQL takes as a location (runpod.md §1.4), and those that its data centers are in.
+COUNTRIES: Final = frozenset({"CZ", "FR", "GB", "NO", "RO", "US"} | {country(place) for place in DATA_CENTERS})

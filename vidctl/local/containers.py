@@ -14,7 +14,7 @@ from signal import Signals
 from typing import TYPE_CHECKING, Any, Final
 
 from vidctl.errors import RuntimeUnavailable
-from vidctl.local import processes
+from vidctl.local import commands, processes
 from vidctl.local.launching import STOP_GRACE_S
 from vidctl.local.threads import in_thread
 
@@ -104,9 +104,11 @@ class _Image:
             log_config=LogConfig(type="none"),  # we read it, so the engine need not keep it
             device_requests=_gpus(engine),
         )
+        words = commands.read(order.command)
         created = engine.create_container(
             order.image_name,
-            command=order.command or None,
+            command=(order.command if words is None else words.get("cmd")) or None,
+            entrypoint=(words or {}).get("entrypoint"),
             name=f"vidctl-{order.worker_id}",
             environment=container_environment(order.variables, inherited=os.environ),
             labels={RUNTIME_LABEL: str(order.folder.parent), WORKER_LABEL: order.worker_id},

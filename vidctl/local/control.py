@@ -26,7 +26,7 @@ from graphql import (
     validate,
 )
 
-from vidctl.local.catalog import DATA_CENTERS, POOLS, STORAGE_CENTERS, selection
+from vidctl.local.catalog import DATA_CENTERS, POOLS, STORAGE_CENTERS, is_within, selection, unknown_places
 from vidctl.local.records import (
     ENDPOINT_FIELDS,
     TEMPLATE_FIELDS,
@@ -172,7 +172,8 @@ def _save_endpoint(registry: Registry, arguments: _Arguments) -> dict[str, Any] 
         return None
     base = replace(before, **_RESET) if before else EndpointRecord(id="", name="", template_id="")
     record = replace(base, **{**_changes(sent, ENDPOINT_FIELDS), **_volumes(sent)})
-    if problem := _endpoint_problem(sent, record):
+    problem = _endpoint_problem(sent, record) or _place_problem(registry, before, record)
+    if problem:
         raise RegistryError(problem)
     if "template" in sent:
         record = replace(record, template_id=_bind_template(registry, sent["template"], record.template_id).id)
@@ -187,7 +188,7 @@ def _endpoint_problem(sent: _Arguments, record: EndpointRecord) -> str | None:
     pools = selection(record.gpu_ids).pools
     unknown_pools = [pool for pool in pools if pool not in POOLS]
     rules = (
-        (len(record.name) < 3, "Endpoint name must be at least 3 characters long."),
+        (len(record.name.strip()) < 3, "Endpoint name must be at least 3 characters long."),
         ("hubReleaseId" in sent, "The local runtime has no Hub: send templateId or template."),
         (record.type != "QB", "The local runtime runs queue endpoints only: type must be QB."),
         ("templateId" in sent and "template" in sent, "Send templateId or template, not both."),
@@ -207,9 +208,24 @@ def _endpoint_problem(sent: _Arguments, record: EndpointRecord) -> str | None:
     return next((message for is_broken, message in rules if is_broken), None)
 
 
+def _place_problem(registry: Registry, before: EndpointRecord | None, record: EndpointRecord) -> str | None:
+    """Why the endpoint's workers could not be where it says, with the volumes that it says; what was so may stay."""
+    if record.locations != (before.locations if before else "") and (unknown := unknown_places(record.locations)):
+        return f"locations has unknown data centers or countries: {', '.join(unknown)}."
+    had = before.network_volume_ids if before else ()
+    for volume_id in record.network_volume_ids:
+        volume = registry.network_volume(volume_id)
+        if volume is None and volume_id not in had:
+            return f"Network volume {volume_id} not found."
+        if volume is not None and not is_within(volume.data_center, record.locations):
+            return f"Network volume {volume_id} is in {volume.data_center}, which is not in locations."
+    return None
+
+
 def _bind_template(registry: Registry, sent: _Arguments, template_id: str) -> TemplateRecord:
     """Save the template that came within an endpoint: over the one that the endpoint has when that has the name."""
     sent = _sent(sent)
+    _require_name(sent["name"], "Template")
     bound = registry.template(template_id)
     base = bound if bound and bound.name == sent["name"] else TemplateRecord(id="", name="", image_name="")
     return registry.save_template(replace(base, **_changes(sent, TEMPLATE_FIELDS), **_environment(sent)))
@@ -241,8 +257,7 @@ def _save_template(registry: Registry, arguments: _Arguments) -> dict[str, Any] 
     sent = _sent(arguments.get("input") or {})
     if not {"name", "dockerArgs", "env", "volumeInGb"} <= sent.keys():
         raise RegistryError(_CATCH_ALL)  # what RunPod says of an input without them (runpod/pulumi-runpod-native#18)
-    if not sent["name"]:
-        raise RegistryError("Template name must not be empty.")
+    _require_name(sent["name"], "Template")
     before = registry.template(sent["id"]) if sent.get("id") else None
     if sent.get("id") and before is None:
         return None
@@ -255,7 +270,13 @@ def _delete_template(registry: Registry, arguments: _Arguments) -> None:
     registry.delete_template(arguments.get("templateName") or "")
 
 
+def _require_name(name: str, what: str) -> None:
+    if not name.strip():
+        raise RegistryError(f"{what} name must not be empty.")
+
+
 def _save_registry_auth(registry: Registry, arguments: _Arguments) -> dict[str, Any]:
+    _require_name(arguments["input"]["name"], "Registry auth")
     return _registry_auth_node(registry.save_registry_auth(RegistryAuthRecord(id="", **arguments["input"])))
 
 
@@ -274,6 +295,7 @@ def _delete_registry_auth(registry: Registry, arguments: _Arguments) -> None:
 
 def _create_network_volume(registry: Registry, arguments: _Arguments) -> dict[str, Any]:
     sent = arguments["input"]
+    _require_name(sent["name"], "Network volume")
     if sent["dataCenterId"] not in STORAGE_CENTERS:
         raise RegistryError(f"Data center {sent['dataCenterId']} has no network volumes.")
     volume = NetworkVolumeRecord("", sent["name"], sent["size"], sent["dataCenterId"])
@@ -286,6 +308,7 @@ def _update_network_volume(registry: Registry, arguments: _Arguments) -> dict[st
     if before is None:
         return None
     after = replace(before, name=sent.get("name", before.name), size_gb=sent.get("size", before.size_gb))
+    _require_name(after.name, "Network volume")
     if after.size_gb < before.size_gb:
         raise RegistryError("The size of a network volume cannot be reduced.")
     return _volume_node(registry.save_network_volume(after))

@@ -34,6 +34,8 @@ class TemplateRecord:
     start_jupyter: bool = True
     allowed_cuda_versions: tuple[str, ...] = ()
     bound_endpoint_id: str = ""
+    start_script: str = ""
+    advanced_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class EndpointRecord:
     min_cuda_version: str = ""
     model_references: tuple[str, ...] = ()
     compliance: tuple[str, ...] = ()
+    flash_environment_id: str = ""
+    workers_pfb_target: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ ENDPOINT_FIELDS: Final = {
     "flashBootType": "flash_boot_type",
     "modelReferences": "model_references",
     "compliance": "compliance",
+    "flashEnvironmentId": "flash_environment_id",
+    "workersPFBTarget": "workers_pfb_target",
     "type": "type",
 }
 TEMPLATE_FIELDS: Final = {
@@ -131,5 +137,9 @@ TEMPLATE_FIELDS: Final = {
     "isServerless": "is_serverless",
     "isPublic": "is_public",
     "startSsh": "start_ssh",
+    "startJupyter": "start_jupyter",
+    "startScript": "start_script",
+    "advancedStart": "advanced_start",
+    "category": "category",
     "readme": "readme",
 }

@@ -187,9 +187,14 @@ class Registry:
         self._tell([endpoint_id] if deleted else [])
 
     def save_registry_auth(self, record: RegistryAuthRecord) -> RegistryAuthRecord:
-        """Create it when its id is empty, else replace it; return it as kept."""
+        """Create it when its id is empty, else replace it; return it as kept.
+
+        Raise RegistryError when another login has the name.
+        """
         after = record if record.id else replace(record, id=_new_id(25))
         with self._transaction():
+            if any(other.name == after.name and other.id != after.id for other in self.registry_auths()):
+                raise RegistryError("Registry auth name must be unique.")
             self._connection.execute(
                 "INSERT INTO registry_auths VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
                 (after.id, _dump(after)),

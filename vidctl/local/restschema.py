@@ -16,6 +16,7 @@ Schema: TypeAlias = dict[str, Any]
 
 _TEXT: Final[Schema] = {"type": "string"}
 _NAME: Final[Schema] = {"type": "string", "minLength": 1}
+_WORDS: Final[Schema] = {"type": "array", "items": {"type": "string"}}
 _NUMBER: Final[Schema] = {"type": "integer"}
 _FLAG: Final[Schema] = {"type": "boolean"}
 _TEXTS: Final[Schema] = {"type": "array", "items": _TEXT}
@@ -23,6 +24,7 @@ _CUDA_VERSIONS: Final[Schema] = {"type": "array", "items": {"type": "string", "p
 
 _CONTAINER: Final[dict[str, Schema]] = {
     "args": _TEXT,
+    "cmd": _WORDS,  # beyond the document, in answers and requests of late (runpodctl internal/api/endpoints_v2.go)
     "disk": {"type": "integer", "minimum": 1},
     "env": {"type": "object", "values": _TEXT},
     "image": _TEXT,
@@ -78,6 +80,7 @@ _TEMPLATE: Final[dict[str, Schema]] = {
     **_CONTAINER,
     "name": _NAME,
     "allowedCudaVersions": _CUDA_VERSIONS,
+    "entrypoint": _WORDS,
     "category": {"type": "string", "enum": ("CPU", "NVIDIA", "AMD")},
     "mounts": {
         "type": "object",

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from vidctl.local import commands
 from vidctl.local.catalog import DATA_CENTERS, POOLS, Selection, selection
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ def container(body: Json, base: TemplateRecord, template: TemplateRecord | None)
     A template's variables stay beside the body's; without a template the body's are all there are.
     """
     settings: Json = {ours: body[theirs] for theirs, ours in _CONTAINER_FIELDS.items() if theirs in body}
+    if body.keys() & {"cmd", "entrypoint"}:
+        known = commands.read((template or base).docker_args) or {}
+        both = known | {name: body[name] for name in ("cmd", "entrypoint") if name in body}
+        settings["docker_args"] = commands.written(both)
     if "ports" in body:
         settings["ports"] = ",".join(body["ports"])
     if "registry" in body:
@@ -201,9 +206,10 @@ def endpoint_json(record: EndpointRecord, template: TemplateRecord, url: str) ->
 
 
 def _container_json(template: TemplateRecord) -> Json:
+    words = commands.read(template.docker_args)
     return {
         "image": template.image_name,
-        "args": template.docker_args,
+        **({"args": template.docker_args} if words is None else {"args": "", **words}),
         "disk": template.container_disk_in_gb,
         "env": template.env,
         "ports": _listed(template.ports),

@@ -10,6 +10,8 @@ from vidctl.runpod.answers import Node, endpoint_name, nodes, read, strings
 TEMPLATE_SCALARS: Final = (
     "id", "name", "imageName", "dockerArgs", "containerDiskInGb", "containerRegistryAuthId",
     "volumeInGb", "volumeMountPath", "ports", "isServerless", "readme",
+    # What RunPod's own tools set, and what a save without them would put back to its default.
+    "isPublic", "category", "startSsh", "startJupyter", "startScript", "advancedStart",
 )  # fmt: skip
 ENDPOINT_SCALARS: Final = (
     "id", "name", "templateId", "gpuIds", "gpuCount", "workersMin", "workersMax", "idleTimeout", "executionTimeoutMs",

@@ -66,10 +66,56 @@ def test_a_dry_run_changes_nothing(echo):
     outcome = echo.run("deploy", "echo", "--dry-run")
 
     assert outcome.status == 0
-    assert outcome.stdout == "echo: would create endpoint test-echo; nothing was changed\n"
-    assert "endpoint gpu_ids: AMPERE_24" in outcome.stderr
+    assert outcome.stdout.endswith("\necho: would create endpoint test-echo; nothing was changed\n")
+    assert "endpoint gpu_ids: AMPERE_24" in outcome.stdout
     assert not (echo.root / ".env").exists()
     assert echo.run("local", "status", "--json").document["endpoints"] == []
+
+
+def files(project):
+    """Every file of the project's own, and what is in it."""
+    state = project.root / "state"
+    own = (path for path in project.root.rglob("*") if path.is_file() and not path.is_relative_to(state))
+    return {path: path.read_bytes() for path in own}
+
+
+def test_a_plan_writes_nothing_and_says_that_it_starts_the_runtime(echo):
+    """It is for looking, also in a project that cannot be written; what is there is read as it is."""
+    before = files(echo)
+    first = echo.run("plan", "echo")
+    after = files(echo)
+    echo.run("deploy", "echo", "--no-wait")
+    deployed = files(echo)
+
+    assert (first.status, after) == (0, before), first.stderr
+    assert "starting the local runtime at http://127.0.0.1:" in first.stderr
+    assert echo.run("plan", "echo").stdout.startswith("echo: up to date")
+    assert files(echo) == deployed
+
+
+def test_an_empty_list_says_so(echo):
+    """On stderr, for what reads stdout counts lines; the first of them also says that it starts the runtime."""
+    lists = {
+        ("list",): "there is no endpoint on local",
+        ("registry", "list"): "there is no registry login on local",
+        ("jobs",): "no job was sent from this project",
+        ("local", "status"): "it has no endpoint",
+    }
+    said = {words: echo.run(*words) for words in lists}
+
+    assert {words: outcome.stderr.splitlines()[-1] for words, outcome in said.items()} == lists
+    assert [outcome.stdout for outcome in said.values()][:3] == ["", "", ""]
+    assert "starting the local runtime" in said["list",].stderr
+
+
+def test_logs_take_a_specs_name(echo):
+    """What the endpoint is called at RunPod is no business of who wrote the spec."""
+    echo.run("deploy", "echo")
+    by_spec, by_name = (echo.run("local", "logs", name) for name in ("echo", "test-echo"))
+
+    assert (by_spec.status, by_spec.stdout) == (0, by_name.stdout)
+    assert by_spec.stdout
+    assert echo.run("local", "logs", "nobody").status == 5
 
 
 def test_a_changed_field_is_the_only_change(echo):
@@ -270,7 +316,7 @@ def test_the_runtime_of_the_projects_own_port_says_how_workers_run(project):
     project.spec("echo", worker="echo", image="docker.io/me/echo:1")
     project.run("local", "up", "--isolation", "container")
 
-    assert project.run("plan", "echo").stdout == "echo: would create endpoint test-echo; nothing was changed\n"
+    assert project.run("plan", "echo").stdout.endswith("\necho: would create endpoint test-echo; nothing was changed\n")
 
 
 def target_of(project):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -96,3 +99,21 @@ def test_a_broken_row_is_one_clear_line_too(journal, tmp_path):
 
 def test_no_journal_means_no_jobs(journal):
     assert journal.jobs() == []
+
+
+def test_a_journal_in_a_folder_that_cannot_be_written_is_read(journal, tmp_path):
+    """Whoever may only read a project may plan: SQLite alone reads no journal in WAL mode there."""
+    applied(journal, "one", is_proven=True)
+    folder = tmp_path / ".vidctl"
+    for path in (*folder.iterdir(), folder):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    code = "import sys, pathlib; from vidctl.journal import Journal\n"
+    code += "print(Journal(pathlib.Path(sys.argv[1])).last_good('ep').fingerprint)"
+    # Modes are nothing to root, as long as it has its capabilities.
+    as_anybody = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    told = subprocess.run(
+        [*as_anybody, sys.executable, "-c", code, str(folder / "journal.db")], capture_output=True, text=True
+    )
+    folder.chmod(0o755)
+
+    assert told.stdout == "one\n", told.stderr

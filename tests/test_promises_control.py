@@ -333,13 +333,13 @@ def test_a_plan_tells_runpod_s_own_prices_and_what_it_has(account):
         return ok({"gpus": [card]}) if request.path.startswith("/v2/catalog/gpus?") else account.forward(request)
 
     with account.proxy(sell) as url:
-        shown = account.run("plan", "plain", url=url).stderr.splitlines()
+        shown = account.run("plan", "plain", url=url).stdout.splitlines()
         document = account.run("plan", "plain", "--json", url=url).document
     found = document["cost"]["as_of"], document["cost"]["after"]["most_per_hour"], document["stock"]
 
     if account.plane == "rest":
         assert ("live", 1.0, {"AMPERE_24": "LOW"}) == found
-        assert "  in stock there: AMPERE_24 low" == shown[-1]
+        assert "  in stock there: AMPERE_24 low" == shown[-2]
     else:
         assert (gpus.PRICED_ON, pytest.approx(0.00019 * 3600 * 2), {}) == found
         assert not any("in stock" in line for line in shown)

@@ -292,7 +292,7 @@ def test_ctrl_c_at_a_question_interrupts():
 
 def test_a_table_is_never_cut():
     """An id is there to be copied, on however narrow a terminal."""
-    script = "from vidctl.cli import report\nreport.table([('yolo', 'i' * 40)], header=('endpoint', 'id'))"
+    script = "from vidctl.cli import report\nreport.table([('yolo', 'i' * 40)], header=('endpoint', 'id'), empty='')"
 
     assert Terminal(script, columns=20).until_the_end() == ["endpoint  id", f"yolo      {'i' * 40}"]
 

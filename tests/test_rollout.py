@@ -46,8 +46,8 @@ def test_a_price_that_stays_is_told_once(echo):
     echo.spec("echo", worker="echo", smoke=SMOKE, workers={"min": 0, "max": 1})
     cheaper = echo.run("plan", "echo")
 
-    assert "at RunPod: $0.00/h idle, $2.05/h at most (3 workers of $0.68/h), as before (prices: " in same.stderr
-    assert "$2.05/h at most (3 workers of $0.68/h) → $0.00/h idle, $0.68/h at most (1 worker" in cheaper.stderr
+    assert "at RunPod: $0.00/h idle, $2.05/h at most (3 workers of $0.68/h), as before (prices: " in same.stdout
+    assert "$2.05/h at most (3 workers of $0.68/h) → $0.00/h idle, $0.68/h at most (1 worker" in cheaper.stdout
 
 
 def test_a_version_that_does_not_work_is_put_back(echo):
@@ -185,7 +185,7 @@ def test_a_plan_tells_what_it_costs(echo):
     assert {key: cost["after"][key] for key in ("idle_per_hour", "most_per_hour")} == {
         "idle_per_hour": pytest.approx(1.116), "most_per_hour": pytest.approx(2.232),
     }  # fmt: skip
-    assert "$1.12/h idle, $2.23/h at most" in echo.run("plan", "echo").stderr
+    assert "$1.12/h idle, $2.23/h at most" in echo.run("plan", "echo").stdout
 
 
 def test_everything_that_is_wrong_is_told_at_once(echo):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -477,13 +477,13 @@ def _default_endpoint(task: str, project: Project) -> str | None:
     return chosen
 
 
-def connect(project: Project, target: settings.Target) -> Access:
-    """The way to the target; the local runtime is started when it does not run."""
+def connect(project: Project, target: settings.Target, *, notify: Callable[[str], None] = lambda _: None) -> Access:
+    """The way to the target; the local runtime is started when it does not run, and `notify` hears of it."""
     if target == "runpod":
         return settings.runpod_access(project)
     from vidctl.local import daemon
 
-    running = daemon.up(settings.local_port(project))
+    running = daemon.up(settings.local_port(project), notify=notify)
     return Access("local", running.api_base_url, running.endpoint_base_url, running.api_key)
 
 

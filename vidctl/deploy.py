@@ -128,8 +128,13 @@ def survey(specs: Sequence[EndpointSpec], target: Target) -> Survey:
     )
 
 
-def check(specs: Sequence[EndpointSpec], target: Target, *, secrets: Mapping[str, str], adopts: bool) -> Survey:
-    """Find everything that would stop a deploy, before anything is built or changed; raise it all together."""
+def check(
+    specs: Sequence[EndpointSpec], target: Target, *, secrets: Mapping[str, str], adopts: bool, writes: bool = True
+) -> Survey:
+    """Find everything that would stop a deploy, before anything is built or changed; raise it all together.
+
+    The journal is tried unless it is known that nothing will be written.
+    """
     problems: list[VidctlError] = []
     known: Survey | None = None
     try:
@@ -140,7 +145,8 @@ def check(specs: Sequence[EndpointSpec], target: Target, *, secrets: Mapping[str
     for spec in specs:
         problems += _problems(spec, target, known, secrets=secrets, adopts=adopts)
     try:
-        target.journal.check()
+        if writes:
+            target.journal.check()
     except VidctlError as error:
         problems.append(error)
     if problems or known is None:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,7 +209,7 @@ class Journal:
         try:
             if not self._path.exists():
                 self._create()
-            database = sqlite3.connect(self._path, timeout=30)
+            database = self._connected()
             try:
                 database.execute("PRAGMA synchronous = NORMAL")
                 if database.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
@@ -223,6 +223,16 @@ class Journal:
                 f"{self._path}: the journal cannot be used: {error}",
                 hint="check room and permissions; a broken journal may be deleted: it holds history only",
             ) from error
+
+    def _connected(self) -> sqlite3.Connection:
+        if os.access(self._path.parent, os.W_OK):
+            return sqlite3.connect(self._path, timeout=30)
+        # In a folder that cannot be written SQLite reads a journal in WAL mode only if told that nobody else writes;
+        # what an older vidctl left is completed in memory.
+        database = sqlite3.connect(":memory:")
+        with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?immutable=1", uri=True)) as there:
+            there.backup(database)
+        return database
 
     def _create(self) -> None:
         """Make the file whole before it has its name: switching to WAL is one thing that SQLite does not wait for."""

@@ -46,6 +46,7 @@ def list_endpoints(
             for row in rows
         ],
         header=("endpoint", "id", "spec", "workers", "gpus", "idle $/h", "image"),
+        empty=f"there is no endpoint on {place.name}",
     )  # fmt: skip
 
 
@@ -258,7 +259,8 @@ def list_logins(
     if as_json:
         print(json.dumps([{"id": each.id, "name": each.name} for each in logins], indent=2))  # noqa: T201
         return
-    report.table([(each.name, each.id) for each in logins], header=("login", "id"))
+    empty = f"there is no registry login on {place.name}"
+    report.table([(each.name, each.id) for each in logins], header=("login", "id"), empty=empty)
 
 
 def _place(report: Report, target: str | None) -> tuple[Project, Target]:

@@ -55,11 +55,11 @@ def plan(
 
     scene = scenes.begin(Report(quiet=quiet, verbose=verbose, as_json=as_json), names, every, env, target)
     secrets = scene.project.environ
-    known = deploy.check(scene.specs, scene.place, secrets=secrets, adopts=adopt)
+    known = deploy.check(scene.specs, scene.place, secrets=secrets, adopts=adopt, writes=False)
     planned = rollout.plan_all(scene.specs, scene.place, known, secrets=secrets)
     scene.warn(planned, known)
     scene.warn_of_images(planned)
-    scene.show(planned)
+    scene.show(planned, is_result=True)
     for each in planned:
         scenes.say(scene.report, f"{each.spec.key}: {scenes.summary(each)}")
     if output is not None:
@@ -166,4 +166,5 @@ def jobs(
     report.table(
         [(when[entry.id], entry.status, entry.id, entry.endpoint_id, entry.what) for entry in entries],
         header=("sent", "status", "job", "endpoint", "what"),
+        empty="no job was sent from this project",
     )

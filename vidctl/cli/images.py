@@ -90,6 +90,7 @@ def list_images(context: typer.Context, as_json: options.Json = False, debug: op
             for each in found
         ],
         header=("spec", "image", "created", "size", "pushed", "changed layer"),
+        empty="no image was built on this machine",
     )  # fmt: skip
 
 

@@ -31,6 +31,14 @@ def _port(given: int | None) -> int | None:
     return given if given is not None else settings.local_port(settings.open_project(Path.cwd(), os.environ))
 
 
+def _deployed(name: str) -> str | None:
+    """The id of the endpoint that a spec of this project has here."""
+    from vidctl import configs, settings
+
+    variable = settings.endpoint_id_name(configs.key_of(name, None), "local")
+    return settings.open_project(Path.cwd(), os.environ).environ.get(variable)
+
+
 class Isolation(str, Enum):
     """What runs a worker."""
 
@@ -120,13 +128,15 @@ def status(port: Port = None, as_json: options.Json = False, debug: options.Debu
     report.table(
         [(e["name"], e["id"], _counts(e["workers"]), _counts(e["jobs"])) for e in endpoints],
         header=("endpoint", "id", "workers", "jobs"),
+        empty="it has no endpoint",
     )
 
 
 @app.command()
 def logs(
     endpoint: Annotated[
-        str | None, typer.Argument(metavar="[ENDPOINT]", help="An endpoint's name or id [default: the runtime itself].")
+        str | None,
+        typer.Argument(metavar="[ENDPOINT]", help="A spec, or an endpoint's name or id [default: the runtime itself]."),
     ] = None,
     tail: Annotated[int, typer.Option(min=1, help="How many of the last lines.")] = 100,
     port: Port = None,
@@ -137,7 +147,7 @@ def logs(
     from vidctl.cli import report
     from vidctl.local import daemon
 
-    lines = daemon.logs(endpoint, port=_port(port), tail=tail)
+    lines = daemon.logs(endpoint, port=_port(port), tail=tail, known_id=_deployed(endpoint) if endpoint else None)
     if as_json:
         print(json.dumps(lines, indent=2))  # noqa: T201
         return

@@ -122,7 +122,7 @@ class Report:
         """Something a person should know, on one line."""
         if not self.is_silent:
             # In markup: a style= would be that of a live view too, when it is drawn again below the text.
-            _print(f"[dim]{escape(printable(text))}[/]")
+            _print(_dim(text))
 
     def detail(self, text: str) -> None:
         """Something for those who asked for more with -v."""
@@ -169,27 +169,31 @@ class Report:
         if not self.is_silent:
             _print(f"[yellow]warning:[/] {escape(printable(text))}")
 
-    def plan(self, todo: Plan, catalogue: Catalogue | None) -> None:
-        """What differs, whether workers are replaced, and what it costs before and after."""
+    def plan(self, todo: Plan, catalogue: Catalogue | None, *, is_result: bool = False) -> None:
+        """What differs, whether workers are replaced, and what it costs before and after.
+
+        It is the result of `vidctl plan`, and goes to stdout there.
+        """
         from vidctl.plan import cost, priced_on, stock
 
         if self.is_silent or todo.is_empty:
             return
-        _print(f"[bold]{escape(todo.key)}[/]: {todo.action} endpoint {escape(printable(todo.endpoint.name))}")
+        show = _print_result if is_result else _print
+        show(f"[bold]{escape(todo.key)}[/]: {todo.action} endpoint {escape(printable(todo.endpoint.name))}")
         for change in todo.changes:
             # Of what is new, only what says something.
             if change.old is not None or change.new:
-                _print(_change(change))
+                show(_change(change))
         if todo.image.digest is None:
-            self.note(f"  the image {todo.image.tag} is yet to be built and pushed")
+            show(_dim(f"  the image {todo.image.tag} is yet to be built and pushed"))
         if todo.replaces_workers:
-            self.note("  its workers will be replaced")
+            show(_dim("  its workers will be replaced"))
         before = _price(cost(todo.before, catalogue)) if todo.before else None
         after = _price(cost(todo.endpoint, catalogue))
         price = f"{after}, as before" if before == after else f"{before} → {after}" if before else after
-        self.note(f"  at RunPod: {price} (prices: {priced_on(catalogue)})")
+        show(_dim(f"  at RunPod: {price} (prices: {priced_on(catalogue)})"))
         if found := stock(todo.endpoint, catalogue):
-            self.note("  in stock there: " + ", ".join(f"{pool} {level.lower()}" for pool, level in found.items()))
+            show(_dim("  in stock there: " + ", ".join(f"{pool} {level.lower()}" for pool, level in found.items())))
 
 
 def _change(change: Change) -> str:
@@ -392,8 +396,11 @@ def detections(result: Detections) -> None:
     console.print(table)
 
 
-def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...]) -> None:
-    """Rows for people: aligned on a terminal, tab-separated elsewhere."""
+def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...], empty: str) -> None:
+    """Rows for people: aligned on a terminal, tab-separated elsewhere; `empty` is said, beside them, of none."""
+    if not rows:
+        _print(_dim(empty))
+        return
     # Ids are there to be copied: a line longer than the terminal is better than half an id.
     console = _console(width=10_000)
     if not console.is_terminal:
@@ -453,6 +460,15 @@ def _console(*, stderr: bool = False, width: int | None = None) -> Console:
 def _print(markup: str, end: str = "\n") -> None:
     with _SCREEN:
         _stderr().print(markup, end=end, soft_wrap=True)
+
+
+def _print_result(markup: str) -> None:
+    with _SCREEN:
+        _console().print(markup, soft_wrap=True)
+
+
+def _dim(text: str) -> str:
+    return f"[dim]{escape(printable(text))}[/]"
 
 
 @functools.cache

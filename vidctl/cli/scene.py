@@ -36,14 +36,14 @@ class Scene:
     are_many: bool
     _unkept: dict[str, VidctlError] = field(default_factory=dict)
 
-    def show(self, planned: Sequence[Planned]) -> None:
+    def show(self, planned: Sequence[Planned], *, is_result: bool = False) -> None:
         """Print what differs and what it costs."""
         if self.report.is_silent:
             return
         catalogue = self._catalogue(planned)
         for each in planned:
             if not each.plan.is_empty:
-                self.report.plan(each.plan, catalogue)
+                self.report.plan(each.plan, catalogue, is_result=is_result)
 
     def warn(self, planned: Sequence[Planned], known: Survey) -> None:
         """Print what a person should know beforehand."""

@@ -148,10 +148,13 @@ def endpoints(running: Connection) -> list[dict[str, Any]]:
     return [{**endpoint, **_ask(running, f"/v2/{endpoint['id']}/health")} for endpoint in _endpoint_names(running)]
 
 
-def logs(endpoint: str | None = None, *, port: int | None = None, tail: int = 100) -> list[str]:
+def logs(
+    endpoint: str | None = None, *, port: int | None = None, tail: int = 100, known_id: str | None = None
+) -> list[str]:
     """The last lines of the runtime's own log, or of the workers of one endpoint (its name or id), the newest last.
 
-    Raise NotDeployed when there is no such endpoint, or no runtime to ask for it.
+    `known_id` is the one meant if none has that name.  Raise NotDeployed when there is no such endpoint, or no runtime
+    to ask for it.
     """
     port = _port(port)
     if endpoint is None:
@@ -159,7 +162,9 @@ def logs(endpoint: str | None = None, *, port: int | None = None, tail: int = 10
     running = connection(port)
     if running is None:
         raise NotDeployed("the local runtime is not running", hint="vidctl local up")
-    matches = [one["id"] for one in _endpoint_names(running) if endpoint in (one["id"], one["name"])]
+    there = _endpoint_names(running)
+    matches = [one["id"] for one in there if endpoint in (one["id"], one["name"])]
+    matches = matches or [one["id"] for one in there if one["id"] == known_id]
     if not matches:
         raise NotDeployed(f"the local runtime has no endpoint {endpoint!r}", hint="vidctl local status")
     workers = [

@@ -14,7 +14,7 @@ from support.shapes import draw, encoded
 import vidctl
 from vidctl import Client, VidctlError, errors
 from vidctl.media import given
-from vidctl.media.sources import PICTURES
+from vidctl.media.sources import PICTURES, opened, read
 
 
 class Answer(enum.Enum):
@@ -69,6 +69,16 @@ WRONG = {
     "an unknown option of describe": lambda c: c.describe("frame.jpg", "what?", max_token=5),
     "text for a time-out": lambda _: Client(timeout_s="soon"),
     "no time at all": lambda _: Client(timeout_s=0),
+    "an unknown option of a client": lambda _: Client(timeout=5),
+    "a number as an endpoint": lambda _: Client(endpoint=5),
+    "a list as an endpoint": lambda _: Client(endpoint=["yolo"]),
+    "a number as an id": lambda _: Client(endpoint_id=5),
+    "no project": lambda _: Client(project=None),
+    "no path as a project": lambda _: Client(project="a\0b"),
+    "a number as a preset": lambda c: c.describe("frame.jpg", preset=5),
+    "what describe does anyway": lambda c: c.describe("frame.jpg", "what?", together=True),
+    "what describe_stream does anyway": lambda c: c.describe_stream("frame.jpg", "what?", together=True),
+    "nobody to tell": lambda c: c.transcribe("frame.jpg", tell=5),
 }
 
 
@@ -80,12 +90,28 @@ def test_whatever_is_given_wrong_is_a_usage_error(client, call):
     assert ("usage_error", 2) == (raised.value.code, raised.value.exit_status)
 
 
+def test_a_file_that_is_closed_is_told_of(tmp_path):
+    """Of an image, and of audio, which is kept on disk for the while."""
+    (tmp_path / "frame.jpg").write_bytes(b"x")
+    with (tmp_path / "frame.jpg").open("rb") as file:
+        pass
+    (source,) = given.sources(file, PICTURES)
+    with pytest.raises(errors.MediaError, match=r"frame\.jpg: cannot be read \(.*closed"):
+        read(source, fetch=bytes)
+    with (
+        pytest.raises(errors.MediaError, match=r"frame\.jpg: cannot be read \(.*closed"),
+        opened(source, fetch_into=print),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     ("call", "meant"),
     [
         ("an unknown option", "conf"),
         ("an unknown option of transcribe", "word_timestamps"),
         ("an unknown option of describe", "max_tokens"),
+        ("an unknown option of a client", "timeout_s"),
     ],
 )
 def test_a_wrong_keyword_names_the_right_one(client, call, meant):

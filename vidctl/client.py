@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from vidctl import configs, durations, gpus, settings
 from vidctl.errors import NotDeployed, SpecError, UsageError, VidctlError
@@ -20,7 +20,7 @@ from vidctl.runpod.http import Http, download, download_into
 from vidctl.runpod.jobs import Jobs
 from vidctl.settings import Access, Project
 from vidctl.tasks.answer import Failed
-from vidctl.tasks.options import made
+from vidctl.tasks.options import check_names, made
 
 if TYPE_CHECKING:  # Pillow for pictures, PyAV for sounds: neither is loaded for the other
     from vidctl.description import Described, DescriptionStream, Manner
@@ -56,13 +56,25 @@ class Client:
         model: str | None = None,
         project: Path | str = ".",
         timeout_s: float | str = 600,
+        **unknown: NoReturn,
     ) -> None:
+        texts = {
+            "target": target, "endpoint": endpoint, "overlay": overlay, "endpoint_id": endpoint_id,
+            "protocol": protocol, "model": model,
+        }  # fmt: skip
+        check_names("Client", unknown, (*texts, "project", "timeout_s"))
+        for name, text in texts.items():
+            if text is not None and not isinstance(text, str):
+                raise UsageError(f"{name}: {text!r} is not text")
         wait_s = durations.seconds("timeout_s", timeout_s)
         if wait_s <= 0:
             raise UsageError(f"timeout_s: {timeout_s!r} is not over 0")
         if (endpoint or overlay) and endpoint_id:
             raise UsageError("both an endpoint's name and an id are given", hint="give one of the two")
-        self.project = settings.open_project(Path(project), os.environ)
+        try:
+            self.project = settings.open_project(Path(project), os.environ)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"project: {project!r} is no folder") from error
         self.target, self.is_target_by_default = settings.choose_target(
             self.project, target, default=_default_target(self.project)
         )
@@ -142,6 +154,8 @@ class Client:
         from vidctl.tasks.transcribe import TranscribeOptions
 
         chosen = made(TranscribeOptions, "transcribe", options, others=("chunk_s", "recursive", "resume"))
+        if tell is not None and not callable(tell):
+            raise UsageError(f"tell: {tell!r} cannot be called")
         most_s = None if chunk_s is None else durations.seconds("chunk_s", chunk_s)
         sounds = _expanded(sources, SOUNDS, recursive=recursive)
         self._check_key()
@@ -179,6 +193,7 @@ class Client:
         A source is what `detect` takes, or a film; `how` is what `describe_many` takes.  With a schema the
         answer is in the result's `data`.  Raises MediaError, JobFailed, SchemaMismatch, TimedOut, ….
         """
+        _refuse_together("describe", how)
         (described,) = self.describe_many(source, prompt, together=True, **how)
         if isinstance(described.result, Failed):
             raise described.result.error
@@ -204,6 +219,7 @@ class Client:
         """
         from vidctl import description
 
+        _refuse_together("describe_stream", how)
         (question,), options, clip = self._posed(listed(source), prompt, together=True, **how)
         asking, manner = self._describing([question], clip)
         return description.stream(
@@ -428,6 +444,11 @@ class Client:
             f"{names} is {'not ' * (len(keys) == 1)}deployed to {self.target}",
             hint=f"vidctl deploy {keys[0]} --target {self.target}",
         )
+
+
+def _refuse_together(method: str, how: Mapping[str, Any]) -> None:
+    if "together" in how:
+        raise UsageError(f"{method} has no option together", hint="it asks about all of its sources together")
 
 
 def _time(name: str, value: Any) -> Any:

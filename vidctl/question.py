@@ -118,6 +118,8 @@ def options(prompt: str | None, preset: str | None, given: Mapping[str, Any], *,
     Without either the preset `caption` is asked, or with a form for the answer what that asks for.  Raises UsageError,
     and SpecError for a preset that is wrong.
     """
+    if preset is not None and not isinstance(preset, str):
+        raise UsageError(f"preset: {preset!r} is not text")
     chosen: dict[str, Any] = {}
     has_form = any(given.get(form) for form in _FORMS)
     if preset is None and prompt is None and has_form:

@@ -179,13 +179,23 @@ def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
         with _file(source.path, source.name, PICTURES) as file:
             data = file.read(MAX_BYTES + 1)
     elif source.stream is not None:
-        data = source.stream.read(MAX_BYTES + 1)
+        data = _read(source.stream, MAX_BYTES + 1, source.name)
     else:
         raise MediaError(f"{source.name}: neither a file nor an address")
     if not data:
         raise MediaError(f"{source.name}: 0 bytes, not a picture")
     if len(data) > MAX_BYTES:
         raise MediaError(f"{source.name}: over {MAX_BYTES // 1024**2} MB, too large for a picture")
+    return data
+
+
+def _read(stream: BinaryIO, size: int, name: str) -> bytes:
+    try:
+        data = stream.read(size)
+    except (OSError, ValueError) as error:  # it is closed, say, or open for writing
+        raise MediaError(f"{name}: cannot be read ({_reason(error)})") from error
+    if not isinstance(data, bytes):
+        raise MediaError(f"{name}: what it gives is {type(data).__name__}, not bytes")
     return data
 
 
@@ -236,7 +246,8 @@ def _keep(source: Source, kept: BinaryIO, fetch_into: Callable[[str, BinaryIO], 
             with _file(source.path, source.name, kind) as file:
                 shutil.copyfileobj(file, kept)
         elif source.stream is not None:
-            shutil.copyfileobj(source.stream, kept)
+            while data := _read(source.stream, 1 << 20, source.name):
+                kept.write(data)
         else:
             raise MediaError(f"{source.name}: neither a file nor an address")
         kept.flush()

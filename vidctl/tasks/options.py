@@ -16,13 +16,18 @@ Options = TypeVar("Options")
 
 def made(kind: type[Options], task: str, given: Mapping[str, Any], *, others: Iterable[str] = ()) -> Options:
     """The options of a task by their names; UsageError names the option that was meant, of these or of `others`."""
-    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(name, [*names, *others], n=1, cutoff=0.5)
-            known = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
-            raise UsageError(f"{task} has no option {name}", hint=known)
+    check_names(task, given, [each.name for each in fields(kind)], others=others)  # type: ignore[arg-type]
     return kind(**given)
+
+
+def check_names(task: str, given: Iterable[str], names: Iterable[str], *, others: Iterable[str] = ()) -> None:
+    """Raise UsageError for a name that is none of `names`; it says which was meant, of these or of `others`."""
+    known = list(names)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, *others], n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+            raise UsageError(f"{task} has no option {name}", hint=hint)
 
 
 def settle(options: object) -> None:

@@ -65,11 +65,21 @@ def test_options_out_of_range_are_a_usage_error(options):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("person,car", ("person", "car")), (" traffic light , 2,", ("traffic light", 2)), ("", ()), ("²", ("²",))],
-)
+    [("person,car", ("person", "car")), (" traffic light , 2,", ("traffic light", 2)), ("", ()), ("²", ("²",)),
+     ('"1",1', ("1", 1)), ('"light, red" , 5" pipe,a"b"', ("light, red", '5" pipe', 'a"b"')),
+     ('"say ""x"""', ('say "x"',)),
+    ],
+)  # fmt: skip
 def test_classes_are_names_and_ids(text, expected):
-    """Names may hold spaces, digits are ids."""
+    """Names may hold spaces, digits are ids; what stands in quotes is a name."""
     assert expected == parse_classes(text)
+
+
+@pytest.mark.parametrize("text", [",,", " ", " , "])
+def test_classes_that_name_none_are_refused(text):
+    """A slip would find all."""
+    with pytest.raises(UsageError, match=r"^classes: .* names none"):
+        parse_classes(text)
 
 
 def test_boxes_come_back_in_original_pixels():

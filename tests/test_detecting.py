@@ -208,11 +208,13 @@ def test_options_reach_the_model(yolo_project, shapes):
     everything = detect(yolo_project, "frames", "--json").document["results"]
     names = [found["class_name"] for result in everything for found in result["detections"]]
     circles = detect(yolo_project, "frames", "--json", "--classes", "circle").document["results"]
+    both = detect(yolo_project, "frames", "--json", "--classes", "circle", "--classes", "0,1").document["results"]
     single = detect(yolo_project, "frames", "--json", "--max-det", "1").document["results"]
     certain = detect(yolo_project, "frames", "--json", "--conf", "0.999").document["results"]
 
     assert {f["class_name"] for r in circles for f in r["detections"]} == {"circle"}
     assert sum(result["count"] for result in circles) == names.count("circle")
+    assert sum(result["count"] for result in both) == names.count("circle") + names.count("square")
     assert [result["count"] for result in single] == [min(1, result["count"]) for result in everything]
     assert sum(result["count"] for result in certain) < len(names)
 

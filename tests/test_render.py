@@ -230,6 +230,22 @@ def test_any_class_name_can_be_drawn():
     assert changed(image.convert("RGB"), drawn)
 
 
+@pytest.mark.parametrize("name", ["собака", "κύων", "日本", "कुत्ता", "🚗", "คน"])
+def test_a_class_is_named_in_any_script_or_by_its_id(name, monkeypatch):
+    """A row of empty boxes names nothing."""
+    image = Image.new("RGB", (400, 300), (90, 90, 90))
+
+    def drawn(text: str) -> Image.Image:
+        return annotate(image, [Detection((100.0, 100.0, 300.0, 250.0), 0.91, 12345, text)])
+
+    by_id, by_name = drawn("12345"), drawn(name)
+    assert bool(changed(by_id, by_name)) == (drawing._font_of(name) is not None)
+    drawing._font_of.cache_clear()
+    monkeypatch.setattr(drawing, "_WIDE_FONTS", ())
+    assert not changed(by_id, drawn(name))
+    drawing._font_of.cache_clear()
+
+
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".png"), ("TIFF", ".png")])
 def test_the_annotated_picture_keeps_its_kind(tmp_path, kind, suffix):
     """JPEG stays JPEG; everything else becomes PNG, which loses nothing."""

@@ -39,6 +39,17 @@ def test_defaults_hold_for_what_is_not_sent_or_null(parse):
     assert parse(image="x") == parse(image="x", conf=None, iou=None, classes=None, imgsz=None, agnostic_nms=None)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [("Car", (1,)), ("car", (2,)), ("CAR", (1,)), ("1", (0,)), (1, (1,)), (" bus", (4,)), ("bus", (3,)), ("Bus", (3,))],
+)
+def test_the_very_name_comes_before_one_that_is_like_it(jobinput, wanted, ids):
+    """Models have classes `Car` and `car`, and classes whose name is a number."""
+    names = {0: "1", 1: "Car", 2: "car", 3: "bus", 4: " bus"}
+
+    assert ids == jobinput.parse({"image": "x", "classes": [wanted]}, names=names, imgsz=640).options.classes
+
+
 def test_classes_are_ids_or_names(parse):
     """Names in any case, ids, both; each once."""
     assert (0, 2, 5) == parse(image="x", classes=["Car", 0, "PERSON", " bus ", 2]).options.classes

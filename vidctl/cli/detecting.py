@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,7 +32,12 @@ def detect(
     iou: Annotated[float, typer.Option(help="Overlap at which two boxes are one object.")] = 0.7,
     imgsz: Annotated[int, typer.Option(help="Longer side of the picture as the model sees it, in pixels.")] = 640,
     max_det: Annotated[int, typer.Option(help="Most boxes in a picture.")] = 300,
-    classes: Annotated[str, typer.Option(metavar="person,car", help="Only these: names or ids.")] = "",
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="person,car", help='Only these: names or ids, "1" in double quotes a name; may be repeated.'
+        ),
+    ] = None,
     agnostic_nms: Annotated[bool, typer.Option("--agnostic-nms", help="Let classes suppress each other.")] = False,
     recursive: options.Recursive = False,
     output_format: Annotated[
@@ -72,7 +78,8 @@ def detect(
     from vidctl.media.sources import expand
     from vidctl.tasks.detect import DetectOptions, parse_classes
 
-    wanted = DetectOptions(conf, iou, imgsz, max_det, parse_classes(classes), agnostic_nms)
+    named = tuple(chain.from_iterable(map(parse_classes, classes or ())))
+    wanted = DetectOptions(conf, iou, imgsz, max_det, named, agnostic_nms)
     chosen = "json" if as_json else output_format or _form_of(output)
     report = Report(quiet=quiet, verbose=verbose, as_json=chosen in ("json", "jsonl"))
     pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,20 +26,33 @@ PALETTE: tuple[Colour, ...] = (
 
 _JPEG_QUALITY = 92
 
+# Fonts of many scripts as systems have them, the widest first; Pillow looks where the system keeps its fonts.
+_WIDE_FONTS = (
+    "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "DroidSansFallbackFull.ttf", "wqy-microhei.ttc",
+    "Hiragino Sans GB.ttc", "PingFang.ttc", "AppleSDGothicNeo.ttc", "msyh.ttc", "meiryo.ttc", "malgun.ttf",
+    "NotoSansDevanagari-Regular.ttf", "NotoSansArabic-Regular.ttf", "NotoSansThai-Regular.ttf", "Nirmala.ttf",
+    "segoeui.ttf", "unifont.ttf", "FreeSans.ttf", "DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf",
+)  # fmt: skip
+_PROBED = 20  # pixels high
+_NO_CHARACTER = "\U0010ffff"  # Unicode keeps this place empty for ever, so each font draws its box
+
+_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
 
 def annotate(image: Image.Image, detections: Iterable[Detection], *, line_width: int | None = None) -> Image.Image:
     """A copy with a box and a label like `person 0.91` for each detection, the most confident on top.
 
-    `line_width` in pixels follows the size of the picture unless given.
+    A class whose name no font here can write is labelled with its id.  `line_width` in pixels follows the size of the
+    picture unless given.
     """
     copy = image.convert("RGB") if image.mode != "RGB" else image.copy()
     draw = ImageDraw.Draw(copy)
     line = line_width or max(2, round(sum(copy.size) / 2 * 0.003))
-    font = ImageFont.load_default(size=max(11, round(sum(copy.size) / 2 * 0.018)))
+    size = max(11, round(sum(copy.size) / 2 * 0.018))
     for found in sorted(detections, key=lambda each: each.confidence):
         colour = PALETTE[found.class_id % len(PALETTE)]
         draw.rectangle(found.bbox, outline=colour, width=line)
-        _label(draw, found, colour, font, copy.size, line)
+        _label(draw, found, colour, size, copy.size, line)
     return copy
 
 
@@ -82,13 +96,15 @@ def _label(
     draw: ImageDraw.ImageDraw,
     found: Detection,
     colour: Colour,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    font_size: int,
     size: tuple[int, int],
     line: int,
 ) -> None:
     """Above the box where there is room, else inside its top edge; never outside the picture."""
     name = "".join(char if char.isprintable() else " " for char in found.class_name)
-    text = f"{name} {found.confidence:.2f}"
+    file = _font_of(name)
+    font = ImageFont.truetype(file, font_size) if file else ImageFont.load_default(font_size)
+    text = f"{found.class_id if file is None else name} {found.confidence:.2f}"
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     pad = max(2, round((bottom - top) * 0.25))
     width, height = right - left + 2 * pad, bottom - top + 2 * pad
@@ -97,6 +113,32 @@ def _label(
     y = above if above >= 0 else max(0, min(found.bbox[1], size[1] - height))
     draw.rectangle((x, y, x + width, y + height), fill=colour)
     draw.text((x + pad - left, y + pad - top), text, fill=_readable_on(colour), font=font)
+
+
+@functools.lru_cache(maxsize=1000)
+def _font_of(name: str) -> str | None:
+    """The font that has all of the characters: "" is Pillow's own, None says that there is none."""
+    if _has_all(ImageFont.load_default(_PROBED), name):
+        return ""
+    return next((file for file in _WIDE_FONTS if (font := _found(file)) and _has_all(font, name)), None)
+
+
+@functools.cache
+def _found(file: str) -> ImageFont.FreeTypeFont | None:
+    try:
+        return ImageFont.truetype(file, _PROBED)
+    except OSError:
+        return None
+
+
+def _has_all(font: _Font, name: str) -> bool:
+    missing = _drawn(font, _NO_CHARACTER)
+    return all(char == " " or _drawn(font, char) != missing for char in set(name))
+
+
+def _drawn(font: _Font, char: str) -> tuple[object, bytes]:
+    mask = font.getmask(char)
+    return mask.size, bytes(mask)
 
 
 def _readable_on(colour: Colour) -> Colour:

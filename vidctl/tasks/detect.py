@@ -7,6 +7,7 @@ The fields are those of the worker in workers/yolo: `image` or `images` in; `det
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -96,9 +97,19 @@ Result = Detections | Failed
 
 
 def parse_classes(text: str) -> tuple[str | int, ...]:
-    """Read `person,car,2`: names and ids, separated by commas."""
-    words = [word.strip() for word in text.split(",")]
-    return tuple(int(word) if word.isascii() and word.isdigit() else word for word in words if word)
+    """Read `person,car,2`: names and ids, separated by commas; in double quotes all is a name, as in `"1","a, b"`."""
+    words: list[str | int] = []
+    for quoted, plain in _WORD.findall(text):
+        if quoted:
+            words.append(quoted.replace('""', '"'))
+        elif plain:
+            words.append(int(plain) if plain.isascii() and plain.isdigit() else plain)
+    if text and not words:
+        raise UsageError(f"classes: {text!r} names none", hint="leave it out to find all")
+    return tuple(words)
+
+
+_WORD = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^,]*?))\s*(?:,|$)')
 
 
 def encode(pictures: Sequence[Prepared], options: DetectOptions) -> dict[str, Any]:

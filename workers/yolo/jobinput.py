@@ -114,15 +114,29 @@ def _classes(value: Any, names: Mapping[int, str]) -> tuple[int, ...]:
     if value is None:
         return ()
     wanted = value if isinstance(value, list) else [value]
-    ids = {name.casefold(): number for number, name in names.items()}
+    ids = _Ids(names)
     return tuple(sorted({_class_id(one, ids, names) for one in wanted}))
 
 
-def _class_id(wanted: Any, ids: Mapping[str, int], names: Mapping[int, str]) -> int:
+class _Ids:
+    """The ids of names: of the very name, else of the first that differs in case or spaces around it only."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self.folded: dict[str, int] = {}
+        self._exact: dict[str, int] = {}
+        for number, name in names.items():
+            self._exact.setdefault(name, number)
+            self.folded.setdefault(name.strip().casefold(), number)
+
+    def get(self, wanted: str) -> int | None:
+        return self._exact.get(wanted, self.folded.get(wanted.strip().casefold()))
+
+
+def _class_id(wanted: Any, ids: _Ids, names: Mapping[int, str]) -> int:
     if isinstance(wanted, str):
-        found = ids.get(wanted.strip().casefold())
+        found = ids.get(wanted)
         if found is None:
-            raise BadInput(_unknown_class(wanted, ids, names))
+            raise BadInput(_unknown_class(wanted, ids.folded, names))
         return found
     if isinstance(wanted, bool) or not isinstance(wanted, int):
         raise BadInput(f"classes must be names or whole numbers, not {_kind(wanted)}")

@@ -49,7 +49,7 @@ class Workshop:
     @property
     def images(self) -> Images:
         """As a new command would have them."""
-        return Images(self.environ, logs=self.logs)
+        return Images(self.environ, logs=self.logs, project=self.folder.parent)
 
     def provide(self):
         self.told.clear()
@@ -164,11 +164,11 @@ def test_one_line_per_step_and_per_layer(workshop, base_busybox):
     image = workshop.provide()
     passing = [progress.message for progress in workshop.told if progress.is_passing]
 
-    dockerfile = [f"1/6 FROM {base_busybox}", "2/6 COPY a.py /", "3/6 RUN echo sound; echo noise >&2"]
+    dockerfile = [f"1/7 FROM {base_busybox}", "2/7 COPY a.py /", "3/7 RUN echo sound; echo noise >&2"]
 
     assert [*dockerfile, f"{image.tag} is built"] == workshop.steps[:4]
     assert f"{image.tag} is in the registry: {image.digest.partition('@')[2]}" == workshop.steps[-1]
-    assert {"3/6 sound", "3/6 noise"} <= set(passing)
+    assert {"3/7 sound", "3/7 noise"} <= set(passing)
     assert {"sound", "noise"} <= set(workshop.all_logs().splitlines())
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in workshop.logs.iterdir()}
 
@@ -564,7 +564,7 @@ def test_a_run_that_fails_is_named_with_its_last_words(workshop, engine, base_bu
 
     head, *last = failure.message.splitlines()
 
-    assert head.startswith(f"{workshop.source.key}: Step 3/6 : {run}: ")
+    assert head.startswith(f"{workshop.source.key}: Step 3/7 : {run}: ")
     assert head.endswith("returned a non-zero code: 3")
     assert (20, True) == (len(last), {"  line 30", "  last"} <= set(last))
     assert f"the whole log: {log}" == failure.hint
@@ -578,7 +578,7 @@ def test_an_interrupted_build_does_not_go_on(workshop, engine, base_busybox):
     workshop.write(Dockerfile=f"FROM {base_busybox}\nRUN echo {mark}; echo begun; sleep 600\n")
 
     def watch(progress: Progress) -> None:
-        if progress.message == "2/5 begun":
+        if progress.message == "2/6 begun":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as held:  # as whoever reports it holds it
@@ -595,7 +595,7 @@ def test_an_interrupted_build_does_not_go_on(workshop, engine, base_busybox):
 @pytest.mark.parametrize(
     ("dockerfile", "expected"),
     [
-        ("FROM {base}\nCOPY nope /x\n", "Step 2/5 : COPY nope /x: COPY failed: file not found in build context"),
+        ("FROM {base}\nCOPY nope /x\n", "Step 2/6 : COPY nope /x: COPY failed: file not found in build context"),
         ("FROM {base}\nCOPPY a /x\n", "the build: dockerfile parse error line 2: unknown instruction: COPPY"),
         ("\n", "the build: failed to parse Dockerfile: file with no instructions"),
     ],
@@ -826,7 +826,7 @@ def test_prune_keeps_the_newest_and_what_is_not_vidctl_s(workshop, engine, base_
         made.append(workshop.provide())
     others = {each["Id"] for each in engine.images()} - _ids(engine, workshop.source.key)
 
-    done = workshop.images.prune(keep=1, keys=[workshop.source.key])
+    done = workshop.images.prune(workshop.images.outdated(keep=1, keys=[workshop.source.key]))
 
     assert [(made[1].tag, None), (made[0].tag, None)] == [(each.image.tag, each.kept_because) for each in done]
     assert [made[2].tag] == [each.tag for each in workshop.images.built() if each.key == workshop.source.key]
@@ -845,7 +845,7 @@ def test_prune_keeps_what_a_container_uses(workshop, engine, base_busybox):
     image = workshop.images.build(workshop.source, silent)
     container = engine.create_container(image.tag)["Id"]
     try:
-        (kept,) = workshop.images.prune(keep=0, keys=[workshop.source.key])
+        (kept,) = workshop.images.prune(workshop.images.outdated(keep=0, keys=[workshop.source.key]))
 
         assert image.tag == kept.image.tag
         assert container[:12] in kept.kept_because

@@ -34,7 +34,7 @@ def test_push_builds_what_is_not_built_and_says_each_step_once(shop):
     assert (0, 0) == (first.status, second.status), first.stderr
     assert first.stdout == second.stdout
     assert first.stdout.startswith(f"{shop.key}: 127.0.0.1:")
-    assert 1 == len([line for line in first.stderr.splitlines() if line.split()[:2] == ["build", "3/6"]])
+    assert 1 == len([line for line in first.stderr.splitlines() if line.split()[:2] == ["build", "3/7"]])
     assert "" == second.stderr
 
 
@@ -90,6 +90,23 @@ def test_an_engine_that_is_not_there_is_one_line_and_a_hint(shop):
         "error: the Docker engine at unix:///nowhere/docker.sock is not there",
         "hint: start Docker, or name its engine in DOCKER_HOST; docker info says whether it runs",
     ] == outcome.stderr.splitlines()
+
+
+def test_prune_keeps_what_another_project_made(shop, tmp_path, engine):
+    """A project with a spec of the same name, pruned to nothing, leaves this one's images where they are."""
+    shop.run("build", shop.key)
+    (mine,) = _mine(shop, shop.run("images", "--json").document)
+    other = Project(tmp_path / "other")
+    folder = other.worker("echo")
+    (folder / "Dockerfile").write_text((shop.root / "workers" / "echo" / "Dockerfile").read_text() + "CMD true\n")
+    other.spec(shop.key, worker="echo", image={"build": "workers/echo"})
+    other.run("build", shop.key)
+    both = [each["image"] for each in _mine(shop, shop.run("images", "--json").document)]
+
+    done = other.run("images", "prune", "--keep", "0", "--yes", "--json")
+
+    assert ([both[0]], [both[0], mine["image"]]) == ([each["image"] for each in done.document], both)
+    assert [mine] == _mine(shop, shop.run("images", "--json").document)
 
 
 def test_images_lists_and_prune_removes_after_a_yes(shop):

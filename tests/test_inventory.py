@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vidctl.images.inventory import built
-from vidctl.images.provenance import CONTENT, SPEC
+from vidctl.images.inventory import built, outdated
+from vidctl.images.provenance import CONTENT, PROJECT, SPEC
 
 
 class Shelf:
@@ -42,3 +42,41 @@ def test_the_newest_is_first_however_the_moment_is_written():
         ("unknown", 0.0),
     ] == [(tag, round(at, 7)) for tag, at in found[:4]]
     assert found[4][0] == "never"
+
+
+def of(tag, *, project=None, name="me/yolo", made=0, tags=None):
+    labels = {SPEC: "yolo", CONTENT: tag} | ({PROJECT: project} if project else {})
+    tags = [f"{name}:{tag}"] if tags is None else tags
+    moment = f"2026-08-01T12:00:{made:02}Z"
+    return {"Id": f"sha256:{tag}", "RepoTags": tags, "Size": 1, "Config": {"Labels": labels}, "Created": moment}
+
+
+def test_another_project_s_images_are_neither_removed_nor_counted():
+    """Of one spec name: those of this project's label, named or not; without a label, those in its repositories."""
+    shelf = Shelf(
+        of("ours-1", project="p", made=1),
+        of("ours-2", project="p", made=2, name="me/before-it-moved"),
+        of("ours-unnamed", project="p", made=3, tags=[]),
+        of("theirs", project="q", made=4),
+        of("theirs-unnamed", project="q", made=5, tags=[]),
+        of("old-ours", made=6),
+        of("old-theirs", made=7, name="you/yolo"),
+        of("old-unnamed", made=8, tags=[]),
+        of("ours-3", project="p", made=9),
+        of("theirs-too", project="q", made=10),
+    )
+
+    found = outdated(built(shelf), keep=1, keys=["yolo"], project="p", repositories=["docker.io/me/yolo"])
+
+    expected = ["me/yolo:old-ours", "sha256:ours-unnamed", "me/before-it-moved:ours-2", "me/yolo:ours-1"]
+    assert expected == [each.tag for each in found]
+    assert "me/yolo:old-ours" not in [
+        each.tag for each in outdated(built(shelf), keep=1, keys=(), project="p", repositories=[])
+    ]
+
+
+def test_what_changed_is_told_of_the_project_s_image_before():
+    """Another project's image of the same spec name has other steps, which changed nothing."""
+    shelf = Shelf(of("a", project="p", made=1), of("b", project="q", made=2), of("c", project="p", made=3))
+
+    assert [0, None, None] == [each.changed_bytes for each in built(shelf)]

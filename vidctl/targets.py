@@ -45,7 +45,7 @@ def control_plane(project: Project) -> settings.ControlPlane:
 
 def docker_images(project: Project) -> Images:
     """The Docker engine that DOCKER_HOST names, with the project's folder for logs."""
-    return Images(project.environ, logs=project.root / ".vidctl" / "logs")
+    return Images(project.environ, logs=project.root / ".vidctl" / "logs", project=project.root)
 
 
 def image_source(each: EndpointSpec, environ: Mapping[str, str]) -> Source:

@@ -106,7 +106,7 @@ def prune(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Remove old images that vidctl built on this machine.
+    """Remove old images that vidctl built for this project on this machine.
 
     The newest of each spec stay, and registries keep theirs.
     """
@@ -114,11 +114,11 @@ def prune(
     from vidctl.errors import UsageError
 
     report, images = Report(quiet=quiet, as_json=as_json), _images()
-    found = images.outdated(keep=keep, keys=names or ())
+    found = images.outdated(keep=keep, keys=names or (), repositories=_repositories(report))
     size = _megabytes(sum(each.size for each in found))
     if found and not yes and not report.confirm(f"remove {len(found)} images ({size} with the layers they share)?"):
         raise UsageError("nothing was removed: you said no")
-    done = images.prune(keep=keep, keys=names or ()) if found else []
+    done = images.prune(found)
     if as_json:
         print(json.dumps([{**_entry(each.image), "kept_because": each.kept_because} for each in done], indent=2))  # noqa: T201
         return
@@ -134,6 +134,31 @@ def _images() -> Images:
     from vidctl import settings, targets
 
     return targets.docker_images(settings.open_project(Path.cwd(), os.environ))
+
+
+def _repositories(report: Report) -> set[str]:
+    """Where this project's images are: an image of a version of vidctl that wrote no project on it is told by its name.
+
+    Not by a name that vidctl gave it, after the worker's folder: another project may have a folder of that name.
+    """
+    import os
+
+    from vidctl import settings, spec
+    from vidctl.errors import SpecError
+
+    project = settings.open_project(Path.cwd(), os.environ)
+    found: set[str] = set()
+    for name in spec.names(project.root):
+        for overlay in (None, *spec.overlays(project.root, name)):
+            try:
+                (each,) = spec.load_all([name], root=project.root, environ=project.environ, overlay=overlay)
+            except SpecError as error:
+                reason = error.message.splitlines()[0]
+                report.note(f"images of {name} that name no project are kept: the spec has mistakes: {reason}")
+                continue
+            if each.image.build and each.image.repository:
+                found.add(each.image.repository)
+    return found
 
 
 def _workshop(names: list[str], env: str | None) -> tuple[Images, list[Source]]:

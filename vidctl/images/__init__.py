@@ -7,7 +7,7 @@ machine, and asking the registry for the tag is all that a second deploy does.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from vidctl.images import buildx, context, dockerfile, streams
 from vidctl.images.context import PLATFORM
 from vidctl.images.inventory import Built, Pruned, built, outdated
 from vidctl.images.log import Log, secrets_of
-from vidctl.images.provenance import labels
+from vidctl.images.provenance import labels, project_of
 from vidctl.images.source import Login, Source
 from vidctl.progress import Notify, Progress
 from vidctl.resources import Image
@@ -50,13 +50,15 @@ class Images:
     """The images of a Docker engine, and what registries have of them.
 
     A tag is `repository:content-…`, a digest `repository@sha256:…`; where there is no repository, the image's id.
-    `environ` names the engine (DOCKER_HOST, …) and the logins (DOCKER_CONFIG); full logs go to `logs`.  Whatever fails
-    raises ImageError.  A file that is not touched is read once, a base's digest asked for once, in an object's life.
+    `environ` names the engine (DOCKER_HOST, …) and the logins (DOCKER_CONFIG); full logs go to `logs`; `project` is the
+    folder of the project whose images they are.  Whatever fails raises ImageError.  A file that is not touched is read
+    once, a base's digest asked for once, in an object's life.
     """
 
-    def __init__(self, environ: Mapping[str, str], *, logs: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], *, logs: Path, project: Path) -> None:
         self._environ = environ
         self._logs = logs
+        self._project = project_of(project)
         self._known: context.Digests = {}
         self._base_digests: dict[str, str] = {}
 
@@ -112,13 +114,16 @@ class Images:
         """What this engine has of vidctl's, newest first."""
         return built(self._engine)
 
-    def outdated(self, *, keep: int, keys: Collection[str] = ()) -> list[Built]:
-        """What `prune` would remove: all but the newest `keep` of each spec (of these keys, else of every one)."""
-        return outdated(self.built(), keep=keep, keys=keys)
+    def outdated(self, *, keep: int, keys: Collection[str] = (), repositories: Collection[str] = ()) -> list[Built]:
+        """All but the newest `keep` of each of the project's specs (of these keys, else of every one).
 
-    def prune(self, *, keep: int, keys: Collection[str] = ()) -> list[Pruned]:
-        """Remove what is outdated from this engine, never from a registry; what a container uses is kept."""
-        return [Pruned(each, self._engine.remove(each.tag)) for each in self.outdated(keep=keep, keys=keys)]
+        An image that no project's label is on is the project's if it is in one of these repositories.
+        """
+        return outdated(self.built(), keep=keep, keys=keys, project=self._project, repositories=repositories)
+
+    def prune(self, outdated: Iterable[Built]) -> list[Pruned]:
+        """Remove these from this engine, never from a registry; what a container uses is kept."""
+        return [Pruned(each, self._engine.remove(each.tag)) for each in outdated]
 
     # --- how ---------------------------------------------------------------------------------------------------
 
@@ -179,7 +184,8 @@ class Images:
 
     def _run(self, source: Source, read: _Read, notify: Notify, log: Log, *, use_cache: bool) -> str:
         """Build with what the Dockerfile needs; return the image's id."""
-        marks = labels(source.key, read.tag.rpartition(":")[2], source.folder, self._environ)
+        content = read.tag.rpartition(":")[2]
+        marks = labels(source.key, content, source.folder, self._environ, project=self._project)
         if dockerfile.buildkit_line(read.text):
             order = buildx.Order(source.key, source.dockerfile, source.build_args, marks, use_cache, source.target)
             return buildx.build(read.context.tar(), order, environ=self._environ, notify=notify, log=log)
@@ -191,11 +197,15 @@ class Images:
             target=source.target,
             build_args=read.args,
             labels=marks,
-            cache_from=[each.tag for each in built(self._engine, only=source.key) if each.digest][:1],
+            cache_from=[each.tag for each in self._pushed_before(source)][:1],
             use_cache=use_cache,
         )
         with closing(lines):  # an engine goes on building for as long as someone listens
             return streams.follow_build(lines, key=source.key, notify=notify, log=log)
+
+    def _pushed_before(self, source: Source) -> list[Built]:
+        known = built(self._engine, only=source.key)
+        return [each for each in known if each.digest and each.is_of(self._project, [source.name])]
 
     def _checked(self, source: Source, read: _Read, image_id: str) -> dict[str, Any]:
         """What was built, before it gets its name; raise ImageError if it is for other machines."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from vidctl.errors import ImageError
 from vidctl.images import dockerfile, streams
 from vidctl.images.engine import Engine, registry_of
 from vidctl.images.log import Log
-from vidctl.images.source import Login, Source
+from vidctl.images.source import Login, Source, familiar
 from vidctl.progress import Notify, Progress
 
 
@@ -23,7 +22,7 @@ def digest(base: dockerfile.Base, source: Source, engine: Engine) -> str:
     if pinned:
         return pinned
     local = engine.image(base.reference)
-    pulled = _digests(local).get(_familiar(name)) if local else None
+    pulled = _digests(local).get(familiar(name)) if local else None
     if local and not pulled:
         return str(local["Id"])
     answer = engine.ask(base.reference, _login(source, base.reference))
@@ -42,7 +41,7 @@ def pull(digests: Mapping[str, str], source: Source, engine: Engine, *, notify: 
     for reference, wanted in digests.items():
         name, pinned = _parts(reference)
         local = engine.image(reference)
-        if local and (pinned or wanted in (local["Id"], _digests(local).get(_familiar(name)))):
+        if local and (pinned or wanted in (local["Id"], _digests(local).get(familiar(name)))):
             continue
         notify(Progress("build", f"pulling the base {reference}"))
         lines = engine.pull(name, wanted, _login(source, reference))
@@ -67,9 +66,4 @@ def _parts(reference: str) -> tuple[str, str | None]:
 def _digests(image: Mapping[str, Any]) -> dict[str, str]:
     """An image's digests by repository."""
     pairs = (each.split("@") for each in image.get("RepoDigests") or [] if "@" in each)
-    return {_familiar(repository): digest for repository, digest in pairs}
-
-
-def _familiar(repository: str) -> str:
-    """`python` for docker.io/library/python, as the engine spells it."""
-    return re.sub(r"^(?:index\.)?docker\.io/", "", repository).removeprefix("library/")
+    return {familiar(repository): digest for repository, digest in pairs}

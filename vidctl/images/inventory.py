@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from vidctl.images.provenance import CONTENT, SPEC, is_ours
+from vidctl.images.provenance import CONTENT, PROJECT, SPEC, is_ours
+from vidctl.images.source import familiar
 
 
 class _Engine(Protocol):
@@ -20,6 +21,7 @@ class _Engine(Protocol):
 class Built:
     """One image of a spec on this engine.
 
+    `project` is of `project_of`, None where the image names none; `repository` its name's, None without a name.
     `digest` is what it was pushed as, None if it was not.  `changed_step` is the first step of the Dockerfile that the
     spec's image before it does not share, `changed_bytes` what it and those after it weigh; None for the first image.
     """
@@ -31,6 +33,14 @@ class Built:
     size: int
     changed_step: str | None = None
     changed_bytes: int | None = None
+    project: str | None = None
+    repository: str | None = None
+
+    def is_of(self, project: str, repositories: Collection[str]) -> bool:
+        """Whether a project made it: its label says so, or, without one, it is in one of the project's repositories."""
+        if self.project:
+            return self.project == project
+        return self.repository is not None and familiar(self.repository) in map(familiar, repositories)
 
 
 @dataclass(frozen=True)
@@ -44,32 +54,40 @@ class Pruned:
 def built(engine: _Engine, *, only: str | None = None) -> list[Built]:
     """Every image with vidctl's labels, newest first; `only` one spec's if it is named."""
     found = sorted(engine.labelled(f"{SPEC}={only}" if only else SPEC), key=_seconds)
-    before: dict[str, list[dict[str, Any]]] = {}
+    before: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
     result: list[Built] = []
     for image in found:
-        key = image["Config"]["Labels"][SPEC]
+        labels = image["Config"]["Labels"]
+        key, project = labels[SPEC], labels.get(PROJECT)
+        names = [tag for tag in image.get("RepoTags") or [] if tag.endswith(f":{labels.get(CONTENT)}")]
+        series = (key, project or _repository(names[0] if names else None))
         steps = engine.history(image["Id"])[::-1]
-        step, size = _change(before.get(key), steps)
-        before[key] = steps
-        names = [
-            tag for tag in image.get("RepoTags") or [] if tag.endswith(f":{image['Config']['Labels'].get(CONTENT)}")
-        ]
-        result += [
-            Built(key, name, _digest(image, name), _seconds(image), int(image["Size"]), step, size)
-            for name in names or [image["Id"]]  # one that was built again has lost its name
-        ]
+        step, size = _change(before.get(series), steps)
+        before[series] = steps
+        facts = (_seconds(image), int(image["Size"]), step, size, project)
+        result += [Built(key, name, _digest(image, name), *facts, _repository(name)) for name in names]
+        if not names:  # one that was built again has lost its name
+            result.append(Built(key, image["Id"], None, *facts))
     return result[::-1]
 
 
-def outdated(images: Sequence[Built], *, keep: int, keys: Collection[str]) -> list[Built]:
-    """All but the newest `keep` of each spec; `images` are newest first."""
+def outdated(
+    images: Sequence[Built], *, keep: int, keys: Collection[str], project: str, repositories: Collection[str]
+) -> list[Built]:
+    """All but the newest `keep` of each spec of a project; `images` are newest first."""
     seen: dict[str, int] = {}
     result: list[Built] = []
     for image in images:
+        if not image.is_of(project, repositories):
+            continue
         seen[image.key] = seen.get(image.key, 0) + 1
         if seen[image.key] > keep and (not keys or image.key in keys):
             result.append(image)
     return result
+
+
+def _repository(name: str | None) -> str | None:
+    return name.rpartition(":")[0] if name else None
 
 
 def _seconds(image: Mapping[str, Any]) -> float:

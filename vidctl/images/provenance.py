@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from vidctl import __version__
 
 CONTENT = "vidctl.content"
+PROJECT = "vidctl.project"
 SPEC = "vidctl.spec"
 _STEP = re.compile(r"LABEL (?:vidctl\.|org\.opencontainers\.image\.(?:revision|source)=)")
 
@@ -20,11 +22,17 @@ def is_ours(step: str) -> bool:
     return bool(_STEP.search(step))
 
 
-def labels(key: str, content: str, folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def project_of(root: Path) -> str:
+    """What tells a project's images from another's on one machine: its folder, which nobody can read from it."""
+    return hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+
+
+def labels(key: str, content: str, folder: Path, environ: Mapping[str, str], *, project: str) -> dict[str, str]:
     """The labels of an image; the revision only from a git work tree without changes, the source without passwords."""
     known = {
         CONTENT: content,
         SPEC: key,
+        PROJECT: project,
         "vidctl.version": __version__,
         "org.opencontainers.image.revision": _revision(folder, environ),
         "org.opencontainers.image.source": _source(folder, environ),

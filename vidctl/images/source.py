@@ -58,3 +58,8 @@ class Source:
             ) from error
         except (OSError, ValueError) as error:
             raise ImageError(f"{path}: cannot be read: {error}", hint="a Dockerfile is UTF-8 text") from error
+
+
+def familiar(repository: str) -> str:
+    """`python` for docker.io/library/python, as the engine spells it."""
+    return re.sub(r"^(?:index\.)?docker\.io/", "", repository).removeprefix("library/")

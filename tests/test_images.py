@@ -249,6 +249,51 @@ def test_a_base_that_moved_in_its_registry_is_another_image(workshop, engine, re
         assert _layers(engine, f"{base}:new")[0] == _layers(engine, second.tag)[0] != _layers(engine, first.tag)[0]
 
 
+def test_a_base_that_was_pulled_for_another_processor_is_pulled_again(workshop, engine, registry, base_busybox):
+    """One name and one digest for both: `docker run` of it on an arm64 machine left the other one here."""
+    with engines.repository_of(engine, registry) as base:
+        _load_arm64(engine, f"{base}:arm64")
+        engine.tag(base_busybox, base, "amd64")
+        digest = _push_index(engine, base, "amd64", "arm64")
+        engine.remove_image(f"{base}:amd64")
+        for line in engine.pull(f"{base}@{digest}", platform="linux/arm64", stream=True, decode=True):
+            assert "error" not in line
+        engine.tag(f"{base}@{digest}", base, "both")
+        assert "arm64" == engine.inspect_image(f"{base}:both")["Architecture"]
+        for dockerfile in (f"FROM {base}:both\n", f"FROM {base}@{digest}\n"):
+            workshop.write(Dockerfile=f"{dockerfile}COPY a.py /\n", a_py=dockerfile)
+            image = workshop.provide()
+
+            assert _layers(engine, base_busybox)[0] == _layers(engine, image.tag)[0]
+
+
+def _push_index(engine, repository: str, *tags: str) -> str:
+    """Push these, and `both`, which stands for all of them; its digest."""
+    host, _, name = repository.partition("/")
+    kind = "application/vnd.docker.distribution.manifest"
+    manifests = []
+    for tag in tags:
+        assert "error" not in engine.push(repository, tag)
+        connection = http.client.HTTPConnection(host, timeout=30)
+        connection.request("GET", f"/v2/{name}/manifests/{tag}", headers={"Accept": f"{kind}.v2+json"})
+        body = connection.getresponse().read()
+        manifests.append(
+            {
+                "mediaType": f"{kind}.v2+json",
+                "size": len(body),
+                "digest": f"sha256:{hashlib.sha256(body).hexdigest()}",
+                "platform": {"architecture": tag, "os": "linux"},
+            }
+        )
+    index = {"schemaVersion": 2, "mediaType": f"{kind}.list.v2+json", "manifests": manifests}
+    connection = http.client.HTTPConnection(host, timeout=30)
+    headers = {"Content-Type": f"{kind}.list.v2+json"}
+    connection.request("PUT", f"/v2/{name}/manifests/both", body=json.dumps(index), headers=headers)
+    answer = connection.getresponse()
+    assert 201 == answer.status, answer.read()
+    return answer.headers["Docker-Content-Digest"]
+
+
 def _push_as(engine, reference: str, repository: str) -> None:
     engine.tag(reference, repository, "1")
     assert "error" not in engine.push(repository, "1")
@@ -270,10 +315,24 @@ def _tar_of(name: str, content: bytes) -> bytes:
 def test_an_image_for_another_processor_gets_no_name(workshop, engine):
     """An engine takes a base of any architecture without a word; RunPod's hosts are amd64."""
     name = f"vidctl-test/{uuid4().hex}"
+    _load_arm64(engine, f"{name}:1")
+    try:
+        workshop.write(Dockerfile=f"FROM {name}:1\nCOPY a.py /\n", a_py="1")
+
+        expected = f"{workshop.source.key}: the image is for linux/arm64, and RunPod's hosts are linux/amd64"
+
+        assert expected == workshop.failure().message
+        assert workshop.images.look(workshop.source).digest is None
+        assert [] == [each for each in workshop.images.built() if workshop.source.repository in each.tag]
+    finally:
+        engine.remove_image(f"{name}:1", force=True)
+
+
+def _load_arm64(engine, reference: str) -> None:
     config = {"architecture": "arm64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}
     layer = _tar_of("a", b"1")
     config["rootfs"]["diff_ids"] = ["sha256:" + hashlib.sha256(layer).hexdigest()]
-    manifest = [{"Config": "config.json", "RepoTags": [f"{name}:1"], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path, content in (
@@ -285,16 +344,6 @@ def test_an_image_for_another_processor_gets_no_name(workshop, engine):
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     list(engine.load_image(buffer.getvalue()))
-    try:
-        workshop.write(Dockerfile=f"FROM {name}:1\nCOPY a.py /\n", a_py="1")
-
-        expected = f"{workshop.source.key}: the image is for linux/arm64, and RunPod's hosts are linux/amd64"
-
-        assert expected == workshop.failure().message
-        assert workshop.images.look(workshop.source).digest is None
-        assert [] == [each for each in workshop.images.built() if workshop.source.repository in each.tag]
-    finally:
-        engine.remove_image(f"{name}:1", force=True)
 
 
 # --- what would fail is found before anything is built -------------------------------------------------------------
@@ -395,6 +444,61 @@ def test_the_docker_config_s_login_is_used(locked, locked_registry, base_busybox
 
     assert [] == _problems(locked)
     assert locked.provide().digest == locked.images.look(locked.source).digest
+
+
+@pytest.mark.parametrize("keeper", ["beside an empty entry", "without auth", "with a helper that is not installed"])
+def test_a_login_is_found_in_whatever_docker_takes(
+    locked, locked_registry, base_busybox, docker_config, monkeypatch, keeper
+):
+    """docker-py refuses the first, passes over the second, and stops at the third; `docker` takes them."""
+    host = locked_registry.host
+    login = {"username": locked_registry.user, "password": locked_registry.password}
+    document = {
+        "beside an empty entry": {"auths": {host: login, "other.example": None, "one.example": {"auth": ""}}},
+        "without auth": {"auths": {host: login}},
+        "with a helper that is not installed": {"auths": {host: login}, "credsStore": "absent"},
+    }[keeper]
+    (docker_config / "config.json").write_text(json.dumps(document))
+    locked.environ["DOCKER_CONFIG"] = str(docker_config)
+    locked.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\n", a_py=keeper)
+
+    assert [] == _problems(locked)
+    assert locked.provide().digest == locked.images.look(locked.source).digest
+    assert str(docker_config) == os.environ["DOCKER_CONFIG"]
+
+
+def test_a_helper_that_is_not_installed_is_named_where_it_is_missed(locked, base_busybox, docker_config):
+    """`docker` goes on without it, and has no login then."""
+    (docker_config / "config.json").write_text(json.dumps({"credsStore": "absent"}))
+    locked.environ["DOCKER_CONFIG"] = str(docker_config)
+    locked.write(Dockerfile=f"FROM {base_busybox}\n")
+    (problem,) = locked.images.problems(locked.source)
+
+    assert problem.message.endswith(": its registry wants a login, and there is none")
+    assert problem.hint.startswith(
+        "the Docker config keeps it with docker-credential-absent, which is not installed: install it; or docker login "
+    )
+
+
+def test_the_engine_of_a_context_is_used(workshop, base_busybox, docker_config):
+    """`docker context use`, and nothing else: as Colima, OrbStack and rootless Docker have it."""
+    socket = workshop.environ["DOCKER_HOST"].removeprefix("unix://")
+    host = f"unix://{docker_config}/mine.sock"
+    meta = docker_config / "contexts" / "meta" / hashlib.sha256(b"mine").hexdigest()
+    meta.mkdir(parents=True)
+    (meta / "meta.json").write_text(json.dumps({"Name": "mine", "Endpoints": {"docker": {"Host": host}}}))
+    (docker_config / "config.json").write_text(json.dumps({"currentContext": "mine"}))
+    workshop.environ |= {"DOCKER_HOST": "", "DOCKER_CONTEXT": "", "DOCKER_CONFIG": str(docker_config)}
+    workshop.write(Dockerfile=f"FROM {base_busybox}\n")
+    (problem,) = workshop.images.problems(workshop.source)
+
+    assert f"the Docker engine at {host} is not there" == problem.message
+    assert "start it: the Docker context mine names it; docker context use chooses another one" == problem.hint
+
+    (docker_config / "mine.sock").symlink_to(socket)
+
+    assert [] == _problems(workshop)
+    assert workshop.provide().digest
 
 
 def test_a_private_base_is_pulled_with_the_same_login(locked, engine, locked_registry, base_busybox, docker_config):

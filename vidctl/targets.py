@@ -44,7 +44,7 @@ def control_plane(project: Project) -> settings.ControlPlane:
 
 
 def docker_images(project: Project) -> Images:
-    """The Docker engine that DOCKER_HOST names, with the project's folder for logs."""
+    """The Docker engine that `docker` would use, with the project's folder for logs."""
     return Images(project.environ, logs=project.root / ".vidctl" / "logs", project=project.root)
 
 

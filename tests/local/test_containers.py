@@ -1,5 +1,7 @@
 """Workers as containers of their image: a real engine, a real image, RunPod's own worker loop in it."""
 
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -178,6 +180,24 @@ def test_without_an_engine_a_worker_says_what_is_missing(tmp_path):
 
     assert error.startswith(f"no Docker engine answers at {socket}: [Errno 2] No such file or directory (start Docker")
     assert 1 == len(error.splitlines())
+
+
+def test_the_engine_of_a_docker_context_is_asked(tmp_path):
+    """`docker context use`, beside a login in the same file that docker-py cannot read."""
+    socket = f"unix://{tmp_path}/colima.sock"
+    meta = tmp_path / "contexts" / "meta" / hashlib.sha256(b"colima").hexdigest()
+    meta.mkdir(parents=True)
+    (meta / "meta.json").write_text(json.dumps({"Name": "colima", "Endpoints": {"docker": {"Host": socket}}}))
+    (tmp_path / "config.json").write_text(json.dumps({"currentContext": "colima", "auths": {"one.example": None}}))
+    environment = {"DOCKER_HOST": "", "DOCKER_CONTEXT": "", "DOCKER_CONFIG": str(tmp_path)}
+    runtime = LocalRuntime(tmp_path / "runtime", environment=environment)
+    runtime.start()
+    endpoint = runtime.image_endpoint("anything:1", name="anything")
+    runtime.run(endpoint, {"question": 1})
+    error = unhealthy(runtime, endpoint)["error"]
+    runtime.close()
+
+    assert error.startswith(f"no Docker engine answers at {socket}: [Errno 2] No such file or directory (start Docker")
 
 
 def test_a_container_gets_of_the_environment_the_proxies_alone():

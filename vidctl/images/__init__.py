@@ -50,7 +50,7 @@ class Images:
     """The images of a Docker engine, and what registries have of them.
 
     A tag is `repository:content-…`, a digest `repository@sha256:…`; where there is no repository, the image's id.
-    `environ` names the engine (DOCKER_HOST, …) and the logins (DOCKER_CONFIG); full logs go to `logs`; `project` is the
+    `environ` names the engine and the logins, as `docker` reads it; full logs go to `logs`; `project` is the
     folder of the project whose images they are.  Whatever fails raises ImageError.  A file that is not touched is read
     once, a base's digest asked for once, in an object's life.
     """

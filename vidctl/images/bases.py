@@ -7,6 +7,7 @@ from typing import Any
 
 from vidctl.errors import ImageError
 from vidctl.images import dockerfile, streams
+from vidctl.images.context import PLATFORM
 from vidctl.images.engine import Engine, registry_of
 from vidctl.images.log import Log
 from vidctl.images.source import Login, Source, familiar
@@ -41,8 +42,14 @@ def pull(digests: Mapping[str, str], source: Source, engine: Engine, *, notify: 
     for reference, wanted in digests.items():
         name, pinned = _parts(reference)
         local = engine.image(reference)
-        if local and (pinned or wanted in (local["Id"], _digests(local).get(familiar(name)))):
+        if local and wanted == local["Id"]:  # made on this engine: no registry has it
             continue
+        is_it = pinned or (local and wanted == _digests(local).get(familiar(name)))
+        # One name and one digest stand for an image of each platform, and the engine has that of whoever pulled it.
+        if local and is_it and f"{local.get('Os')}/{local.get('Architecture')}" == PLATFORM:
+            continue
+        if local and is_it:
+            engine.remove(f"{name}@{wanted}")  # which the engine gives to no other image while this one has it
         notify(Progress("build", f"pulling the base {reference}"))
         lines = engine.pull(name, wanted, _login(source, reference))
         streams.follow_pull(lines, key=source.key, notify=notify, log=log)

@@ -51,14 +51,14 @@ def registry(source: Source, engine: Engine) -> None:
     if answer.problem == "unreachable":
         raise unreachable(source, answer.words)
     if answer.problem or registry_of(source.repository) in _CLOSED_TO_STRANGERS:
-        raise _no_login(source.repository)
+        raise _no_login(source.repository, engine)
 
 
 def login(source: Source, engine: Engine) -> None:
     """Raise unless there is a login to the repository's registry, and the registry takes it."""
     repository = source.name
     if not engine.has_login(repository, source.login):
-        raise _no_login(repository)
+        raise _no_login(repository, engine)
     answer = engine.try_login(repository, source.login)
     if answer.problem == "unreachable":
         raise unreachable(source, answer.words)
@@ -77,8 +77,8 @@ def unreachable(source: Source, words: str) -> ImageError:
     )
 
 
-def _no_login(repository: str) -> ImageError:
-    return ImageError(
-        f"{repository}: its registry wants a login, and there is none",
-        hint=f"docker login {registry_of(repository)}; or registry_auth in the spec, its password's variable set",
-    )
+def _no_login(repository: str, engine: Engine) -> ImageError:
+    wanted = f"docker login {registry_of(repository)}; or registry_auth in the spec, its password's variable set"
+    if helper := engine.missing_helper(repository):
+        wanted = f"the Docker config keeps it with {helper}, which is not installed: install it; or {wanted}"
+    return ImageError(f"{repository}: its registry wants a login, and there is none", hint=wanted)

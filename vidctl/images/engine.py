@@ -7,15 +7,16 @@ import shutil
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import docker  # type: ignore[import-untyped]  # it ships no types
 from docker import auth
+from docker.credentials import CredentialsNotFound, Store, StoreError  # type: ignore[import-untyped]
 from docker.errors import APIError, DockerException, NotFound, StreamParseError  # type: ignore[import-untyped]
-from docker.utils import kwargs_from_env  # type: ignore[import-untyped]
+from docker.tls import TLSConfig  # type: ignore[import-untyped]
 from urllib3.exceptions import HTTPError  # what docker-py lets through when a stream breaks
 
+from vidctl import dockerconfig
 from vidctl.errors import ImageError
 from vidctl.images import streams
 from vidctl.images.context import PLATFORM
@@ -35,18 +36,18 @@ class Answer:
 
 
 class _Client(docker.APIClient):  # type: ignore[misc]  # untyped
-    """docker-py's, with the logins of the given environment, and no login sent along with a build.
+    """docker-py's, with no login but the one that a call is given.
 
-    docker-py would ask every credential helper for every login there is; what a build needs is pulled before it.
+    docker-py would send one along with a build, and for it ask every credential helper for every login there is; what a
+    build needs is pulled before it.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(version="auto", timeout=_FIRST_ANSWER_S, **kwargs_from_env(dict(environ)))
+    def __init__(self, where: dockerconfig.Endpoint, config: dockerconfig.Config) -> None:
+        tls = TLSConfig(**where.tls) if where.tls else False
+        with dockerconfig.read_by_docker_py(config):
+            super().__init__(where.host, version="auto", timeout=_FIRST_ANSWER_S, tls=tls)
         self.timeout = _ANSWER_S
-        file = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
-        # Left to itself docker-py goes on to look in other places for a file that is not there.
-        config = auth.load_config(str(file), credstore_env=dict(environ)) if file.exists() else auth.AuthConfig({})
-        self._auth_configs = config
+        self._auth_configs = auth.AuthConfig({})
 
     def _set_auth_headers(self, headers: dict[str, str]) -> None:
         pass
@@ -55,17 +56,17 @@ class _Client(docker.APIClient):  # type: ignore[misc]  # untyped
         """Ask the registry; docker-py's own `login` may answer from memory, and keeps what it was given."""
         self._raise_for_status(self._post_json(self._url("/auth"), data=credentials))
 
-    def login_of(self, registry: str) -> dict[str, Any]:
-        return self._auth_configs.resolve_authconfig(registry) or {}
-
 
 class Engine:
-    """The engine that DOCKER_HOST names; raise ImageError when it is not there or may not be used."""
+    """The engine that `docker` would use; raise ImageError when it is not there or may not be used."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._host = environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        self._environ = environ
+        self._config = dockerconfig.read(environ)
+        where = dockerconfig.endpoint(environ, self._config)
+        self._host, self._context = where.host, where.context
         with self._translated():
-            self._client = _Client(environ)
+            self._client = _Client(where, self._config)
 
     # --- images on the engine ----------------------------------------------------------------------------------
 
@@ -210,8 +211,28 @@ class Engine:
     def _credentials(self, reference: str, login: Login | None) -> dict[str, Any]:
         if login:
             return {"username": login.username, "password": login.password}
+        registry = registry_of(reference)
+        helper = self._config.helper(registry)
+        if not helper or self.missing_helper(reference):
+            return self._config.login(registry)
         with self._translated():
-            return dict(self._client.login_of(registry_of(reference)))
+            return self._kept(helper, dockerconfig.HUB if registry == auth.INDEX_NAME else registry)
+
+    def missing_helper(self, reference: str) -> str | None:
+        """The credential helper that would know the login and is not installed: `docker` goes on without it."""
+        helper = self._config.helper(registry_of(reference))
+        program = f"docker-credential-{helper}"
+        return program if helper and not shutil.which(program) else None
+
+    def _kept(self, helper: str, address: str) -> dict[str, Any]:
+        try:
+            found = Store(helper, environment=dict(self._environ)).get(address)
+        except CredentialsNotFound:
+            return {}
+        except StoreError as error:
+            raise DockerException(f"Credentials store error: {error!r}") from error
+        name, secret = found["Username"], found["Secret"]
+        return {"IdentityToken": secret} if name == auth.TOKEN_USERNAME else {"Username": name, "Password": secret}
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -227,10 +248,13 @@ class Engine:
     def _unusable(self, words: str) -> ImageError:
         if "redentials store" in words or "docker-credential-" in words:
             return ImageError(f"the Docker config's credential helper failed: {words}", hint="docker login REGISTRY")
+        start = _START
+        if self._context:
+            start = f"start it: the Docker context {self._context} names it; docker context use chooses another one"
         for pattern, reason, hint in _UNUSABLE:
             if re.search(pattern, words):
-                return ImageError(f"the Docker engine at {self._host} {reason}", hint=hint)
-        return ImageError(f"the Docker engine at {self._host} does not answer: {words}", hint=_START)
+                return ImageError(f"the Docker engine at {self._host} {reason}", hint=hint or start)
+        return ImageError(f"the Docker engine at {self._host} does not answer: {words}", hint=start)
 
 
 def registry_of(reference: str) -> str:
@@ -248,13 +272,13 @@ _UNUSABLE = (
         "may not be used by you",
         "sudo usermod -aG docker $USER, then log in again; or use rootless Docker and its DOCKER_HOST",
     ),
-    (r"FileNotFoundError|No such file", "is not there", _START),
-    (r"ConnectionRefused|Connection refused", "does not run", _START),
+    (r"FileNotFoundError|No such file", "is not there", None),
+    (r"ConnectionRefused|Connection refused", "does not run", None),
     (
         r"SSL|TLS|CERTIFICATE",
         "does not agree on TLS",
         "check DOCKER_TLS_VERIFY and the certificates in DOCKER_CERT_PATH",
     ),
-    (r"timed out|Timeout", "does not answer in time", _START),
+    (r"timed out|Timeout", "does not answer in time", None),
     (r"Name or service not known|resolve", "has a name that nobody knows", "check DOCKER_HOST"),
 )

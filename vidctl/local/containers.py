@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from signal import Signals
 from typing import TYPE_CHECKING, Any, Final
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl import dockerconfig
+from vidctl.errors import ImageError, RuntimeUnavailable
 from vidctl.local import commands, processes
 from vidctl.local.launching import STOP_GRACE_S
 from vidctl.local.threads import in_thread
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 RUNTIME_LABEL: Final = "vidctl.runtime"  # the folder of the runtime's workers, in which its port is
 WORKER_LABEL: Final = "vidctl.worker"
-_DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
 _START: Final = "start Docker, or set DOCKER_HOST and start the runtime again: vidctl local down, vidctl local up"
 _SHELL_SIGNAL: Final = 128  # the init in a container ends, as a shell does, with this and the number of the signal
 
@@ -209,12 +209,18 @@ def _engine() -> Iterator[APIClient]:
 def _connect() -> APIClient:
     from docker import APIClient
     from docker.errors import DockerException
-    from docker.utils import kwargs_from_env  # type: ignore[import-untyped]
+    from docker.tls import TLSConfig  # type: ignore[import-untyped]
 
     try:
-        return APIClient(**kwargs_from_env())
+        config = dockerconfig.read(os.environ)
+        where = dockerconfig.endpoint(os.environ, config)
+    except ImageError as error:
+        raise RuntimeUnavailable(error.message, hint=error.hint) from error
+    try:
+        with dockerconfig.read_by_docker_py(config):
+            return APIClient(where.host, tls=TLSConfig(**where.tls) if where.tls else False)
     except DockerException as error:
-        raise RuntimeUnavailable(f"no Docker engine answers at {_host()}: {_cause(error)}", hint=_START) from error
+        raise RuntimeUnavailable(f"no Docker engine answers at {where.host}: {_cause(error)}", hint=_START) from error
 
 
 @contextmanager
@@ -232,7 +238,10 @@ def _translated() -> Iterator[None]:
 
 
 def _host() -> str:
-    return os.environ.get("DOCKER_HOST") or _DEFAULT_HOST
+    try:
+        return dockerconfig.endpoint(os.environ, dockerconfig.read(os.environ)).host
+    except ImageError:  # was told before
+        return dockerconfig.DEFAULT_HOST
 
 
 def _cause(error: BaseException) -> str:

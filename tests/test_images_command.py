@@ -6,6 +6,7 @@ import json
 from uuid import uuid4
 
 import pytest
+from support.layouts import LAYOUTS, lay_out
 from support.project import Project
 
 
@@ -36,6 +37,17 @@ def test_push_builds_what_is_not_built_and_says_each_step_once(shop):
     assert first.stdout.startswith(f"{shop.key}: 127.0.0.1:")
     assert 1 == len([line for line in first.stderr.splitlines() if line.split()[:2] == ["build", "3/7"]])
     assert "" == second.stderr
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_runpod_s_own_workers_validate_and_build(shop, base_busybox, name):
+    """Their folders as they are: none of them has a handler.py at its top."""
+    lay_out(shop.root / "workers" / name, name, base=base_busybox)
+    shop.spec(shop.key, worker="", image={"build": f"workers/{name}"})
+    valid, built = shop.run("validate", shop.key), shop.run("build", shop.key, "--json")
+
+    assert (0, 0) == (valid.status, built.status), valid.stderr + built.stderr
+    assert built.document["image"].startswith(f"vidctl/{name.replace('_', '-')}:content-")
 
 
 def test_build_needs_no_registry_and_no_second_build(shop):

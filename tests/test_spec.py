@@ -253,6 +253,35 @@ def test_what_an_image_is_built_with(write):
     assert (None, None) == (endpoint.isolation, endpoint.with_local().isolation)
 
 
+def test_what_is_run_of_a_folder(write):
+    """What the Dockerfile starts, else by its name; `local.handler` goes before both, on the local runtime."""
+    write("", "worker/src/rp_handler.py")
+    write("", "worker/src/start.py")
+    text = "name: echo\nimage: {build: worker}\ngpu: L4\n"
+    named = spec.load(write(f"{text}local: {{handler: src/start.py}}\n"), environ={})
+    found = spec.load(write(text), environ={})
+    write("FROM a\nCOPY src /\nCMD python /start.py\n", "worker/Dockerfile")
+
+    assert (Path("src/start.py"), Path("src/start.py")) == (named.handler, named.with_local().handler)
+    assert Path("src/start.py") == found.with_local().handler
+    (named.image.build / "Dockerfile").unlink()
+    assert Path("src/rp_handler.py") == found.handler
+
+
+def test_a_folder_needs_a_dockerfile_or_a_handler(write):
+    """Wherever the Dockerfile is; what its image starts may have any name."""
+    named = ", dockerfile: gpu/Docker.file"
+    for folder, file, more in (
+        ("a", "Dockerfile", ""),
+        ("b", ".runpod/Dockerfile", ""),
+        ("c", "gpu/Docker.file", named),
+    ):
+        write("FROM a\nCMD ./serve\n", f"{folder}/{file}")
+        loaded = spec.load(write(f"name: echo\nimage: {{build: {folder}{more}}}\ngpu: L4\n"), environ={})
+
+        assert loaded.handler is None
+
+
 @pytest.fixture
 def described(write):
     """A spec of a built worker that has a model, with these lines."""

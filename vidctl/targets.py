@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from vidctl import deploy, settings, spec
+from vidctl import deploy, settings, spec, workerfolder
 from vidctl.client import connect
 from vidctl.errors import UsageError, VidctlError
 from vidctl.images import Images, Login, Source
@@ -58,7 +58,7 @@ def image_source(each: EndpointSpec, environ: Mapping[str, str]) -> Source:
         key=each.key,
         folder=image.build,
         repository=image.repository,
-        dockerfile=str(image.dockerfile),
+        dockerfile=str(workerfolder.dockerfile(image.build, image.dockerfile)),
         target=image.target,
         build_args=each.build_args,
         login=Login(login.username, password) if login and login.username and password else None,
@@ -75,7 +75,7 @@ class _WorkerImages:
 
     def look(self, spec: EndpointSpec) -> Image:
         if self._is_folder(spec):
-            name = environments.image_name(_folder(spec))
+            name = environments.image_name(_folder(spec), spec.handler)
             return Image(name, name)
         if spec.image.reference is not None:
             return Image(spec.image.reference, spec.image.reference)

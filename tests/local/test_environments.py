@@ -193,6 +193,22 @@ def test_a_folder_without_handler_is_no_worker(tmp_path):
         environments.image_name(tmp_path)
 
 
+def test_a_handler_of_another_name_is_in_the_name(tmp_path):
+    """The runtime then knows it; whoever names none gets what is found."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "rp handler.py").write_text("")
+    name = environments.image_name(tmp_path, Path("src/rp handler.py"))
+
+    assert (tmp_path, Path("src/rp handler.py")) == (environments.folder(name), environments.handler(name))
+    assert name.endswith("&handler=src/rp%20handler.py")
+
+    (tmp_path / "src" / "rp handler.py").rename(tmp_path / "src" / "rp_handler.py")
+
+    assert environments.image_name(tmp_path).endswith("&handler=src/rp_handler.py")
+    with pytest.raises(RuntimeUnavailable, match="gone"):
+        environments.folder(name)
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -113,6 +113,19 @@ def test_a_worker_runs_in_its_own_copy_with_a_scratch_home_and_no_key_of_ours(ru
     assert "RUNPOD_API_KEY" not in env
 
 
+def test_a_handler_of_any_place_runs_with_its_neighbours(runtime, tmp_path):
+    """What the Dockerfile starts: here RunPod's layout, whose image has the files of src at its top."""
+    folder = tmp_path / "speech"
+    (folder / "src").mkdir(parents=True)
+    (folder / "Dockerfile").write_text("FROM python\nWORKDIR /\nCOPY src .\nCMD python -u /rp_handler.py\n")
+    (folder / "src" / "predict.py").write_text("def answer(job):\n    return job['input']['question'] + 1\n")
+    start = "import runpod\nfrom predict import answer\nrunpod.serverless.start({'handler': answer})\n"
+    (folder / "src" / "rp_handler.py").write_text(start)
+    endpoint = runtime.endpoint(folder, name="any-place")
+
+    assert 42 == runtime.runsync(endpoint, {"question": 41})["output"]
+
+
 def test_chunks_of_a_generator_are_streamed_and_not_its_output(runtime, handlers):
     endpoint = runtime.endpoint(handlers / "generator", name="generator")
     job_id = runtime.run(endpoint, {"values": [1, "two", {"three": 3}]})

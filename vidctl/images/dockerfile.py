@@ -8,25 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidctl.dockerfile import Instruction, heredocs, instructions
 from vidctl.errors import ImageError
 from vidctl.images.context import PLATFORM
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One instruction, its continued lines joined, and the line that it starts at."""
-
-    line: int
-    keyword: str
-    text: str
-
-    @property
-    def flags(self) -> list[str]:
-        return self.text[: -len(self.rest) or None].split()
-
-    @property
-    def rest(self) -> str:
-        return re.sub(r"^(?:--\S+(?:\s+|$))*", "", self.text)
 
 
 @dataclass(frozen=True)
@@ -35,24 +19,6 @@ class Base:
 
     line: int
     reference: str
-
-
-def instructions(text: str) -> list[Instruction]:
-    """Read a Dockerfile as far as its instructions' borders; what it says wrong is the engine's to find."""
-    lines = text.split("\n")
-    escape = "`" if re.match(r"(?:#\s*\w+\s*=.*\n)*#\s*escape\s*=\s*`", text, re.IGNORECASE) else "\\"
-    found: list[Instruction] = []
-    position = 0
-    while position < len(lines):
-        start = position
-        words, position = _joined(lines, position, escape)
-        if words:
-            keyword, *rest = words.split(None, 1)
-            each = Instruction(start + 1, keyword.upper(), "".join(rest))
-            found.append(each)
-            for end in _heredocs(each):
-                position = _after(lines, position, end)
-    return found
 
 
 def bases(text: str, build_args: Mapping[str, str], *, path: Path, target: str | None = None) -> list[Base]:
@@ -105,7 +71,7 @@ def buildkit_line(text: str) -> tuple[int, str] | None:
         wanted = {flag.partition("=")[0] for flag in each.flags} & _BUILDKIT_FLAGS.get(each.keyword, set())
         if wanted:
             return each.line, f"{each.keyword} {min(wanted)}"
-        if heredoc := next(iter(_heredocs(each)), None):
+        if heredoc := next(iter(heredocs(each)), None):
             return each.line, f"{each.keyword} <<{heredoc}"
         if each.keyword == "FROM" and (
             platform := re.search(r"\$\{?(?:(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT)|TARGETSTAGE)\b", each.text)
@@ -139,29 +105,6 @@ _BUILDKIT_FLAGS = {
 }
 
 
-def _joined(lines: list[str], position: int, escape: str) -> tuple[str, int]:
-    """One instruction's text and the position after it; comments and empty lines inside it do not count."""
-    start, text = position, ""
-    while position < len(lines):
-        line = lines[position].rstrip()
-        position += 1
-        if line.lstrip().startswith("#") or (not line and text):
-            if position == start + 1:
-                break
-            continue
-        text += line.removesuffix(escape)  # with nothing between: `FROM py\` and `thon` is FROM python
-        if not line.endswith(escape):
-            break
-    return text.strip(), position
-
-
-def _heredocs(each: Instruction) -> Iterator[str]:
-    if each.keyword in ("RUN", "COPY", "ADD") and not each.rest.startswith("["):
-        for word in each.rest.split():
-            if found := re.fullmatch(r"\d*<<-?(['\"]?)([A-Za-z_][\w.]*)\1", word):
-                yield found[2]
-
-
 def _sources(each: Instruction, where: str) -> list[str]:
     """The images or stages that an instruction takes files from; raise ImageError for one with a variable."""
     found: list[str] = []
@@ -184,12 +127,6 @@ def _is_stage(name: str | None, stages: list[str], last: int) -> bool:
     if name is None:
         return False
     return name.lower() in stages or (name.isdecimal() and int(name) <= last)
-
-
-def _after(lines: list[str], position: int, end: str) -> int:
-    while position < len(lines) and lines[position].strip("\t\r") != end:
-        position += 1
-    return position + 1
 
 
 def _arguments(

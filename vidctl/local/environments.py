@@ -1,6 +1,6 @@
 """Worker folders as images, and the virtual environment that each of them runs in.
 
-The local runtime runs a worker's `handler.py` from its folder.  What RunPod calls an image is then a reference to that
+The local runtime runs a worker's handler from its folder.  What RunPod calls an image is then a reference to that
 folder with a hash of its content; what the image's layers would hold is a virtual environment made of the folder's
 requirements and kept in the cache.
 """
@@ -25,10 +25,11 @@ from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import platformdirs
 
+from vidctl import workerfolder
 from vidctl.errors import ImageError, RuntimeUnavailable
 from vidctl.ignore import Ignore
 from vidctl.local import processes
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from vidctl.ignore import Above
 
+_HANDLER = Path("handler.py")
 _NOT_CONTENT = re.compile(r"__pycache__|\.git|\.venv|\.cache|\..*_cache")
 _INCLUDE = re.compile(r"\s*(?:-r|--requirement)[\s=]+(?P<path>\S+)")
 _CONSTRAINT = re.compile(r"\s*(?:-c|--constraint)[\s=]+(?P<path>\S+)")
@@ -72,16 +74,21 @@ def cache_home(folder: Path) -> Path:
     return cache_dir() / "workers" / f"{folder.resolve().name}-{place}"
 
 
-def image_name(folder: Path) -> str:
+def image_name(folder: Path, handler: Path | None = None) -> str:
     """Name a worker folder by its content: `file:///abs/folder?sha256=<16 hex>`.
 
+    What is run of it, from the folder, is in there where it is not `handler.py`: `&handler=src/rp_handler.py`.
+
     Paths, bytes and the executable bit count; times, Python's and other tools' caches do not.  Raise
-    RuntimeUnavailable when the folder cannot be read or has no `handler.py`.
+    RuntimeUnavailable when the folder cannot be read or has no handler.
     """
     folder = folder.resolve()
-    if not (folder / "handler.py").is_file():
+    handler = handler or workerfolder.handler(folder)
+    if handler is None or not (folder / handler).is_file():
         raise RuntimeUnavailable(
-            f"{folder} has no handler.py", hint="a worker is a folder whose handler.py starts RunPod's worker loop"
+            f"{folder} has no {handler or 'handler.py'}",
+            hint="name what starts RunPod's worker loop: local: {handler: src/start.py}; or run its image: "
+            "local: {isolation: container}",
         )
     content = hashlib.sha256()
     try:
@@ -90,7 +97,8 @@ def image_name(folder: Path) -> str:
             content.update(_file_digest(path))
     except OSError as error:
         raise RuntimeUnavailable(f"{folder} cannot be read: {error}") from error
-    return f"{folder.as_uri()}?sha256={content.hexdigest()[:16]}"
+    named = "" if handler == _HANDLER else f"&handler={quote(handler.as_posix())}"
+    return f"{folder.as_uri()}?sha256={content.hexdigest()[:16]}{named}"
 
 
 def _content_files(folder: Path) -> Iterator[Path]:
@@ -112,7 +120,7 @@ def _file_digest(path: Path) -> bytes:
     return digest.digest()
 
 
-def copy_source(folder: Path, to: Path) -> None:
+def copy_source(folder: Path, to: Path, handler: Path = _HANDLER) -> None:
     """Give a worker a working directory of its own: what its image would hold is copied.
 
     `weights/` and what `.dockerignore` leaves out may be large, so that those files are links to the folder's own: a
@@ -123,7 +131,7 @@ def copy_source(folder: Path, to: Path) -> None:
     patterns = next((path for path in _ignore_files(folder) if path.is_file()), None)
     text = "" if patterns is None else patterns.read_text(encoding="utf-8-sig", errors="surrogateescape")
     try:
-        ignored = Ignore(text, where=str(patterns), kept=("handler.py",))
+        ignored = Ignore(text, where=str(patterns), kept=(handler.as_posix(),))
     except ImageError as error:
         raise RuntimeUnavailable(str(error), hint=error.hint) from error
     to.mkdir(parents=True)
@@ -173,17 +181,23 @@ def folder(image_name: str) -> Path:
         parts = urlsplit(image_name)
         is_one = parts.scheme == "file" and not parts.netloc and bool(parse_qs(parts.query).get("sha256"))
         path = Path(unquote(parts.path))
-        is_there = is_one and (path / "handler.py").is_file()
+        is_there = is_one and (path / handler(image_name)).is_file()
     except (OSError, ValueError):  # brackets that are no address, a path that no file can have
         is_one = False
     if not is_one:
         raise RuntimeUnavailable(
             f"the local runtime cannot run the image {image_name}: it names no worker folder",
-            hint="deploy a spec with `image: {build: <folder with a handler.py>}`",
+            hint="deploy a spec with `image: {build: <a worker's folder>}`",
         )
     if not is_there:
         raise RuntimeUnavailable(f"the worker folder {path} is gone", hint="deploy it again from where it is now")
     return path
+
+
+def handler(image_name: str) -> Path:
+    """What is run of the worker folder that an image name stands for, from the folder."""
+    named = parse_qs(urlsplit(image_name).query).get("handler")
+    return Path(named[0]) if named else _HANDLER
 
 
 def interpreter(folder: Path, env: Mapping[str, str], notify: Callable[[str], None]) -> Path:
@@ -208,7 +222,7 @@ def engine(folder: Path, env: Mapping[str, str], notify: Callable[[str], None]) 
     Raise RuntimeUnavailable as `interpreter` does.
     """
     home = folder / ENGINE
-    if env.get("OPENAI_BASE_URL") or env.get("ENGINE_PYTHON") or not _requirements_of(home):
+    if env.get("OPENAI_BASE_URL") or env.get("ENGINE_PYTHON") or not workerfolder.requirements(home):
         return {}
     return {"ENGINE_PYTHON": str(_environment(home, notify, is_frozen=True))}
 
@@ -218,7 +232,7 @@ def _environment(folder: Path, notify: Callable[[str], None], *, is_frozen: bool
 
     Requirements that are frozen are installed without asking any package what it needs.
     """
-    path = _requirements_of(folder)
+    path = workerfolder.requirements(folder)
     if path is None:
         return Path(sys.executable)
     requirements = _read(path, is_frozen=is_frozen)
@@ -234,12 +248,6 @@ def _environment(folder: Path, notify: Callable[[str], None], *, is_frozen: bool
         os.utime(stamp)
     _prune(home.parent, notify)
     return python
-
-
-def _requirements_of(folder: Path) -> Path | None:
-    """What this machine would install."""
-    candidates = (folder / "requirements-cpu.txt", folder / "requirements.txt")
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _read(path: Path, *, is_frozen: bool = False) -> _Requirements:

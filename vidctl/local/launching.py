@@ -88,7 +88,7 @@ async def prepare_process(order: Order, log: Log) -> Prepared:
     cache_home.mkdir(parents=True, exist_ok=True)
     variables = {**environments.activated(python), **engine, **order.variables}
     env = process_environment(variables, inherited=os.environ, home=home, cache_home=cache_home)
-    return _Command(python, source, env, order.folder)
+    return _Command(python, environments.handler(order.image_name), source, env, order.folder)
 
 
 def process_environment(
@@ -106,6 +106,7 @@ class _Command:
     """A handler and the interpreter that runs it, in a copy of the source folder that lives as long as the process."""
 
     python: Path
+    handler: Path
     source: Path
     env: dict[str, str] = field(repr=False)
     folder: Path
@@ -113,9 +114,9 @@ class _Command:
     async def start(self, log: Log) -> Life:
         own = _own_source(self.folder)
         try:
-            await in_thread(lambda: environments.copy_source(self.source, own))
+            await in_thread(lambda: environments.copy_source(self.source, own, self.handler))
             process = await asyncio.create_subprocess_exec(
-                str(self.python), "-u", "handler.py",
+                str(self.python), "-u", str(self.handler),
                 cwd=own, env=self.env, start_new_session=True,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             )  # fmt: skip

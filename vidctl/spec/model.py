@@ -33,7 +33,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from vidctl import durations, gpus
+from vidctl import durations, gpus, workerfolder
 from vidctl.resources import STAMP
 from vidctl.spec.document import Interpolated, Location
 
@@ -279,12 +279,14 @@ def _read_relative_path(value: Any) -> Any:
 
 
 def _worker_folder(folder: Path, info: ValidationInfo) -> Path:
-    if isinstance(info.context, Context):
-        if not _exists(folder, Path.is_dir):
-            raise wrong("there is no such folder", hint=f"paths start from {info.context.folder}")
-        if not _exists(folder / "handler.py", Path.is_file):
-            raise wrong("this folder has no handler.py", hint="a worker is a folder with a RunPod handler.py")
+    if isinstance(info.context, Context) and not _exists(folder, Path.is_dir):
+        raise wrong("there is no such folder", hint=f"paths start from {info.context.folder}")
     return folder
+
+
+def _is_worker(folder: Path, dockerfile: Path) -> bool:
+    is_built = _exists(folder / workerfolder.dockerfile(folder, dockerfile), Path.is_file)
+    return is_built or workerfolder.handler(folder, dockerfile) is not None
 
 
 def _dockerfile(path: Path, info: ValidationInfo) -> Path:
@@ -406,6 +408,7 @@ Target = Annotated[
     str,
     _matching(r"[A-Za-z][A-Za-z0-9_.-]*|[0-9]+", "this is not the name of a stage", "use AS of the Dockerfile's FROM"),
 ]
+Handler = Annotated[Path, BeforeValidator(_read_relative_path)]
 JobFile = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_job_file)]
 GpuName = Annotated[str, AfterValidator(_gpu_name)]
 GpuMemory = Annotated[
@@ -453,7 +456,7 @@ class Image(Part):
     """The worker's image: built from a folder, or prebuilt.  A plain string is a prebuilt reference."""
 
     build: WorkerFolder | None = None
-    """The worker's folder: its handler.py and its Dockerfile.  Relative to the project folder."""
+    """The worker's folder: its Dockerfile and its handler, however laid out.  Relative to the project folder."""
     dockerfile: Dockerfile = Path("Dockerfile")
     """What the image is built by.  Relative to the worker's folder, and in it.  The default: Dockerfile."""
     target: Target | None = None
@@ -487,6 +490,10 @@ class Image(Part):
         if reference is not None and info.data.get("repository") is not None:
             hint = "give one of reference: and repository:"
             raise wrong("repository: goes with build:", hint=hint, beside=("repository",))
+        folder, dockerfile = info.data.get("build"), info.data.get("dockerfile")
+        if isinstance(info.context, Context) and folder and dockerfile and not _is_worker(folder, dockerfile):
+            hint = "a worker is a folder with a Dockerfile, and with a handler that starts RunPod's worker loop"
+            raise wrong("this folder has no Dockerfile and no handler.py", hint=hint, beside=("build",))
         return reference
 
     @field_validator("protocol")
@@ -632,6 +639,8 @@ class Local(Part):
 
     isolation: Isolation | None = None
     """How workers run: `process`, in a virtual environment (the default), or `container`, of the built image."""
+    handler: Handler | None = None
+    """What a process runs, relative to the worker's folder.  The default: what the Dockerfile starts, or handler.py."""
     env: Environment = Field(default_factory=dict)
     """Variables besides the endpoint's, or in place of them."""
     build_args: BuildArguments = Field(default_factory=dict)
@@ -752,6 +761,23 @@ class EndpointSpec(Part):
             raise wrong("build_args: goes with build:", hint=hint, beside=("local", "build_args"))
         return local
 
+    @field_validator("local")
+    @classmethod
+    def _has_its_handler(cls, local: Local | None, info: ValidationInfo) -> Local | None:
+        image = info.data.get("image")
+        if local and local.handler and image:
+            if image.build is None:
+                hint = "give image a build: folder"
+                raise wrong("handler: goes with build:", hint=hint, beside=("local", "handler"))
+            path = image.build / local.handler
+            if isinstance(info.context, Context) and not _exists(path, Path.is_file):
+                hint = f"the path starts from {image.build}"
+                raise wrong("there is no such file", hint=hint, beside=("local", "handler"))
+            if not path.resolve().is_relative_to(image.build.resolve()):
+                hint = "a worker has nothing else"
+                raise wrong("this file is outside of the worker's folder", hint=hint, beside=("local", "handler"))
+        return local
+
     def model_post_init(self, context: Any, /) -> None:
         """Remember the files."""
         if isinstance(context, Context):
@@ -782,6 +808,14 @@ class EndpointSpec(Part):
         """How the local runtime is to run its workers; None if the spec does not say."""
         local = self.local or self._laid_over
         return local.isolation if local else None
+
+    @property
+    def handler(self) -> Path | None:
+        """What the local runtime runs of the worker's folder; None when nothing there has a name that tells."""
+        local = self.local or self._laid_over
+        if local and local.handler:
+            return local.handler
+        return workerfolder.handler(self.image.build, self.image.dockerfile) if self.image.build else None
 
     @property
     def model_references(self) -> tuple[str, ...]:

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from support import shapes
+from support import shapes, tls
+from support.scripted import Reply, script
+from support.scripted import serving as scripted
 from support.servers import dripping, serving
 
 from vidctl.media.image import open_upright
@@ -380,6 +382,22 @@ def test_urls_are_fetched(drive_yolo):
     assert good["detections"]
     assert {"error": "the image's URL answered 404"} == missing
     assert [good["detections"]] * 2 == [one["detections"] for one in bare["results"]]
+
+
+def test_no_redirect_leads_from_https_to_http(drive_yolo, tmp_path):
+    """Not even where http:// is allowed; a busy server is asked again."""
+    pem = tls.certificate(tmp_path)
+    worker = drive_yolo(RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS="true", REQUESTS_CA_BUNDLE=str(pem))
+    busy = Reply(503, b"", (("Retry-After", "0"),))
+    with (
+        serving({"/a.jpg": JPEG}) as plain,
+        tls.redirecting(pem, {"/a.jpg": f"{plain}/a.jpg"}) as secure,
+        scripted(script(busy, Reply(200, JPEG))) as later,
+    ):
+        down, again = worker.ask({"image": f"{secure}/a.jpg"}, {"image": f"{later.url}/a.jpg"})
+
+    assert {"error": "the image's URL leads to one that is not https://"} == down
+    assert again["detections"]
 
 
 def test_a_server_that_is_gone_is_an_error(drive_yolo):

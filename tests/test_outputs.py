@@ -6,7 +6,9 @@ import json
 import os
 import signal
 
+import pexpect
 import pytest
+from support.command import VIDCTL
 from support.endpoint import FOUND, answering
 from support.project import ended
 from support.runtime import until
@@ -313,3 +315,63 @@ def test_what_cannot_lie_beside_its_source_is_refused(endpoint, words, said):
 
     assert (2, [], True) == (outcome.status, endpoint.asked, said in outcome.stderr), outcome.stderr
     assert "talk.wav\n" == (endpoint.folder / "talk.txt").read_text()
+
+
+# --- what is waited for --------------------------------------------------------------------------------------------
+
+WAITS = "the job is waiting for a worker (1 initializing)"
+
+
+@pytest.mark.parametrize("command", WORDS)
+def test_a_worker_that_has_to_start_is_told_in_one_line(endpoint, command):
+    """Where no terminal shows it."""
+    endpoint.image("frame.jpg")
+    endpoint.audio("talk.wav")
+    endpoint.cold = 1_000
+    process = endpoint.start(command, *WORDS[command])
+    line = process.stderr.readline()
+    endpoint.cold = 0
+    stdout, rest = process.communicate(timeout=60)
+
+    assert (f"{command:>8}  {WAITS}\n", b"", 0) == (line.decode(), rest, process.returncode)
+    assert stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("detect", "-q"), ("transcribe", "--json"), ("describe", "--no-progress")]
+)
+def test_what_is_waited_for_is_not_told_to_who_wants_nothing_but_results(endpoint, command, option):
+    endpoint.image("frame.jpg")
+    endpoint.audio("talk.wav")
+    endpoint.cold = 1_000
+    process = endpoint.start(command, *WORDS[command], option)
+    until(lambda: endpoint.cold < 988)
+    endpoint.cold = 0
+    stdout, stderr = process.communicate(timeout=60)
+
+    assert (0, b"", True) == (process.returncode, stderr, bool(stdout))
+
+
+@pytest.mark.parametrize("command", WORDS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_worker_that_has_to_start_is_shown_on_a_terminal(endpoint, command, count):
+    """Beside the bar, where there is one; the result stands on the screen as ever."""
+    endpoint.image("frame.jpg", "other.jpg")
+    endpoint.audio("talk.wav", "other.wav")
+    endpoint.cold = 3
+    source, *words = WORDS[command]
+    child = pexpect.spawn(
+        VIDCTL[0],
+        [*VIDCTL[1:], command, source, *[f"other{source[-4:]}"][: count - 1], *words, "--endpoint-id", "ep"],
+        cwd=str(endpoint.folder),
+        env={**os.environ, **endpoint.environ, "TERM": "xterm-256color"},
+        dimensions=(40, 150),
+        encoding="utf-8",
+        timeout=60,
+    )
+    child.expect_exact("waiting for a worker (1 initializing)")
+    child.expect_exact({"detect": "person", "transcribe": "hello.", "describe": "answer 0"}[command])
+    child.expect(pexpect.EOF)
+    child.close()
+
+    assert 0 == child.exitstatus

@@ -274,7 +274,7 @@ def test_a_sound_in_which_nothing_is_said_is_mentioned(dictation):
     """An empty result is no mistake, and yet nobody should wonder."""
     project = dictation(SILENT="1")
     write_wav(project.root / "talk.wav", sounds(1))
-    outcome = project.run("transcribe", "talk.wav")
+    outcome = project.run("transcribe", "talk.wav", "--no-progress")
 
     assert (0, "", "talk.wav: nothing is said\n") == (outcome.status, outcome.stdout, outcome.stderr)
 
@@ -282,7 +282,7 @@ def test_a_sound_in_which_nothing_is_said_is_mentioned(dictation):
 def test_formats_go_to_a_folder(dictation):
     project = dictation()
     write_wav(project.root / "talk.wav", sounds(1))
-    outcome = project.run("transcribe", "talk.wav", "-f", "srt,tsv", "-f", "json", "-o", "out")
+    outcome = project.run("transcribe", "talk.wav", "-f", "srt,tsv", "-f", "json", "-o", "out", "--no-progress")
 
     assert (0, "") == (outcome.status, outcome.stdout)
     assert ["saved out/talk.srt", "saved out/talk.tsv", "saved out/talk.json"] == outcome.stderr.splitlines()

@@ -104,12 +104,18 @@ class Client:
         return found.result
 
     def detect_many(
-        self, sources: Given | Iterable[Given], *, recursive: bool = False, **options: Any
+        self,
+        sources: Given | Iterable[Given],
+        *,
+        recursive: bool = False,
+        waiting: Waiting | None = None,
+        **options: Any,
     ) -> Generator[Found, None, None]:
         """Yield what was found in each picture, in the order of `sources`: files, folders, globs, URLs, `@lists`.
 
         A picture that fails does not stop the rest.  Many pictures travel in a job, several jobs at once; closing the
-        iterator cancels what is out.
+        iterator cancels what is out.  `waiting` hears, in threads, in what state a job that takes long is and how the
+        endpoint is.
         """
         from vidctl import detection
         from vidctl.tasks.detect import DetectOptions
@@ -118,7 +124,7 @@ class Client:
         pictures = _expanded(sources, PICTURES, recursive=recursive)
         self._check_key()
         asking = self._asking(*self._deployed("detect"))  # nothing is started for an endpoint that is not there
-        return detection.detect(pictures, chosen, asking, fetch=self._fetch, timeout_s=self._timeout_s)
+        return detection.detect(pictures, chosen, asking, fetch=self._fetch, timeout_s=self._timeout_s, waiting=waiting)
 
     def transcribe(self, source: Given, **options: Any) -> Transcript:
         """Write down what is said in one sound or film: a path, an https:// URL, a file's bytes, or an open file.
@@ -141,6 +147,7 @@ class Client:
         audio_track: int | str | None = None,
         resume: bool = False,
         tell: Tell | None = None,
+        waiting: Waiting | None = None,
         **options: Any,
     ) -> Generator[Transcribed, None, None]:
         """Yield the transcript of each sound, in the order of `sources`: files, folders, globs, URLs, `@lists`.
@@ -148,8 +155,9 @@ class Client:
         A sound longer than `chunk_s` seconds is cut at silences and sent as jobs side by side.  Of a film with several
         audio tracks `audio_track` is heard, a number from 1 or a language, else what a player would choose.  With
         `resume` only what an earlier run did not get is sent: answers are kept for a week, or until `delivered` is
-        called.  `tell` hears, in threads, what comes while a sound is not done.  `options` are those of
-        `TranscribeOptions`.  Closing the iterator cancels what is out.
+        called.  `tell` hears, in threads, what comes while a sound is not done, and `waiting` in what state a job that
+        takes long is and how the endpoint is.  `options` are those of `TranscribeOptions`.  Closing the iterator
+        cancels what is out.
         """
         from vidctl.tasks.transcribe import TranscribeOptions
 
@@ -177,6 +185,7 @@ class Client:
             fetch_into=self._fetch_into,
             timeout_s=self._timeout_s,
             tell=tell or _silent,
+            waiting=waiting,
         )
 
     def delivered(self, transcribed: Transcribed) -> None:
@@ -245,6 +254,7 @@ class Client:
         from_s: float | str | None = None,
         to_s: float | str | None = None,
         fps: float | None = None,
+        waiting: Waiting | None = None,
         **options: Any,
     ) -> Generator[Described, None, None]:
         """Yield what a model says of each source, in their order: files, folders, globs, URLs, `@lists`; or of all.
@@ -252,7 +262,8 @@ class Client:
         `preset` names a question, `caption` where there is no prompt; what else is given goes before what it says.  Of
         a film the pictures `at_s` seconds are seen, or `fps` a second `from_s` to `to_s`, or a few of its whole
         length.  `options` are those of `DescribeOptions`; a schema may be text, such as "name, age int".  A source that
-        fails does not stop the rest; several jobs are out at once, and closing the iterator cancels them.
+        fails does not stop the rest; several jobs are out at once, and closing the iterator cancels them.  `waiting`
+        hears, in threads, in what state a job that takes long is and how the endpoint is.
         """
         from vidctl import description
 
@@ -277,6 +288,7 @@ class Client:
             fetch=self._fetch,
             fetch_into=self._fetch_into,
             timeout_s=self._timeout_s,
+            waiting=waiting,
         )
 
     def _posed(

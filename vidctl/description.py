@@ -109,10 +109,12 @@ def describe(
     fetch: Fetch,
     fetch_into: FetchInto,
     timeout_s: float,
+    waiting: Waiting | None = None,
 ) -> Generator[Described, None, None]:
     """Yield what became of each question, in their order; closing the generator cancels what is out.
 
-    An answer that is not of the form asked for is asked for once more.  Raises UsageError for options that the protocol
+    An answer that is not of the form asked for is asked for once more.  `waiting` hears, in threads, why there is no
+    answer yet.  Raises UsageError for options that the protocol
     has no words for, before anything is opened, and AuthError and NotDeployed at once, for they will be the same for
     every other job.
     """
@@ -121,7 +123,7 @@ def describe(
     unread: dict[int, Described] = {}
     readers = ThreadPoolExecutor(_READERS, thread_name_prefix="vidctl-picture")
     requests = _read_ahead(questions, asker, readers, unread)
-    answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s)
+    answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s, waiting=waiting)
     next_number = 0
     try:
         for answer in answers:

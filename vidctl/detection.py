@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from vidctl.errors import AuthError, JobFailed, MediaError, NotDeployed, VidctlError
-from vidctl.invoke import Answer, Invoker, Request
+from vidctl.invoke import Answer, Invoker, Request, Waiting
 from vidctl.media.image import Prepared, prepare
 from vidctl.media.sources import Source, read
 from vidctl.runpod.jobs import MAX_REQUEST_BYTES
@@ -48,15 +48,17 @@ def detect(
     *,
     fetch: Callable[[str], bytes],
     timeout_s: float,
+    waiting: Waiting | None = None,
 ) -> Generator[Found, None, None]:
     """Yield what became of each source, in their order; closing the generator cancels what is out.
 
+    `waiting` hears, in threads, why there is no answer yet.
     Raises AuthError and NotDeployed at once, for they will be the same for every other job.
     """
     unread: dict[int, Found] = {}
     readers = ThreadPoolExecutor(2, thread_name_prefix="vidctl-picture")
     requests = _requests(_read_ahead(sources, options, readers, unread, fetch), options)
-    answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s)
+    answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s, waiting=waiting)
     next_index = 0
     try:
         for answer in answers:

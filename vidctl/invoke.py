@@ -33,6 +33,7 @@ from vidctl.runpod.jobs import GONE, Health, Job, Jobs, Streamed
 _FIRST_POLL_S = 0.03
 _FIRST_POLL_OF_OTHERS_S = 0.3
 _SLOWEST_POLL_S = 1.0
+_WARM_S = 1.0  # a job that takes longer may wait for a worker, and whoever waits for it is told
 _HEALTH_S = 0.3  # most often its answer is there by then
 _CANCELS = 8  # at once
 _PATIENCE_S = 60.0  # with a server that does not answer while a job is out
@@ -134,13 +135,16 @@ class Invoker:
         timeout_s: float,
         resumes: bool = False,
         seen: Callable[[Request[T], Job], None] | None = None,
+        waiting: Waiting | None = None,
     ) -> Generator[Answer[T], None, None]:
         """Yield an answer for each request, in their order, with at most `window` jobs in flight.
 
         `requests` is read only as fast as answers are taken.  With `resumes` a request that was sent before is not sent
         again while its answer is known or its job goes on.  `seen` is told, in threads, of every look at a job that
-        is not over.  Closing the iterator cancels what is out.
+        is not over; `waiting` of the oldest that is out, once it takes longer than a warm worker's.  Closing the
+        iterator cancels what is out.
         """
+        tell = self._telling(waiting)
 
         def finish(request: Request[T]) -> tuple[Job, ...]:
             job = self._resumed(request, timeout_s, look_of(request)) if resumes else None
@@ -150,7 +154,7 @@ class Invoker:
             return (job,) if following is None else (job, *finish(following))
 
         def look_of(request: Request[T]) -> Callable[[Job], None]:
-            return lambda job: seen(request, job) if seen else None
+            return self._looking(request, seen, tell)
 
         pool = ThreadPoolExecutor(window, thread_name_prefix="vidctl-job")
         source, pending = iter(requests), deque[tuple[Request[T], Future[tuple[Job, ...]]]]()
@@ -173,12 +177,25 @@ class Invoker:
             pool.shutdown(wait=True, cancel_futures=True)
             self.cancel_all()  # what was being sent in that moment
 
+    def _looking(
+        self, request: Request[T], seen: Callable[[Request[T], Job], None] | None, tell: Callable[[Job], None]
+    ) -> Callable[[Job], None]:
+        began = time.monotonic()
+
+        def look(job: Job) -> None:
+            if seen:
+                seen(request, job)
+            if time.monotonic() - began > _WARM_S and self._is_oldest(job.id):
+                tell(job)
+
+        return look
+
     def interrupt(self) -> Interrupted:
         """Cancel what is out; return the error that says so.  Whoever interrupts that too is told what still runs."""
         with suppress(KeyboardInterrupt):
             self.cancel_all()
         with self._changed:
-            cancelled, left = list(self._cancelled), [*self._left_running, *self._out]
+            cancelled, left = sorted(self._cancelled), [*self._left_running, *self._out]
         parts = []
         if cancelled:
             parts.append(f"cancelled {_count(cancelled)}")

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from vidctl.errors import AuthError, JobFailed, NotDeployed, UsageError, VidctlError
-from vidctl.invoke import Answer, Invoker, Request
+from vidctl.invoke import Answer, Invoker, Request, Waiting
 from vidctl.media import audio
 from vidctl.media.audio import Chunk
 from vidctl.media.sources import Source, opened
@@ -89,11 +89,12 @@ def transcribe(
     fetch_into: Callable[[str, BinaryIO], None],
     timeout_s: float,
     tell: Tell,
+    waiting: Waiting | None = None,
 ) -> Generator[Transcribed, None, None]:
     """Yield what became of each source, in their order; closing the generator cancels what is out.
 
     A part that failed becomes a gap of its transcript.  `tell` hears, in threads, what comes of a source that is not
-    done.  What was answered is kept for a run that `resumes`.
+    done, and `waiting` why nothing comes yet.  What was answered is kept for a run that `resumes`.
     Raises UsageError for options that the protocol has no words for, before anything is opened, and AuthError and
     NotDeployed at once, for they will be the same for every other job.
     """
@@ -101,18 +102,25 @@ def transcribe(
     order = _Order(tell)
     hearings = [_Hearing(number, source, order) for number, source in enumerate(sources)]
     requests = _requests(hearings, options, manner, fetch_into)
-    answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s, resumes=manner.resumes, seen=_look)
-    waiting = iter(hearings)
-    first = next(waiting, None)
+    answers = invoker.ask_many(
+        requests,
+        window=JOBS_IN_FLIGHT,
+        timeout_s=timeout_s,
+        resumes=manner.resumes,
+        seen=_look,
+        waiting=waiting,
+    )
+    unheard = iter(hearings)
+    first = next(unheard, None)
     try:
         for answer in answers:
             _take(answer, invoker)
             while first is not None and first.is_over:
                 yield first.deliver()
-                first = next(waiting, None)
+                first = next(unheard, None)
         while first is not None:
             yield first.deliver()
-            first = next(waiting, None)
+            first = next(unheard, None)
     finally:
         answers.close()  # cancels what is out
         requests.close()  # and what was opened or downloaded is let go

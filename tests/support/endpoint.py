@@ -29,6 +29,7 @@ class Endpoint:
     """`asked` has every job's input; `found` is what is seen in each image.
 
     Images are as wide as 64 and their number, from 0; a job that begins with number `holds` or a later one never ends.
+    There is no worker before `cold` questions for the endpoint's health.
     """
 
     folder: Path
@@ -37,18 +38,22 @@ class Endpoint:
     found: list[dict[str, Any]] = field(default_factory=lambda: [FOUND])
     holds: int = 1_000
     images: int = 0
+    cold: int = 0
 
     def answer(self, request: Request) -> Reply:
         if request.path == "/ep/run":
             self.asked.append(json.loads(request.body)["input"])
             return ok({"id": f"job-{len(self.asked)}", "status": "IN_QUEUE"})
         if request.path.startswith(("/ep/status/", "/ep/stream/")):
-            number = int(request.path.partition("job-")[2])
+            number = int(request.path.partition("job-")[2].partition("?")[0])
             asked = self.asked[number - 1]
+            if self.cold:
+                return ok({"id": f"job-{number}", "status": "IN_QUEUE"})
             if _first(asked) >= self.holds:
                 return ok({"id": f"job-{number}", "status": "IN_PROGRESS"})
             return ok({"id": f"job-{number}", "status": "COMPLETED", "output": self._output(asked)})
-        return ok({"jobs": {}, "workers": {"idle": 1}})
+        self.cold = max(0, self.cold - 1)
+        return ok({"jobs": {"inQueue": 1}, "workers": {"idle": 0, "initializing": 1, "running": 0}})
 
     def _output(self, asked: dict[str, Any]) -> dict[str, Any]:
         if "audio" in asked:

@@ -333,17 +333,22 @@ class _Asking:
     shown: bool
 
     def all(self, delivery: _Delivery, count: int) -> None:
-        described = self.client.describe_many(self.sources, self.prompt, **self.how)
-        self.report.detail(self.client.asking)
+        from vidctl.cli.waiting import telling
+
         try:
-            with self.report.counting("describe", count, shown=self.shown) as tick:
-                for each in described:
-                    delivery.add(each)
-                    tick()
-        except KeyboardInterrupt:
-            raise self.client.interrupt() from None
+            with self.report.counting("describe", count, shown=self.shown) as counter:
+                waiting = telling(counter.wait)
+                described = self.client.describe_many(self.sources, self.prompt, waiting=waiting, **self.how)
+                self.report.detail(self.client.asking)
+                try:
+                    for each in described:
+                        delivery.add(each)
+                        counter.count()
+                except KeyboardInterrupt:
+                    raise self.client.interrupt() from None
+                finally:
+                    described.close()
         finally:
-            described.close()
             delivery.close()
 
     def aloud(self, delivery: _Delivery) -> None:
@@ -361,10 +366,11 @@ class _Asking:
 
     def _first(self, how: dict[str, Any]) -> tuple[DescriptionStream, str]:
         """The stream, and the first piece of it; what is waited for meanwhile is shown, and gone when it is there."""
+        from vidctl.cli.waiting import state
         from vidctl.progress import Progress
 
         def waiting(job: Job, health: Health | None) -> None:
-            notify(Progress("describe", _waits(job, health), is_passing=True))
+            notify(Progress("describe", state(job, health), is_passing=True))
 
         hears = waiting if self.shown and not self.report.is_silent else None
         with self.report.passing(shown=self.shown) as notify:
@@ -372,14 +378,6 @@ class _Asking:
             stream = self.client.describe_stream(self.sources, self.prompt, waiting=hears, **how)
             self.report.detail(self.client.asking)
             return stream, next(stream, "")
-
-
-def _waits(job: Job, health: Health | None) -> str:
-    if health is None:
-        return "the job is running" if job.status == "IN_PROGRESS" else "waiting"
-    states = ("running", "idle", "initializing", "throttled", "unhealthy")
-    workers = ", ".join(f"{health.workers[state]} {state}" for state in states if health.workers.get(state))
-    return f"the job is waiting for a worker ({workers or 'there is none yet'})"
 
 
 # --- delivering ----------------------------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ def detect(
     """
     from vidctl.cli.outputs import Inputs, stems
     from vidctl.cli.report import Report
+    from vidctl.cli.waiting import telling
     from vidctl.client import Client
     from vidctl.media.sources import expand
     from vidctl.tasks.detect import DetectOptions, parse_classes
@@ -90,18 +91,20 @@ def detect(
     client = Client(target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, timeout_s=timeout)
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
-    found = client.detect_many(pictures, **vars(wanted))
-    report.detail(client.asking)
-    delivery.endpoint = client.asked
     try:
-        with report.counting("detect", len(pictures), shown=not no_progress) as count:
-            for each in found:
-                delivery.add(each)
-                count()
-    except KeyboardInterrupt:
-        raise client.interrupt() from None
+        with report.counting("detect", len(pictures), shown=not no_progress) as counter:
+            found = client.detect_many(pictures, waiting=telling(counter.wait), **vars(wanted))
+            report.detail(client.asking)
+            delivery.endpoint = client.asked
+            try:
+                for each in found:
+                    delivery.add(each)
+                    counter.count()
+            except KeyboardInterrupt:
+                raise client.interrupt() from None
+            finally:
+                found.close()
     finally:
-        found.close()
         delivery.close()
     delivery.tally.settle()
 

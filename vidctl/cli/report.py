@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 import threading
 import time
 import traceback as traceback_module
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from vidctl.transcription import Passing, Tell
 
 
+# When one line tells what is waited for, where no terminal shows it: a worker that starts, and others that are busy.
+_COLD_S, _BUSY_S = 2.0, 10.0
+
+
 def failure(error: VidctlError, *, as_json: bool) -> None:
     """One line and a hint; with --json one object on one line."""
     if as_json:
@@ -52,10 +57,26 @@ def traceback(error: BaseException) -> None:
     traceback_module.print_exception(error, file=sys.stderr)
 
 
-class Counter(Protocol):
-    """Counts finished things."""
+class Wait(Protocol):
+    """Tells what is waited for; `is_cold` where no worker runs yet."""
 
-    def __call__(self) -> None: ...
+    def __call__(self, text: str, *, is_cold: bool = False) -> None: ...
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Counts finished things, and tells what is waited for meanwhile."""
+
+    count: Callable[[], None]
+    wait: Wait
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Takes what comes of sounds, and tells what is waited for meanwhile."""
+
+    tell: Tell
+    wait: Wait
 
 
 @dataclass(frozen=True)
@@ -81,8 +102,7 @@ class Report:
 
         The lines are gone when the block ends, however it ends.  Safe to call in threads.
         """
-        # Rich takes FORCE_COLOR for a terminal; escape sequences that move the cursor would fill a CI's log.
-        if self.is_silent or not _stderr().is_interactive or not sys.stderr.isatty():
+        if self.is_silent or not _is_live():
             yield self.step
             return
         under_way = _UnderWay(self.step)
@@ -138,31 +158,55 @@ class Report:
 
     @contextmanager
     def counting(self, what: str, total: int, *, shown: bool) -> Iterator[Counter]:
-        """A progress bar when stderr is a terminal, nothing otherwise."""
-        console = _stderr()
-        if not shown or self.is_silent or not console.is_terminal or total < 2:
-            yield lambda: None
+        """A progress bar when stderr is a terminal; for one thing, and elsewhere, only what is waited for."""
+        if not shown or self.is_silent or not _is_live():
+            yield Counter(_nothing, self._wait_plainly(what, shown=shown))
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        if total < 2:
+            with self.live() as notify:
+                yield Counter(_nothing, lambda text, **_: notify(Progress(what, text, is_passing=True)))
+            return
+        named = TextColumn("{task.description}", markup=False)
+        columns = (named, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         # Rich redirects both streams to stderr, wherever stdout goes.
-        bar = Bar(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+        bar = Bar(*columns, console=_stderr(), transient=True, redirect_stdout=False, redirect_stderr=False)
         with bar, _results_above():
             task = bar.add_task(what, total=total)
-            yield lambda: bar.advance(task)
+            yield Counter(
+                lambda: bar.update(task, advance=1, description=what),
+                lambda text, **_: bar.update(task, description=f"{what}: {printable(text)}"),
+            )
 
     @contextmanager
-    def listening(self, count: int, *, shown: bool, told: bool) -> Iterator[Tell]:
+    def listening(self, count: int, *, shown: bool, told: bool) -> Iterator[Listener]:
         """Take what comes of so many sounds: a bar in seconds of sound when stderr is a terminal.
 
         With `told` segments are printed too, those of several sounds under their names.  Safe to call in threads.
         """
         printer = _Segments(several=count > 1).print if told else _ignore
-        if not shown or self.is_silent or not _stderr().is_interactive or not sys.stderr.isatty():
-            yield printer
+        if not shown or self.is_silent or not _is_live():
+            yield Listener(printer, self._wait_plainly("transcribe", shown=shown))
             return
         listening = _Listening(count, printer)
         with listening.bar, _results_above():
-            yield listening.take
+            yield Listener(listening.take, listening.wait)
+
+    def _wait_plainly(self, what: str, *, shown: bool) -> Wait:
+        """One line for all that is waited for: sooner if a worker has to start than if the others are busy."""
+        if not shown:
+            return _no_wait
+        began: list[float] = []
+        lock = threading.Lock()
+
+        def wait(text: str, *, is_cold: bool = False) -> None:
+            with lock:
+                if not began:
+                    began.append(time.monotonic())
+                if time.monotonic() - began[0] > (_COLD_S if is_cold else _BUSY_S):
+                    began[0] = math.inf
+                    self.step(Progress(what, text))
+
+        return wait
 
     def warn(self, text: str) -> None:
         """Something that may cost or surprise."""
@@ -273,7 +317,7 @@ class _Listening:
     def __init__(self, count: int, tell: Tell) -> None:
         # Rich redirects both streams to stderr, wherever stdout goes.
         self.bar = Bar(
-            TextColumn("transcribe"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[counted]}"),
             TextColumn("{task.fields[speed]}"),
@@ -286,8 +330,11 @@ class _Listening:
         self._count = count
         self._tell = tell
         self._began = time.monotonic()
-        self._task = self.bar.add_task("", total=None, counted="", speed="")
+        self._task = self.bar.add_task("transcribe", total=None, counted="", speed="")
         self._newest: dict[int, Passing] = {}
+
+    def wait(self, text: str, *, is_cold: bool = False) -> None:  # noqa: ARG002  a terminal is told of all
+        self.bar.update(self._task, description=f"transcribe: {printable(text)}")
 
     def take(self, passing: Passing) -> None:
         with _SCREEN:
@@ -300,6 +347,7 @@ class _Listening:
             speed = done_s / max(time.monotonic() - self._began, 1e-3)
             self.bar.update(
                 self._task,
+                description="transcribe",
                 completed=done_s,
                 total=total_s,
                 counted=f"{_clock(done_s)} / {_clock(total_s)}" if total_s else _clock(done_s),
@@ -333,6 +381,14 @@ class _Segments:
 
 def _ignore(_: Passing) -> None:
     """Nobody reads along."""
+
+
+def _nothing() -> None:
+    """Nobody counts."""
+
+
+def _no_wait(text: str, *, is_cold: bool = False) -> None:
+    """Nobody is told."""
 
 
 def _confidence_style(confidence: float | None) -> str:
@@ -469,6 +525,11 @@ def _print_result(markup: str) -> None:
 
 def _dim(text: str) -> str:
     return f"[dim]{escape(printable(text))}[/]"
+
+
+def _is_live() -> bool:
+    """Whether lines can be replaced: Rich takes FORCE_COLOR for a terminal, and that would fill a CI's log."""
+    return _stderr().is_interactive and sys.stderr.isatty()
 
 
 @functools.cache

@@ -129,6 +129,7 @@ def transcribe(
     """
     from vidctl.cli import outputs
     from vidctl.cli.report import Report
+    from vidctl.cli.waiting import telling
     from vidctl.client import Client
     from vidctl.errors import UsageError
     from vidctl.media.sources import SOUNDS, expand
@@ -165,13 +166,14 @@ def transcribe(
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
     delivery = _Delivery(form, layout, place, names, report, client, overwrite=overwrite or resume, has_words=has_words)
-    with report.listening(len(sounds), shown=not no_progress, told=delivery.is_told) as tell:
+    with report.listening(len(sounds), shown=not no_progress, told=delivery.is_told) as listener:
         results = client.transcribe_many(
             sounds,
             chunk_s=chunk,
             audio_track=int(audio_track) if audio_track and audio_track.isdecimal() else audio_track,
             resume=resume,
-            tell=tell,
+            tell=listener.tell,
+            waiting=telling(listener.wait),
             **wanted,
         )
         report.detail(client.asking)

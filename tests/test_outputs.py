@@ -317,6 +317,35 @@ def test_what_cannot_lie_beside_its_source_is_refused(endpoint, words, said):
     assert "talk.wav\n" == (endpoint.folder / "talk.txt").read_text()
 
 
+# --- what -o says --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", WORDS)
+def test_a_dash_is_stdout(endpoint, command):
+    """For every form, and no file of this name is made."""
+    endpoint.image("frame.jpg")
+    endpoint.audio("talk.wav")
+    for form in ([], ["--json"], ["-f", "text" if command == "describe" else "txt"]):
+        expected = endpoint.run(command, *WORDS[command], *form)
+        outcome = endpoint.run(command, *WORDS[command], *form, "-o", "-")
+
+        assert (0, expected.stdout.splitlines()[0]) == (outcome.status, outcome.stdout.splitlines()[0])
+    assert not (endpoint.folder / "-").exists()
+
+
+@pytest.mark.parametrize("command", WORDS)
+@pytest.mark.parametrize("name", ["out.xml", "out.jsn", "out.TXTT", "v1.2"])
+def test_an_ending_that_says_no_format_is_refused(endpoint, command, name):
+    """Before anything is sent; a format that is said makes any name good."""
+    endpoint.image("frame.jpg")
+    endpoint.audio("talk.wav")
+    refused = endpoint.run(command, *WORDS[command], "-o", name)
+
+    assert (2, [], True) == (refused.status, endpoint.asked, "no format has this ending" in refused.stderr)
+    done = endpoint.run(command, *WORDS[command], "-f", "json", "-o", name)
+    assert (0, True) == (done.status, (endpoint.folder / name).stat().st_size > 0), done.stderr
+
+
 # --- what is waited for --------------------------------------------------------------------------------------------
 
 WAITS = "the job is waiting for a worker (1 initializing)"

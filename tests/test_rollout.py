@@ -162,10 +162,30 @@ def test_a_saved_plan_is_what_is_done(echo):
     assert "plan.json is out of date for echo" in stale.error["error"]
 
 
-def test_a_plan_is_saved_in_a_file(echo):
-    outcome = echo.run("plan", "echo", "--json", "-o", ".")
+@pytest.mark.parametrize(
+    ("name", "status", "said"),
+    [
+        (".", 2, ".: is a folder"),
+        ("plan.txt", 2, "-o plan.txt: a plan's name ends in .json"),
+        ("plan", 2, "-o plan: a plan's name ends in .json"),
+        ("-", 2, "--json and -o -: two documents on one stdout"),
+        ("/proc/plan.json", 1, "/proc/plan.json: cannot be written (No such file or directory)"),
+    ],
+)
+def test_a_plan_is_saved_in_a_file_that_deploy_knows(echo, name, status, said):
+    outcome = echo.run("plan", "echo", "--json", "-o", name)
 
-    assert (outcome.status, outcome.error["error"]) == (2, ".: is a folder")
+    assert (status, said) == (outcome.status, outcome.error["error"])
+
+
+def test_a_plan_may_be_printed(echo):
+    """What was printed is what deploy takes."""
+    outcome = echo.run("plan", "echo", "-o", "-")
+    (echo.root / "plan.json").write_text(outcome.stdout)
+    done = echo.run("deploy", "plan.json", "--yes")
+
+    assert (0, "local", 0) == (outcome.status, outcome.document["target"], done.status), done.stderr
+    assert "echo: " in outcome.stderr
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"specs": {"echo": 1}, "target": "local"}', '{"target": "local"}'])

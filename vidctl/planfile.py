@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidctl import __version__
+from vidctl import __version__, files
 from vidctl.errors import UsageError, VidctlError
-from vidctl.files import write
 from vidctl.rollout import Planned
 from vidctl.settings import Target
 
@@ -34,8 +33,17 @@ class SavedPlan:
             )
 
 
-def save(path: Path, target: Target, planned: Sequence[Planned]) -> None:
-    """Write it whole or not at all; it holds no secret, and no value of a variable that may be one."""
+def check(path: Path) -> None:
+    """Raise UsageError for a name by which no deploy would know the plan, VidctlError where it cannot be written."""
+    if not path.name or path.is_dir():
+        raise UsageError(f"{path}: is a folder", hint="name a file with -o")
+    if path.suffix != ".json":
+        raise UsageError(f"-o {path}: a plan's name ends in .json", hint="else deploy takes it for the name of a spec")
+    files.check(path)
+
+
+def text(target: Target, planned: Sequence[Planned]) -> str:
+    """The plan as it is saved; it holds no secret, and no value of a variable that may be one."""
     document = {
         "vidctl": __version__,
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -49,10 +57,13 @@ def save(path: Path, target: Target, planned: Sequence[Planned]) -> None:
             for each in planned
         },
     }
-    if not path.name:
-        raise UsageError(f"{path}: is a folder", hint="name a file with -o")
+    return json.dumps(document, indent=2) + "\n"
+
+
+def save(path: Path, target: Target, planned: Sequence[Planned]) -> None:
+    """Write it whole or not at all."""
     try:
-        write(path, (json.dumps(document, indent=2) + "\n").encode())
+        files.write(path, text(target, planned).encode())
     except VidctlError as error:
         error.hint = "choose another place with -o"
         raise

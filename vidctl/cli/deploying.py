@@ -35,7 +35,8 @@ def plan(
     target: options.Target = None,
     adopt: Adopt = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the plan: vidctl deploy FILE does it.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.json|-", help="Save the plan: vidctl deploy FILE.json does it."),
     ] = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help=f"Exit with {CHANGES_FOUND} when there is something to do.")
@@ -50,19 +51,32 @@ def plan(
     Compares the spec, what was last applied, and what is live; what somebody changed elsewhere is marked as drift.
     """
     from vidctl import deploy, planfile, rollout
+    from vidctl.cli import outputs
     from vidctl.cli import scene as scenes
     from vidctl.cli.report import Report
+    from vidctl.errors import UsageError
 
+    is_printed = output is not None and str(output) == "-"
+    if is_printed and as_json:
+        raise UsageError("--json and -o -: two documents on one stdout", hint="-o FILE.json saves the plan")
+    if output is not None and not is_printed:
+        planfile.check(output)
     scene = scenes.begin(Report(quiet=quiet, verbose=verbose, as_json=as_json), names, every, env, target)
     secrets = scene.project.environ
     known = deploy.check(scene.specs, scene.place, secrets=secrets, adopts=adopt, writes=False)
     planned = rollout.plan_all(scene.specs, scene.place, known, secrets=secrets)
     scene.warn(planned, known)
     scene.warn_of_images(planned)
-    scene.show(planned, is_result=True)
+    scene.show(planned, is_result=not is_printed)
     for each in planned:
-        scenes.say(scene.report, f"{each.spec.key}: {scenes.summary(each)}")
-    if output is not None:
+        summary = f"{each.spec.key}: {scenes.summary(each)}"
+        if is_printed:
+            scene.report.note(summary)
+        else:
+            scenes.say(scene.report, summary)
+    if is_printed:
+        outputs.say(planfile.text(scene.place.name, planned))
+    elif output is not None:
         planfile.save(output, scene.place.name, planned)
     if as_json:
         scenes.print_documents(scene.documents(planned, known), one=not scene.are_many)

@@ -87,7 +87,7 @@ def describe(
     ] = None,
     as_json: options.Json = False,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the result to FILE.")
+        str | None, typer.Option("--output", "-o", metavar="FILE|-", help="Write the result to FILE.")
     ] = None,
     no_stream: Annotated[
         bool, typer.Option("--no-stream", help="Print an answer when it is whole, also on a terminal.")
@@ -294,9 +294,12 @@ def _schema(word: str) -> dict[str, Any]:
 
 
 def _form(wanted: Format | None, output: str | None, *, is_json: bool) -> Format:
-    endings: dict[str, Format] = {".json": "json", ".jsonl": "jsonl"}
-    by_name = endings.get(Path(output).suffix.lower(), "text") if output else "text"
-    return "json" if is_json else wanted or by_name
+    from vidctl.cli.outputs import ending
+
+    endings: dict[str, Format] = {"txt": "text", "json": "json", "jsonl": "jsonl"}
+    if is_json:
+        return "json"
+    return wanted or endings.get(ending(output, endings), "text")
 
 
 def _place(output: str | None, inputs: Inputs) -> Path | None:

@@ -47,7 +47,9 @@ def detect(
     as_json: options.Json = False,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the result to FILE; txt: or one file each to DIR/."),
+        typer.Option(
+            "--output", "-o", metavar="FILE|-", help="Write the result to FILE; txt: or one file each to DIR/."
+        ),
     ] = None,
     save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the pictures with their boxes drawn.")] = None,
     save_crop: Annotated[Path | None, typer.Option(metavar="DIR", help="Save each object, cut out.")] = None,
@@ -110,8 +112,10 @@ def detect(
 
 
 def _form_of(output: str | None) -> Format:
-    endings: dict[str, Format] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".txt": "txt"}
-    return endings.get(Path(output).suffix.lower(), "table") if output else "table"
+    from vidctl.cli.outputs import ending
+
+    endings: dict[str, Format] = {"json": "json", "jsonl": "jsonl", "csv": "csv", "txt": "txt"}
+    return endings.get(ending(output, endings), "table")
 
 
 class _Delivery:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -172,6 +172,25 @@ def check_stdout() -> None:
     # What `_open_closed_streams` put there; `> /dev/null` has another name.
     if getattr(sys.stdout, "name", None) == os.devnull:
         raise VidctlError("standard output is closed, and nobody would get the result", hint="-o FILE keeps it")
+
+
+def ending(output: str | None, known: Collection[str]) -> str:
+    """The ending of a file's name, of those that say a format; UsageError for another, "" where there is none."""
+    if output is None or output == "-" or output.endswith("/") or Path(output).is_dir():
+        return ""
+    from vidctl.media.sources import PICTURES, SOUNDS
+
+    found = Path(output).suffix.lower().removeprefix(".")
+    if f".{found}" in PICTURES.suffixes | SOUNDS.suffixes:
+        return ""  # `Inputs.spare` says of it what is worse
+    if found and found not in known:
+        raise UsageError(f"-o {output}: no format has this ending", hint=f"say one with -f, or end it in {_or(known)}")
+    return found
+
+
+def _or(endings: Iterable[str]) -> str:
+    *others, last = (f".{each}" for each in endings)
+    return f"{', '.join(others)} or {last}"
 
 
 def check_folder(option: str, folder: Path) -> None:

@@ -192,11 +192,11 @@ def transcribe(
 
 def _form(formats: list[str], output: str | None, *, is_json: bool, count: int) -> tuple[str, ...]:
     """The formats to write, in the order named; empty where a person reads a terminal, ("document",) for --json."""
+    from vidctl.cli.outputs import ending
     from vidctl.errors import UsageError
     from vidctl.tasks.subtitles import FORMATS
 
     names = [name for each in formats for name in each.replace(" ", "").split(",") if name]
-    ending = Path(output or "").suffix.lower().removeprefix(".")
     if unknown := [name for name in names if name != "all" and name not in FORMATS]:
         raise UsageError(f"-f {unknown[0]}: no such format", hint=f"{', '.join(FORMATS)} or all")
     if is_json and names:
@@ -208,9 +208,7 @@ def _form(formats: list[str], output: str | None, *, is_json: bool, count: int) 
         if len(chosen) > 1 or (count > 1 and chosen not in ((), ("txt",))):
             raise UsageError("several files on one stdout", hint="name a folder with -o DIR")
         return chosen
-    if not chosen and ending and ending not in FORMATS and not Path(str(output)).is_dir():
-        raise UsageError(f"-o {output}: no format has this ending", hint=f"say one with -f: {', '.join(FORMATS)}")
-    return chosen or (ending if ending in FORMATS else "txt",)
+    return chosen or (ending(output, FORMATS) or "txt",)
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ def test_an_id_that_cannot_be_kept_is_told_at_once_and_at_the_end(account):
         while not stop.is_set():
             with suppress(BrokenPipeError), pipe.open("wb") as file:
                 file.write(b"OTHER=1\n")
+            stop.wait(0.2)  # who fills it again at once gives nobody time to see its end
 
     filling = threading.Thread(target=fill)
     filling.start()

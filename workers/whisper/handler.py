@@ -91,7 +91,7 @@ class Worker:
                 stopped=stopped,
             )
         took_s = perf_counter() - started
-        warnings = [*request.warnings, *opened.warnings]
+        warnings = [*request.warnings, *opened.warnings, *result.warnings]
         timings = {"open": open_s, "decode": blocks.took_s, "inference": took_s - open_s - blocks.took_s}
         return {
             **_spelled(result, words=request.words),

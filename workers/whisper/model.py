@@ -11,6 +11,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import audible
 import ctranslate2
 import numpy as np
 from environment import StartError
@@ -199,7 +200,11 @@ class Model:
 
 def find_voices(samples: Samples, vad: Mapping[str, float]) -> list[tuple[int, int]]:
     """Find where Silero hears voices, as (start, end) in samples."""
-    return [(one["start"], one["end"]) for one in get_speech_timestamps(samples, VadOptions(**vad))]
+
+    def find(clear: Samples) -> list[tuple[int, int]]:
+        return [(one["start"], one["end"]) for one in get_speech_timestamps(clear, VadOptions(**vad))]
+
+    return audible.voices(samples, find)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import audible
 import model
 import numpy as np
 import speech
@@ -64,6 +65,7 @@ class Result:
     language_probability: float | None
     duration_s: float
     duration_after_vad_s: float
+    warnings: tuple[str, ...] = ()
 
 
 class Transcriber:
@@ -101,12 +103,16 @@ class Transcriber:
         read = _Read(blocks, stopped)
         try:
             if options.batch_size == 1:
-                return self._in_sequence(read, options, words, heard)
-            return self._in_batches(read, options, heard)
+                result = self._in_sequence(read, options, words, heard)
+            else:
+                result = self._in_batches(read, options, heard)
         except RuntimeError as error:
             if model.is_out_of_memory(error):
                 raise BadInput("the GPU's memory is too small for this batch: send a smaller batch_size") from error
             raise
+        is_searched = options.vad_filter and not options.clip_timestamps
+        missed = audible.missed(result.duration_after_vad_s, read.active_s) if is_searched else None
+        return replace(result, warnings=(missed,)) if missed else result
 
     def _in_batches(self, read: _Read, options: Options, heard: Heard) -> Result:
         windows = speech.windows(read, options, model.find_voices)
@@ -227,14 +233,20 @@ class _Read:
         self._blocks = blocks
         self._stopped = stopped
         self._samples = 0
+        self._loudness = audible.Loudness()
 
     @property
     def seconds(self) -> float:
         return self._samples / SAMPLE_RATE
 
+    @property
+    def active_s(self) -> float:
+        return self._loudness.active_s
+
     def __iter__(self) -> Iterator[Samples]:
         for block in self._blocks:
             self.check()
+            self._loudness.add(block)
             self._samples += len(block)
             yield block
 

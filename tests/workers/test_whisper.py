@@ -181,6 +181,40 @@ def test_two_words_are_understood(whisper, name):
     assert letters(name.replace("_", " ")) == letters(answer["text"])
 
 
+def test_a_reader_is_understood_above_hum_and_far_down(whisper, reader):
+    """The hum of mains 15 dB above the voice, and a recording that is 60 dB down."""
+    samples, text = reader
+    hum = 0.75 * 32767 * np.sin(2 * np.pi * 60 * np.arange(len(samples)) / RATE)
+    low = io.BytesIO()
+    with wave.open(low, "wb") as writer:
+        writer.setparams((1, 4, RATE, 0, "NONE", ""))
+        writer.writeframes((samples.astype(np.float64) * 65.536).astype("<i4").tobytes())
+    jobs = [sent(0.15 * samples + hum), base64.b64encode(low.getvalue()).decode()]
+
+    for answer in whisper.ask(*({"audio": audio, "language": "en"} for audio in jobs)):
+        assert speech.accuracy(text, answer["text"]) > 0.8
+        assert "warnings" not in answer
+
+
+def test_it_is_said_if_nothing_of_what_is_not_silent_was_taken_for_speech(whisper):
+    """With the way to have all of it heard."""
+    noise = np.random.default_rng(0).normal(0, 2000, 20 * RATE)
+    (answer,) = whisper.ask({"audio": sent(noise)})
+
+    said = "nothing of 20.0 s that are not silent was taken for speech; vad_filter false hears all of it"
+    assert [said] == answer["warnings"]
+
+
+def test_a_window_of_two_languages_is_heard_to_its_end(whisper):
+    """A German announcement between sentences read in English ends neither."""
+    clips = [speech.samples(clip.path) for clip in speech.librivox()]
+    german = speech.say("Guten Tag meine Damen und Herren. Heute sprechen wir über das Wetter in Berlin.", "de", 140)
+    (answer,) = whisper.ask({"audio": sent(np.concatenate([clips[0], german, clips[3], german, clips[1], clips[4]]))})
+
+    assert answer["transcription"][-1]["end"] > answer["duration"] - 3
+    assert {"berlin", "leisure"} <= set(letters(answer["text"]).split())
+
+
 @pytest.mark.parametrize("language", PHRASES)
 def test_a_language_is_recognized(whisper, language):
     """Whoever does not say which language it is."""

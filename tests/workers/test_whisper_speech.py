@@ -297,3 +297,21 @@ def test_words_that_were_not_placed_share_the_time_there_is(speech, failed_s, af
     lost = [word for word in found if word.word == " la"]
 
     assert edges == pytest.approx([lost[0].start_s, *(word.end_s for word in lost)])
+
+
+@pytest.mark.parametrize(
+    ("words", "unheard"),
+    [
+        ([("One", 0.5, 1.0), (" two.", 1.0, 11.0)], 11.0),  # 8.2 s of speech after it
+        ([("One", 0.5, 1.0), (" two.", 1.0, 17.5)], None),  # 1.7 s
+        ([(" w", 0.1, 0.11)] * 40, None),  # words that the model failed to place
+        ([], None),
+    ],
+    ids=["ends early", "ends with the speech", "not placed", "no words"],
+)
+def test_a_window_whose_words_end_long_before_its_speech_has_a_rest(speech, words, unheard):
+    """What is silent around the pieces counts for nothing."""
+    pieces = tuple(speech.Piece(*piece) for piece in ((10.0, 0.0, 12.0, 10.4), (40.0, 12.0, 8.0, 40.4)))
+    window = speech.Window(np.zeros(20 * RATE, np.float32), pieces)
+
+    assert unheard == speech.unheard_from([speech.Word(*word, 0.9) for word in words], window)

@@ -20,7 +20,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 from jobinput import SEQUENTIAL, BadInput
 from sound import SAMPLE_RATE
-from speech import Word, halves
+from speech import Word, halves, unheard_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +35,7 @@ FRAMES_PER_SECOND = 100  # in which faster-whisper counts `seek`
 CONTEXT_TOKENS, PROMPT_TOKENS, TASK_TOKENS = 448, 223, 5  # in all; at most of them for prompts; what each window needs
 
 LEAST_TOKENS = 64  # of a window's text
+MOST_RESTS = 4  # of a window that are decoded after its first words
 
 # The options that mean the same to both of faster-whisper's ways of decoding.
 _SHARED = (
@@ -117,7 +118,8 @@ class Model:
         if not options.vad_filter or options.clip_timestamps:
             return decoded
         return [
-            one or self._decode_again(window, language, options) for window, one in zip(windows, decoded, strict=True)
+            self._decode_rest(window, one, language, options) if one else self._decode_again(window, language, options)
+            for window, one in zip(windows, decoded, strict=True)
         ]
 
     def _decode_together(self, windows: Sequence[Window], language: str, options: Options) -> list[Decoded | None]:
@@ -158,6 +160,24 @@ class Model:
             self._decode_alone(second, language, options),
             len(first) / SAMPLE_RATE,
         )
+
+    def _decode_rest(self, window: Window, decoded: Decoded, language: str, options: Options) -> Decoded:
+        """Decode what comes after the last word, as often as the model ended long before the speech does.
+
+        It does where the language changes, so unless the job names one that of the rest is looked for.
+        """
+        for _ in range(MOST_RESTS):
+            since_s = unheard_from(decoded.words, window)
+            if since_s is None:
+                return decoded
+            rest = window.samples[round(since_s * SAMPLE_RATE) :]
+            if options.language is None and self.is_multilingual:
+                language = self._whisper.detect_language(rest)[0]
+            further = self._decode_alone(rest, language, options)
+            if further is None or not further.words or _is_silence(further, options) or _is_failed(further, options):
+                return decoded
+            decoded = _joined(decoded, further, since_s) or decoded
+        return decoded
 
     def _decode_alone(
         self, samples: Samples, language: str, options: Options, **changes: float | None

@@ -35,6 +35,9 @@ PAUSE_S = 1.0  # ends a segment without a full stop too
 LONGEST_S = 15.0
 COMMA_S = 0.5  # a comma is as good a place to cut as this much silence
 
+LOST_S = 3.0  # of speech after a window's last word: the model ended early
+FASTEST = 10.0  # words a second; where there are more the model failed to place them, and none may be missing
+
 _SENTENCE_ENDS = tuple(".?!…。？！")
 _NO_ENDS = ("Mr.", "Mrs.", "Ms.", "Dr.", "St.", "Prof.")  # a name follows, now and then after a breath
 _COMMAS = tuple(",;:、，；：")
@@ -191,6 +194,19 @@ def halves(window: Window) -> tuple[Samples, Samples]:
     """Cut a window near its middle, where it is quietest."""
     middle = _quietest(window.samples[: len(window.samples) * 3 // 5])
     return window.samples[:middle], window.samples[middle:]
+
+
+def unheard_from(words: Sequence[Word], window: Window) -> float | None:
+    """From which second of the window on there is speech that nothing was heard of; None if there is hardly any."""
+    if not words or len(words) > FASTEST * words[-1].end_s:
+        return None
+    end_s = words[-1].end_s
+    lost_s = 0.0
+    for piece in window.pieces:
+        before_s = piece.speech_s - piece.source_s  # silence, as there is after the speech
+        since_s = max(piece.window_s + before_s, end_s)
+        lost_s += max(0.0, piece.window_s + piece.length_s - before_s - since_s)
+    return end_s if lost_s >= LOST_S else None
 
 
 def _packed(cuts: Iterable[_Cut], limit: int) -> Iterator[Window]:

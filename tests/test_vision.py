@@ -84,9 +84,14 @@ def socket(project):
 
 @pytest.fixture(scope="module")
 def client(endpoint_id, runpod_variables):
-    """The openai package, with only its base URL and its key changed."""
+    """The openai package, with only its base URL and its key changed; it takes nothing that is not of OpenAI's form."""
     base = f"{runpod_variables['RUNPOD_ENDPOINT_BASE_URL']}/{endpoint_id}/openai/v1"
-    return openai.OpenAI(base_url=base, api_key=runpod_variables["RUNPOD_API_KEY"], max_retries=0)
+    return openai.OpenAI(
+        base_url=base,
+        api_key=runpod_variables["RUNPOD_API_KEY"],
+        max_retries=0,
+        _strict_response_validation=True,
+    )
 
 
 @pytest.fixture(scope="module")

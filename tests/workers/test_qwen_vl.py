@@ -198,6 +198,20 @@ def test_an_answer_that_was_cut_off_says_so(worker):
     assert any("cut off" in warning for warning in answer["warnings"])
 
 
+def test_a_schema_with_words_that_the_engine_has_not_is_answered_and_these_are_named(worker):
+    """vLLM refuses all of it, and does not say why."""
+    schema = {
+        "allOf": [
+            {"type": "object", "properties": {"n": {"type": "integer", "multipleOf": 5, "maximum": 9}}},
+            {"properties": {"on": {"type": "string", "format": "date", "maxLength": 10}}, "required": ["on"]},
+        ]
+    }
+    answer = ask(worker, schema=schema, max_tokens=200)
+
+    assert "of the schema: maxLength, multipleOf" in answer["warnings"][0]
+    assert "on" in json.loads(answer["response"]) if answer["finish_reason"] == "stop" else True
+
+
 def test_the_same_seed_says_the_same(worker):
     """And another one something else."""
     job = {"prompt": "Tell me.", "max_tokens": 24, "temperature": 1.2, "sampling_params": vision.EXACTLY}

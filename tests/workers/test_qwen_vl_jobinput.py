@@ -126,6 +126,46 @@ def test_how_a_model_is_to_think_reaches_the_engine(jobinput, place):
     assert {"enable_thinking": False} == body["chat_template_kwargs"]
 
 
+@pytest.mark.parametrize(
+    "job_input",
+    [
+        {"prompt": "?", "video": ["AAAA", "BBBB", "CCCC"], "fps": 2},
+        {"prompt": "?", "video": "data:video/jpeg;base64,AAAA,BBBB,CCCC", "fps": 2},
+        {"prompt": "?", "video_url": [{"url": "AAAA"}, {"image": "BBBB"}, "CCCC"], "fps": 2},
+        {"messages": [{"role": "user", "content": [
+            {"type": "video", "video": ["AAAA", "BBBB", "CCCC"], "fps": 2}, {"type": "text", "text": "?"},
+        ]}], "max_tokens": 5},
+        {"openai_route": "/v1/chat/completions", "openai_input": {"messages": [{"role": "user", "content": [
+            {"type": "video_url", "video_url": {"url": "data:video/jpeg;base64,AAAA,BBBB,CCCC"}, "fps": 2},
+            {"type": "text", "text": "?"},
+        ]}]}},
+    ],
+)  # fmt: skip
+def test_a_list_of_frames_is_a_clip(jobinput, job_input):
+    """Pictures with their times, as Qwen's own tools and vLLM's clients write them."""
+    *frames, question = jobinput.parse(job_input).body["messages"][0]["content"]
+
+    assert {"type": "text", "text": "?"} == question
+    assert ["<0.0 seconds>", "<0.5 seconds>", "<1.0 seconds>"] == [each["text"] for each in frames[::2]]
+    assert [("AAAA", False), ("BBBB", False), ("CCCC", False)] == [(each.value, each.is_clip) for each in frames[1::2]]
+
+
+def test_of_a_list_of_frames_there_are_no_more_than_wanted(jobinput):
+    given = {"prompt": "?", "video": [f"{n}" for n in range(10)], "max_frames": 3}
+    *frames, _ = jobinput.parse(given).body["messages"][0]["content"]
+
+    assert ["0", "3", "6"] == [each.value for each in frames[1::2]]
+    with pytest.raises(jobinput.BadInput, match="video is an empty list"):
+        jobinput.parse({"prompt": "?", "video": []})
+
+
+def test_what_a_picture_is_shrunk_to_can_be_said_in_openais_words(jobinput):
+    given = {"messages": [{"role": "user"}], "max_pixels": 5000}
+    asked = jobinput.parse({"openai_route": "/v1/chat/completions", "openai_input": given})
+
+    assert (5000, False) == (asked.max_pixels, "max_pixels" in asked.body)
+
+
 OPENAI = {"openai_route": "/v1/chat/completions"}
 
 

@@ -223,6 +223,22 @@ def test_a_clip_is_frames_with_their_times(media, jobinput):
     assert [f"<{at}.0 seconds>" for at in range(4)] == [part["text"] for part in content if part["type"] == "text"]
 
 
+@pytest.mark.parametrize("size", [(19900, 100), (100, 19900), (6400, 32)])
+def test_what_is_near_the_longest_ratio_is_within_it_when_it_is_shrunk(picture, size):
+    found = picture.decode(saved(Image.new("RGB", size), "PNG"), 1_048_576, "image")
+
+    assert max(found.width, found.height) <= 200 * min(found.width, found.height)
+
+
+@pytest.mark.parametrize(("least", "size"), [(0, (10, 40)), (32, (32, 128))])
+def test_a_small_picture_is_enlarged_for_anothers_server(media, jobinput, least, size):
+    """Qwen's processor here takes it as it is; others refuse sides under 32."""
+    one = jobinput.Media("image", vision.encoded(vision.picture(10, 40)))
+    url = prepared(media, jobinput, one, least_side=least).messages[0]["content"][0]["image_url"]["url"]
+
+    assert size == Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).size
+
+
 @pytest.mark.parametrize(("matrix", "expected"), films.MATRICES)
 def test_a_clip_is_turned_and_mirrored_as_it_says(media, jobinput, tmp_path, matrix, expected):
     """All eight ways, as the client shows a video."""

@@ -19,7 +19,9 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from completion import has_ended
 from environment import Settings, StartError, engine_environment
+from thinking import Answering, split
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -52,6 +54,10 @@ REASONS = (
 
 class EngineGone(Exception):
     """The engine, or the server in its place, cannot be reached or ended in the middle of an answer."""
+
+
+class Misfit(EngineGone):
+    """What answers is no server of OpenAI's API, or did not end its answer; the sentence is for whoever set it up."""
 
 
 class Refusal(Exception):
@@ -89,7 +95,8 @@ class Facts:
 class Generated:
     """What has been generated so far; it grows while the answer is read.  Times are seconds."""
 
-    text: str = ""
+    thoughts: str = ""  # that the server tells from the answer
+    answering: Answering = field(default_factory=Answering, repr=False)
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -97,7 +104,7 @@ class Generated:
     _started: float = field(default_factory=perf_counter, repr=False)
 
     def take(self, event: Mapping[str, Any]) -> str:
-        """Take one event of the stream; give its text."""
+        """Take one event of the stream; give the text of the answer in it, which what is thought before is not."""
         if isinstance(usage := event.get("usage"), dict):
             self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
             self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
@@ -105,11 +112,25 @@ class Generated:
         if choice is None:
             return ""
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        piece = (choice.get("delta") or {}).get("content") or ""
-        if self.first_token_s is None and (piece or choice.get("token_ids") is not None or self.completion_tokens):
+        delta = choice.get("delta") or {}
+        piece = delta.get("content") or ""
+        thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
+        if self.first_token_s is None and (
+            piece or thought or choice.get("token_ids") is not None or self.completion_tokens
+        ):
             self.first_token_s = perf_counter() - self._started
-        self.text += piece
-        return piece
+        self.thoughts += thought if isinstance(thought, str) else ""
+        return self.answering.feed(piece)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a word of it."""
+        return bool(self.answering.whole or self.thoughts)
+
+    def parted(self) -> tuple[str, str | None]:
+        """The answer, and what was thought before it, if that is known."""
+        answer, thought = split(self.answering.whole)
+        return answer, "\n\n".join(filter(None, (self.thoughts.strip(), thought))) or None
 
 
 class Server:
@@ -161,10 +182,20 @@ class Server:
             return await _json(response)
 
     async def events(self, route: str, body: Mapping[str, Any]) -> AsyncIterator[bytes]:
-        """The lines of a stream as they come, blank ones included; raise as `post` does."""
+        """The lines of a stream as they come, blank ones included; raise as `post` does, and Misfit for no stream.
+
+        What ends without a reason and without an end mark is no answer, however much of it there is.
+        """
         async with self._answer("POST", self.url(route), json=body) as response:
+            ended = is_stream = False
             async for line in _lines(response.content):
+                ended = ended or has_ended(line)
+                is_stream = is_stream or line.startswith(b"data:")
                 yield line
+            if not is_stream:
+                raise Misfit(f"it sent {response.content_type}, no events")
+            if not ended:
+                raise Misfit("it closed the connection before its answer had ended")
 
     async def generate(self, body: Mapping[str, Any], generated: Generated) -> AsyncIterator[str]:
         """Ask for a chat completion and yield its text piece by piece; `generated` has all that is known so far."""
@@ -173,7 +204,7 @@ class Server:
                 continue
             event = _event(line[5:])
             if error := event.get("error"):
-                raise Refusal(_message(error), 500)
+                raise Refusal(spelled(error), status_of(error))
             if piece := generated.take(event):
                 yield piece
 
@@ -231,14 +262,20 @@ async def _check(response: aiohttp.ClientResponse) -> None:
         told = json.loads(text)
     except ValueError:
         told = text
-    raise Refusal(_message(told.get("error", told) if isinstance(told, dict) else told), response.status)
+    raise Refusal(spelled(told.get("error", told) if isinstance(told, dict) else told), response.status)
 
 
-def _message(error: Any) -> str:
+def spelled(error: Any) -> str:
     """The sentence in an error, on one line; vLLM adds which parameter it means, which its own words say already."""
     text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
     text = " ".join(re.sub(r"\s*\(parameter=[^)]*\)\s*$", "", text).split())
     return text[:500] or "no reason given"
+
+
+def status_of(error: Any) -> int:
+    """HTTP's number in an error that came within a stream."""
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code <= 599 else 500
 
 
 def arguments(settings: Settings, socket: str) -> list[str]:

@@ -19,17 +19,34 @@ from typing import TYPE_CHECKING, Any
 
 import media
 import runpod
-from engine import TOKENS_PER_EVENT, Engine, EngineGone, Facts, Generated, Refusal, Server, look
+from completion import Completion, in_openais_words
+from engine import (
+    TOKENS_PER_EVENT,
+    Engine,
+    EngineGone,
+    Facts,
+    Generated,
+    Misfit,
+    Refusal,
+    Server,
+    look,
+    spelled,
+    status_of,
+)
 from environment import Settings, StartError
 from jobinput import REPETITION, Asked, BadInput, parse
+from relaxing import relax
 from runpod import http_client
 from runpod.serverless.modules import rp_http
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from media import Prepared
 
 log = logging.getLogger("qwen-vl")
 
+LEAST_SIDE = 32  # of a picture; processors of other models and servers refuse a smaller one
 LAST_ANSWERS_S = 5.0  # for what is told of jobs whose engine is gone
 LAST_POSTS_S = 15.0  # for the end of a stream
 HEARS_STREAM = "RUNPOD_WEBHOOK_POST_STREAM"  # by hand there is none, and each chunk would log an error
@@ -66,7 +83,8 @@ class Worker:
         except EngineGone as error:
             log.error("job %s: %s", job.get("id"), error)
             if self._settings.server_url:
-                return self._error(asked, job, "the server behind this worker does not answer as it should", 503)
+                words = "the server behind this worker does not answer as it should"
+                return self._error(asked, job, f"{words}: {error}" if isinstance(error, Misfit) else words, 503)
             told = self._error(asked, job, "the engine is gone: the worker starts anew, send the job again", 503)
             return {**told, "refresh_worker": True} if self.is_broken else told
         except Exception as error:  # a raised one would send the caller our paths and traceback
@@ -115,6 +133,7 @@ class Worker:
             min(asked.max_pixels or self._settings.max_pixels, self._settings.max_pixels),
             self._facts.min_pixels,
             self._facts.max_pixels,
+            0 if self._knows_pictures else LEAST_SIDE,
         )
         messages = asked.body["messages"]
         if not media.has_any(messages):
@@ -143,6 +162,7 @@ class Worker:
         if not self._facts.is_vllm:
             _take_default(body)
             return {**body, **self._structured_elsewhere(asked)}
+        body, _ = relax(body)
         if asked.choices:
             body["structured_outputs"] = {"choice": list(asked.choices)}
         elif asked.regex:
@@ -183,7 +203,7 @@ class Worker:
         try:
             await asyncio.wait_for(read(), limit_s)
         except asyncio.TimeoutError:
-            if not generated.text:
+            if not generated.has_begun:
                 whole_s = self._settings.request_timeout_s
                 words = f"not a word after {whole_s:g} s (REQUEST_TIMEOUT): too many jobs, or too many pictures"
                 raise Refusal(words, 503) from None
@@ -196,11 +216,17 @@ class Worker:
         """The answer; `took_s` is how long its pictures took, and all of it."""
         reason = "time" if is_late else generated.finish_reason
         warnings = list(asked.warnings)
+        if asked.max_pixels and asked.max_pixels > self._settings.max_pixels and self._knows_pictures:
+            warnings.append(f"max_pixels: this worker shrinks to {self._settings.max_pixels} (MAX_PIXELS) in any case")
+        if self._facts.is_vllm and (lost := relax(asked.body)[1]):
+            warnings.append(_unheld(lost))
         if reason == "length" and ("response_format" in asked.body or asked.regex):
             warnings.append("the answer was cut off by max_tokens, before it met what it is held to")
         timings = {"prepare": took_s[0], "first_token": generated.first_token_s, "total": took_s[1]}
+        answer, thought = generated.parted()
         return {
-            "response": self._unwrapped(asked, generated.text),
+            "response": self._unwrapped(asked, answer),
+            **({"reasoning": thought} if thought else {}),
             "prompt_tokens": generated.prompt_tokens,
             "completion_tokens": generated.completion_tokens,
             **(prepared.spelled() if self._knows_pictures else {}),
@@ -232,30 +258,86 @@ class Worker:
             _take_default(body)
         if "messages" in body:
             body["messages"] = (await self._prepared(asked)).messages
+        body, lost = relax(body) if self._facts.is_vllm else (body, [])
+        if lost:
+            log.warning("job %s: %s", job.get("id"), _unheld(lost))
         posted = _Posted(job, as_text=True) if asked.is_stream and HEARS_STREAM in os.environ else None
         try:
-            answer = await asyncio.wait_for(self._asked(asked, body, posted), self._left_s(started))
+            answer = await self._asked(asked, body, posted, self._left_s(started))
             if posted:
                 await posted.end(None)
-        except asyncio.TimeoutError:
-            limit_s = self._settings.request_timeout_s
-            raise Refusal(f"not done after {limit_s:g} s (REQUEST_TIMEOUT); ask for fewer tokens", 504) from None
         finally:
             if posted:
                 posted.drop()
-        return [answer]
+        return [{**answer, "warnings": [_unheld(lost)]} if lost and isinstance(answer, dict) else answer]
 
-    async def _asked(self, asked: Asked, body: dict[str, Any], posted: _Posted | None) -> Any:
-        if not asked.is_stream:
-            return await self._server.post(asked.route, body)
-        events = []
-        async for line in self._server.events(asked.route, {**body, "stream": True}):
-            if line:
-                event = line.decode("utf-8", "replace") + "\n\n"
-                events.append(event)
-                if posted:
-                    posted.put(event)
-        return "".join(events)
+    async def _asked(self, asked: Asked, body: dict[str, Any], posted: _Posted | None, limit_s: float | None) -> Any:
+        """The answer, or the text of its events; what there is of it when the time is over, as one that was too long.
+
+        An error that says so would be asked for again, twice by the `openai` package, and paid again.
+        """
+        if asked.is_stream:
+            return await self._streamed(asked, body, posted, limit_s)
+        # How a tool's arguments add up is known to the engine alone.
+        if limit_s is None or body.get("tools"):
+            try:
+                whole = await asyncio.wait_for(self._server.post(asked.route, body), limit_s)
+            except asyncio.TimeoutError:
+                raise self._late() from None
+            return in_openais_words(whole)
+        completion = Completion()
+        options = {"include_usage": True, **({"continuous_usage_stats": True} if self._facts.is_vllm else {})}
+        wanted = {**body, "stream": True, "stream_options": options}
+        if self._facts.is_vllm:
+            wanted["stream_interval"] = TOKENS_PER_EVENT
+        await self._read(asked, wanted, completion, lambda _: None, limit_s)
+        if completion.error:
+            raise Refusal(spelled(completion.error), status_of(completion.error))
+        return completion.answer()
+
+    async def _streamed(self, asked: Asked, body: dict[str, Any], posted: _Posted | None, limit_s: float | None) -> str:
+        told: list[str] = []
+
+        def tell(text: str) -> None:
+            told.append(text)
+            if posted:
+                posted.put(text)
+
+        completion = Completion()
+        options = body.get("stream_options")
+        tells_usage = isinstance(options, dict) and options.get("include_usage") is True
+        if self._facts.is_vllm and tells_usage:
+            body = {**body, "stream_options": {"continuous_usage_stats": True, **options}}
+        if await self._read(asked, {**body, "stream": True}, completion, tell, limit_s):
+            tell(completion.last_words(tells_usage=tells_usage))
+        return "".join(told)
+
+    async def _read(
+        self,
+        asked: Asked,
+        body: dict[str, Any],
+        completion: Completion,
+        tell: Callable[[str], None],
+        limit_s: float | None,
+    ) -> bool:
+        """Read a stream; whether the time was over before it was."""
+
+        async def read() -> None:
+            async for line in self._server.events(asked.route, body):
+                tell(completion.take(line))
+
+        try:
+            await asyncio.wait_for(read(), limit_s)
+        except asyncio.TimeoutError:
+            if not completion.has_begun:
+                raise self._late() from None
+            return True
+        return False
+
+    def _late(self) -> Refusal:
+        """Nothing came in time; 400, for it would not another time either, and is not to be asked three times."""
+        limit_s = self._settings.request_timeout_s
+        return Refusal(f"not done after {limit_s:g} s (REQUEST_TIMEOUT); ask for fewer tokens or images", 400)
 
 
 class _Posted:
@@ -322,6 +404,11 @@ def _posting() -> Any:
     if not _session:
         _session.append(http_client.AsyncClientSession())
     return _session[0]
+
+
+def _unheld(words: list[str]) -> str:
+    """What is told of a schema's words that no answer is held to."""
+    return f"the engine does not hold an answer to these words of the schema: {', '.join(words)}"
 
 
 def _take_default(body: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ INTERNAL = frozenset({
     "prompt_logprobs", "request_id", "session_id", "priority", "kv_transfer_params", "ec_transfer_params", "vllm_xargs",
     "chat_template", "stream_interval",
 })  # fmt: skip
+FRAMES = "data:video/jpeg;base64,"  # a clip as a list of pictures (vllm/multimodal/media/video.py)
 MOST_STOPS = 4  # of OpenAI's API, and of vLLM
 MOST_ANSWERS = 16  # to one request in OpenAI's words: its `n` for each of its prompts
 # An answer that says the same thing over and over is stopped when at least 512 tokens in a row repeat one pattern of at
@@ -181,8 +182,33 @@ def _media(job_input: dict[str, Any]) -> list[Any]:
         return _several(value)
     if value == "":
         raise BadInput(f"{name} is empty")
-    is_clip = name.startswith("video")
-    return [Media(name, value, is_clip, *(_sampling(job_input) if is_clip else ()))]
+    return _shown_by(name, value, job_input) if name.startswith("video") else [Media(name, value)]
+
+
+def _shown_by(name: str, value: Any, part: dict[str, Any]) -> list[Any]:
+    """A clip; or, of a list of its frames, these with their times: as Qwen's own tools take one, or as vLLM's client
+    writes it, `data:video/jpeg;base64,` and the frames' base64 with commas between.
+    """
+    fps, most = _sampling(part)
+    frames: Any = value
+    if isinstance(value, str) and value[:64].lower().startswith(FRAMES):
+        frames = value[len(FRAMES) :].split(",")
+    if not isinstance(frames, list):
+        return [Media(name, value, True, fps, most)]
+    if not frames:
+        raise BadInput(f"{name} is an empty list")
+    kept = range(len(frames)) if most is None else _spread(len(frames), most)
+    content: list[Any] = []
+    for index in kept:
+        frame = frames[index]
+        frame = frame.get("url", frame.get("image")) if isinstance(frame, dict) else frame
+        content += [{"type": "text", "text": stamp(index / fps)}, Media(f"{name}[{index}]", frame)]
+    return content
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many of the numbers below `count`, evenly."""
+    return list(range(count)) if count <= most else [at * count // most for at in range(most)]
 
 
 def _sampling(part: dict[str, Any]) -> tuple[float, int | None]:
@@ -224,23 +250,23 @@ def _message(message: Any, where: str) -> dict[str, Any]:
         raise BadInput(f"{where} must be an object with a role and a content")
     content = message.get("content")
     if isinstance(content, list):
-        return {**message, "content": [_part(one, f"{where}.content[{index}]") for index, one in enumerate(content)]}
+        parts = [_parts(one, f"{where}.content[{index}]") for index, one in enumerate(content)]
+        return {**message, "content": [each for several in parts for each in several]}
     return message
 
 
-def _part(part: Any, where: str) -> Any:
-    """A content part; a picture or clip, in OpenAI's form or in Qwen's own, becomes Media."""
+def _parts(part: Any, where: str) -> list[Any]:
+    """A content part; a picture or clip, in OpenAI's form or in Qwen's own, becomes Media, a list of frames several."""
     if not isinstance(part, dict):
-        return part
+        return [part]
     for kind in ("image_url", "image", "video_url", "video"):
         if part.get("type", kind) == kind and kind in part:
             value = part[kind]
             value = value.get("url") if isinstance(value, dict) else value
-            is_clip = kind.startswith("video")
-            return Media(where, value, is_clip, *(_sampling(part) if is_clip else ()))
+            return _shown_by(where, value, part) if kind.startswith("video") else [Media(where, value)]
     if part.get("type") != "text":
         raise BadInput(f"{where}: this worker takes text, image_url and video_url, not {_shown(part.get('type'))}")
-    return part
+    return [part]
 
 
 def _schema(job_input: dict[str, Any]) -> dict[str, Any] | None:
@@ -280,7 +306,8 @@ def _openai(route: Any, given: Any) -> Asked:
         return Asked("openai", path, {})
     if not isinstance(given, dict):
         raise BadInput(f"openai_input must be an object, not {_kind(given)}")
-    return Asked("openai", path, _checked(given, path), is_stream=given.get("stream") is True)
+    most, given = _whole(given, "max_pixels", least=1024), {k: v for k, v in given.items() if k != "max_pixels"}
+    return Asked("openai", path, _checked(given, path), is_stream=given.get("stream") is True, max_pixels=most)
 
 
 def _native(job_input: dict[str, Any]) -> Asked:

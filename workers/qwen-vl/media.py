@@ -39,13 +39,15 @@ TAGS = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 
 class Limits:
     """At most `max_images` pictures in a request, each shrunk to `max_pixels`; what the model's own processor does.
 
-    `seen_min` and `seen_max` are the pixels between which the processor brings a picture.
+    `seen_min` and `seen_max` are the pixels between which the processor brings a picture, `least_side` what a side
+    must have for others' processors.
     """
 
     max_images: int
     max_pixels: int
     seen_min: int
     seen_max: int
+    least_side: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _go_on(stopped: Stopped) -> None:
 def _picture(one: Media, limits: Limits) -> Picture:
     data = picture.read(one.value, one.name)
     with DECODING:
-        return picture.decode(data, limits.max_pixels, one.name)
+        return picture.decode(data, limits.max_pixels, one.name, least_side=limits.least_side)
 
 
 def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tuple[float | None, Picture]]:

@@ -73,10 +73,13 @@ def read(value: Any, name: str) -> bytes:
     return file.getvalue()
 
 
-def decode(data: bytes, max_pixels: int, name: str) -> Picture:
-    """Open a picture upright, shrunk to at most `max_pixels`; raise BadInput naming `name`."""
+def decode(data: bytes, max_pixels: int, name: str, *, least_side: int = 0) -> Picture:
+    """Open a picture upright, shrunk to at most `max_pixels`; raise BadInput naming `name`.
+
+    One with a side of less than `least_side` is enlarged to that.
+    """
     try:
-        return _decode(data, max_pixels, name)
+        return _decode(data, max_pixels, name, least_side)
     except BadInput:
         raise
     except Image.DecompressionBombError as error:
@@ -85,7 +88,7 @@ def decode(data: bytes, max_pixels: int, name: str) -> Picture:
         raise BadInput(f"{name} is damaged or cut short") from error
 
 
-def _decode(data: bytes, max_pixels: int, name: str) -> Picture:
+def _decode(data: bytes, max_pixels: int, name: str, least_side: int) -> Picture:
     try:
         image = pixels.opened(data, FORMATS)
     except Image.UnidentifiedImageError as error:
@@ -98,11 +101,19 @@ def _decode(data: bytes, max_pixels: int, name: str) -> Picture:
     image.load()
     turn = pixels.orientation(image)
     as_it_is = kind in ("JPEG", "PNG") and mode in ("RGB", "L") and sent == (width, height) and turn == 1
+    as_it_is = as_it_is and min(sent) >= least_side
     if as_it_is and not image.has_transparency_data:
         data = pixels.bare(data)  # the engine would turn it as its XMP says
         if len(data) <= MOST_BESIDE + 3 * width * height:
             return Picture(data, f"image/{kind.lower()}", width, height)
-    return encoded(pixels.turned(pixels.flat(image), turn), max_pixels)
+    return encoded(_enlarged(pixels.turned(pixels.flat(image), turn), least_side), max_pixels)
+
+
+def _enlarged(image: Image.Image, least_side: int) -> Image.Image:
+    scale = least_side / min(image.size)
+    if scale <= 1:
+        return image
+    return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
 
 
 def _check_size(width: int, height: int, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from uuid import uuid4
 
@@ -119,6 +120,23 @@ def test_prune_keeps_what_another_project_made(shop, tmp_path, engine):
 
     assert ([both[0]], [both[0], mine["image"]]) == ([each["image"] for each in done.document], both)
     assert [mine] == _mine(shop, shop.run("images", "--json").document)
+
+
+def test_an_image_that_names_no_project_is_told_by_its_repository(shop, engine, base_busybox, repository):
+    """Those of versions before: this project's are in its specs' repositories; a spec with mistakes names none."""
+    (shop.root / "configs" / "broken.yaml").write_text("name: [\n")
+    old = []
+    for name in (repository, f"{repository}/of-another-project"):
+        labels = {"vidctl.spec": shop.key, "vidctl.content": "content-0123456789abcdef"}
+        dockerfile = io.BytesIO(f"FROM {base_busybox}\nENV OF={name}\n".encode())
+        old.append(f"{name}:content-0123456789abcdef")
+        assert list(engine.build(fileobj=dockerfile, tag=old[-1], labels=labels, rm=True))
+
+    done = shop.run("images", "prune", "--keep", "0", "--yes")
+
+    assert (0, f"{old[0]}: removed\n") == (done.status, done.stdout)
+    assert "images of broken that name no project are kept: the spec has mistakes: " in done.stderr
+    assert [old[1]] == [each["image"] for each in _mine(shop, shop.run("images", "--json").document)]
 
 
 def test_images_lists_and_prune_removes_after_a_yes(shop):

@@ -350,6 +350,22 @@ def test_a_name_is_spelled_as_told(whisper, sentence, field, batch_size):
     assert "Jon Dashwoode" in told["text"]
 
 
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_a_prompt_that_is_too_long_is_cut_as_faster_whisper_cuts_it(whisper, sentence, batch_size):
+    """Its last words are heard, of hotwords the first; the answer says so."""
+    name, filler = " Mr. Jon Dashwoode.", "many words " * 200
+    job = {"audio": sent(sentence), "batch_size": batch_size, "condition_on_previous_text": False}
+    last, first = whisper.ask(
+        job | {"initial_prompt": filler + name, "temperature": 0}, job | {"hotwords": name + filler, "temperature": 0}
+    )
+
+    assert "Jon Dashwoode" in last["text"]
+    assert [
+        ["initial_prompt: 408 tokens; Whisper takes the last 223"],
+        ["hotwords: 410 tokens; Whisper takes the first 223"],
+    ] == [last["warnings"], first["warnings"]]
+
+
 def test_what_fails_is_tried_at_the_next_temperature(whisper, sentence):
     """Whisper's fallback: at each temperature in turn until one passes the thresholds, else the likeliest of all."""
     job = {"audio": sent(sentence), "language": "en"}
@@ -455,7 +471,6 @@ def test_one_windows_options_do_not_outlast_their_job(whisper, sentence):
     ("fields", "error"),
     [
         ({"language": "yue"}, "this worker's model does not know the language yue"),
-        ({"initial_prompt": "many words " * 200}, "initial_prompt: 401 tokens; Whisper takes 223"),
         (
             {"initial_prompt": "many words " * 60, "hotwords": "word " * 110},
             "initial_prompt and hotwords: 232 tokens; Whisper takes 223",
@@ -465,6 +480,10 @@ def test_one_windows_options_do_not_outlast_their_job(whisper, sentence):
         (
             {"hotwords": "word " * 160, "batch_size": 1},
             "hotwords: 161 tokens; beside the text before (condition_on_previous_text) Whisper takes 156",
+        ),
+        (
+            {"initial_prompt": "many words " * 200, "hotwords": "word "},
+            "initial_prompt and hotwords: 403 tokens; Whisper takes 223",
         ),
         (
             {"hotwords": "word " * 20, "max_new_tokens": 210, "batch_size": 1},

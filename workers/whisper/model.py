@@ -73,18 +73,22 @@ class Model:
         known = self._whisper.hf_tokenizer.get_vocab()  # large-v3 knows one language more than those before it
         self._languages = {code for code in self._whisper.supported_languages if f"<|{code}|>" in known or code == "en"}
 
-    def check(self, options: Options) -> None:
-        """Raise BadInput if the model does not know the language, or has no room for the prompts."""
+    def check(self, options: Options) -> list[str]:
+        """Say what of the prompts will not be heard, as sentences.
+
+        Raise BadInput if the model does not know the language, or has no room for the prompts together.
+        """
         if options.language and options.language not in self._languages:
             raise BadInput(f"this worker's model does not know the language {options.language}")
         prompts = {"initial_prompt": options.initial_prompt, "hotwords": options.hotwords, "prefix": options.prefix}
-        lengths = {name: len(self.tokens(f" {text}")) for name, text in prompts.items() if text}
-        if sum(lengths.values()) > PROMPT_TOKENS:
-            raise BadInput(f"{' and '.join(lengths)}: {sum(lengths.values())} tokens; Whisper takes {PROMPT_TOKENS}")
+        told = {name: len(self.tokens(f" {text}")) for name, text in prompts.items() if text}
+        lengths = {name: min(length, PROMPT_TOKENS) for name, length in told.items()}
         taken = sum(lengths.values())
+        if taken > PROMPT_TOKENS:
+            raise BadInput(f"{' and '.join(told)}: {sum(told.values())} tokens; Whisper takes {PROMPT_TOKENS}")
         if options.batch_size == 1 and options.condition_on_previous_text:
             # The text before takes the place of the initial prompt, a prefix that of the hotwords.
-            taken = PROMPT_TOKENS + (lengths.get("prefix") or lengths.get("hotwords", 0))
+            taken = PROMPT_TOKENS + (told.get("prefix") or told.get("hotwords", 0))
         room = CONTEXT_TOKENS - TASK_TOKENS - taken
         if room < LEAST_TOKENS:
             raise BadInput(
@@ -93,6 +97,13 @@ class Model:
             )
         if options.max_new_tokens and options.max_new_tokens > room:
             raise BadInput(f"max_new_tokens must be at most {room} beside these prompts, not {options.max_new_tokens}")
+        # As faster-whisper cuts them: of the text before the last words are the nearest.
+        kept = {name: "last" if name == "initial_prompt" else "first" for name in told}
+        return [
+            f"{name}: {length} tokens; Whisper takes the {kept[name]} {PROMPT_TOKENS}"
+            for name, length in told.items()
+            if length > PROMPT_TOKENS
+        ]
 
     def tokens(self, text: str) -> list[int]:
         return self._whisper.hf_tokenizer.encode(text, add_special_tokens=False).ids

@@ -58,7 +58,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Result:
-    """All that was said.  `language` None means that there was no speech to tell it by."""
+    """All that was said.  `language` None means that there was no speech to tell it by; `warnings` are sentences."""
 
     segments: tuple[Segment, ...]
     language: str | None
@@ -99,7 +99,7 @@ class Transcriber:
 
         `heard` is told all segments so far and the second they reach to, as long as a good deal is still to come.
         """
-        self._model.check(options)
+        cut = self._model.check(options)
         read = _Read(blocks, stopped)
         try:
             if options.batch_size == 1:
@@ -112,7 +112,7 @@ class Transcriber:
             raise
         is_searched = options.vad_filter and not options.clip_timestamps
         missed = audible.missed(result.duration_after_vad_s, read.active_s) if is_searched else None
-        return replace(result, warnings=(missed,)) if missed else result
+        return replace(result, warnings=(*cut, *([missed] if missed else [])))
 
     def _in_batches(self, read: _Read, options: Options, heard: Heard) -> Result:
         windows = speech.windows(read, options, model.find_voices)

@@ -151,7 +151,9 @@ def test_results_go_into_a_file_whole(yolo_project, shapes, tmp_path):
     outcome = detect(yolo_project, "frames", "--format", "coco", "-o", tmp_path / "boxes.json")
 
     assert outcome.stdout == ""
-    assert len(json.loads((tmp_path / "boxes.json").read_text())["images"]) == 6
+    document = json.loads((tmp_path / "boxes.json").read_text())
+    assert len(document["images"]) == 6
+    assert [each["name"] for each in document["categories"]] == ["circle", "square", "triangle"]
 
 
 def test_a_file_that_cannot_be_written_is_one_line(yolo_project, shapes):

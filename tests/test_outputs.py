@@ -53,6 +53,52 @@ def test_labels_of_somebody_are_replaced_only_with_overwrite(endpoint):
     assert (0, line) == (done.status, mine.read_text()), done.stderr
 
 
+@pytest.mark.parametrize(("option", "columns"), [((), 5), (("--save-conf",), 6)])
+@pytest.mark.parametrize("output", [("-o", "frame.txt"), ("-f", "txt", "-o", "labels/"), ("-f", "txt")])
+def test_a_label_file_is_what_a_training_reads(endpoint, option, columns, output):
+    """No heading, and the confidence only if asked for; so too where it is printed."""
+    endpoint.image("frame.jpg")
+    done = endpoint.run("detect", "frame.jpg", *option, *output)
+
+    written = [path.read_text() for path in endpoint.folder.rglob("frame.txt")]
+    (line,) = "".join(written or [done.stdout]).splitlines()
+    assert (0, columns) == (done.status, len(line.split())), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("a.jpg", "b.jpg", "-o", "all.txt"), "YOLO's labels are a file for each image"),
+        (("a.jpg", "-f", "csv", "--save-conf"), "--save-conf: only -f txt"),
+        (("a.jpg", "--classes", ",,"), "classes: ',,' names none"),
+    ],
+)
+def test_what_could_only_mislead_is_refused_before_it_is_sent(endpoint, arguments, said):
+    """Labels that nothing could read, and classes that are none."""
+    endpoint.image("a.jpg", "b.jpg")
+    refused = endpoint.run("detect", *arguments)
+
+    assert (2, True) == (refused.status, said in refused.stderr), refused.stderr
+    assert ([], False) == (endpoint.asked, (endpoint.folder / "all.txt").exists())
+
+
+def test_categories_that_the_worker_does_not_tell_are_said_once(endpoint):
+    """Those that were seen are all that is known; their ids are the same in every file."""
+    endpoint.image("a.jpg", "b.jpg")
+    done = endpoint.run("detect", "a.jpg", "b.jpg", "-f", "coco")
+
+    assert 1 == done.stderr.count("does not tell its model's classes")
+    assert [{"id": 1, "name": "person"}] == done.document["categories"]
+
+
+def test_classes_of_all_options_are_asked_for(endpoint):
+    """The later one does not replace the first; what is in quotes is a name."""
+    endpoint.image("a.jpg")
+    endpoint.run("detect", "a.jpg", "--classes", 'person,"1"', "--classes", "7")
+
+    assert ["person", "1", 7] == endpoint.asked[0]["classes"]
+
+
 def test_another_answer_replaces_images_only_with_overwrite(endpoint):
     endpoint.image("frame.jpg")
     words = ("frame.jpg", "--save", "drawn", "--save-crop", "crops")

@@ -10,10 +10,12 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import PurePath
 
 import pytest
 from PIL import Image, ImageChops
+from pycocotools.coco import COCO
 
 from vidctl.errors import MediaError, UsageError, VidctlError
 from vidctl.files import write
@@ -30,6 +32,7 @@ from vidctl.render.files import (
     to_json,
     to_jsonl,
     to_txt,
+    yolo_lines,
 )
 from vidctl.tasks.answer import Failed
 from vidctl.tasks.detect import Detection, Detections
@@ -97,23 +100,46 @@ def test_coco_is_a_data_set_that_cocos_own_tools_take():
         (image["id"], image["file_name"], image["width"], image["height"]) for image in data["images"]
     ]
     assert [
-        {"id": 1, "image_id": 1, "category_id": 0, "bbox": [10.0, 20.0, 40.0, 60.0], "area": 2400.0,
-         "iscrowd": 0, "score": 0.91},
-        {"id": 2, "image_id": 1, "category_id": 9, "bbox": [120.25, 0.0, 79.75, 40.5], "area": 3229.88,
-         "iscrowd": 0, "score": 0.5},
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10.0, 20.0, 40.0, 60.0], "area": 2400.0,
+         "segmentation": [], "iscrowd": 0, "score": 0.91},
+        {"id": 2, "image_id": 1, "category_id": 10, "bbox": [120.25, 0.0, 79.75, 40.5], "area": 3229.88,
+         "segmentation": [], "iscrowd": 0, "score": 0.5},
     ] == data["annotations"]  # fmt: skip
-    assert [{"id": 0, "name": "person"}, {"id": 9, "name": 'traffic light, "red"'}] == data["categories"]
+    assert [{"id": 1, "name": "person"}, {"id": 10, "name": 'traffic light, "red"'}] == data["categories"]
+    assert [] == data["licenses"]
     assert [BROKEN.to_dict()] == data["errors"]
 
 
+def test_coco_has_all_classes_of_a_model_that_are_told():
+    """In its order, also where nothing was found: data sets of two runs have the same labels."""
+    names = ("person", "bicycle", "car")
+    found = [replace(EMPTY, names=names), replace(STREET, names=names, detections=(PERSON,))]
+
+    categories = [json.loads(to_coco(results))["categories"] for results in (found, found[:1], found[1:])]
+    assert [[{"id": n, "name": name} for n, name in enumerate(names, start=1)]] * 3 == categories
+
+
+def test_pycocotools_reads_coco(tmp_path):
+    """COCO's own reader has every box, and its label."""
+    file = tmp_path / "boxes.json"
+    file.write_text(to_coco(RESULTS))
+    data = COCO(file)
+
+    found = data.loadAnns(data.getAnnIds(imgIds=[1]))
+    assert [[10.0, 20.0, 40.0, 60.0], [120.25, 0.0, 79.75, 40.5]] == [each["bbox"] for each in found]
+    assert ["person", LIGHT.class_name] == [data.loadCats(each["category_id"])[0]["name"] for each in found]
+    assert [1] == data.getImgIds(catIds=data.getCatIds(catNms=["person"]))
+
+
 def test_txt_is_yolos_normalised_lines_under_each_source():
-    """class, centre, size, confidence; a picture without objects has its heading, a failed one its reason."""
+    """class, centre, size, on request confidence; without objects there is a heading, after a failure its reason."""
     expected = (
         "# street, 1.jpg\n0 0.15 0.5 0.2 0.6 0.91\n9 0.800625 0.2025 0.39875 0.405 0.5\n"
         "# gone.jpg: gone.jpg: no such file\n# empty.png\n"
     )
 
-    assert expected == to_txt(RESULTS)
+    assert expected == to_txt(RESULTS, save_conf=True)
+    assert "0 0.15 0.5 0.2 0.6\n9 0.800625 0.2025 0.39875 0.405\n" == yolo_lines(STREET)
 
 
 def test_a_label_file_reads_back_to_the_same_boxes(tmp_path):
@@ -121,9 +147,7 @@ def test_a_label_file_reads_back_to_the_same_boxes(tmp_path):
     path = save_txt(STREET, tmp_path)
 
     numbers = [[float(word) for word in line.split()] for line in path.read_text().splitlines()]
-    boxes = [
-        ((x - w / 2) * 200, (y - h / 2) * 100, (x + w / 2) * 200, (y + h / 2) * 100) for _, x, y, w, h, _ in numbers
-    ]
+    boxes = [((x - w / 2) * 200, (y - h / 2) * 100, (x + w / 2) * 200, (y + h / 2) * 100) for _, x, y, w, h in numbers]
     assert tmp_path / "street, 1.txt" == path
     assert [pytest.approx(PERSON.bbox, abs=0.01), pytest.approx(LIGHT.bbox, abs=0.01)] == boxes
 

@@ -22,6 +22,8 @@ from support.scripted import serving as scripted
 from support.servers import dripping, serving
 
 from vidctl.media.image import open_upright
+from vidctl.render.files import save_txt, to_coco
+from vidctl.tasks.detect import Detection, Detections
 
 pytestmark = pytest.mark.heavy
 
@@ -85,6 +87,7 @@ def test_an_answer_says_what_gave_it_and_what_took_how_long(yolo):
         "device": "cpu",
         "half": False,
     } == answer["model"]
+    assert list(shapes.NAMES) == answer["names"]
     assert {"decode", "queue", "inference"} == set(timings)
     assert answer["inference_time"] == pytest.approx(sum(timings.values()), abs=0.001)
 
@@ -188,6 +191,46 @@ def test_what_is_transparent_is_white(yolo):
     cut_out, expected = yolo.ask({"image": sent(hidden)}, {"image": sent(on_white)})
 
     assert apart(expected, cut_out) <= 1
+
+
+LABELS = """
+import sys, pathlib, yaml
+from ultralytics.data.converter import convert_coco
+from ultralytics.data.dataset import YOLODataset
+root = pathlib.Path(sys.argv[1])
+convert_coco(str(root / "coco"), save_dir=str(root / "converted"), cls91to80=False)
+for folder in ("images", "labels"):
+    assert (root / folder).is_dir()
+data = {"names": {0: "circle", 1: "square", 2: "triangle"}, "channels": 3}
+for item in YOLODataset(img_path=str(root / "images"), data=data, augment=False).labels:
+    classes = item["cls"].ravel().astype(int).tolist()
+    print(pathlib.Path(item["im_file"]).name, classes, item["bboxes"].astype(float).round(5).tolist())
+for path in sorted((root / "converted").rglob("*.txt")):
+    print(path.stem, [[round(float(word), 5) for word in line.split()] for line in path.read_text().splitlines()])
+"""
+
+
+def test_ultralytics_reads_what_is_written(yolo_python, tmp_path):
+    """Its data set takes the label files as they are, and its converter makes the same of COCO's."""
+    names = ("circle", "square", "triangle")
+    found = (Detection((10, 20, 50, 80), 0.9, 2, "triangle"), Detection((0, 0, 200, 100), 0.5, 0, "circle"))
+    results = [Detections("a.png", 200, 100, found, names=names), Detections("b.png", 200, 100, (), names=names)]
+    for folder in ("images", "coco"):
+        (tmp_path / folder).mkdir()
+    for result in results:
+        save_txt(result, tmp_path / "labels")
+        (tmp_path / "images" / result.source).write_bytes(shapes.encoded(Image.new("RGB", (200, 100)), "PNG"))
+    (tmp_path / "coco/boxes.json").write_text(to_coco(results))
+    env = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [yolo_python, "-c", LABELS, tmp_path], env=env, capture_output=True, text=True, check=True, timeout=120
+    )
+
+    assert [
+        "a.png [2, 0] [[0.15, 0.5, 0.2, 0.6], [0.5, 0.5, 1.0, 1.0]]",
+        "b.png [] []",
+        "a [[2.0, 0.15, 0.5, 0.2, 0.6], [0.0, 0.5, 0.5, 1.0, 1.0]]",
+    ] == [line for line in done.stdout.splitlines() if line.startswith(("a", "b"))]
 
 
 DECODE = """

@@ -13,6 +13,7 @@ import typer
 
 from vidctl.cli import options
 from vidctl.cli.tally import Tally
+from vidctl.errors import UsageError
 
 if TYPE_CHECKING:
     from vidctl.cli.outputs import Inputs
@@ -47,10 +48,11 @@ def detect(
     as_json: options.Json = False,
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE|-", help="Write the result to FILE; txt: or one file each to DIR/."
-        ),
+        typer.Option("--output", "-o", metavar="FILE|-", help="Write the result to FILE, or txt of several to DIR/."),
     ] = None,
+    save_conf: Annotated[
+        bool, typer.Option("--save-conf", help="txt: the confidence as sixth column, which no training takes.")
+    ] = False,
     save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the pictures with their boxes drawn.")] = None,
     save_crop: Annotated[Path | None, typer.Option(metavar="DIR", help="Save each object, cut out.")] = None,
     overwrite: options.Overwrite = False,
@@ -84,11 +86,14 @@ def detect(
     named = tuple(chain.from_iterable(map(parse_classes, classes or ())))
     wanted = DetectOptions(conf, iou, imgsz, max_det, named, agnostic_nms)
     chosen = "json" if as_json else output_format or _form_of(output)
+    if save_conf and chosen != "txt":
+        raise UsageError("--save-conf: only -f txt has columns to add it to")
     report = Report(quiet=quiet, verbose=verbose, as_json=chosen in ("json", "jsonl"))
     pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
     inputs = Inputs(pictures, sources)
     names = stems(pictures, sources, keeps_folders=recursive)
     delivery = _Delivery(chosen, output, names, report, save, save_crop, overwrite)
+    delivery.save_conf = save_conf
     delivery.spare(inputs)
     client = Client(target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, timeout_s=timeout)
     if client.is_target_by_default:
@@ -116,6 +121,11 @@ def _form_of(output: str | None) -> Format:
 
     endings: dict[str, Format] = {"json": "json", "jsonl": "jsonl", "csv": "csv", "txt": "txt"}
     return endings.get(ending(output, endings), "table")
+
+
+def _is_special(path: Path | None) -> bool:
+    """Whether it is a pipe, a terminal or the like, which people look at."""
+    return path is None or (path.exists() and not path.is_file())
 
 
 class _Delivery:
@@ -148,6 +158,7 @@ class _Delivery:
         self._is_whole = form in ("json", "coco")  # one document cannot be begun before all is known
         self._lines = Lines(self._output)
         self._kept: list[Result] = []
+        self.save_conf = False
         self.tally = Tally("pictures")
         self.endpoint: str | None = None
 
@@ -156,6 +167,10 @@ class _Delivery:
         from vidctl.cli.outputs import check_folder, check_stdout
         from vidctl.files import check
 
+        if self._form == "txt" and not self._is_folder and len(self._names) > 1 and not _is_special(self._output):
+            raise UsageError(
+                f"-o {self._output}: YOLO's labels are a file for each image", hint="-o DIR/ writes them into a folder"
+            )
         if self._output is None:
             check_stdout()
         elif self._is_folder:
@@ -192,13 +207,12 @@ class _Delivery:
         from vidctl.cli.outputs import print_instead, say
         from vidctl.errors import VidctlError
         from vidctl.files import write
-        from vidctl.render import files
 
         self._lines.close()
         if not self._is_whole or not self.tally.taken:
             return
-        is_json = self._form == "json"
-        text = files.to_json(self._kept, endpoint=self.endpoint) if is_json else files.FORMATS[self._form](self._kept)
+        text = self._text(self._kept)
+        self._note_categories()
         self._kept = []
         if self._output is None:
             say(text)
@@ -208,6 +222,27 @@ class _Delivery:
         except VidctlError as error:
             print_instead(text, error)
             raise
+
+    def _text(self, results: list[Result]) -> str:
+        """What is written of them in a format that other tools read."""
+        from vidctl.render import files
+        from vidctl.tasks.answer import Failed
+
+        if self._form == "json":
+            return files.to_json(results, endpoint=self.endpoint)
+        if self._form != "txt":
+            return files.FORMATS[self._form](results)
+        if len(self._names) > 1:
+            return files.to_txt(results, save_conf=self.save_conf)
+        one = results[0]
+        return "" if isinstance(one, Failed) else files.yolo_lines(one, save_conf=self.save_conf)
+
+    def _note_categories(self) -> None:
+        from vidctl.tasks.answer import Failed
+
+        answered = [result for result in self._kept if not isinstance(result, Failed)]
+        if self._form == "coco" and answered and not any(result.names for result in answered):
+            self._report.note("this worker does not tell its model's classes: the categories are those that were seen")
 
     def _print(self, result: Result) -> None:
         from vidctl.cli import report
@@ -220,7 +255,7 @@ class _Delivery:
         elif self._form == "jsonl":
             self._lines.add(files.to_jsonl([result], endpoint=self.endpoint), is_answer=is_answer)
         elif self._form in files.FORMATS:
-            self._lines.add(files.FORMATS[self._form]([result]), is_answer=is_answer)
+            self._lines.add(self._text([result]), is_answer=is_answer)
         elif isinstance(result, Failed):
             return
         elif self._output is None and sys.stdout.isatty():
@@ -261,9 +296,9 @@ class _Delivery:
         if self._output is None or not self._is_folder:
             return
         try:
-            path = files.save_txt(result, self._output, stem=stem, overwrite=self._overwrite)
+            path = files.save_txt(result, self._output, stem=stem, overwrite=self._overwrite, save_conf=self.save_conf)
         except VidctlError as error:  # only now it is known that they differ, and they are paid
-            print_instead(files.to_txt([result]), error)
+            print_instead(files.to_txt([result], save_conf=self.save_conf), error)
             raise
         if files.is_numbered(stem, result.source):
             self._report.note(f"{result.source}: saved {path}")

@@ -68,35 +68,44 @@ def to_csv(results: Iterable[Result], *, header: bool = True) -> str:
 
 
 def to_coco(results: Iterable[Result]) -> str:
-    """A COCO data set with scores.  Image ids count sources from 1; a failed one leaves a gap and is in `errors`."""
+    """A COCO data set with scores.  Image ids count sources from 1; a failed one leaves a gap and is in `errors`.
+
+    A category's id is its class's, counted from 1.  All of the model's classes are there if the worker tells them, else
+    those that were seen.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
-    names: dict[int, str] = {}
+    told: tuple[str, ...] = ()
+    seen: dict[int, str] = {}
     for image_id, result in enumerate(results, start=1):
         if isinstance(result, Failed):
             errors.append(result.to_dict())
             continue
         images.append({"id": image_id, "file_name": result.source, "width": result.width, "height": result.height})
+        told = told or result.names
         for found in result.detections:
-            names.setdefault(found.class_id, found.class_name)
+            seen.setdefault(found.class_id, found.class_name)
             # From 1: pycocotools' COCOeval takes an annotation id of 0 for "no match".
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_coco(found)})
+    names = seen | dict(enumerate(told))
     document = {
         "info": {"description": SCHEMA},
+        "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": class_id, "name": names[class_id]} for class_id in sorted(names)],
+        "categories": [{"id": class_id + 1, "name": names[class_id]} for class_id in sorted(names)],
     }
     if errors:
         document["errors"] = errors
     return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_txt(results: Iterable[Result]) -> str:
-    """YOLO's lines under a `# source` line each: class, centre x, centre y, width, height (all 0 to 1), confidence."""
+def to_txt(results: Iterable[Result], *, save_conf: bool = False) -> str:
+    """The label files of several pictures, to be looked at: under a `# source` line each."""
     return "".join(
-        _heading(result) + (yolo_lines(result) if isinstance(result, Detections) else "") for result in results
+        _heading(result) + (yolo_lines(result, save_conf=save_conf) if isinstance(result, Detections) else "")
+        for result in results
     )
 
 
@@ -109,18 +118,23 @@ FORMATS: dict[str, Callable[[Iterable[Result]], str]] = {
 }
 
 
-def yolo_lines(result: Detections) -> str:
-    """The label file of one picture, as Ultralytics' `save_txt=True save_conf=True` writes it."""
-    return "".join(_yolo(found, result) for found in result.detections)
+def yolo_lines(result: Detections, *, save_conf: bool = False) -> str:
+    """The label file of one picture, as Ultralytics' `save_txt` writes it, and trains on.
+
+    Class, centre x, centre y, width, height (all 0 to 1); `save_conf` adds the confidence, which no training takes.
+    """
+    return "".join(_yolo(found, result, save_conf=save_conf) for found in result.detections)
 
 
-def save_txt(result: Detections, folder: Path, *, stem: str | None = None, overwrite: bool = False) -> Path:
+def save_txt(
+    result: Detections, folder: Path, *, stem: str | None = None, overwrite: bool = False, save_conf: bool = False
+) -> Path:
     """Write the picture's label file into the folder; see `stems` for pictures that share a name.
 
     Labels that are there and differ are only replaced with `overwrite`.
     """
     path = folder / f"{stem or stems([result.source])[0]}.txt"
-    return write_new(path, yolo_lines(result).encode(), overwrite=overwrite)
+    return write_new(path, yolo_lines(result, save_conf=save_conf).encode(), overwrite=overwrite)
 
 
 def stems(sources: Sequence[str], folders: Sequence[PurePath] | None = None) -> list[str]:
@@ -167,9 +181,10 @@ def _coco(found: Detection) -> dict[str, Any]:
     x1, y1, x2, y2 = found.bbox
     width, height = round(x2 - x1, 2), round(y2 - y1, 2)
     return {
-        "category_id": found.class_id,
+        "category_id": found.class_id + 1,
         "bbox": [x1, y1, width, height],
         "area": round(width * height, 2),
+        "segmentation": [],
         "iscrowd": 0,
         "score": found.confidence,
     }
@@ -181,14 +196,14 @@ def _heading(result: Result) -> str:
     return f"# {source}{problem}\n"
 
 
-def _yolo(found: Detection, result: Detections) -> str:
+def _yolo(found: Detection, result: Detections, *, save_conf: bool) -> str:
     x1, y1, x2, y2 = found.bbox
     numbers = (
         (x1 + x2) / 2 / result.width,
         (y1 + y2) / 2 / result.height,
         (x2 - x1) / result.width,
         (y2 - y1) / result.height,
-        found.confidence,
+        *([found.confidence] if save_conf else []),
     )
     return f"{found.class_id} {' '.join(f'{number:.6g}' for number in numbers)}\n"
 

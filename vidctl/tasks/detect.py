@@ -71,7 +71,10 @@ class Detection:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one picture of `width` x `height` pixels, most confident first as the worker sends them."""
+    """What was found in one picture of `width` x `height` pixels, most confident first as the worker sends them.
+
+    `names` are all of the model's classes, by their ids; empty if the worker does not tell them.
+    """
 
     source: str
     width: int
@@ -79,9 +82,10 @@ class Detections:
     detections: tuple[Detection, ...]
     inference_s: float | None = None
     model: Mapping[str, Any] | None = None
+    names: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The worker's own fields, with the source in front; those without a value are left out."""
+        """The worker's own fields, with the source in front; those without a value, and `names`, are left out."""
         known: dict[str, Any] = {
             "source": self.source,
             "image_size": [self.width, self.height],
@@ -178,7 +182,15 @@ def _decode_one(
         tuple(_detection(each, f"{where}.detections[{n}]", picture) for n, each in enumerate(found)),
         None if seconds is None else _READ.number(seconds, f"{where}.inference_time"),
         None if model is None else _READ.mapping(model, f"{where}.model"),
+        _names(item.get("names", answer.get("names"))),
     )
+
+
+def _names(value: object) -> tuple[str, ...]:
+    """All of the model's classes, as the worker of workers/yolo tells them; others may mean other things by `names`."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return ()
+    return tuple(value)
 
 
 def _check_size(value: object, where: str, picture: Prepared) -> None:

@@ -64,6 +64,7 @@ class Worker:
         about = {
             "inference_time": _seconds(ended - started),
             "model": self._detector.info,
+            "names": [name for _, name in sorted(self._detector.names.items())],
             "timings": {
                 "decode": _seconds(decoded - started),
                 "queue": _seconds(queued_s),

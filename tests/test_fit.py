@@ -135,7 +135,7 @@ def test_gpus_that_are_paid_for_and_not_used(warned):
 
     (said,) = warned(gpu=two)
     assert said.startswith('4: a worker has 2 GPUs, all paid for, and its model is on 1; TENSOR_PARALLEL_SIZE: "2" ')
-    assert [] == warned('cuda: ["13.0", "13.1"]', "weights: cache", gpu=two, image=OFFICIAL)
+    assert [] == warned('cuda: ["13.0"]', "weights: cache", gpu=two, image=OFFICIAL)
 
 
 @pytest.mark.parametrize("name", ["VLLM_EXTRA_ARGS", "QUANTIZATION", "KV_CACHE_DTYPE", "CPU_OFFLOAD_GB"])
@@ -146,7 +146,7 @@ def test_what_is_reckoned_otherwise_is_left_to_vllm(warned, name):
 
 def test_worker_vllm_takes_all_that_the_model_can(warned):
     """Without MAX_MODEL_LEN it is the model's own 262,144 tokens, which our worker does not take."""
-    lines = ('cuda: ["13.0", "13.1"]', "weights: cache")
+    lines = ('cuda: ["13.0"]', "weights: cache")
 
     (said,) = warned(*lines, image=OFFICIAL, gpu="A40", MAX_MODEL_LEN="")
     assert "36.0 of cache for 262,144 tokens" in said
@@ -204,7 +204,7 @@ def test_weights_that_are_elsewhere_need_none(warned, lines):
 
 def test_worker_vllm_downloads_to_the_volume_if_there_is_one(warned):
     """/runpod-volume is the container's own disk where neither a volume nor the cache is mounted there."""
-    cuda = 'cuda: ["13.0", "13.1"]'
+    cuda = 'cuda: ["13.0"]'
 
     (said,) = warned(cuda, image=OFFICIAL, disk="15GB")
     assert "(/runpod-volume is on this disk, unless there is a network volume or the cache)" in said
@@ -261,7 +261,7 @@ def test_a_worker_that_is_newer_than_the_machines(warned):
     assert f"7: {older}" in warned("weights: cache", 'cuda: ["12.8", "13.0"]', image=OFFICIAL)
     assert [] == warned("weights: cache", 'min_cuda: "13.0"', image=OFFICIAL)
     assert [f'{any_machine}; min_cuda: "13.0"'] == warned("weights: cache", image=OFFICIAL)
-    assert [] == warned("weights: cache", 'cuda: ["13.0", "13.1"]', image=OFFICIAL)
+    assert [] == warned("weights: cache", 'cuda: ["13.0"]', image=OFFICIAL)
 
 
 @pytest.mark.parametrize(("limit", "is_told"), [("59", False), ("60", True), ("3600", True), ("0", False), ("", False)])
@@ -307,8 +307,8 @@ def test_what_the_worker_would_not_start_with(warned, name, value, what):
 
 def test_worker_vllm_hands_lengths_on_as_vllm_spells_them(warned):
     for length in ("8k", "8K", "auto", "-1", "25.6k"):
-        assert [] == warned("weights: cache", 'cuda: ["13.0", "13.1"]', image=OFFICIAL, MAX_MODEL_LEN=length)
-    assert 1 == len(warned("weights: cache", 'cuda: ["13.0", "13.1"]', image=OFFICIAL, MAX_MODEL_LEN="many"))
+        assert [] == warned("weights: cache", 'cuda: ["13.0"]', image=OFFICIAL, MAX_MODEL_LEN=length)
+    assert 1 == len(warned("weights: cache", 'cuda: ["13.0"]', image=OFFICIAL, MAX_MODEL_LEN="many"))
 
 
 @pytest.mark.parametrize("task", ["detect", "transcribe"])
@@ -384,8 +384,8 @@ def test_a_list_of_cuda_versions_that_leaves_newer_ones_out(warned):
     """RunPod takes a machine only if its very version is in the list; a least version takes all newer ones."""
     exact = "RunPod matches these versions exactly: machines with CUDA"
 
-    assert [f'6: {exact} 12.9, 13.0, 13.1 are left out; add them, or write min_cuda: "12.8"'] == warned(
+    assert [f'6: {exact} 12.9, 13.0 are left out; add them, or write min_cuda: "12.8"'] == warned(
         'cuda: ["12.8"]', task="detect"
     )
-    assert [] == warned('cuda: ["12.9", "13.0", "13.1", "13.10"]', task="detect")
+    assert [] == warned('cuda: ["12.9", "13.0", "13.10"]', task="detect")
     assert [] == warned('min_cuda: "12.8"', task="detect")

@@ -48,9 +48,9 @@ class Choice:
 
 
 CUDA_VERSIONS = (
-    "11.8", "12.0", "12.1", "12.2", "12.3", "12.4", "12.5", "12.6", "12.7", "12.8", "12.9", "13.0", "13.1",
+    "11.8", "12.0", "12.1", "12.2", "12.3", "12.4", "12.5", "12.6", "12.7", "12.8", "12.9", "13.0",
 )  # fmt: skip
-"""The versions that a driver may report, the oldest first; RunPod's machines have 11.8 at least."""
+"""What RunPod takes, the oldest first: the values of `CudaVersion` in its REST API (runpod-sdk 0.6.2 on docs.rs)."""
 
 POOLS: tuple[Pool, ...] = (
     Pool(

@@ -515,6 +515,12 @@ def test_errors_in_json_are_flat(folder):
         (["describe", "@list.txt", "What?", "-o", "list.txt"], "reads its words from"),
         (["describe", "frame.jpg", "-p", "@list.txt", "-o", "list.txt"], "reads its words from"),
         (["describe", "frame.jpg", "What?", "--schema", "fields.json", "-o", "fields.json"], "reads its words from"),
+        (["detect", "frame.jpg", "-o", ".env"], "a file of the project"),
+        (["detect", "frame.jpg", "-f", "csv", "-o", "vidctl.yaml"], "a file of the project"),
+        (["transcribe", "talk.mp3", "-f", "txt", "-o", ".env"], "a file of the project"),
+        (["describe", "frame.jpg", "What?", "-f", "json", "-o", "configs/own.yaml"], "a file of the project"),
+        (["detect", "frame.jpg", "--save", ""], "it is empty"),
+        (["detect", "frame.jpg", "-f", "txt", "-o", ""], "it is empty"),
     ],
 )
 def test_no_output_costs_what_a_run_reads(folder, arguments, said):
@@ -526,6 +532,7 @@ def test_no_output_costs_what_a_run_reads(folder, arguments, said):
     (folder / "list.txt").write_text("frame.jpg\n")
     (folder / "fields.json").write_text('{"type": "object", "properties": {"name": {"type": "string"}}}')
     (folder / "talk.mp3").write_bytes(b"audio")
+    (folder / "configs" / "own.yaml").write_text("name: own\n")
     (folder / "link.json").symlink_to("frame.jpg")
     (folder / "same").symlink_to(".")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -550,10 +557,10 @@ def detectors(folder):
     return folder
 
 
-def detected(folder, *arguments):
+def detected(folder, *arguments, **environ):
     """`vidctl detect`, and which endpoints were asked."""
     with serving(script(ok({"id": "j", "status": "COMPLETED", "output": FOUND["results"][0]}))) as server:
-        outcome = runpod(folder, server, "detect", "frame.jpg", *arguments)
+        outcome = runpod(folder, server, "detect", "frame.jpg", *arguments, **environ)
     return outcome, {path.split("/")[1] for path in server.paths()}
 
 
@@ -585,6 +592,10 @@ def test_a_default_that_is_not_deployed_is_said(detectors):
     mistaken, _ = detected(detectors, "--json")
     (detectors / "vidctl.yaml").write_text("endpoints: {detect: other}\n")
     missing, asked = detected(detectors, "--json")
+    (detectors / "configs" / "other.yaml").write_text("name: abc\ntask: transcribe\nimage: a/b:1\ngpu: L4\n")
+    for_another_task, asked_then = detected(detectors, "--json", VIDCTL_OTHER_ENDPOINT_ID="ep-other")
 
+    assert (for_another_task.status, "vidctl.yaml" in for_another_task.error["error"], asked_then) == (2, True, set())
+    assert "vidctl.yaml" in missing.error["error"]
     assert (mistaken.status, "did you mean detect?" in mistaken.error["error"]) == (2, True)
     assert (missing.status, asked) == (5, set())

@@ -208,6 +208,11 @@ def test_names_of_many_equal_sources_are_found_at_once():
     assert time.process_time() - started < 10
 
 
+def test_a_name_that_had_to_be_changed_takes_nobodys_place():
+    """A reader finds the labels of an image by its very name, so that they must not be those of another."""
+    assert ["a_b-2", "a_b"] == stems(['a"b.jpg', "a_b.jpg"])
+
+
 def test_long_names_fit_the_file_system():
     """However many bytes a character takes."""
     assert len(safe_name("日" * 400).encode()) <= 150

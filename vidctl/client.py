@@ -410,9 +410,9 @@ class Client:
             return f"vidctl list --target {self.target} shows which there are"
         return f"{names[0]} names it, which is out of date: deploy its spec again with --target {self.target}"
 
-    def _check_task(self, task: str) -> None:
+    def _check_task(self, task: str, chosen: str | None) -> None:
         """An endpoint that was named may be there for something else, which it would be asked and paid for in vain."""
-        named = configs.key_of(self._endpoint, self._overlay) if self._endpoint else None
+        named = configs.key_of(chosen, self._overlay) if chosen else None
         file = configs.file_of(self.project.root, named) if named else None
         if named and not file and settings.endpoint_id_name(named, self.target) not in self.project.environ:
             from vidctl import spec
@@ -420,21 +420,22 @@ class Client:
             try:
                 spec.find(named, root=self.project.root)
             except SpecError as error:  # it says which there are
-                message = f"{named} is not deployed to {self.target}: {error.message}"
+                where = "" if self._endpoint else "vidctl.yaml: "
+                message = f"{where}{named} is not deployed to {self.target}: {error.message}"
                 raise NotDeployed(message, hint=error.hint) from error
         is_for = _task_of(file, self.project) if file else None
         if is_for not in (None, task):
             others = ", ".join(_keys_of(task, self.project, None))
             hint = f"specs for {task}: {others}" if others else f"{task} needs a spec with task: {task}"
-            raise UsageError(f"{named} is an endpoint for {is_for}, not for {task}", hint=hint)
+            where = "" if self._endpoint else "vidctl.yaml: "
+            raise UsageError(f"{where}{named} is an endpoint for {is_for}, not for {task}", hint=hint)
 
     def _deployed(self, task: str) -> tuple[str, str | None]:
         """The endpoint that answers for a task, and the spec that it was made of, if that is known."""
         if self._endpoint_id:
             return self._endpoint_id, None
-        self._check_task(task)
-        named, overlay = self._endpoint, self._overlay
-        named = named or _default_endpoint(task, self.project)
+        named, overlay = self._endpoint or _default_endpoint(task, self.project), self._overlay
+        self._check_task(task, named)
         keys = [configs.key_of(named, overlay)] if named else _keys_of(task, self.project, overlay)
         ids = {key: self.project.environ.get(settings.endpoint_id_name(key, self.target)) for key in keys}
         found = [(endpoint_id, key) for key, endpoint_id in ids.items() if endpoint_id]

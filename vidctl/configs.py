@@ -33,6 +33,11 @@ def file_of(root: Path, key: str) -> Path | None:
     return _files(root / "configs").get(key)
 
 
+def files(root: Path) -> list[Path]:
+    """The files of all specs and overlays of a project."""
+    return list(_files(root / "configs").values())
+
+
 def preset_files(root: Path) -> dict[str, Path]:
     """The presets, sorted, each with its file: a project's own, in its presets/, go before those of vidctl."""
     return dict(sorted({**_files(_SHIPPED_PRESETS), **_files(root / "presets")}.items()))

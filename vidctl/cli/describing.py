@@ -87,7 +87,10 @@ def describe(
     ] = None,
     as_json: options.Json = False,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE|-", help="Write the result to FILE.")
+        str | None,
+        typer.Option(
+            "--output", "-o", parser=options.name_of_output, metavar="FILE|-", help="Write the result to FILE."
+        ),
     ] = None,
     no_stream: Annotated[
         bool, typer.Option("--no-stream", help="Print an answer when it is whole, also on a terminal.")

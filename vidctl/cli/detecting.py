@@ -48,13 +48,24 @@ def detect(
     as_json: options.Json = False,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE|-", help="Write the result to FILE, or txt of several to DIR/."),
+        typer.Option(
+            "--output",
+            "-o",
+            parser=options.name_of_output,
+            metavar="FILE|-",
+            help="Write the result to FILE, or txt of several to DIR/.",
+        ),
     ] = None,
     save_conf: Annotated[
         bool, typer.Option("--save-conf", help="txt: the confidence as sixth column, which no training takes.")
     ] = False,
-    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the pictures with their boxes drawn.")] = None,
-    save_crop: Annotated[Path | None, typer.Option(metavar="DIR", help="Save each object, cut out.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save the pictures with their boxes drawn."),
+    ] = None,
+    save_crop: Annotated[
+        Path | None, typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save each object, cut out.")
+    ] = None,
     overwrite: options.Overwrite = False,
     endpoint: Annotated[
         str | None,

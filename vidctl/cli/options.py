@@ -20,12 +20,12 @@ def help_alone(context: typer.Context) -> None:
 
 def specs() -> list[str]:
     """The project's specs, with and without their overlays, for completion: file names only, no file is read."""
-    return configs.keys(_root())
+    return configs.keys(project_root())
 
 
 def environments(context: typer.Context) -> list[str]:
     """The overlays of the specs on the command line, of all without one, for completion."""
-    root = _root()
+    root = project_root()
     given = [context.params["endpoint"]] if context.params.get("endpoint") else []
     if "names" in context.params:
         given = context.params["names"] or context.args  # an option that lacks its value leaves the names there
@@ -34,7 +34,7 @@ def environments(context: typer.Context) -> list[str]:
 
 def presets() -> list[str]:
     """The questions that have a name, for completion."""
-    return list(configs.preset_files(_root()))
+    return list(configs.preset_files(project_root()))
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:
@@ -72,7 +72,20 @@ def duration(option: str, *, least: float = 0.0) -> Callable[[str], float]:
     return read
 
 
-def _root() -> Path:
+def folder_of_output(word: str) -> Path:
+    """The folder of that name; a usage error as `name_of_output` has it."""
+    return Path(name_of_output(word))
+
+
+def name_of_output(word: str) -> str:
+    """The word itself; a usage error for an empty one, which a shell makes of a variable that is not set."""
+    if not word.strip():
+        raise typer.BadParameter("it is empty; `.` is this folder")
+    return word
+
+
+def project_root() -> Path:
+    """The folder that holds configs/, from here upwards; without one this folder."""
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / "configs").is_dir()), here)
 

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from vidctl import configs
+from vidctl.cli import options
 from vidctl.errors import UsageError, VidctlError
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ class Inputs:
         self._paths = [source.path for source in sources if source.path is not None]
         self._sources = _marks(self._paths)
         self._lists = _marks(Path(word[1:]) for word in words if word and word.startswith("@"))
+        root = options.project_root()
+        self._project = _marks([root / ".env", root / "vidctl.yaml", *configs.files(root)])
 
     def spare(self, option: str, path: Path) -> None:
         """Raise UsageError if a file of this name would cost one that the run reads, or an image, video or audio."""
@@ -39,6 +43,8 @@ class Inputs:
             raise UsageError(f"{said}: this is one of the {self._called}", hint=_ELSEWHERE)
         if marks & self._lists:
             raise UsageError(f"{said}: this is what the run reads its words from", hint=_ELSEWHERE)
+        if marks & self._project:
+            raise UsageError(f"{said}: this is a file of the project itself", hint=_ELSEWHERE)
         if path.suffix.lower() in PICTURES.suffixes | SOUNDS.suffixes and not path.is_dir():
             raise UsageError(f"{said}: an image, a video or audio by its name", hint="choose another ending")
 

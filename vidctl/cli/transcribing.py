@@ -81,7 +81,14 @@ def transcribe(
     ] = None,
     as_json: options.Json = False,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="DIR|FILE|-", help="Where to write it [default: -].")
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            parser=options.name_of_output,
+            metavar="DIR|FILE|-",
+            help="Where to write it [default: -].",
+        ),
     ] = None,
     beside: Annotated[
         bool, typer.Option("--beside", help="Write it next to each source, under its name, where players look for it.")

@@ -49,7 +49,8 @@ def sources(given: Given, kind: Kind, *, recursive: bool = False) -> list[Source
         return looked_up([os.fsdecode(given)], kind=kind, recursive=recursive)  # type: ignore[arg-type]
     except TypeError as error:
         raise UsageError(
-            f"a source is a path, an address, a file's bytes or an open file, not {type(given).__name__}"
+            "a source is a path, an address, a file's bytes, an open file, or an image of Pillow's or NumPy's, "
+            f"not {type(given).__name__}"
         ) from error
 
 

@@ -140,10 +140,15 @@ def save_txt(
 def stems(sources: Sequence[str], folders: Sequence[PurePath] | None = None) -> list[str]:
     """A file name without suffix for each source, to the letter where every system takes it, below its folder.
 
-    Those that would be the same on some system get -2, -3, ….
+    Those that would be the same on some system get -2, -3, …: first those whose names had to be changed, for a reader
+    finds the labels of an image by its very name.
     """
     pairs = zip(sources, folders or repeat(PurePath()), strict=folders is not None)
-    return unique("/".join([*map(safe_name, folder.parts), _stem(source)]) for source, folder in pairs)
+    names = ["/".join([*map(safe_name, folder.parts), _stem(source)]) for source, folder in pairs]
+    is_changed = [_REFUSED.search(PurePath(source).stem) is not None for source in sources]
+    order = sorted(range(len(names)), key=is_changed.__getitem__)
+    numbered = dict(zip(order, unique(names[at] for at in order), strict=True))
+    return [numbered[at] for at in range(len(names))]
 
 
 def unique(names: Iterable[str]) -> list[str]:

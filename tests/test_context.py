@@ -317,16 +317,6 @@ def test_a_dockerfile_s_own_patterns_go_first(tmp_path):
     assert {"b", "docker", *names[2:]} == set(sent(tmp_path))  # by another Dockerfile
 
 
-def test_an_excluded_folder_that_may_not_be_read_stops_nothing(tmp_path):
-    """A database's folder, for one; and into one that holds no exception nobody looks."""
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
-    (tmp_path / ".dockerignore").write_text("data\n!keep*\n")
-    (tmp_path / "data").mkdir(mode=0)
-
-    assert {".dockerignore"} == set(sent(tmp_path))
-
-
 # --- the Dockerfile -------------------------------------------------------------------------------------------------
 
 

@@ -98,7 +98,7 @@ def shown(child):
 
 
 def test_a_picture_and_a_question_give_an_answer(captioner):
-    outcome = captioner.run("describe", "64.jpg", "What is it?")
+    outcome = captioner.run("describe", "64.jpg", "What is it?", "--no-progress")
     (job,) = asked(captioner)
 
     assert (0, "I see 64x64.\n", "") == (outcome.status, outcome.stdout, outcome.stderr)
@@ -147,7 +147,7 @@ def test_json_has_the_answer_and_what_it_took(captioner):
 
 
 def test_stats_are_said_on_stderr(captioner):
-    outcome = captioner.run("describe", "64.jpg", "What?", "--stats")
+    outcome = captioner.run("describe", "64.jpg", "What?", "--stats", "--no-progress")
 
     assert (0, "I see 64x64.\n") == (outcome.status, outcome.stdout)
     assert re.fullmatch(

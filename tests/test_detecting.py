@@ -240,7 +240,7 @@ def test_piped_output_is_plain_lines(yolo_project, shapes):
     assert all(
         re.fullmatch(r"frames/frame1\.jpg\t\w+\t\d\.\d\d(\t\d+){4}", line) for line in outcome.stdout.splitlines()
     )
-    assert outcome.stderr == ""
+    assert "" == re.sub(r"^ *detect  .*\n", "", outcome.stderr, flags=re.MULTILINE)  # a cold worker is told of
 
 
 def terminal(project, *arguments, **environ):

@@ -317,7 +317,7 @@ def test_a_files_ending_says_its_format(dictation):
 def test_a_pipe_gets_the_text_and_may_give_the_sound(dictation):
     project = dictation()
     path = write_wav(project.root / "talk.wav", sounds(1))
-    outcome = project.run("transcribe", "-", stdin=path.read_bytes())
+    outcome = project.run("transcribe", "-", "--no-progress", stdin=path.read_bytes())
 
     assert (0, "word1.\n", "") == (outcome.status, outcome.stdout, outcome.stderr)
 

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from support.runtime import until
+from support.runtime import LocalRuntime, until
 
 
 def lines(path):
@@ -62,8 +62,18 @@ def test_a_hanging_handler_is_timed_out_killed_and_replaced(runtime, basic, tmp_
     assert not is_alive(pid)
 
 
-def test_a_cancel_right_after_pick_up_reaches_the_job(runtime, handlers, tmp_path):
+@pytest.fixture
+def unlimited(tmp_path):
+    """A runtime that may be asked as often as a test can."""
+    runtime = LocalRuntime(tmp_path / "runtime", has_rate_limits=False)
+    runtime.start()
+    yield runtime
+    runtime.close()
+
+
+def test_a_cancel_right_after_pick_up_reaches_the_job(unlimited, handlers):
     """Also when the worker has the job and has not begun it; the next one then has the worker, which was not killed."""
+    runtime = unlimited
     endpoint = runtime.endpoint(handlers / "overlap", name="cancel-race", workers_max=1, env={"CONCURRENCY": "1"})
     pid = runtime.runsync(endpoint, {"a": 1})["output"]["pid"]
     for _ in range(3):

@@ -47,8 +47,11 @@ class LocalRuntime:
     pages.
     """
 
-    def __init__(self, state_dir: Path, *, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, state_dir: Path, *, environment: dict[str, str] | None = None, has_rate_limits: bool = True
+    ) -> None:
         self.state_dir = state_dir
+        self._options = ["--page-size", "2", *([] if has_rate_limits else ["--no-rate-limits"])]
         self.api_key = API_KEY
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -66,7 +69,7 @@ class LocalRuntime:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "vidctl.local", "--state-dir", str(self.state_dir), "--port", str(self.port)]
-        command += ["--page-size", "2"]
+        command += self._options
         with (self.state_dir / "runtime.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **self._environment}, start_new_session=True

@@ -289,7 +289,7 @@ def test_a_list_answers_as_one_by_one(yolo):
 
     assert [one["image_size"] for one in alone] == [one["image_size"] for one in together["results"]]
     assert all(apart(one, other) <= 1 for one, other in zip(alone, together["results"], strict=True))
-    assert {"results", "inference_time", "model", "timings"} == set(together)
+    assert {"results", "inference_time", "model", "names", "timings"} == set(together)
 
 
 def test_jobs_at_the_same_time_do_not_mix(yolo):

@@ -211,6 +211,7 @@ def test_names_of_many_equal_sources_are_found_at_once():
 def test_a_name_that_had_to_be_changed_takes_nobodys_place():
     """A reader finds the labels of an image by its very name, so that they must not be those of another."""
     assert ["a_b-2", "a_b"] == stems(['a"b.jpg', "a_b.jpg"])
+    assert ["a_b-2", "a_b"] == stems(["https://x.org/a%22b.jpg", "a_b.jpg"])
 
 
 def test_long_names_fit_the_file_system():

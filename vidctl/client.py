@@ -161,7 +161,9 @@ class Client:
         """
         from vidctl.tasks.transcribe import TranscribeOptions
 
-        chosen = made(TranscribeOptions, "transcribe", options, others=("chunk_s", "recursive", "resume"))
+        chosen = made(
+            TranscribeOptions, "transcribe", options, others=("chunk_s", "audio_track", "recursive", "resume")
+        )
         if tell is not None and not callable(tell):
             raise UsageError(f"tell: {tell!r} cannot be called")
         most_s = None if chunk_s is None else durations.seconds("chunk_s", chunk_s)
@@ -414,20 +416,19 @@ class Client:
         """An endpoint that was named may be there for something else, which it would be asked and paid for in vain."""
         named = configs.key_of(chosen, self._overlay) if chosen else None
         file = configs.file_of(self.project.root, named) if named else None
+        where = "" if self._endpoint else "vidctl.yaml: "
         if named and not file and settings.endpoint_id_name(named, self.target) not in self.project.environ:
             from vidctl import spec
 
             try:
                 spec.find(named, root=self.project.root)
             except SpecError as error:  # it says which there are
-                where = "" if self._endpoint else "vidctl.yaml: "
                 message = f"{where}{named} is not deployed to {self.target}: {error.message}"
                 raise NotDeployed(message, hint=error.hint) from error
         is_for = _task_of(file, self.project) if file else None
         if is_for not in (None, task):
             others = ", ".join(_keys_of(task, self.project, None))
             hint = f"specs for {task}: {others}" if others else f"{task} needs a spec with task: {task}"
-            where = "" if self._endpoint else "vidctl.yaml: "
             raise UsageError(f"{where}{named} is an endpoint for {is_for}, not for {task}", hint=hint)
 
     def _deployed(self, task: str) -> tuple[str, str | None]:

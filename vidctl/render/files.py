@@ -145,7 +145,7 @@ def stems(sources: Sequence[str], folders: Sequence[PurePath] | None = None) -> 
     """
     pairs = zip(sources, folders or repeat(PurePath()), strict=folders is not None)
     names = ["/".join([*map(safe_name, folder.parts), _stem(source)]) for source, folder in pairs]
-    is_changed = [_REFUSED.search(PurePath(source).stem) is not None for source in sources]
+    is_changed = [_REFUSED.search(_own_stem(source)) is not None for source in sources]
     order = sorted(range(len(names)), key=is_changed.__getitem__)
     numbered = dict(zip(order, unique(names[at] for at in order), strict=True))
     return [numbered[at] for at in range(len(names))]
@@ -223,6 +223,11 @@ def _folded(name: str) -> str:
 
 
 def _stem(source: str) -> str:
-    path = unquote(urlsplit(source).path) if source.lower().startswith(("https://", "http://")) else source
     # File systems allow 255 bytes, and a number and a suffix follow.
-    return _fitted(_REFUSED.sub("_", PurePath(path).stem), 240) or "_"
+    return _fitted(_REFUSED.sub("_", _own_stem(source)), 240) or "_"
+
+
+def _own_stem(source: str) -> str:
+    """The name to the letter, of an address as it is meant: `%20` is a space."""
+    path = unquote(urlsplit(source).path) if source.lower().startswith(("https://", "http://")) else source
+    return PurePath(path).stem

@@ -26,14 +26,15 @@ class Bench:
             fleet.workers[name] = Worker(id=name, version=0, log=log, started_at_ms=0)
         self.workers = fleet.workers
 
-    def ask(self, method, path, body=None):
-        return Request(self.runtime.app, method, f"/v2/ep/{path}", key="key", body=body)
+    def ask(self, method, path, body=None, agent=""):
+        return Request(self.runtime.app, method, f"/v2/ep/{path}", key="key", body=body, agent=agent)
 
     def take(self, worker, *, has_job=False):
         return self.ask("GET", f"job-take/{worker}?gpu=x&job_in_progress={int(has_job)}")
 
-    def take_batch(self, worker, size, *, has_job=False):
-        return self.ask("GET", f"job-take-batch/{worker}?gpu=x&batch_size={size}&job_in_progress={int(has_job)}")
+    def take_batch(self, worker, size, *, has_job=False, agent=""):
+        path = f"job-take-batch/{worker}?gpu=x&batch_size={size}&job_in_progress={int(has_job)}"
+        return self.ask("GET", path, agent=agent)
 
     async def run(self, **request):
         """Queue a job; its id."""
@@ -271,6 +272,49 @@ def test_the_jobs_of_a_burst_are_given_together_and_fill_the_worker(play, monkey
         rest += [await bench.run(), await bench.run()]
 
         assert (alone, waited, ids(await poll)) == ([first], True, rest)
+
+    play(scene)
+
+
+def test_a_burst_fills_a_worker_that_asked_for_less_while_it_had_a_job(play, monkeypatch):
+    """The fourth job began after 1.5 seconds when the size of that poll passed for all that the worker can take."""
+    monkeypatch.setattr(server, "BURST_S", 60)
+
+    async def scene(bench):
+        desk = bench.runtime._desk
+        now = desk.clock()
+        desk.clock = lambda: now
+        earlier = await bench.run()
+        await bench.take_batch("a", 4)
+        poll = bench.take_batch("a", 2, has_job=True)
+        await turn()
+        await bench.done("a", earlier, {"output": 1})
+        now += 2000
+        first = await bench.run()
+        alone = ids(await poll)
+        poll = bench.take_batch("a", 2, has_job=True)
+        rest = [await bench.run() for _ in range(3)]
+
+        assert (alone, ids(await poll)) == ([first], rest)
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("version", "waits"), [("1.7.13", True), ("1.8.2", True), ("1.9.1", False), ("2.0.0", False)])
+def test_the_first_job_of_a_burst_waits_for_the_others_where_the_sdk_would_begin_them_only_after_it(
+    play, monkeypatch, version, waits
+):
+    monkeypatch.setattr(server, "BURST_S", 60)
+
+    async def scene(bench):
+        poll = bench.take_batch("a", 4, agent=f"RunPod-Python-SDK/{version} (Linux 6; x86_64)")
+        await turn()
+        job_ids = [await bench.run()]
+        await turn()
+        assert poll.is_answered != waits
+        job_ids += [await bench.run() for _ in range(3)]
+
+        assert ids(await poll) == (job_ids if waits else job_ids[:1])
 
     play(scene)
 

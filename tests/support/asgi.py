@@ -10,7 +10,7 @@ from typing import Any
 class Request:
     """One request under way: `await` it for (status, answer); `hang_up` is the client closing its connection."""
 
-    def __init__(self, app: Any, method: str, path: str, *, key: str, body: Any = None) -> None:
+    def __init__(self, app: Any, method: str, path: str, *, key: str, body: Any = None, agent: str = "") -> None:
         path, _, query = path.partition("?")
         self._scope = {
             "type": "http",
@@ -18,7 +18,7 @@ class Request:
             "path": path,
             "raw_path": path.encode(),
             "query_string": query.encode(),
-            "headers": [(b"authorization", key.encode())],
+            "headers": [(b"authorization", key.encode()), (b"user-agent", agent.encode())],
         }
         self._body = b"" if body is None else json.dumps(body).encode()
         self._is_read = False

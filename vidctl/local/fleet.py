@@ -139,8 +139,6 @@ class Worker:
         One that has ended no job lately has nothing to lose by being filled.  It asks for less than it can take, for it
         counts twice what it has just got.
         """
-        if asked > 1 and not self.jobs:
-            self.concurrency = asked
         if asked == 1 or now_ms - self.ended_at_ms < CALM_MS:
             return None
         return max(asked, self.concurrency - len(self.jobs))

@@ -252,7 +252,8 @@ class Runtime:
     async def _next_jobs(self, request: Request, endpoint: EndpointRecord, *, limit: int) -> list[bytes]:
         """Jobs for a worker, as soon as there are any; none when the poll's time is over.
 
-        Jobs of a burst are given together: one that could take more than there are gets them a little later.
+        Jobs of a burst are given together: one that could take more than there are gets them a little later.  So does
+        one whose SDK would begin those that come after the first only when that has ended.
         A worker that would be full waits for one of its jobs to end, or for half a second; see `jobs_to_give`.  One
         that was told to drop a job is soon answered, for what it says when it asks again.
         """
@@ -260,6 +261,8 @@ class Runtime:
         self._supervisor.asked_for_job(endpoint.id, worker)
         if request.query_params.get("job_in_progress") == "0":
             self._supervisor.holds_nothing(endpoint.id, worker)
+            worker.concurrency = limit  # only then it asks for as many as it can take
+        begins_late = wire.begins_late(request.headers.get("user-agent", ""))
         before = len(worker.jobs)
         poll = _Poll(request, self._desk.takers, endpoint.id, POLL_S)
         brim = asyncio.get_running_loop().time() + BRIM_S
@@ -276,7 +279,8 @@ class Runtime:
                 busy = len(worker.jobs)
                 room = worker.room(limit, self._desk.clock())
                 count = room or jobs_to_give(limit, busy=busy, ended=before - busy, may_wait=time < brim)
-                if room and time < gathered and self._are_more_to_come(endpoint.id, room):
+                is_burst = self._desk.is_burst(endpoint.id) or (begins_late and not busy)
+                if room and time < gathered and is_burst and self._is_room_left(endpoint.id, room):
                     gathered = min(gathered, time + BURST_S)
                     poll.listen_to(endpoint.id)
                     poll.look_again_at(gathered)
@@ -295,10 +299,8 @@ class Runtime:
             poll.close()
         return []
 
-    def _are_more_to_come(self, endpoint_id: str, room: int) -> bool:
-        """Whether jobs come close upon each other, and those that are there do not fill a worker."""
-        if not self._desk.is_burst(endpoint_id):
-            return False
+    def _is_room_left(self, endpoint_id: str, room: int) -> bool:
+        """Whether there are jobs, and they do not fill a worker."""
         return 0 < self._store.demand(endpoint_id, self._desk.clock()).queued < room
 
     async def _hold_until_stopped(self, request: Request, worker: Worker) -> None:

@@ -28,7 +28,17 @@ MIN_EXECUTION_TIMEOUT_MS = 5_000
 MIN_TTL_MS = 10_000
 MAX_POLICY_MS = 7 * 24 * 3_600_000
 _LINE = 64  # characters of a line that are looked at: more than an end mark has
+_SDK = re.compile(r"RunPod-Python-SDK/(\d+)\.(\d+)")
 _PROGRESS = re.compile(rb'\s*\{\s*"status"\s*:\s*"IN_PROGRESS"')
+
+
+def begins_late(user_agent: str) -> bool:
+    """Whether a worker's SDK begins no job that it gets while others run before one of those has ended.
+
+    Before 1.9 its loop (rp_scale.py, run_jobs) waits for that without a time limit.
+    """
+    version = _SDK.match(user_agent)
+    return version is not None and (int(version[1]), int(version[2])) < (1, 9)
 
 
 class BadRequest(RuntimeUnavailable):

@@ -4,7 +4,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test check bench lock sync-workers clean
+.PHONY: demo test wording check bench lock sync-workers clean
 
 # Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated picture.
 demo: .venv/core
@@ -14,6 +14,10 @@ demo: .venv/core
 # so several files run at once; those of one file share what they set up.
 test: .venv/dev
 	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS)
+
+# Write down anew how messages are worded (tests/wording.ambr), of the tests in PYTEST_ARGS or of all: read the diff.
+wording: .venv/dev
+	@$(BIN)/python -m pytest --snapshot-update $(PYTEST_ARGS)
 
 # Style, types, layers, dependencies.
 check: .venv/dev

@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 from support import engine as engines
 from support import speech, vision
+from support.failing import _of_this_test  # noqa: F401  for every test
 from support.project import ECHO_SMOKE, Project
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.command import vidctl
+from support.failing import failed, failing
 
-from vidctl import Client, UsageError, durations
+from vidctl import Client, durations
 from vidctl.question import Clip
 
 
@@ -50,14 +51,21 @@ def test_a_program_gives_seconds_or_text():
 
 @pytest.mark.parametrize("value", ["soon", None, True, math.nan, math.inf, [90], b"90"])
 def test_what_is_none_in_a_program_names_the_argument(value):
-    with pytest.raises(UsageError, match=r"^timeout_s: .* is not a duration$"):
+    with failing("usage_error", "timeout_s", repr(value)):
         durations.seconds("timeout_s", value)
 
 
-@pytest.mark.parametrize("call", [lambda c: c.transcribe("a.wav", chunk_s="soon"), lambda _: Client(timeout_s="0s")])
-def test_a_client_refuses_what_is_no_duration(tmp_path, monkeypatch, call):
+@pytest.mark.parametrize(
+    ("call", "name", "value"),
+    [
+        (lambda client: client.transcribe("a.wav", chunk_s="soon"), "chunk_s", "'soon'"),
+        (lambda _: Client(timeout_s="0s"), "timeout_s", "'0s'"),
+    ],
+    ids=["chunk_s", "timeout_s"],
+)
+def test_a_client_refuses_what_is_no_duration(tmp_path, monkeypatch, call, name, value):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"^(chunk_s: 'soon' is not a duration|timeout_s: '0s' is not over 0)"):
+    with failing("usage_error", name, value):
         call(Client(target="runpod", timeout_s="5m"))
 
 
@@ -72,19 +80,17 @@ def test_a_clip_is_written_as_on_the_command_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "facts"),
     [
-        (["detect", "a.jpg", "--timeout", "soon"], "--timeout soon: not a duration"),
-        (["detect", "a.jpg", "--timeout", "0.01s"], "--timeout 0.01s: shorter than 0.1 s"),
-        (["describe", "a.mp4", "What?", "--at", "1:75"], "--at 1:75: no time in a film"),
-        (["transcribe", "a.wav", "--chunk", "soon"], "--chunk soon: not a duration"),
-        (["deploy", "echo", "--timeout", "0:00"], "--timeout 0:00: shorter than 1 s"),
+        (["detect", "a.jpg", "--timeout", "soon"], ["--timeout soon"]),
+        (["detect", "a.jpg", "--timeout", "0.01s"], ["--timeout 0.01s", "0.1 s"]),
+        (["describe", "a.mp4", "What?", "--at", "1:75"], ["--at 1:75"]),
+        (["transcribe", "a.wav", "--chunk", "soon"], ["--chunk soon"]),
+        (["deploy", "echo", "--timeout", "0:00"], ["--timeout 0:00", "1 s"]),
     ],
 )
-def test_a_command_names_the_option(tmp_path, arguments, said):
-    outcome = vidctl(*arguments, "--json", cwd=tmp_path)
-
-    assert (2, said) == (outcome.status, outcome.error["error"])
+def test_a_command_names_the_option(tmp_path, arguments, facts):
+    failed(vidctl(*arguments, "--json", cwd=tmp_path), "usage_error", *facts)
 
 
 @pytest.mark.parametrize("wait", ["90", "90s", "5m", "1:30"])

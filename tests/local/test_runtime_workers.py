@@ -90,6 +90,25 @@ def test_the_copy_goes_with_its_worker(runtime, handlers):
     assert was_there
 
 
+def test_what_a_handler_wrote_through_a_link_is_said_in_its_log(runtime, handlers, tmp_path):
+    """Weights are not copied, and nothing keeps root from writing to them."""
+    folder = tmp_path / "worker"
+    shutil.copytree(handlers / "basic", folder)
+    (folder / "weights").mkdir()
+    (folder / "weights" / "model.bin").write_text("good")
+    endpoint = runtime.endpoint(folder, name="spoils", workers_max=1)
+    runtime.runsync(endpoint, {"do": "tell_path", "path": "weights/model.bin"})
+    (worker,) = runtime.workers(endpoint)
+    os.kill(worker["pid"], signal.SIGKILL)
+
+    def said():
+        logs = runtime.get(f"/local/v1/endpoints/{endpoint}/logs")["logs"]
+        return [line for log in logs for line in log["lines"] if "changed while this worker ran" in line]
+
+    (line,) = until(said)
+    assert str(folder / "weights" / "model.bin") in line
+
+
 def test_the_copies_of_a_killed_runtime_go_when_the_next_one_starts(own_runtime, handlers):
     endpoint = own_runtime.endpoint(handlers / "basic", name="killed-runtime", workers_max=1)
     cwd = Path(own_runtime.runsync(endpoint, {"do": "environment"})["output"]["cwd"])

@@ -115,6 +115,7 @@ class _Command:
         own = _own_source(self.folder)
         try:
             await in_thread(lambda: environments.copy_source(self.source, own, self.handler))
+            linked = await in_thread(lambda: _linked_files(own))
             process = await asyncio.create_subprocess_exec(
                 str(self.python), "-u", str(self.handler),
                 cwd=own, env=self.env, start_new_session=True,
@@ -124,11 +125,24 @@ class _Command:
             shutil.rmtree(own, ignore_errors=True)
             raise
         processes.remember(self.folder, process.pid)
-        return _ProcessLife(process, log, self.folder)
+        return _ProcessLife(process, log, self.folder, linked)
 
 
 def _own_source(folder: Path) -> Path:
     return folder / "source"
+
+
+def _linked_files(own: Path) -> dict[Path, tuple[int, int] | None]:
+    """The files of the source that a copy links to, as they are."""
+    return {path.resolve(): _state(path) for path in own.rglob("*") if path.is_symlink() and path.is_file()}
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def remove_copies(workers: Path) -> None:
@@ -140,9 +154,17 @@ def remove_copies(workers: Path) -> None:
 class _ProcessLife:
     """A process group."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Log, folder: Path) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        log: Log,
+        folder: Path,
+        linked: Mapping[Path, tuple[int, int] | None],
+    ) -> None:
         self._process = process
+        self._log = log
         self._folder = folder
+        self._linked = linked
         self._reading = asyncio.ensure_future(_copy(process, log))
 
     @property
@@ -169,7 +191,15 @@ class _ProcessLife:
         # A grandchild in a session of its own may hold the pipe open for ever.
         await asyncio.wait({self._reading}, timeout=1)
         self._reading.cancel()
+        await in_thread(self._tell_of_changes)
         return exit_code
+
+    def _tell_of_changes(self) -> None:
+        """No permission keeps root from writing through the links, nor the files' owner."""
+        changed = sorted(str(path) for path, state in self._linked.items() if _state(path) != state)
+        if changed:
+            more = f" and {len(changed) - 1} more" if changed[1:] else ""
+            self._log.note(f"changed while this worker ran: {changed[0]}{more}; a handler must not write there")
 
 
 async def _copy(process: asyncio.subprocess.Process, log: Log) -> None:

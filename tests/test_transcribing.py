@@ -10,6 +10,7 @@ import numpy as np
 import pexpect
 import pytest
 from support.command import VIDCTL
+from support.endpoint import answering
 from support.project import ended
 from support.runtime import until
 from support.scripted import Reply, serving
@@ -455,3 +456,26 @@ def test_python_gets_a_typed_transcript(dictation, monkeypatch):
 
     assert ("word1.", "en", 0.5) == (transcript.text, transcript.language, transcript.segments[0].start)
     assert transcript.to_srt().startswith("1\n00:00:00,500 --> ")
+
+
+# --- texts from files ----------------------------------------------------------------------------------------------
+
+
+def test_a_text_is_read_from_its_file(tmp_path):
+    """@FILE and - as in `describe`; what cannot be read, or would be written over, is told before anything is sent."""
+    (tmp_path / "names.txt").write_text("\N{BOM}Jon Dashwoode\n")
+    prompt, words = ("--initial-prompt", "@names.txt"), ("--hotwords", "-")
+    with answering(tmp_path) as endpoint:
+        endpoint.audio("talk.wav")
+        refused = [
+            endpoint.run("transcribe", "talk.wav", *prompt, "--hotwords", "@missing.txt"),
+            endpoint.run("transcribe", "talk.wav", *prompt, "-o", "names.txt"),
+            endpoint.run("transcribe", "-", *words),
+        ]
+        sent = len(endpoint.asked)
+        endpoint.run("transcribe", "talk.wav", *prompt, *words, stdin="Größe\n".encode())
+
+    assert ([2, 2, 2], 0) == ([each.status for each in refused], sent)
+    for each, said in zip(refused, ("--hotwords @missing.txt: cannot", "reads its words", "one standard"), strict=True):
+        assert said in each.stderr
+    assert [("Jon Dashwoode", "Größe")] == [(each["initial_prompt"], each["hotwords"]) for each in endpoint.asked]

@@ -139,7 +139,7 @@ def describe(
     from vidctl.client import Client
     from vidctl.media.sources import FILMS, PICTURES_AND_FILMS, expand
 
-    _check_stdin(words, prompt, system)
+    options.check_stdin(*(("", word) for word in dict.fromkeys(words)), ("-p ", prompt), ("--system ", system))
     names, question = _parted(words, prompt, preset)
     extra = options.settings(setting or [])
     how = {
@@ -151,7 +151,7 @@ def describe(
         "extra": extra,
         "stop": tuple(stop or ()),
         **_given(
-            system=None if system is None else _text("--system", system),
+            system=system and options.text("--system", system),
             max_tokens=max_tokens,
             temperature=temperature,
             seed=seed,
@@ -210,7 +210,7 @@ def _parted(words: list[str], prompt: str | None, preset: str | None) -> tuple[l
         )
     has_prompt = prompt is not None or preset is not None
     if _is_source(last) or (last.startswith("@") and (has_prompt or not others)):
-        return words, None if prompt is None else _text("--prompt", prompt)
+        return words, prompt and options.text("--prompt", prompt)
     if _looks_like_a_file(last) and not last.startswith("@"):
         hint = "if it is what you want to know, say so with -p" if others and not has_prompt else None
         raise MediaError(f"{last}: no such file", hint=hint)
@@ -218,16 +218,7 @@ def _parted(words: list[str], prompt: str | None, preset: str | None) -> tuple[l
         raise UsageError(f"{last}: no such file", hint="a prompt is given already; -p goes before that of a preset")
     if not others:
         raise UsageError(f"{last}: no such file", hint=f'the picture goes first: vidctl describe FILE "{last}"')
-    return others, _text("the prompt", last)
-
-
-def _check_stdin(words: list[str], prompt: str | None, system: str | None) -> None:
-    from vidctl.errors import UsageError
-
-    said = (*(("", word) for word in dict.fromkeys(words)), ("-p ", prompt), ("--system ", system))
-    wanted = [f"{name}-" for name, text in said if text == "-"]
-    if len(wanted) > 1:
-        raise UsageError(f"{' and '.join(wanted)}: there is one standard input", hint="give text as text or as @file")
+    return others, options.text("the prompt", last)
 
 
 def _is_source(word: str) -> bool:
@@ -253,24 +244,6 @@ def _looks_like_a_file(word: str) -> bool:
     return re.search(r"[/*\[]|\.[A-Za-z0-9]{1,5}$", word) is not None
 
 
-def _text(name: str, word: str) -> str:
-    """The text itself, what @file holds, or with - what is piped in."""
-    from vidctl.errors import UsageError
-
-    if word != "-" and not word.startswith("@"):
-        return word
-    try:
-        data = sys.stdin.buffer.read() if word == "-" else Path(word[1:]).read_bytes()
-        text = data.decode("utf-8-sig").strip()
-    except OSError as error:
-        raise UsageError(f"{name} {word}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
-        raise UsageError(f"{name} {word}: not text in UTF-8") from error
-    if not text:
-        raise UsageError(f"{name} {word}: there is no text in it")
-    return text
-
-
 def _seconds(name: str, text: str) -> float:
     """`83.5`, `1:23`, `1:02:03.5` and `2m`, in seconds."""
     from vidctl import durations
@@ -290,7 +263,7 @@ def _schema(word: str) -> dict[str, Any]:
     if word.lstrip().startswith("{"):
         return schemas.read(word)
     if _is_source(word):
-        return schemas.read(_text("--schema", f"@{word}"))
+        return schemas.read(options.text("--schema", f"@{word}"))
     if re.fullmatch(r"\S+\.json|\S*/\S*", word):
         raise UsageError(f"--schema {word}: no such file")
     return schemas.read(word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,6 +54,33 @@ def settings(pairs: list[str]) -> dict[str, Any]:
         except RecursionError as error:
             raise UsageError(f"--set {name}: nested too deeply") from error
     return found
+
+
+def text(name: str, word: str) -> str:
+    """The text itself, what @file holds, or with - what is piped in."""
+    from vidctl.errors import UsageError
+
+    if word != "-" and not word.startswith("@"):
+        return word
+    try:
+        data = sys.stdin.buffer.read() if word == "-" else Path(word[1:]).read_bytes()
+        found = data.decode("utf-8-sig").strip()
+    except OSError as error:
+        raise UsageError(f"{name} {word}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise UsageError(f"{name} {word}: not text in UTF-8") from error
+    if not found:
+        raise UsageError(f"{name} {word}: there is no text in it")
+    return found
+
+
+def check_stdin(*said: tuple[str, str | None]) -> None:
+    """Raise UsageError if more than one of the words, each with what goes before it, is - for standard input."""
+    from vidctl.errors import UsageError
+
+    wanted = [f"{name}-" for name, word in said if word == "-"]
+    if len(wanted) > 1:
+        raise UsageError(f"{' and '.join(wanted)}: there is one standard input", hint="give text as text or as @file")
 
 
 def duration(option: str, *, least: float = 0.0) -> Callable[[str], float]:

@@ -56,9 +56,10 @@ def transcribe(
     word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Times of single words too.")] = False,
     vad: Annotated[bool, typer.Option("--vad/--no-vad", help="Leave out what is not speech.")] = True,
     initial_prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="A text in the manner of what is to come, with its names.")
+        str | None,
+        typer.Option(metavar="TEXT|@FILE|-", help="A text in the manner of what is to come, with its names."),
     ] = None,
-    hotwords: Annotated[str | None, typer.Option(metavar="WORDS", help="Words to expect.")] = None,
+    hotwords: Annotated[str | None, typer.Option(metavar="WORDS|@FILE|-", help="Words to expect.")] = None,
     beam_size: Annotated[int, typer.Option(help="Beams of the search.")] = 5,
     temperature: Annotated[
         float | None, typer.Option(help="Of sampling [default: 0, and more where that fails].")
@@ -142,6 +143,8 @@ def transcribe(
     from vidctl.media.sources import SOUNDS, expand
     from vidctl.tasks.subtitles import Layout
 
+    told = (("--initial-prompt ", initial_prompt), ("--hotwords ", hotwords))
+    options.check_stdin(*(("", word) for word in dict.fromkeys(sources)), *told)
     layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words, keep_segments)
     sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer)
     if beside and (output is not None or as_json):
@@ -156,8 +159,8 @@ def transcribe(
         "task": task,
         "word_timestamps": has_words or cuts_words,
         "vad_filter": vad,
-        "initial_prompt": initial_prompt,
-        "hotwords": hotwords,
+        "initial_prompt": initial_prompt and options.text("--initial-prompt", initial_prompt),
+        "hotwords": hotwords and options.text("--hotwords", hotwords),
         "beam_size": beam_size,
         "temperature": temperature,
         "extra": options.settings(setting or []),
@@ -166,7 +169,7 @@ def transcribe(
     names = (
         outputs.beside(sounds, option="--beside") if beside else outputs.stems(sounds, sources, keeps_folders=recursive)
     )
-    place = _place(output, form, outputs.Inputs(sounds, sources, called="sounds"), names)
+    place = _place(output, form, outputs.Inputs(sounds, [*sources, initial_prompt, hotwords], called="sounds"), names)
     client = Client(
         target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, protocol=protocol, timeout_s=timeout
     )

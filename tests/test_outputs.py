@@ -129,6 +129,27 @@ def test_a_transcript_of_somebody_is_replaced_only_with_overwrite(endpoint):
     assert (0, "hello.\n", 1) == (done.status, mine.read_text(), len(endpoint.asked)), done.stderr
 
 
+@pytest.mark.parametrize("formats", ["srt,json", "json", "srt"])
+def test_transcripts_that_cannot_be_written_are_read_apart(endpoint, formats):
+    """Under headings as on any stdout, if they are text of one format; else a line of JSON has each file's content."""
+    endpoint.audio("a.wav", "b.wav")
+    endpoint.run("transcribe", "a.wav", "b.wav", "-f", formats, "-o", "out")
+    files = sorted((endpoint.folder / "out").iterdir(), key=lambda path: (path.stem, formats.find(path.suffix[1:])))
+    expected = {f"out/{path.name}": path.read_text() for path in files}
+    for path in files:
+        path.write_text("mine")
+    outcome = endpoint.run("transcribe", "a.wav", "b.wav", "-f", formats, "-o", "out")
+
+    assert (9, {"mine"}) == (outcome.status, {path.read_text() for path in files})
+    if formats == "srt":
+        assert "".join(f"# {name[4]}.wav\n{text}" for name, text in expected.items()) == outcome.stdout
+    else:
+        lines = [json.loads(line) for line in outcome.stdout.splitlines()]
+        assert list(expected.items()) == [(line["file"], line["content"]) for line in lines]
+        assert [f"{name[4]}.wav" for name in expected] == [line["source"] for line in lines]
+    assert all(f"{name}: is there already" in outcome.stderr for name in expected)
+
+
 def test_a_document_of_somebody_is_replaced_only_with_overwrite(endpoint):
     endpoint.audio("talk.wav")
     (endpoint.folder / "out").mkdir()

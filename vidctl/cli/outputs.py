@@ -208,10 +208,10 @@ def check_folder(option: str, folder: Path) -> None:
     files.check(folder, is_folder=True)
 
 
-def print_instead(text: str, error: VidctlError) -> None:
-    """Print what cannot be written, for it is paid; the error says so."""
+def print_instead(text: str, error: VidctlError, how: str = "") -> None:
+    """Print what cannot be written, for it is paid; the error says so, and `how`."""
     say(text)
-    error.hint = f"{_PRINTED}; {error.hint}" if error.hint else _PRINTED
+    error.hint = f"{_PRINTED}{how}; {error.hint}" if error.hint else f"{_PRINTED}{how}"
 
 
 def _marks(paths: Iterable[Path]) -> set[str | tuple[int, int]]:

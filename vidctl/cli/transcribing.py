@@ -323,8 +323,9 @@ class _Delivery:
         path = self._place.path
         if path is None:
             self._print(text)
-        elif errors := self._save(path / "transcripts.json" if self._place.is_folder else path, text):
-            raise errors[0]
+        elif error := self._save(path / "transcripts.json" if self._place.is_folder else path, text):
+            self._print_instead(text, error)
+            raise error
         for each in self._kept:
             self._client.delivered(each)
         self._kept = []
@@ -350,12 +351,13 @@ class _Delivery:
 
     def _write(self, result: Transcript, stem: str) -> list[VidctlError]:
         """Print it or write its files; what could not be written."""
+        from vidctl.cli.report import document
         from vidctl.tasks.subtitles import FORMATS
         from vidctl.text import printable
 
         if self.is_told:
             return []
-        errors: list[VidctlError] = []
+        unsaved: list[tuple[Path, str, VidctlError]] = []
         heading = f"# {printable(' '.join(result.source.split()))}\n" if len(self._stems) > 1 else ""
         for form in self._form or ("txt",):
             # The times of words were asked for to cut subtitles, and are in JSON only where somebody wants them.
@@ -363,10 +365,21 @@ class _Delivery:
             text = FORMATS[form](result.without_words() if is_bare else result, self._layout)
             if self._place.path is None:
                 self._print(heading + text)
+                continue
+            path = self._place.path / f"{stem}.{form}" if self._place.is_folder else self._place.path
+            if error := self._save(path, text, result.source):
+                unsaved.append((path, text, error))
+        # Files of several formats, or JSON of several sounds, nobody could tell apart again by their headings.
+        is_mixed = len(unsaved) > 1 or (
+            len(self._stems) > 1 and self._form not in (("txt",), ("srt",), ("vtt",), ("tsv",))
+        )
+        for path, text, error in unsaved:
+            if is_mixed:
+                line = document({"file": str(path), "source": result.source, "content": text}) + "\n"
+                self._print_instead(line, error, ", as JSON lines of file, source and content")
             else:
-                path = self._place.path / f"{stem}.{form}" if self._place.is_folder else self._place.path
-                errors += self._save(path, text, heading, result.source)
-        return errors
+                self._print_instead(heading + text, error)
+        return [error for _, _, error in unsaved]
 
     def _print(self, text: str) -> None:
         from vidctl.cli.outputs import say
@@ -378,17 +391,21 @@ class _Delivery:
             error.hint = f"{error.hint}; {_KEPT}"
             raise
 
-    def _save(self, path: Path, text: str, heading: str = "", name: str = "the document") -> list[VidctlError]:
-        """Write one file; what cannot be written is paid, and printed."""
-        from vidctl.cli.outputs import print_instead
+    def _save(self, path: Path, text: str, name: str = "the document") -> VidctlError | None:
+        """Write one file; what stood in the way."""
         from vidctl.errors import VidctlError
         from vidctl.files import write_new
 
         try:
             write_new(path, text.encode(), overwrite=self._overwrite or not self._place.is_folder)
         except VidctlError as error:
-            print_instead(heading + text, error)
-            error.hint = f"{error.hint}; {_KEPT}"
-            return [error]
+            return error
         self._report.note(f"{name}: saved {path}" if len(self._stems) > 1 else f"saved {path}")
-        return []
+        return None
+
+    def _print_instead(self, text: str, error: VidctlError, how: str = "") -> None:
+        """Print what cannot be written, for it is paid."""
+        from vidctl.cli.outputs import print_instead
+
+        print_instead(text, error, how)
+        error.hint = f"{error.hint}; {_KEPT}"

@@ -413,6 +413,37 @@ def test_an_ending_that_says_no_format_is_refused(endpoint, command, name):
     assert (0, True) == (done.status, (endpoint.folder / name).stat().st_size > 0), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("detect", "out.csv"), ("transcribe", "out.srt"), ("describe", "out.txt")],
+)
+def test_json_leaves_a_file_the_format_that_it_is_said(endpoint, command, name):
+    """By its ending, or by -f; on standard output it is JSON and nothing else."""
+    endpoint.image("frame.jpg")
+    endpoint.audio("talk.wav")
+    path = endpoint.folder / name
+    plain = endpoint.run(command, *WORDS[command], "-o", name)
+    expected = path.read_bytes()
+    path.unlink()
+    both = endpoint.run(command, *WORDS[command], "--json", "-o", name)
+
+    assert (0, 0, "", "", expected) == (plain.status, both.status, both.stdout, both.stderr, path.read_bytes())
+    form = {"txt": "text"}.get(name.rpartition(".")[2], name.rpartition(".")[2])
+    endpoint.run(command, *WORDS[command], "--json", "-f", form, "-o", "out.json")
+    assert expected == (endpoint.folder / "out.json").read_bytes()
+    refused = endpoint.run(command, *WORDS[command], "--json", "-f", form)
+    assert (2, "", True) == (refused.status, refused.stdout, f"--json and -f {form}:" in refused.error["error"])
+
+
+def test_json_says_each_failure_that_no_document_holds(endpoint):
+    endpoint.image("frame.jpg")
+    outcome = endpoint.run("detect", "frame.jpg", "missing.jpg", "--json", "-o", "out.csv")
+    failed, partial = (json.loads(line) for line in outcome.stderr.splitlines())
+
+    assert (9, "missing.jpg", "media_error") == (outcome.status, failed["source"], failed["code"])
+    assert "partial" == partial["code"]
+
+
 # --- what is waited for --------------------------------------------------------------------------------------------
 
 WAITS = "the job is waiting for a worker (1 initializing)"

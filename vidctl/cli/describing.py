@@ -85,13 +85,8 @@ def describe(
         Format | None,
         typer.Option("--format", "-f", help="How to print the result [default: by FILE's ending, else text]."),
     ] = None,
-    as_json: options.Json = False,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", parser=options.name_of_output, metavar="FILE|-", help="Write the result to FILE."
-        ),
-    ] = None,
+    as_json: options.JsonResult = False,
+    output: Annotated[str | None, options.output("FILE|-", "Write the result to FILE.")] = None,
     no_stream: Annotated[
         bool, typer.Option("--no-stream", help="Print an answer when it is whole, also on a terminal.")
     ] = False,
@@ -163,7 +158,7 @@ def describe(
     is_of_films = bool(at or from_time or to_time or fps)
     kind = FILMS if is_of_films else PICTURES_AND_FILMS
     form = _form(output_format, output, is_json=as_json)
-    report = Report(quiet=quiet, verbose=verbose, as_json=form != "text")
+    report = Report(quiet=quiet, verbose=verbose, as_json=as_json or form != "text")
     sources = expand(names, kind=kind, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
     path = _place(output, Inputs(sources, [*words, prompt, system, schema and f"@{schema}"]))
     client = Client(
@@ -269,13 +264,11 @@ def _schema(word: str) -> dict[str, Any]:
     return schemas.read(word)
 
 
-def _form(wanted: Format | None, output: str | None, *, is_json: bool) -> Format:
-    from vidctl.cli.outputs import ending
+def _form(said: Format | None, output: str | None, *, is_json: bool) -> str:
+    from vidctl.cli.outputs import form
 
-    endings: dict[str, Format] = {"txt": "text", "json": "json", "jsonl": "jsonl"}
-    if is_json:
-        return "json"
-    return wanted or endings.get(ending(output, endings), "text")
+    endings = {"txt": "text", "json": "json", "jsonl": "jsonl"}
+    return form(said, output, endings, is_json=is_json, otherwise="text")
 
 
 def _place(output: str | None, inputs: Inputs) -> Path | None:
@@ -367,7 +360,7 @@ class _Delivery:
 
     def __init__(
         self,
-        form: Format,
+        form: str,
         path: Path | None,
         count: int,
         report: Report,
@@ -402,7 +395,7 @@ class _Delivery:
         if isinstance(result, Failed):
             self.tally.failures.append(result.error)
             if self._several:
-                self._report.failed(result)
+                self._report.failed(result, is_in_result=self._form != "text")
         if self._form != "text":
             self._give(self._document(described), is_answer=not isinstance(result, Failed))
         elif not isinstance(result, Failed):

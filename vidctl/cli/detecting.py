@@ -45,16 +45,9 @@ def detect(
         Format | None,
         typer.Option("--format", "-f", help="How to print the result [default: by FILE's ending, else table]."),
     ] = None,
-    as_json: options.Json = False,
+    as_json: options.JsonResult = False,
     output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            parser=options.name_of_output,
-            metavar="FILE|-",
-            help="Write the result to FILE, or txt of several to DIR/.",
-        ),
+        str | None, options.output("FILE|-", "Write the result to FILE, or txt of several to DIR/.")
     ] = None,
     save_conf: Annotated[
         bool, typer.Option("--save-conf", help="txt: the confidence as sixth column, which no training takes.")
@@ -96,10 +89,10 @@ def detect(
 
     named = tuple(chain.from_iterable(map(parse_classes, classes or ())))
     wanted = DetectOptions(conf, iou, imgsz, max_det, named, agnostic_nms)
-    chosen = "json" if as_json else output_format or _form_of(output)
+    chosen = _form(output_format, output, is_json=as_json)
     if save_conf and chosen != "txt":
         raise UsageError("--save-conf: only -f txt has columns to add it to")
-    report = Report(quiet=quiet, verbose=verbose, as_json=chosen in ("json", "jsonl"))
+    report = Report(quiet=quiet, verbose=verbose, as_json=as_json or chosen in ("json", "jsonl"))
     pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
     inputs = Inputs(pictures, sources)
     names = stems(pictures, sources, keeps_folders=recursive)
@@ -127,11 +120,11 @@ def detect(
     delivery.tally.settle()
 
 
-def _form_of(output: str | None) -> Format:
-    from vidctl.cli.outputs import ending
+def _form(said: Format | None, output: str | None, *, is_json: bool) -> str:
+    from vidctl.cli.outputs import form
 
-    endings: dict[str, Format] = {"json": "json", "jsonl": "jsonl", "csv": "csv", "txt": "txt"}
-    return endings.get(ending(output, endings), "table")
+    endings = {"json": "json", "jsonl": "jsonl", "csv": "csv", "txt": "txt"}
+    return form(said, output, endings, is_json=is_json, otherwise="table")
 
 
 def _is_special(path: Path | None) -> bool:
@@ -144,7 +137,7 @@ class _Delivery:
 
     def __init__(
         self,
-        form: Format,
+        form: str,
         output: str | None,
         names: list[str],
         report: Report,
@@ -206,7 +199,7 @@ class _Delivery:
         if isinstance(found.result, Failed):
             self.tally.failures.append(found.result.error)
             if len(self._names) > 1:
-                self._report.failed(found.result)
+                self._report.failed(found.result, is_in_result=self._form in ("json", "jsonl", "coco"))
         if self._is_whole:
             self._kept.append(found.result)
         elif not self._is_folder:

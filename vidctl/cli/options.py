@@ -100,6 +100,11 @@ def duration(option: str, *, least: float = 0.0) -> Callable[[str], float]:
     return read
 
 
+def output(metavar: str, help_: str) -> Any:
+    """`-o` of the commands that ask an endpoint: where the result is written."""
+    return typer.Option("--output", "-o", parser=name_of_output, metavar=metavar, help=help_)
+
+
 def folder_of_output(word: str) -> Path:
     """The folder of that name; a usage error as `name_of_output` has it."""
     return Path(name_of_output(word))
@@ -133,6 +138,11 @@ Target = Annotated[
     typer.Option("--target", metavar="local|runpod", help="Where to. Default: runpod with a key, else local."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors included.")]
+# Of the commands whose result may be a file of another format.
+JsonResult = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON, errors included; what -o writes is still as -f or FILE's ending says."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -182,16 +182,42 @@ def check_stdout() -> None:
 
 def ending(output: str | None, known: Collection[str]) -> str:
     """The ending of a file's name, of those that say a format; UsageError for another, "" where there is none."""
-    if output is None or output == "-" or output.endswith("/") or Path(output).is_dir():
-        return ""
     from vidctl.media.sources import PICTURES, SOUNDS
 
-    found = Path(output).suffix.lower().removeprefix(".")
+    found = suffix(output)
     if f".{found}" in PICTURES.suffixes | SOUNDS.suffixes:
         return ""  # `Inputs.spare` says of it what is worse
     if found and found not in known:
         raise UsageError(f"-o {output}: no format has this ending", hint=f"say one with -f, or end it in {_or(known)}")
     return found
+
+
+def form(said: str | None, output: str | None, endings: Mapping[str, str], *, is_json: bool, otherwise: str) -> str:
+    """The format to write: what -f says, else what FILE's ending does, else JSON with --json; UsageError as below."""
+    if is_json:
+        check_json([said] if said else [], output, document="json")
+    if said:
+        return said
+    if is_json:
+        return endings.get(suffix(output), "json")
+    return endings.get(ending(output, endings), otherwise)
+
+
+def check_json(said: Iterable[str], output: str | None, *, document: str | None) -> None:
+    """Raise UsageError where -f says that standard output is not the `document` that --json prints."""
+    other = next((each for each in said if each != document), None)
+    if other is not None and output in (None, "-"):
+        raise UsageError(
+            f"--json and -f {other}: one or the other on standard output",
+            hint=f"-o FILE -f {other} writes a file; --json alone prints vidctl's JSON",
+        )
+
+
+def suffix(output: str | None) -> str:
+    """A file's ending, in small letters and without its dot; "" for a folder and where there is none."""
+    if output is None or output == "-" or output.endswith("/") or Path(output).is_dir():
+        return ""
+    return Path(output).suffix.lower().removeprefix(".")
 
 
 def _or(endings: Iterable[str]) -> str:

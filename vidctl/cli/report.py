@@ -149,8 +149,10 @@ class Report:
         if self.verbose and not self.is_silent:
             self.note(text)
 
-    def failed(self, result: Failed) -> None:
-        """One of many failed; the rest goes on."""
+    def failed(self, result: Failed, *, is_in_result: bool = True) -> None:
+        """One of many failed; the rest goes on.  In JSON it is said only where no document holds it."""
+        if self.as_json and not is_in_result:
+            print(document({"source": result.source, **result.error.to_json()}), file=sys.stderr)  # noqa: T201
         if not self.as_json:
             about = "" if result.source in result.error.message else f"{result.source}: "
             text = escape(printable(about + result.error.message))

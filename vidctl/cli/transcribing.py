@@ -80,17 +80,8 @@ def transcribe(
             "--format", "-f", metavar="txt,srt,vtt,tsv,json|all", help="How to write it [default: by FILE's ending]."
         ),
     ] = None,
-    as_json: options.Json = False,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            parser=options.name_of_output,
-            metavar="DIR|FILE|-",
-            help="Where to write it [default: -].",
-        ),
-    ] = None,
+    as_json: options.JsonResult = False,
+    output: Annotated[str | None, options.output("DIR|FILE|-", "Where to write it [default: -].")] = None,
     beside: Annotated[
         bool, typer.Option("--beside", help="Write it next to each source, under its name, where players look for it.")
     ] = False,
@@ -147,8 +138,8 @@ def transcribe(
     options.check_stdin(*(("", word) for word in dict.fromkeys(sources)), *told)
     layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words, keep_segments)
     sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer)
-    if beside and (output is not None or as_json):
-        raise UsageError(f"--beside and {'--json' if as_json else '-o'}: one or the other")
+    if beside and (output is not None or (as_json and not formats)):
+        raise UsageError(f"--beside and {'-o' if output is not None else '--json'}: one or the other")
     output = "./" if beside else output
     form = _form(formats or [], output, is_json=as_json, count=len(sounds))
     has_words = word_timestamps or bool(layout.of_words)
@@ -202,16 +193,16 @@ def transcribe(
 
 def _form(formats: list[str], output: str | None, *, is_json: bool, count: int) -> tuple[str, ...]:
     """The formats to write, in the order named; empty where a person reads a terminal, ("document",) for --json."""
-    from vidctl.cli.outputs import ending
+    from vidctl.cli.outputs import check_json, ending, suffix
     from vidctl.errors import UsageError
     from vidctl.tasks.subtitles import FORMATS
 
     names = [name for each in formats for name in each.replace(" ", "").split(",") if name]
     if unknown := [name for name in names if name != "all" and name not in FORMATS]:
         raise UsageError(f"-f {unknown[0]}: no such format", hint=f"{', '.join(FORMATS)} or all")
-    if is_json and names:
-        raise UsageError("--json and -f: one or the other", hint="-f json writes Whisper's own JSON")
     if is_json:
+        check_json(names, output, document=None)  # -f json is Whisper's own JSON
+    if is_json and not names and suffix(output) not in FORMATS.keys() - {"json"}:
         return ("document",)
     chosen = tuple(FORMATS) if "all" in names else tuple(dict.fromkeys(names))
     if output in (None, "-"):
@@ -298,7 +289,7 @@ class _Delivery:
         if isinstance(result, Failed):
             self.tally.failures.append(result.error)
             if len(self._stems) > 1:
-                self._report.failed(result)
+                self._report.failed(result, is_in_result=self._form == ("document",))
             return
         self._say(result)
         if self._form == ("document",):

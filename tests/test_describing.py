@@ -289,6 +289,7 @@ def test_a_prompt_that_is_a_file_is_a_source_unless_it_is_said_to_be_the_prompt(
         (["64.jpg", "-p", "-"], 2, "there is no text in it"),
         (["64.jpg", ""], 2, "prompt: there is none"),
         (["64.jpg", "What?", "--at", "1:75"], 2, "--at 1:75: no time in a film"),
+        (["64.jpg", "What?", "--from", ""], 2, "--from : no time in a film"),
         (["64.jpg", "What?", "--at", "soon"], 2, "write 83.5, 1:23, 1:02:03 or 2m"),
         (["64.mp4", "What?", "--at", "3", "--fps", "2"], 2, "both moments and a part"),
         (["64.mp4", "What?", "--from", "3", "--to", "2"], 2, "is not after"),

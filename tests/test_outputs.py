@@ -71,6 +71,7 @@ def test_a_label_file_is_what_a_training_reads(endpoint, option, columns, output
         (("a.jpg", "b.jpg", "-o", "all.txt"), "YOLO's labels are a file for each image"),
         (("a.jpg", "-f", "csv", "--save-conf"), "--save-conf: only -f txt"),
         (("a.jpg", "--classes", ",,"), "classes: ',,' names none"),
+        (("a.jpg", "--classes", "person", "--classes", ""), "classes: '' names none"),
     ],
 )
 def test_what_could_only_mislead_is_refused_before_it_is_sent(endpoint, arguments, said):

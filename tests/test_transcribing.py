@@ -365,6 +365,7 @@ def test_one_bad_file_does_not_stop_the_others(dictation):
     ("arguments", "said"),
     [
         (["-f", "doc"], "doc: no such format"),
+        (["-f", ""], "-f : names no format"),
         (["-f", "srt,vtt"], "name a folder"),
         (["--chunk", "soon"], "not a duration"),
         (["--chunk", "2h"], "10 s to 1800 s"),

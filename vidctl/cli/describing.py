@@ -140,8 +140,8 @@ def describe(
     how = {
         "preset": preset,
         "at_s": tuple(_seconds("--at", each) for each in at or []),
-        "from_s": _seconds("--from", from_time) if from_time else None,
-        "to_s": _seconds("--to", to_time) if to_time else None,
+        "from_s": None if from_time is None else _seconds("--from", from_time),
+        "to_s": None if to_time is None else _seconds("--to", to_time),
         "fps": fps,
         "extra": extra,
         "stop": tuple(stop or ()),

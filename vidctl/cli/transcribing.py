@@ -200,6 +200,8 @@ def _form(formats: list[str], output: str | None, *, is_json: bool, count: int) 
     names = [name for each in formats for name in each.replace(" ", "").split(",") if name]
     if unknown := [name for name in names if name != "all" and name not in FORMATS]:
         raise UsageError(f"-f {unknown[0]}: no such format", hint=f"{', '.join(FORMATS)} or all")
+    if formats and not names:
+        raise UsageError(f"-f {formats[0]}: names no format", hint=f"{', '.join(FORMATS)} or all")
     if is_json:
         check_json(names, output, document=None)  # -f json is Whisper's own JSON
     if is_json and not names and suffix(output) not in FORMATS.keys() - {"json"}:

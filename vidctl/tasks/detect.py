@@ -108,7 +108,7 @@ def parse_classes(text: str) -> tuple[str | int, ...]:
             words.append(quoted.replace('""', '"'))
         elif plain:
             words.append(int(plain) if plain.isascii() and plain.isdigit() else plain)
-    if text and not words:
+    if not words:
         raise UsageError(f"classes: {text!r} names none", hint="leave it out to find all")
     return tuple(words)
 

@@ -11,9 +11,9 @@ demo: .venv/core
 	@$(BIN)/python tools/demo.py
 
 # All tests, on real things: RunPod's SDK, real worker environments, real models.  Most of them wait for other processes,
-# so several files run at once; those of one file share what they set up.
+# so several files run at once; those of one file share what they set up.  tests/conftest.py says which begins when.
 test: .venv/dev
-	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Write down anew how messages are worded (tests/wording.ambr), of the tests in PYTEST_ARGS or of all: read the diff.
 wording: .venv/dev

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,45 @@ hypothesis.settings.load_profile("untimed")
 
 # Set by CI: every tool is there, so a skipped test is a failed one.
 _FORBIDS_SKIPS = os.environ.get("VIDCTL_REQUIRE") == "all"
+
+
+# The files that take longest.  Each is one process's (`make test`), so one that began last would be waited for.  The
+# first need different workers' environments: whoever needs one that is not in the cache makes it.
+_LONG = (
+    "test_speech.py",
+    "workers/test_qwen_vl_engine.py",
+    "workers/test_whisper_image.py",
+    "workers/test_qwen_vl_image.py",
+    "workers/test_yolo_image.py",
+    "workers/test_whisper.py",
+    "workers/test_yolo.py",
+    "test_deploy_faults.py",
+    "test_outputs.py",
+    "workers/test_qwen_vl.py",
+    "test_audio.py",
+    "test_transcribing.py",
+    "test_describing.py",
+    "local/test_environments.py",
+    "test_images.py",
+    "test_images_command.py",
+    "test_promises_images.py",
+    "test_promises_control.py",
+    "workers/test_whisper_handler.py",
+    "test_vision.py",
+    "test_rollout.py",
+    "local/test_runtime_workers.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, then those of many tests; the tests of a file stay together, in their order."""
+    counts = Counter(item.path for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int, Path]:
+        name = os.path.relpath(item.path, ROOT / "tests")
+        return (_LONG.index(name) if name in _LONG else len(_LONG), -counts[item.path], item.path)
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,7 +4,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 3
 export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test wording check bench lock sync-workers clean
+.PHONY: demo test wording check package bench lock sync-workers clean
 
 # Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated picture.
 demo: .venv/core
@@ -19,13 +19,22 @@ test: .venv/dev
 wording: .venv/dev
 	@$(BIN)/python -m pytest --snapshot-update $(PYTEST_ARGS)
 
-# Style, types, layers, dependencies.
+# Style, types, layers, dependencies, the files that GitHub reads.
 check: .venv/dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+
+# Build the wheel and the sdist, install and run each.
+package: .venv/dev
+	@PYTHON=$(PYTHON) tools/package.sh
 
 # The promises of benchmarks/README.md, measured here.
 bench: .venv/dev

@@ -109,7 +109,10 @@ def test_every_command_takes_the_options_of_every_command():
 
 @pytest.mark.parametrize(
     "words",
-    ["local status --json -q", "--json local status", "local -q --json status", "-qv --json --debug local status"],
+    [
+        *("local status --json -q", "--json local status", "local -q --json status", "-qv --json --debug local status"),
+        *("--json -- local status", "-- local --json -- status", "--json --debug -- local status"),
+    ],
 )
 def test_options_of_every_command_stand_before_it_too(folder, words):
     outcome = vidctl(*words.split(), cwd=folder, VIDCTL_LOCAL_PORT="9")
@@ -118,6 +121,13 @@ def test_options_of_every_command_stand_before_it_too(folder, words):
         json.loads(outcome.stderr.splitlines()[-1])["code"],
         "Traceback" in outcome.stderr,
     )
+
+
+def test_behind_two_dashes_an_option_of_every_command_is_a_name(folder):
+    """Neither is the error JSON, nor is there a traceback."""
+    outcome = vidctl("detect", "-o", "boxes.x", "--", "--json", "--debug", cwd=folder)
+
+    assert (2, True) == (outcome.status, outcome.stderr.startswith("error: -o boxes.x: ")), outcome.stderr
 
 
 @pytest.mark.parametrize("words", ["", "local", "registry"])

@@ -182,19 +182,32 @@ def run(arguments: list[str]) -> int:
 
 
 def _command_first(arguments: list[str]) -> list[str]:
-    """The same words with the options of every command behind its name, for each command reads its own."""
+    """The same words with the options of every command behind its name, for each command reads its own.
+
+    A `--` before a command's name ends the options there, and nothing more.
+    """
     names: list[str] = []
     moved: list[str] = []
+    ended: list[str] = []
+    rest = list(arguments)
     command: Any = typer.main.get_command(app)
-    for word in arguments:
-        if _COMMON.fullmatch(word):
-            moved.append(word)
-        elif inner := getattr(command, "commands", {}).get(word):
-            names.append(word)
-            command = inner
+    while rest:
+        if inner := getattr(command, "commands", {}).get(rest[0]):
+            names.append(rest[0])
+            command, ended = inner, []
+        elif not ended and _COMMON.fullmatch(rest[0]):
+            moved.append(rest[0])
+        elif not ended and rest[0] == "--" and hasattr(command, "commands"):
+            ended = ["--"]
         else:
             break
-    return names + moved + arguments[len(names) + len(moved) :]
+        del rest[0]
+    return [*names, *moved, *ended, *rest]
+
+
+def _said_options(arguments: list[str]) -> list[str]:
+    """The words before a `--`, behind which `--json` is a file of that name."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
 
 
 _COMMON = re.compile(r"--(json|quiet|verbose|debug)|-[qv]+")
@@ -221,7 +234,7 @@ def _terminate(number: int, _: FrameType | None) -> None:
 def _report(error: VidctlError, arguments: list[str], cause: BaseException | None = None) -> int:
     from vidctl.cli import report
 
-    if "--debug" in arguments:
+    if "--debug" in _said_options(arguments):
         report.traceback(cause or error)
     report.failure(error, as_json=_wants_json(arguments))
     return error.exit_status
@@ -247,7 +260,7 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 
 def _wants_json(arguments: list[str]) -> bool:
     """Whether errors are to be JSON; asked of the words themselves, for they may be what is wrong."""
-    line = f" {' '.join(arguments)} "
+    line = f" {' '.join(_said_options(arguments))} "
     return re.search(r" (--json|(--format[ =]|-f[ =]?)jsonl?) ", line) is not None
 
 

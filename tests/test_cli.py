@@ -130,6 +130,29 @@ def test_behind_two_dashes_an_option_of_every_command_is_a_name(folder):
     assert (2, True) == (outcome.status, outcome.stderr.startswith("error: -o boxes.x: ")), outcome.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["detect", "a\nforged: b\x1b[2J.jpg"],
+        ["detect", "@a\nforged: b.txt"],
+        ["detect", "frame.jpg", "-o", "a.x\nforged: b"],
+        ["transcribe", "frame.jpg", "-f", "a\nforged: b"],
+        ["describe", "a\nforged: b.jpg", "c\nforged: d.jpg", "-p", "What?"],
+        ["plan", "a\nforged: b", "c\nforged: d"],
+        ["validate", "a\nforged: b"],
+        ["deploy", "a\nforged: b.json"],
+        ["a\nforged: b"],
+    ],
+)
+def test_a_name_forges_no_line_of_an_error(folder, words):
+    """Nor does it move a terminal's cursor, in a message, a hint or in one of several."""
+    outcome = vidctl(*words, cwd=folder, VIDCTL_LOCAL_PORT="9")
+
+    assert 0 != outcome.status
+    assert "forged" in outcome.stderr
+    assert [] == [line for line in outcome.stderr.splitlines() if line.startswith("forged") or "\x1b" in line]
+
+
 @pytest.mark.parametrize("words", ["", "local", "registry"])
 def test_what_a_command_does_is_said_in_one_line(words):
     """A group alone shows its commands, each with a sentence that is not cut."""

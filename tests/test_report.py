@@ -325,6 +325,28 @@ def test_a_place_in_a_file_is_no_emoji():
     assert "error: s.yaml:100:1: wrong\nhint: see a:smile:b\n" == said
 
 
+def test_names_forge_no_line_of_what_goes_on():
+    """Of one failure among many, of a warning, a note and a step; what has lines on purpose keeps them."""
+    code = """
+from vidctl.cli.report import Report, failure
+from vidctl.errors import MediaError, Several
+from vidctl.progress import Progress
+from vidctl.tasks.answer import Failed
+
+name, report = "a\\nforged", Report()
+report.failed(Failed(name, MediaError("no such file")))
+report.failed(Failed(name, MediaError(f"{name}: no such file")))
+report.warn(name)
+report.note(name)
+report.step(Progress("build", name))
+failure(Several([MediaError(name, hint=name), MediaError("b")]), as_json=False)
+"""
+    said = run(code).stderr.splitlines()
+
+    assert ["error: 2 things stand in the way", "- a forged (a forged)", "- b"] == said[-3:]
+    assert (8, []) == (len(said), [line for line in said if line.startswith("forged")])
+
+
 def test_names_forge_no_line_and_no_field():
     """A line's end or a tab in a file's or a class's name: still one line of seven fields."""
     found = Detection((1.0, 2.0, 3.0, 4.0), 0.5, 0, "a\nb")

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from vidctl.text import one_line
+
 
 class VidctlError(Exception):
     """What went wrong in one sentence, and what to do about it.
 
     `code` is from a closed, lower-case list and `exit_status` is the process exit status; both are documented in
-    the README and stable.  `job_id` and `endpoint` name what may still be running, and be paid for.
+    the README and stable.  `job_id` and `endpoint` name what may still be running, and be paid for.  `has_lines` of a
+    message that is more than one line on purpose; of all others a line's end came with somebody's name or text.
     """
 
     code: ClassVar[str] = "failure"
     exit_status: ClassVar[int] = 1
+    has_lines: bool = False
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class SpecError(VidctlError):
 
     code = "spec_error"
     exit_status = 2
+    has_lines = True
 
 
 class MediaError(VidctlError):
@@ -146,6 +151,7 @@ class RolledBack(VidctlError):
 
     code = "rolled_back"
     exit_status = 7
+    has_lines = True
 
 
 class ImageError(VidctlError):
@@ -170,9 +176,11 @@ class Several(VidctlError):
     """Several things stand in the way; each is one of `problems`, and the first one's exit status is that of all."""
 
     code = "several"
+    has_lines = True
 
     def __init__(self, problems: Sequence[VidctlError]) -> None:
-        told = (f"{each.message} ({each.hint})" if each.hint else each.message for each in problems)
+        said = ((each.message if each.has_lines else one_line(each.message), each.hint) for each in problems)
+        told = (f"{message} ({one_line(hint)})" if hint else message for message, hint in said)
         super().__init__("\n".join([f"{len(problems)} things stand in the way", *(f"- {line}" for line in told)]))
         self.problems = tuple(problems)
         self.exit_status = problems[0].exit_status  # type: ignore[misc]  # of the class elsewhere, of what it holds here
@@ -202,3 +210,4 @@ class RuntimeUnavailable(VidctlError):
     """The local runtime cannot start, or a worker's environment cannot be made."""
 
     code = "local_runtime_error"
+    has_lines = True

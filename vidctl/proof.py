@@ -195,13 +195,15 @@ class _Watch:
         lines = (self._last_words() or evidence) if is_crash else (evidence or self._last_words())
         log = "".join(f"\n  {line}" for line in lines)
         advice = f"{found.hint}; " if found is not None and found.hint else ""
-        return type(error)(
+        failed = type(error)(
             f"{self.spec.key} does not work: {error.message}{why}{log}",
             hint=advice + self.left(),
             endpoint=self.live.id,
             job_id=error.job_id,
             status=error.status,
         )
+        failed.has_lines = True
+        return failed
 
     def left(self) -> str:
         """What goes on, and is billed, and the command that removes it."""

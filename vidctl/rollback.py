@@ -134,10 +134,12 @@ def _untold(journal: Journal, live: Endpoint) -> frozenset[str]:
 
 
 def _not_put_back(live: Endpoint, error: VidctlError, why: str) -> ApiError:
-    return ApiError(
+    failed = ApiError(
         f"{error.message}\nand the last good version could not be put back: {why}",
         hint="run the deploy again, or see the endpoint in RunPod's console",
         endpoint=live.id,
         job_id=error.job_id,
         status=error.status,
     )
+    failed.has_lines = True
+    return failed

@@ -478,8 +478,11 @@ class _Delivery:
 
     def _say(self, described: Described, result: Description) -> None:
         """What else there is to know of an answer: that it ends too early, what it cost."""
+        from vidctl.text import one_line
+
         if self._wants_thoughts:
-            self._report.note(f"{result.source}: reasoning: {result.reasoning or 'none was told'}")
+            about = f"{one_line(result.source)}: reasoning: "
+            self._report.note(about + (result.reasoning or "none was told"), has_lines=True)
         ending = _ENDINGS.get(result.finish_reason or "")
         if result.reasoning and not result.text:
             ending = f"the model was still reasoning: {ending or 'there is no answer'}; {_THINK_LESS}"

@@ -45,11 +45,16 @@ def failure(error: VidctlError, *, as_json: bool) -> None:
     if as_json:
         print(document(error.to_json()), file=sys.stderr)  # noqa: T201
         return
-    _print(f"[bold red]error:[/] {escape(printable(error.message))}")
+    _print(f"[bold red]error:[/] {escape(_message(error))}")
     if error.job_id and error.job_id not in error.message:
-        _print(f"[dim]job:[/] {escape(error.job_id)}")
+        _print(f"[dim]job:[/] {escape(one_line(error.job_id))}")
     if error.hint:
-        _print(f"[dim]hint:[/] {escape(printable(error.hint))}")
+        _print(f"[dim]hint:[/] {escape(one_line(error.hint))}")
+
+
+def _message(error: VidctlError) -> str:
+    """What a terminal may be shown of it: the name of a file forges no line of its own."""
+    return printable(error.message) if error.has_lines else one_line(error.message)
 
 
 def traceback(error: BaseException) -> None:
@@ -94,7 +99,7 @@ class Report:
     def step(self, progress: Progress) -> None:
         """One plain line for each thing that happened; what is passing is for a live view only."""
         if not self.is_silent and not progress.is_passing:
-            _print(f"[cyan]{escape(progress.step):>8}[/]  {escape(printable(_said(progress)))}")
+            _print(f"[cyan]{escape(progress.step):>8}[/]  {escape(one_line(_said(progress)))}")
 
     @contextmanager
     def live(self) -> Iterator[Notify]:
@@ -127,7 +132,7 @@ class Report:
         """Ask, and take anything but yes for a no; raise UsageError where there is nobody to ask."""
         if not self.can_ask:
             raise UsageError(f"{question} There is no terminal to ask on", hint="say yes beforehand with -y")
-        _print(escape(f"{printable(question)} [y/N] "), end="")
+        _print(escape(f"{one_line(question)} [y/N] "), end="")
         answer = ""
         try:
             answer = sys.stdin.readline()
@@ -138,11 +143,11 @@ class Report:
                 _print("")
         return answer.strip().lower() in ("y", "yes")
 
-    def note(self, text: str) -> None:
-        """Something a person should know, on one line."""
+    def note(self, text: str, *, has_lines: bool = False) -> None:
+        """Something a person should know, on one line, or on those that it `has_lines` for."""
         if not self.is_silent:
             # In markup: a style= would be that of a live view too, when it is drawn again below the text.
-            _print(_dim(text))
+            _print(_dim(text if has_lines else one_line(text)))
 
     def detail(self, text: str) -> None:
         """Something for those who asked for more with -v."""
@@ -154,9 +159,8 @@ class Report:
         if self.as_json and not is_in_result:
             print(document({"source": result.source, **result.error.to_json()}), file=sys.stderr)  # noqa: T201
         if not self.as_json:
-            about = "" if result.source in result.error.message else f"{result.source}: "
-            text = escape(printable(about + result.error.message))
-            _print(f"[bold red]error:[/] {text}")
+            about = "" if result.source in result.error.message else one_line(f"{result.source}: ")
+            _print(f"[bold red]error:[/] {escape(about + _message(result.error))}")
 
     @contextmanager
     def counting(self, what: str, total: int, *, shown: bool) -> Iterator[Counter]:
@@ -210,10 +214,10 @@ class Report:
 
         return wait
 
-    def warn(self, text: str) -> None:
-        """Something that may cost or surprise."""
+    def warn(self, text: str, *, has_lines: bool = False) -> None:
+        """Something that may cost or surprise, on one line, or on those that it `has_lines` for."""
         if not self.is_silent:
-            _print(f"[yellow]warning:[/] {escape(printable(text))}")
+            _print(f"[yellow]warning:[/] {escape(printable(text) if has_lines else one_line(text))}")
 
     def plan(self, todo: Plan, catalogue: Catalogue | None, *, is_result: bool = False) -> None:
         """What differs, whether workers are replaced, and what it costs before and after.
@@ -247,7 +251,7 @@ def _change(change: Change) -> str:
     old = "" if change.old is None else f"{change.old or '(empty)'} → "
     drift = "  [magenta](drift: it was changed elsewhere)[/]" if change.is_drift else ""
     text = f"{change.resource} {change.field}: {old}{change.new or '(empty)'}"
-    return f"  {mark} {escape(printable(text))}{drift}"
+    return f"  {mark} {escape(one_line(text))}{drift}"
 
 
 def _price(found: Cost) -> str:

@@ -105,7 +105,7 @@ def _warn(warnings: list[spec.Mistake]) -> None:
 
         report = Report()
         for each in warnings:
-            report.warn(str(each))
+            report.warn(str(each), has_lines=True)
 
 
 def schema(

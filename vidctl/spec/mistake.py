@@ -7,6 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidctl.text import one_line
+
 WIDTH = 110  # of the offending line as shown; a longer one is cut around the caret
 
 
@@ -37,6 +39,7 @@ class Mistake:
         said = f"{self.path}:{self.line}:{self.column}: {self.message}"
         if self.hint:
             said += f"; {self.hint}"
+        said = one_line(said)
         if not self.source.strip():
             return said
         line, column = _cut(self.source, self.column - 1)

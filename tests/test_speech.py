@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from itertools import pairwise
 from statistics import median
 
@@ -21,18 +20,25 @@ from vidctl.media import audio
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 
-FIVE_MINUTES_S = 300
+LENGTH_S = 120
 
 
 @pytest.fixture(scope="session")
 def recording():
-    """Five minutes of speech, 16 kHz, and what is said when."""
-    return speech.speech(FIVE_MINUTES_S)
+    """Two minutes of speech, 16 kHz, and what is said when."""
+    return speech.speech(LENGTH_S)
 
 
 @pytest.fixture(scope="session")
 def recorded(recording, tmp_path_factory):
     return speech.write_wav(tmp_path_factory.mktemp("recorded") / "talk.wav", recording[0])
+
+
+@pytest.fixture(scope="session")
+def minute(recording, tmp_path_factory):
+    """The first of them."""
+    path = tmp_path_factory.mktemp("minute") / "talk.wav"
+    return speech.write_wav(path, recording[0][: 60 * speech.SAMPLE_RATE])
 
 
 def transcribed(project, *arguments):
@@ -43,7 +49,7 @@ def transcribed(project, *arguments):
 
 @pytest.fixture(scope="session")
 def whole(whisper_project, recorded):
-    """The five minutes in one job."""
+    """The two minutes in one job."""
     (result,) = transcribed(whisper_project, recorded, "--chunk", "10m", "--word-timestamps")
     return result
 
@@ -62,63 +68,20 @@ def test_real_speech_is_understood(whisper_project):
     assert {"en"} == {result["language"] for result in results}
 
 
-def test_words_at_a_loudspeaker_test_are_understood(whisper_project):
-    """All eight of ALSA's clips of two words; its noise says nothing."""
-    names = [f"{row}_{side}" for row in ("Front", "Rear") for side in ("Left", "Center", "Right")]
-    names += ["Side_Left", "Side_Right"]
-    results = transcribed(whisper_project, *(speech.alsa(name) for name in [*names, "Noise"]), "--language", "en")
-    heard = [re.sub("[^a-z ]", "", result["text"].lower()) for result in results]
+@pytest.mark.parametrize("form", [WAVS[0], COMPRESSED[5]], ids=str)
+def test_other_forms_are_understood_as_well(whisper_project, tmp_path, form):
+    """A telephone's 8 kHz, and a video; that a worker gets the same audio of every form, `test_audio.py` shows."""
+    clips = speech.librivox()
+    reading = np.concatenate([speech.samples(clip.path) for clip in clips])
+    (result,) = transcribed(whisper_project, write(tmp_path / f"talk.{form.suffix}", reading, form))
 
-    assert [*(name.lower().replace("_", " ") for name in names), ""] == heard
-
-
-@pytest.mark.parametrize(
-    ("voice", "text"),
-    [
-        ("en", "The river bank was quiet in the early morning, and nobody was there."),
-        ("de", "Guten Morgen, heute ist ein schöner Tag, und wir gehen zusammen in die Stadt."),
-        ("fr-fr", "Bonjour, aujourd'hui il fait beau et nous allons ensemble à la plage."),
-        ("es", "Buenos días, hoy hace buen tiempo y vamos juntos a la playa con los niños."),
-        ("it", "Vorrei sapere quando parte il prossimo treno per Roma, perché devo arrivare prima di mezzogiorno."),
-    ],
-)
-def test_the_language_is_found_out(whisper_project, tmp_path, voice, text):
-    path = speech.write_wav(tmp_path / "greeting.wav", speech.say(text, voice, 140))
-    (result,) = transcribed(whisper_project, path)
-
-    assert voice[:2] == result["language"]
-    assert result["language_probability"] > 0.5
-
-
-@pytest.mark.parametrize("kind", ["silence", "noise", "hum"])
-def test_where_nobody_speaks_nothing_is_written(whisper_project, tmp_path, kind):
-    at = np.arange(40 * speech.SAMPLE_RATE)
-    made = {
-        "silence": np.zeros(len(at)),
-        "noise": np.random.default_rng(5).normal(0, 2000, len(at)),
-        "hum": 6000 * np.sin(2 * np.pi * 50 * at / speech.SAMPLE_RATE),
-    }
-    path = speech.write_wav(tmp_path / f"{kind}.wav", made[kind].astype(np.int16))
-    (result,) = transcribed(whisper_project, path)
-
-    assert ("", [], 40.0) == (result["text"], result["segments"], round(result["duration"], 1))
-
-
-def test_every_form_of_a_sound_is_understood(whisper_project, tmp_path):
-    """Five minutes in sixteen forms: each lasts as long, and is understood about as well as the best."""
-    reading = speech.speech(FIVE_MINUTES_S, by_a_reader=True)
-    forms = [*WAVS, *COMPRESSED]
-    paths = [write(tmp_path / f"{form}.{form.suffix}", reading[0], form) for form in forms]
-    results = transcribed(whisper_project, *paths)
-    known = {str(form): accuracy(reading, result) for form, result in zip(forms, results, strict=True)}
-
-    assert {} == {name: found for name, found in known.items() if found < max(known.values()) - 0.03}
-    assert [] == [result["source"] for result in results if abs(result["duration"] - FIVE_MINUTES_S) > 0.1]
+    assert speech.accuracy(" ".join(clip.text for clip in clips), result["text"]) >= 0.9
+    assert abs(result["duration"] - len(reading) / speech.SAMPLE_RATE) < 0.1
 
 
 def test_a_sound_in_chunks_is_the_same_sound(whisper_project, recording, recorded, whole):
-    """Cut at every minute: no worse understood, and each of its segments begins where the whole has that word."""
-    (cut,) = transcribed(whisper_project, recorded, "--chunk", "60s", "--word-timestamps")
+    """Cut at every 40 s: no worse understood, and each of its segments begins where the whole has that word."""
+    (cut,) = transcribed(whisper_project, recorded, "--chunk", "40s", "--word-timestamps")
     begins = np.array([word["start"] for segment in whole["segments"] for word in segment["words"]])
     late_s = [float(np.abs(begins - segment["start"]).min()) for segment in cut["segments"]]
 
@@ -149,16 +112,16 @@ def test_the_words_of_runpods_own_worker_are_spoken(whisper_project):
     assert speech.accuracy(clip.text, outcome.document["results"][0]["text"]) >= 0.9
 
 
-def test_segments_appear_on_a_terminal_as_they_come(whisper_project, recorded):
+def test_segments_appear_on_a_terminal_as_they_come(whisper_project, minute):
     """With times and colours, while a bar counts seconds of sound; in the end only the text is there."""
     terminal = pexpect.spawn(
-        VIDCTL[0], [*VIDCTL[1:], "transcribe", str(recorded), "--chunk", "60s"], cwd=whisper_project.root,
+        VIDCTL[0], [*VIDCTL[1:], "transcribe", str(minute), "--chunk", "20s"], cwd=whisper_project.root,
         encoding="utf-8", timeout=300, dimensions=(40, 200),
         env={**os.environ, **whisper_project.environ, "TERM": "xterm-256color"},
     )  # fmt: skip
     terminal.expect(r"\[00:00\.\d\d\d --> 00:0\d\.\d\d\d\]\x1b\[0m \x1b\[3[123]m And Mr\. John")
-    terminal.expect(r"0[0-3]:\d\d / 05:00 \d+\.\d× real time")
-    terminal.expect(r"\[04:\d\d\.\d\d\d --> 0[45]:\d\d\.\d\d\d\]")
+    terminal.expect(r"00:[0-5]\d / 01:00 \d+\.\d× real time")
+    terminal.expect(r"\[00:[45]\d\.\d\d\d --> 0[01]:\d\d\.\d\d\d\]")
     terminal.expect(pexpect.EOF)
     terminal.close()
 
@@ -166,17 +129,18 @@ def test_segments_appear_on_a_terminal_as_they_come(whisper_project, recorded):
     assert terminal.before.endswith("\x1b[2K")
 
 
-def test_a_job_tells_how_far_it_is(whisper_project, recorded, monkeypatch):
+def test_a_job_tells_how_far_it_is(whisper_project, minute, monkeypatch):
     """RunPod's own progress: what /status shows while a long job runs is how far it is, and its segments so far."""
     for name, value in whisper_project.environ.items():
         monkeypatch.setenv(name, value)
     runtime = daemon.connection()
     endpoint_id = whisper_project.dotenv()["VIDCTL_WHISPER_ENDPOINT_ID_LOCAL"]
     jobs = Jobs(Http(runtime.api_key), runtime.endpoint_base_url)
-    (chunk,) = audio.chunks(recorded, name="talk", warn=pytest.fail, chunk_s=600)
-    job_id = jobs.run(endpoint_id, {"audio": base64.b64encode(chunk.data).decode()})
+    (chunk,) = audio.chunks(minute, name="talk", warn=pytest.fail, chunk_s=600)
+    small = {"chunk_length": 10, "batch_size": 2}  # parts, of which it tells after each
+    job_id = jobs.run(endpoint_id, {"audio": base64.b64encode(chunk.data).decode(), **small})
     seen = until(lambda: isinstance(told := jobs.status(endpoint_id, job_id).output, dict) and told)
     jobs.cancel(endpoint_id, job_id)
 
     assert len(seen["transcription"]) > 0
-    assert 0 < seen["progress"]["done"] < FIVE_MINUTES_S == round(seen["progress"]["total"])
+    assert 0 < seen["progress"]["done"] < 60 == round(seen["progress"]["total"])

@@ -445,6 +445,16 @@ def test_json_says_each_failure_that_no_document_holds(endpoint):
     assert "partial" == partial["code"]
 
 
+@pytest.mark.parametrize("command", ["transcribe", "describe"])
+def test_who_wants_results_only_is_told_what_is_wrong_with_them(endpoint, command):
+    endpoint.image("frame.jpg")
+    endpoint.audio("talk.wav")
+    endpoint.warnings = ["this worker has no field 'bogus'"]
+    outcome = endpoint.run(command, *WORDS[command], "--set", "bogus=1", "-q")
+
+    assert (0, f"warning: {WORDS[command][0]}: {endpoint.warnings[0]}\n") == (outcome.status, outcome.stderr)
+
+
 # --- what is waited for --------------------------------------------------------------------------------------------
 
 WAITS = "the job is waiting for a worker (1 initializing)"

@@ -50,6 +50,17 @@ def test_a_price_that_stays_is_told_once(echo):
     assert "$2.05/h at most (3 workers of $0.68/h) → $0.00/h idle, $0.68/h at most (1 worker" in cheaper.stdout
 
 
+def test_quiet_leaves_results(echo):
+    """What a plan is for, and whether a deploy is done; nothing of the way there."""
+    planned = echo.run("plan", "echo", "-q")
+    done = echo.run("deploy", "echo", "-q")
+
+    assert (0, "") == (planned.status, planned.stderr)
+    assert "at RunPod: $" in planned.stdout
+    assert planned.stdout.endswith("; nothing was changed\n")
+    assert (0, "", 1) == (done.status, done.stderr, len(done.stdout.splitlines()))
+
+
 def test_a_version_that_does_not_work_is_put_back(echo):
     """The smoke test fails: the image that was there is there again, the exit code says so, and it still answers.
 

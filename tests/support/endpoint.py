@@ -29,7 +29,8 @@ class Endpoint:
     """`asked` has every job's input; `found` is what is seen in each image.
 
     Images are as wide as 64 and their number, from 0; a job that begins with number `holds` or a later one never ends.
-    There is no worker before `cold` questions for the endpoint's health.
+    There is no worker before `cold` questions for the endpoint's health.  `warnings` are in answers about audio, and to
+    prompts.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Endpoint:
     holds: int = 1_000
     images: int = 0
     cold: int = 0
+    warnings: Sequence[str] = ()
 
     def answer(self, request: Request) -> Reply:
         if request.path == "/ep/run":
@@ -56,10 +58,11 @@ class Endpoint:
         return ok({"jobs": {"inQueue": 1}, "workers": {"idle": 0, "initializing": 1, "running": 0}})
 
     def _output(self, asked: dict[str, Any]) -> dict[str, Any]:
+        told = {"warnings": [*self.warnings]} if self.warnings else {}
         if "audio" in asked:
-            return {"transcription": [SAID], "language": "en", "language_probability": 0.9}
+            return {"transcription": [SAID], "language": "en", "language_probability": 0.9, **told}
         if "prompt" in asked:
-            return {"response": f"answer {_first(asked)}", "finish_reason": "stop"}
+            return {"response": f"answer {_first(asked)}", "finish_reason": "stop", **told}
         if "images" in asked:
             return {"results": [{"detections": self.found} for _ in asked["images"]]}
         return {"detections": self.found}

@@ -89,7 +89,7 @@ def destroy(
                 kept = removal.destroy(each, place, notify=notify, gone=partial(_forget, each, project, place))
                 entry = {"spec": each.key, "target": place.name, "endpoint_id": each.live and each.live.id}
                 documents.append({**entry, "kept": list(kept)} if kept else entry)
-                if not report.is_silent and (each.live or not kept):
+                if not as_json and (each.live or not kept):
                     print(f"{each.key}: {each} is gone")  # noqa: T201
                 for sentence in [*kept, *removal.login_left(each, place)]:
                     report.note(f"{each.key}: {sentence}")
@@ -237,7 +237,7 @@ def remove_login(
     removal.remove_login(found, place)
     if as_json:
         print(json.dumps({"id": found.id, "name": found.name}))  # noqa: T201
-    elif not report.is_silent:
+    else:
         print(f"{found.name}: registry login {found.id} is gone")  # noqa: T201
 
 

@@ -414,7 +414,7 @@ class _Delivery:
         self.tally.taken += 1
         self._took.append(described)
         if not stream.has_form and not stream.is_whole:
-            self._report.warn("the answer was begun anew; this is all of it:")
+            self._report.flaw("the answer was begun anew; this is all of it:")
         if stream.has_form or not stream.is_whole:
             self._give(self._answer(result))
         self._say(described, result)
@@ -488,9 +488,9 @@ class _Delivery:
             ending = f"the model was still reasoning: {ending or 'there is no answer'}; {_THINK_LESS}"
         if ending:
             tokens = f" ({result.completion_tokens} tokens)" if result.completion_tokens else ""
-            self._report.warn(f"{result.source}: {ending}{tokens}")
+            self._report.flaw(f"{result.source}: {ending}{tokens}")
         for warning in result.warnings:
-            self._report.warn(f"{result.source}: {warning}")
+            self._report.flaw(f"{result.source}: {warning}")
         if self._wants_stats:
             stats = self._stats(described, result)
             facts = [*_facts(stats, result), *([] if self._several else [self._dollars(stats)])]

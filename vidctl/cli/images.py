@@ -176,7 +176,7 @@ def _print(done: list[tuple[Source, Image]], report: Report) -> None:
     if report.as_json:
         documents = [{"spec": source.key, "image": image.tag, "digest": image.digest} for source, image in done]
         print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2))  # noqa: T201
-    elif not report.quiet:
+    else:
         for source, image in done:
             print(f"{source.key}: {image.digest or image.tag}")  # noqa: T201
 

@@ -214,10 +214,18 @@ class Report:
 
         return wait
 
+    def flaw(self, text: str) -> None:
+        """What is wrong with a result, or missing of it: whoever wants nothing else than that is told too."""
+        if not self.as_json:
+            self._warn(text, has_lines=False)
+
     def warn(self, text: str, *, has_lines: bool = False) -> None:
         """Something that may cost or surprise, on one line, or on those that it `has_lines` for."""
         if not self.is_silent:
-            _print(f"[yellow]warning:[/] {escape(printable(text) if has_lines else one_line(text))}")
+            self._warn(text, has_lines=has_lines)
+
+    def _warn(self, text: str, *, has_lines: bool) -> None:
+        _print(f"[yellow]warning:[/] {escape(printable(text) if has_lines else one_line(text))}")
 
     def plan(self, todo: Plan, catalogue: Catalogue | None, *, is_result: bool = False) -> None:
         """What differs, whether workers are replaced, and what it costs before and after.
@@ -226,7 +234,7 @@ class Report:
         """
         from vidctl.plan import cost, priced_on, stock
 
-        if self.is_silent or todo.is_empty:
+        if self.as_json or todo.is_empty or (self.quiet and not is_result):
             return
         show = _print_result if is_result else _print
         show(f"[bold]{escape(todo.key)}[/]: {todo.action} endpoint {escape(printable(todo.endpoint.name))}")

@@ -38,7 +38,7 @@ class Scene:
 
     def show(self, planned: Sequence[Planned], *, is_result: bool = False) -> None:
         """Print what differs and what it costs."""
-        if self.report.is_silent:
+        if self.report.as_json or (self.report.quiet and not is_result):
             return
         catalogue = self._catalogue(planned)
         for each in planned:
@@ -230,5 +230,5 @@ def print_documents(documents: list[dict[str, Any]], *, one: bool) -> None:
 
 def say(report: Report, text: str) -> None:
     """Print a result for people."""
-    if not report.is_silent:
+    if not report.as_json:
         print(text)  # noqa: T201

@@ -329,9 +329,9 @@ class _Delivery:
         if not result.segments and not result.gaps:
             self._report.note(f"{result.source}: nothing is said")
         for warning in result.warnings:
-            self._report.warn(warning if result.source in warning else f"{result.source}: {warning}")
+            self._report.flaw(warning if result.source in warning else f"{result.source}: {warning}")
         for gap in result.gaps:
-            self._report.warn(f"{result.source}: {gap.start:.0f}-{gap.end:.0f} s are missing: {gap.error.message}")
+            self._report.flaw(f"{result.source}: {gap.start:.0f}-{gap.end:.0f} s are missing: {gap.error.message}")
         if result.gaps:
             self.tally.flawed.append(
                 PartialFailure(

@@ -235,6 +235,25 @@ def test_pictures_that_are_not_read_here_are_said(folder):
     ] == done.stdout.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("source", "told"), [("sub", "1 broken link"), ("sub/*.png", "1 broken link"), ("sub/**/*.*", "2 broken links")]
+)
+def test_a_link_to_nothing_is_said_and_skipped(folder, source, told):
+    """But for one that is named; what is no image by its name is nobody's loss."""
+    for name in ("sub/gone.png", "sub/more/gone.jpg", "sub/gone.txt", "empty/gone.jpg"):
+        (folder / name).symlink_to("nowhere")
+    said: list[str] = []
+    found = [each.name for each in expand([source], tell=said.append)]
+
+    assert ([f"{source}: {told} skipped"], True) == (said, "sub/deep.png" in found)
+    assert not any("gone" in name for name in found)
+    with pytest.raises(MediaError, match=r"^sub/gone\.png: no such file"):
+        read(*expand(["sub/gone.png"], tell=said.append), fetch=no_network)
+    with pytest.raises(MediaError) as nothing:
+        expand(["empty"], tell=said.append)
+    assert ("1 broken link skipped", 1) == (nothing.value.hint, len(said))
+
+
 def test_a_list_keeps_names_to_the_letter(folder):
     """What looks like a comment, an indentation or an end of line may be a file's name."""
     odd = ["#1.jpg", "  lead.jpg", "trail.jpg ", "line\u2028end.jpg", "page\x0c.jpg", "[a].jpg"]

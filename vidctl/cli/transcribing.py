@@ -137,7 +137,8 @@ def transcribe(
     told = (("--initial-prompt ", initial_prompt), ("--hotwords ", hotwords))
     options.check_stdin(*(("", word) for word in dict.fromkeys(sources)), *told)
     layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words, keep_segments)
-    sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer)
+    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
+    sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
     if beside and (output is not None or (as_json and not formats)):
         raise UsageError(f"--beside and {'-o' if output is not None else '--json'}: one or the other")
     output = "./" if beside else output
@@ -156,7 +157,6 @@ def transcribe(
         "temperature": temperature,
         "extra": options.settings(setting or []),
     }
-    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
     names = (
         outputs.beside(sounds, option="--beside") if beside else outputs.stems(sounds, sources, keeps_folders=recursive)
     )

@@ -119,7 +119,7 @@ def expand(
     comments) or an address.  Hidden files are skipped, repeated ones kept.  A missing file, a folder that cannot be
     listed and a folder or glob without pictures become a Source that `read` and `opened` refuse; MediaError is raised
     where there is nothing else, and for a list that cannot be read.  `tell` hears of files that are skipped for their
-    format.
+    format, and of links to nothing.
     """
     return settled(looked_up(sources, kind=kind, recursive=recursive, stdin=stdin, tell=tell))
 
@@ -337,11 +337,15 @@ class _Search:
         self._kind = kind
         self._files: dict[Path, None] = {}  # in the order found
         self._skipped: Counter[str] = Counter()
+        self._broken: set[Path] = set()  # links to what is not there
         self._problems: dict[Path, Source] = {}
 
     def take(self, paths: Iterable[Path]) -> None:
         for path in paths:
-            if path in self._files or not _is_of(self._kind, path):
+            if path in self._files or path.suffix.lower() not in self._kind.suffixes:
+                continue
+            if not _is(path, Path.is_file):
+                self._broken |= {path} if _is(path, _is_broken_link) else set()
                 continue
             called = _CALLED.get(path.suffix.lower())
             if called is not None and called in _unread():
@@ -355,6 +359,8 @@ class _Search:
             f"{count} {called} file{'s' if count > 1 else ''} skipped: {_unread()[called]}"
             for called, count in self._skipped.items()
         ]
+        if self._broken:
+            skipped.append(f"{len(self._broken)} broken link{'s' if len(self._broken) > 1 else ''} skipped")
         if not self._files and not self._problems:
             hint = f"{self._kind.plural} end in {', '.join(sorted(self._kind.suffixes))}"
             hint = "; ".join(skipped) or (hint if is_deep else f"{hint}; -r looks in subfolders too")
@@ -418,6 +424,10 @@ def _is_folder(entry: os.DirEntry[str], *, follows: bool) -> bool:
         return entry.is_dir(follow_symlinks=follows)
     except OSError:
         return False
+
+
+def _is_broken_link(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _refused(name: str, problem: MediaError) -> Source:

@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 from PIL import Image
+from support.endpoint import answering
 from support.scripted import ok, serving
 from support.shapes import draw, encoded
 
@@ -15,6 +16,7 @@ import vidctl
 from vidctl import Client, VidctlError, errors
 from vidctl.media import given
 from vidctl.media.sources import PICTURES, opened, read
+from vidctl.tasks.answer import Failed
 
 
 class Answer(enum.Enum):
@@ -36,7 +38,9 @@ WRONG = {
     "a source that is none": lambda c: c.detect(None),
     "a number": lambda c: c.detect(5),
     "no list": lambda c: list(c.detect_many(None)),
-    "a number in a list": lambda c: list(c.detect_many(["frame.jpg", 5])),
+    "a number in what is asked about together": lambda c: list(
+        c.describe_many(["frame.jpg", 5], "what?", together=True)
+    ),
     "a file open for text": lambda c: c.detect(io.StringIO("x")),
     "an array of floats": lambda c: c.detect(np.zeros((4, 4, 3))),
     "an array of the wrong shape": lambda c: c.detect(np.zeros((3, 4, 4, 4), np.uint8)),
@@ -204,6 +208,28 @@ def test_one_name_is_one_image(client, tmp_path):
         found = list(asking.detect_many("frame.jpg"))
 
     assert ["frame.jpg"] == [each.source.name for each in found]
+
+
+@pytest.mark.parametrize("task", ["detect", "transcribe", "describe"])
+def test_what_is_no_source_does_not_cost_the_rest(tmp_path, task):
+    """A missing file, an empty folder, a list that is none, a number and nothing at all: each fails in its place."""
+    (tmp_path / "empty").mkdir()
+    with answering(tmp_path) as endpoint, pytest.MonkeyPatch.context() as patch:
+        endpoint.image("frame.jpg")
+        endpoint.audio("talk.wav")
+        patch.chdir(tmp_path)
+        for name, value in endpoint.environ.items():
+            patch.setenv(name, value)
+        good = "talk.wav" if task == "transcribe" else "frame.jpg"
+        many = ["missing.jpg", good, "empty", 5, "@missing.txt", "", None, np.zeros((0, 4, 3), np.uint8), good]
+        ask = getattr(Client(endpoint_id="ep"), f"{task}_many")
+        results = [each.result for each in ask(many)]
+        nothing = [each.result for each in ask(["empty", 5])]
+
+    assert [1, 8] == [n for n, result in enumerate(results) if not isinstance(result, Failed)]
+    codes = [result.error.code for result in results if isinstance(result, Failed)]
+    assert ["media_error", "media_error", "usage_error", "media_error", *["usage_error"] * 3] == codes
+    assert [("empty", "media_error"), ("int", "usage_error")] == [(each.source, each.error.code) for each in nothing]
 
 
 def test_every_error_is_exported():

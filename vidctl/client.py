@@ -13,7 +13,7 @@ from vidctl import configs, durations, gpus, settings
 from vidctl.errors import NotDeployed, SpecError, UsageError, VidctlError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
-from vidctl.media.given import Given, listed
+from vidctl.media.given import Given, several
 from vidctl.media.given import sources as sources_of
 from vidctl.media.sources import PICTURES, SOUNDS, Kind, Source, settled
 from vidctl.runpod.http import Http, download, download_into
@@ -113,9 +113,9 @@ class Client:
     ) -> Generator[Found, None, None]:
         """Yield what was found in each picture, in the order of `sources`: files, folders, globs, URLs, `@lists`.
 
-        A picture that fails does not stop the rest.  Many pictures travel in a job, several jobs at once; closing the
-        iterator cancels what is out.  `waiting` hears, in threads, in what state a job that takes long is and how the
-        endpoint is.
+        A picture that fails does not stop the rest, nor does what is no picture: its result is Failed.  Many pictures
+        travel in a job, several jobs at once; closing the iterator cancels what is out.  `waiting` hears, in threads,
+        in what state a job that takes long is and how the endpoint is.
         """
         from vidctl import detection
         from vidctl.tasks.detect import DetectOptions
@@ -155,9 +155,9 @@ class Client:
         A sound longer than `chunk_s` seconds is cut at silences and sent as jobs side by side.  Of a film with several
         audio tracks `audio_track` is heard, a number from 1 or a language, else what a player would choose.  With
         `resume` only what an earlier run did not get is sent: answers are kept for a week, or until `delivered` is
-        called.  `tell` hears, in threads, what comes while a sound is not done, and `waiting` in what state a job that
-        takes long is and how the endpoint is.  `options` are those of `TranscribeOptions`.  Closing the iterator
-        cancels what is out.
+        called.  A sound that fails, or is none, does not stop the rest: its result is Failed.  `tell` hears, in
+        threads, what comes while a sound is not done, and `waiting` in what state a job that takes long is and how the
+        endpoint is.  `options` are those of `TranscribeOptions`.  Closing the iterator cancels what is out.
         """
         from vidctl.tasks.transcribe import TranscribeOptions
 
@@ -231,7 +231,7 @@ class Client:
         from vidctl import description
 
         _refuse_together("describe_stream", how)
-        (question,), options, clip = self._posed(listed(source), prompt, together=True, **how)
+        (question,), options, clip = self._posed(source, prompt, together=True, **how)
         asking, manner = self._describing([question], clip)
         return description.stream(
             question,
@@ -262,15 +262,16 @@ class Client:
         """Yield what a model says of each source, in their order: files, folders, globs, URLs, `@lists`; or of all.
 
         `preset` names a question, `caption` where there is no prompt; what else is given goes before what it says.  Of
-        a film the pictures `at_s` seconds are seen, or `fps` a second `from_s` to `to_s`, or a few of its whole
-        length.  `options` are those of `DescribeOptions`; a schema may be text, such as "name, age int".  A source that
-        fails does not stop the rest; several jobs are out at once, and closing the iterator cancels them.  `waiting`
-        hears, in threads, in what state a job that takes long is and how the endpoint is.
+        a film the pictures `at_s` seconds are seen, or `fps` a second `from_s` to `to_s`, or a few of its whole length.
+        `options` are those of `DescribeOptions`; a schema may be text, such as "name, age int".  A source that fails,
+        or is none, does not stop the rest: its result is Failed.  Several jobs are out at once, and closing the
+        iterator cancels them.  `waiting` hears, in threads, in what state a job that takes long is and how the endpoint
+        is.
         """
         from vidctl import description
 
         questions, chosen, clip = self._posed(
-            listed(sources),
+            sources,
             prompt,
             together=together,
             recursive=recursive,
@@ -295,7 +296,7 @@ class Client:
 
     def _posed(
         self,
-        sources: Iterable[Given],
+        sources: Given | Iterable[Given],
         prompt: str | None,
         *,
         together: bool = False,
@@ -491,7 +492,7 @@ def _only(source: Given, kind: Kind, several: str) -> Source:
 
 
 def _expanded(given: Given | Iterable[Given], kind: Kind, *, recursive: bool) -> list[Source]:
-    return settled([each for source in listed(given) for each in sources_of(source, kind, recursive=recursive)])
+    return several(given, partial(sources_of, kind=kind, recursive=recursive))
 
 
 def _default_target(project: Project) -> settings.Target | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vidctl.errors import MediaError, UsageError
 from vidctl.media import image
-from vidctl.media.given import Given
+from vidctl.media.given import Given, listed, several
 from vidctl.media.given import sources as sources_of
 from vidctl.media.sources import FILMS, PICTURES, PICTURES_AND_FILMS, Source, is_film, opened, read, settled
 from vidctl.tasks.describe import DescribeOptions, Sent
@@ -94,13 +94,20 @@ class Question:
 
 
 def questions(
-    sources: Iterable[Given], clip: Clip, *, together: bool = False, recursive: bool = False
+    sources: Given | Iterable[Given], clip: Clip, *, together: bool = False, recursive: bool = False
 ) -> list[Question]:
-    """A question for each picture or film, or one for all of them together.  Raises MediaError where there are none."""
-    found = [each for source in sources for each in _expanded(source, clip, recursive=recursive)]
+    """A question for each picture or film, or one for all of them together.  Raises MediaError where there are none.
+
+    What is no source is a question that cannot be asked; together with others it is raised.
+    """
+    look_up = partial(_expanded, clip=clip, recursive=recursive)
+    found = (
+        settled([each for source in listed(sources) for each in look_up(source)])
+        if together
+        else several(sources, look_up)
+    )
     if not found:
         raise UsageError("no picture or film is named")
-    found = settled(found)
     return [Question(tuple(found))] if together else [Question((each,)) for each in found]
 
 
@@ -211,7 +218,7 @@ class Album:
         try:
             prepared = image.prepare_within(data, max_pixels=max_pixels, name=source.name)
         except MediaError as error:
-            if PurePosixPath(source.label).suffix.lower() not in PICTURES.suffixes:
+            if source.problem is None and PurePosixPath(source.label).suffix.lower() not in PICTURES.suffixes:
                 formats = f"; {error.hint}" if error.hint else ""
                 error.hint = f"if it is a film, whose name does not tell: --from 0 takes it for one{formats}"
             raise

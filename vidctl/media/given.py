@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from vidctl.errors import MediaError, UsageError
-from vidctl.media.sources import Kind, Source, looked_up
+from vidctl.media.sources import Kind, Source, looked_up, settled
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -20,6 +20,30 @@ if TYPE_CHECKING:
 Given: TypeAlias = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, "BinaryIO", "Image", "NDArray[Any]", Source
 ]
+
+
+def several(given: Given | Iterable[Given], look_up: Callable[[Given], list[Source]]) -> list[Source]:
+    """The sources of all that is given.  One of many that is none becomes a Source that `read` and `opened` refuse.
+
+    `look_up` finds those that one thing means.  What it raises of a thing that is given alone is raised.
+    """
+    things = listed(given)
+    if things is not given:
+        return settled([source for thing in things for source in look_up(thing)])
+    found: list[Source] = []
+    for thing in things:
+        try:
+            found += look_up(thing)
+        except (MediaError, UsageError) as error:  # noqa: PERF203  the others are asked about
+            found.append(Source(_name(thing), problem=error))
+    return found
+
+
+def _name(thing: object) -> str:
+    """What people read of a thing that is no source."""
+    if isinstance(thing, (str, os.PathLike)):
+        return str(thing).encode(errors="replace").decode()
+    return type(thing).__name__
 
 
 def listed(given: Given | Iterable[Given]) -> Iterable[Given]:

@@ -91,7 +91,7 @@ class Source:
     url: str | None = None
     data: bytes | None = field(default=None, repr=False)
     stream: BinaryIO | None = field(default=None, repr=False)
-    problem: MediaError | None = field(default=None, repr=False)  # that it failed with before it was opened
+    problem: VidctlError | None = field(default=None, repr=False)  # that it failed with before it was opened
 
     @property
     def label(self) -> str:

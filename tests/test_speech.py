@@ -129,18 +129,18 @@ def test_segments_appear_on_a_terminal_as_they_come(whisper_project, minute):
     assert terminal.before.endswith("\x1b[2K")
 
 
-def test_a_job_tells_how_far_it_is(whisper_project, minute, monkeypatch):
+def test_a_job_tells_how_far_it_is(whisper_project, recorded, monkeypatch):
     """RunPod's own progress: what /status shows while a long job runs is how far it is, and its segments so far."""
     for name, value in whisper_project.environ.items():
         monkeypatch.setenv(name, value)
     runtime = daemon.connection()
     endpoint_id = whisper_project.dotenv()["VIDCTL_WHISPER_ENDPOINT_ID_LOCAL"]
     jobs = Jobs(Http(runtime.api_key), runtime.endpoint_base_url)
-    (chunk,) = audio.chunks(minute, name="talk", warn=pytest.fail, chunk_s=600)
-    small = {"chunk_length": 10, "batch_size": 2}  # parts, of which it tells after each
+    (chunk,) = audio.chunks(recorded, name="talk", warn=pytest.fail, chunk_s=600)
+    small = {"chunk_length": 5, "batch_size": 2}  # parts, of which it tells after each
     job_id = jobs.run(endpoint_id, {"audio": base64.b64encode(chunk.data).decode(), **small})
     seen = until(lambda: isinstance(told := jobs.status(endpoint_id, job_id).output, dict) and told)
     jobs.cancel(endpoint_id, job_id)
 
     assert len(seen["transcription"]) > 0
-    assert 0 < seen["progress"]["done"] < 60 == round(seen["progress"]["total"])
+    assert 0 < seen["progress"]["done"] < LENGTH_S == round(seen["progress"]["total"])

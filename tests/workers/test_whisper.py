@@ -27,7 +27,6 @@ WHISPER = ROOT / "workers/whisper"
 RATE = speech.SAMPLE_RATE
 
 PHRASES = {
-    "en": "Good morning, today the weather is very nice and we are going for a walk in the park.",
     "de": "Guten Morgen, heute ist das Wetter sehr schön und wir gehen im Park spazieren. Danach essen wir Kuchen.",
     "es": "Buenos días, hoy hace muy buen tiempo y vamos a pasear por el parque. Después comeremos pastel.",
     "it": "Buongiorno, oggi il tempo è molto bello e andiamo a passeggiare nel parco. Poi mangiamo la torta.",
@@ -168,12 +167,7 @@ def test_a_reader_is_understood(whisper, reader):
     assert "en" == answer["language"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Front_Center", "Front_Left", "Front_Right", "Rear_Center", "Rear_Left", "Rear_Right", "Side_Left", "Side_Right"
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", ["Front_Center", "Rear_Left", "Side_Right"])
 def test_two_words_are_understood(whisper, name):
     """As short as a sound can be, and at 48 kHz."""
     (answer,) = whisper.ask({"audio": sent(speech.alsa(name))})
@@ -215,9 +209,9 @@ def test_a_window_of_two_languages_is_heard_to_its_end(whisper):
     assert {"berlin", "leisure"} <= set(letters(answer["text"]).split())
 
 
-@pytest.mark.parametrize("language", PHRASES)
+@pytest.mark.parametrize("language", ["de", "it", "pl"])
 def test_a_language_is_recognized(whisper, language):
-    """Whoever does not say which language it is."""
+    """Whoever does not say which language it is; English and Spanish are found out below and above."""
     (answer,) = whisper.ask({"audio": sent(speech.say(PHRASES[language], language))})
 
     assert language == answer["language"]
@@ -327,7 +321,7 @@ def test_words_lie_within_their_segments(whisper, reader):
 
 def test_segments_of_a_long_sound_are_in_order(whisper):
     """Several windows and batches: ids from 1, no segment before the one before it has ended."""
-    sound, said = speech.speech(80)
+    sound, said = speech.speech(45)
     (answer,) = whisper.ask({"audio": sent(sound), "chunk_length": 10, "batch_size": 2})
     segments = answer["transcription"]
 
@@ -336,18 +330,14 @@ def test_segments_of_a_long_sound_are_in_order(whisper):
     assert speech.accuracy(" ".join(text for _, text in said), answer["text"]) >= 0.85
 
 
-@pytest.mark.parametrize("field", ["hotwords", "initial_prompt"])
 @pytest.mark.parametrize("batch_size", [None, 1])
-def test_a_name_is_spelled_as_told(whisper, sentence, field, batch_size):
-    """Whisper cannot know how a name is written."""
+def test_a_name_is_spelled_as_told(whisper, sentence, batch_size):
+    """Whisper cannot know how a name is written; hotwords and an initial_prompt tell."""
+    job = {"audio": sent(sentence), "batch_size": batch_size, "language": "en"}
     name = "Mr. Jon Dashwoode."
-    plain, told = whisper.ask(
-        {"audio": sent(sentence), "batch_size": batch_size},
-        {"audio": sent(sentence), "batch_size": batch_size, field: name},
-    )
+    answers = whisper.ask(job, job | {"hotwords": name}, job | {"initial_prompt": name})
 
-    assert "Jon Dashwoode" not in plain["text"]
-    assert "Jon Dashwoode" in told["text"]
+    assert [False, True, True] == ["Jon Dashwoode" in answer["text"] for answer in answers]
 
 
 @pytest.mark.parametrize("batch_size", [None, 1])
@@ -418,7 +408,7 @@ def test_what_is_understood_of_likely_silence_is_kept(whisper, sentence):
 
 def test_who_does_not_pause_is_heard_to_the_end(whisper):
     """Speech without a breath for longer than a window: no stretch of it is lost, and few words are cut in two."""
-    said = [speech.SENTENCES[number % 12] for number in range(30)]
+    said = [speech.SENTENCES[number % 12] for number in range(15)]
     sound = np.concatenate([_trimmed(speech.say(text)) for text in said])
     (answer,) = whisper.ask({"audio": sent(sound), "language": "en", "word_timestamps": True})
     starts = [word["start"] for segment in answer["transcription"] for word in segment["words"]]
@@ -509,17 +499,19 @@ def test_sequential_decoding_is_for_shorter_sounds(told, volume):
 def test_a_callers_batches_are_no_larger_than_a_cpus(told, volume):
     """Each of a batch's windows takes 150 MB: batch_size 128 would be the end of most computers."""
     before = _memory(told, "VmHWM")
-    sounds = {at_s: speech.samples(speech.librivox()[0].path) for at_s in range(0, 300, 10)}
-    path = _sparse(volume / "five-minutes.wav", 300, sounds)
-    (answer,) = told.ask({"audio": str(path), "chunk_length": 10, "batch_size": 30, "temperature": 0, "language": "en"})
+    sounds = {at_s: speech.samples(speech.librivox()[0].path) for at_s in range(0, 120, 10)}
+    path = _sparse(volume / "two-minutes.wav", 120, sounds)
+    job = {"audio": str(path), "chunk_length": 10, "batch_size": 12, "temperature": 0, "language": "en"}
+    (answer,) = told.ask(job)
 
-    assert 30 == len(answer["transcription"])
+    assert 12 == len(answer["transcription"])
     assert _memory(told, "VmHWM") - before < 1e9
 
 
-def test_two_jobs_at_once_answer_as_alone(whisper, reader, sentence):
+def test_two_jobs_at_once_answer_as_alone(whisper, sentence):
     """They share the model's threads, nothing else."""
-    jobs = [{"audio": sent(reader[0]), "chunk_length": 10}, {"audio": sent(sentence), "word_timestamps": True}]
+    other = speech.samples(speech.librivox()[1].path)
+    jobs = [{"audio": sent(other), "chunk_length": 10}, {"audio": sent(sentence), "word_timestamps": True}]
     alone = [whisper.ask(job)[0]["transcription"] for job in jobs]
 
     assert alone == [answer["transcription"] for answer in whisper.ask(*jobs)]
@@ -548,7 +540,7 @@ def test_the_official_workers_errors_are_lists(whisper):
 def test_what_was_heard_is_told_while_the_rest_is_heard(told, updates):
     """Progress updates over RunPod's own SDK: seconds done, and what was said so far."""
     sound, _ = speech.speech(100)
-    (job_id,) = told.send({"audio": sent(sound), "chunk_length": 10, "batch_size": 2})
+    (job_id,) = told.send({"audio": sent(sound), "chunk_length": 10, "batch_size": 2, "beam_size": 1})
     _, answer = told.receive()
     updates.wait_for_one(job_id)
     first = updates.of(job_id)[0]
@@ -569,7 +561,7 @@ def test_a_cancelled_job_frees_the_model(told, updates, sentence):
     told.cancel(job_id)
     cancelled = told.receive()
     heard = len(updates.of(job_id))
-    answers = told.ask(*[{"audio": sent(sentence)}] * 4)
+    answers = told.ask(*[{"audio": sent(sentence), "language": "en"}] * 2)
 
     assert (job_id, {"id": job_id, "cancelled": True}) == cancelled
     assert heard == len(updates.of(job_id))

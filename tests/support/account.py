@@ -22,8 +22,13 @@ class Account:
 
     @classmethod
     def of(cls, project: Project, plane: str) -> Account:
-        project.run("local", "up")
-        return cls(project, plane, project.run("local", "env", "--json").document)
+        running = project.up()
+        runtime = {
+            "RUNPOD_API_KEY": running.api_key,
+            "RUNPOD_API_BASE_URL": running.api_base_url,
+            "RUNPOD_ENDPOINT_BASE_URL": running.endpoint_base_url,
+        }
+        return cls(project, plane, runtime)
 
     def environ(self, url: str | None = None) -> dict[str, str]:
         return {

@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from support.command import VIDCTL, Outcome, vidctl
+
+from vidctl.local import daemon
 
 ECHO_SMOKE = {"input": "workers/echo/test_input.json", "contains": {"echo": {"question": 1}}}
 HANDLERS = Path(__file__).resolve().parent.parent / "handlers"
@@ -65,8 +68,15 @@ class Project:
         lines = (self.root / ".env").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines)
 
+    def up(self) -> daemon.Connection:
+        """Its runtime, as `vidctl local up` leaves it."""
+        with patch.dict(os.environ, self.environ):
+            return daemon.up(int(self.environ["VIDCTL_LOCAL_PORT"]))
+
     def close(self) -> None:
-        self.run("local", "down")
+        """Stop its runtime, as `vidctl local down` does."""
+        with patch.dict(os.environ, self.environ):
+            daemon.down(int(self.environ["VIDCTL_LOCAL_PORT"]))
 
 
 @contextmanager

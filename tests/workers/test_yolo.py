@@ -414,11 +414,22 @@ def test_data_urls_and_wrapped_base64_are_read(yolo):
     assert bare["detections"] == url["detections"] == wrapped["detections"]
 
 
-def test_urls_are_fetched(drive_yolo):
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory):
+    """A certificate that the worker `private` trusts."""
+    return tls.certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def private(drive_yolo, pem):
+    """A worker that may fetch from private addresses."""
+    return drive_yolo(RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS="true", REQUESTS_CA_BUNDLE=str(pem))
+
+
+def test_urls_are_fetched(private):
     """With the SDK's switch for private addresses a picture may lie on a server beside the worker."""
-    worker = drive_yolo(RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS="true")
     with serving({"/a.jpg": JPEG}) as base:
-        good, missing, bare = worker.ask(
+        good, missing, bare = private.ask(
             {"image": f"{base}/a.jpg"}, {"image": f"{base}/b.jpg"}, {"images": [f"{base}/a.jpg", sent(JPEG)]}
         )
 
@@ -427,28 +438,25 @@ def test_urls_are_fetched(drive_yolo):
     assert [good["detections"]] * 2 == [one["detections"] for one in bare["results"]]
 
 
-def test_no_redirect_leads_from_https_to_http(drive_yolo, tmp_path):
+def test_no_redirect_leads_from_https_to_http(private, pem):
     """Not even where http:// is allowed; a busy server is asked again."""
-    pem = tls.certificate(tmp_path)
-    worker = drive_yolo(RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS="true", REQUESTS_CA_BUNDLE=str(pem))
     busy = Reply(503, b"", (("Retry-After", "0"),))
     with (
         serving({"/a.jpg": JPEG}) as plain,
         tls.redirecting(pem, {"/a.jpg": f"{plain}/a.jpg"}) as secure,
         scripted(script(busy, Reply(200, JPEG))) as later,
     ):
-        down, again = worker.ask({"image": f"{secure}/a.jpg"}, {"image": f"{later.url}/a.jpg"})
+        down, again = private.ask({"image": f"{secure}/a.jpg"}, {"image": f"{later.url}/a.jpg"})
 
     assert {"error": "the image's URL leads to one that is not https://"} == down
     assert again["detections"]
 
 
-def test_a_server_that_is_gone_is_an_error(drive_yolo):
+def test_a_server_that_is_gone_is_an_error(private):
     """The sentence names what failed and nothing of the worker."""
-    worker = drive_yolo(RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS="true")
     with serving({}) as base:
         pass
-    (answer,) = worker.ask({"image": f"{base}/a.jpg"})
+    (answer,) = private.ask({"image": f"{base}/a.jpg"})
 
     assert {"error": "the image's URL cannot be fetched"} == answer
 

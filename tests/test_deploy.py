@@ -8,10 +8,13 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.project import ECHO_SMOKE as SMOKE
+from support.shapes import draw, encoded
+from support.speech import SAMPLE_RATE, write_wav
 
 from vidctl import deploy, rollout, settings, spec, targets
 from vidctl.errors import ApiError, ImageError, Interrupted, VidctlError
@@ -91,6 +94,17 @@ def test_a_plan_writes_nothing_and_says_that_it_starts_the_runtime(echo):
     assert "starting the local runtime at http://127.0.0.1:" in first.stderr
     assert echo.run("plan", "echo").stdout.startswith("echo: up to date")
     assert files(echo) == deployed
+
+
+@pytest.mark.parametrize("command", ["detect", "transcribe", "describe"])
+def test_who_asks_is_told_once_that_the_runtime_is_started(project, command):
+    (project.root / "frame.jpg").write_bytes(encoded(draw(seed=1)[0]))
+    write_wav(project.root / "talk.wav", np.zeros(SAMPLE_RATE, np.int16))
+    words = [command, "talk.wav" if command == "transcribe" else "frame.jpg", "--endpoint-id", "none"]
+    first, again = project.run(*words, "--target", "local"), project.run(*words, "--target", "local")
+
+    assert [1, 0] == [each.stderr.count("starting the local runtime at http://") for each in (first, again)]
+    assert (5, 5) == (first.status, again.status), first.stderr
 
 
 def test_an_empty_list_says_so(echo):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +16,7 @@ from vidctl.journal import Journal
 from vidctl.media.given import Given, several
 from vidctl.media.given import sources as sources_of
 from vidctl.media.sources import PICTURES, SOUNDS, Kind, Source, settled
+from vidctl.progress import Notify, Progress, silent
 from vidctl.runpod.http import Http, download, download_into
 from vidctl.runpod.jobs import Jobs
 from vidctl.settings import Access, Project
@@ -42,7 +43,8 @@ class Client:
     `endpoint_id` an endpoint of any origin; by default the deployed spec of the task is used.  `protocol` is what an
     endpoint's worker speaks, if neither vidctl's own nor what its spec says, and `model` what it calls its model, if
     that is asked for.  `timeout_s` is how long to wait for one job.  A duration is a number of seconds, or text: "90s",
-    "5m", "1:30".  Every failure is a `vidctl.errors.VidctlError`.
+    "5m", "1:30".  `notify` takes a `vidctl.progress.Progress` when the local runtime has to be started.  Every failure
+    is a `vidctl.errors.VidctlError`.
     """
 
     def __init__(
@@ -56,16 +58,19 @@ class Client:
         model: str | None = None,
         project: Path | str = ".",
         timeout_s: float | str = 600,
+        notify: Notify = silent,
         **unknown: NoReturn,
     ) -> None:
         texts = {
             "target": target, "endpoint": endpoint, "overlay": overlay, "endpoint_id": endpoint_id,
             "protocol": protocol, "model": model,
         }  # fmt: skip
-        check_names("Client", unknown, (*texts, "project", "timeout_s"))
+        check_names("Client", unknown, (*texts, "project", "timeout_s", "notify"))
         for name, text in texts.items():
             if text is not None and not isinstance(text, str):
                 raise UsageError(f"{name}: {text!r} is not text")
+        if not callable(notify):
+            raise UsageError(f"notify: {notify!r} cannot be called")
         wait_s = durations.seconds("timeout_s", timeout_s)
         if wait_s <= 0:
             raise UsageError(f"timeout_s: {timeout_s!r} is not over 0")
@@ -86,6 +91,7 @@ class Client:
         self._protocol = protocol
         self._model = model
         self._timeout_s = wait_s
+        self._notify = notify
         self._invoker: Invoker | None = None
         self._fetch = partial(download, timeout_s=wait_s)
         self._fetch_into = partial(download_into, timeout_s=wait_s)
@@ -396,7 +402,7 @@ class Client:
 
     def _asking(self, endpoint_id: str, key: str | None) -> Invoker:
         self._asked = (endpoint_id, key)
-        access = connect(self.project, self.target)
+        access = connect(self.project, self.target, notify=self._notify)
         self._invoker = Invoker(
             Jobs(Http(access.api_key), access.endpoint_base_url, if_unknown=self._if_unknown(endpoint_id)),
             endpoint_id,
@@ -513,13 +519,13 @@ def _default_endpoint(task: str, project: Project) -> str | None:
     return chosen
 
 
-def connect(project: Project, target: settings.Target, *, notify: Callable[[str], None] = lambda _: None) -> Access:
+def connect(project: Project, target: settings.Target, *, notify: Notify = silent) -> Access:
     """The way to the target; the local runtime is started when it does not run, and `notify` hears of it."""
     if target == "runpod":
         return settings.runpod_access(project)
     from vidctl.local import daemon
 
-    running = daemon.up(settings.local_port(project), notify=notify)
+    running = daemon.up(settings.local_port(project), notify=lambda said: notify(Progress("local", said)))
     return Access("local", running.api_base_url, running.endpoint_base_url, running.api_key)
 
 

@@ -26,7 +26,7 @@ from vidctl.spec.fit import MOVES, moves
 
 def deploy_target(project: Project, chosen: settings.Target, *, notify: Notify = silent) -> deploy.Target:
     """Everything that a deploy speaks to."""
-    access = connect(project, chosen, notify=lambda said: notify(Progress("local", said)))
+    access = connect(project, chosen, notify=notify)
     http = Http(access.api_key)
     return deploy.Target(
         name=chosen,

@@ -169,6 +169,7 @@ def describe(
         protocol=protocol,
         model=model,
         timeout_s=timeout,
+        notify=report.step,
     )
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")

@@ -99,7 +99,9 @@ def detect(
     delivery = _Delivery(chosen, output, names, report, save, save_crop, overwrite)
     delivery.save_conf = save_conf
     delivery.spare(inputs)
-    client = Client(target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, timeout_s=timeout)
+    client = Client(
+        target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, timeout_s=timeout, notify=report.step
+    )
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
     try:

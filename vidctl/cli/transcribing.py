@@ -162,7 +162,13 @@ def transcribe(
     )
     place = _place(output, form, outputs.Inputs(sounds, [*sources, initial_prompt, hotwords], called="sounds"), names)
     client = Client(
-        target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, protocol=protocol, timeout_s=timeout
+        target=target,
+        endpoint=endpoint,
+        overlay=env,
+        endpoint_id=endpoint_id,
+        protocol=protocol,
+        timeout_s=timeout,
+        notify=report.step,
     )
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")

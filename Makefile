@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_PROCESSES ?= 3
+UNIT_PROCESSES ?= 2
 export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test wording check package bench lock sync-workers clean
+.PHONY: demo test unit wording check package bench lock sync-workers clean
 
 # Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated picture.
 demo: .venv/core
@@ -14,6 +15,10 @@ demo: .venv/core
 # so several files run at once; those of one file share what they set up.  tests/conftest.py says which begins when.
 test: .venv/dev
 	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# The tests that need no engine, no runtime, no worker's environment and no model.
+unit: .venv/dev
+	@$(BIN)/python -m pytest -m unit --numprocesses=$(UNIT_PROCESSES) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Write down anew how messages are worded (tests/wording.ambr), of the tests in PYTEST_ARGS or of all: read the diff.
 wording: .venv/dev

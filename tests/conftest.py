@@ -56,8 +56,20 @@ _LONG = (
 )
 
 
+# What a test needs, known by its fixtures; a test that needs it without one of these is marked where it stands.
+_NEEDS = {
+    "docker": {"engine", "registry", "locked_registry"},
+    "model": {"yolo_project", "whisper_project", "qwen_project", "yolo_python", "whisper_python", "qwen_python"},
+    "runtime": {"project", "runtime", "own_runtime", "deployed", "deployments", "dictation", "unlimited"},
+    "media": {"made"},
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, then those of many tests; the tests of a file stay together, in their order."""
+    """Every test in its lanes; long files first, then those of many tests, a file's together and in their order."""
+    for item in items:
+        _put_into_lanes(item)
     counts = Counter(item.path for item in items)
 
     def place(item: pytest.Item) -> tuple[int, int, Path]:
@@ -65,6 +77,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return (_LONG.index(name) if name in _LONG else len(_LONG), -counts[item.path], item.path)
 
     items.sort(key=place)
+
+
+def _put_into_lanes(item: pytest.Item) -> None:
+    used = set(getattr(item, "fixturenames", ()))
+    for lane, fixtures in _NEEDS.items():
+        if used & fixtures:
+            item.add_marker(lane)
+    if not any(item.get_closest_marker(lane) for lane in _NEEDS):
+        item.add_marker("unit")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,12 +100,18 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(autouse=True)
-def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A test sees neither the developer's RunPod key nor their runtime, and writes its state into its own folder."""
+def _own_state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A test sees neither the developer's RunPod key nor their runtime, and writes its state into its own folder.
+
+    One of the lane `unit` finds no engine and an empty cache, on whatever machine it runs.
+    """
     for name in list(os.environ):
         if name.startswith(("RUNPOD_", "VIDCTL_")) and name not in ("VIDCTL_CACHE_DIR", "VIDCTL_REQUIRE"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("VIDCTL_STATE_DIR", str(tmp_path / "state"))
+    if request.node.get_closest_marker("unit"):
+        monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+        monkeypatch.setenv("VIDCTL_CACHE_DIR", str(tmp_path / "cache"))
 
 
 @pytest.fixture

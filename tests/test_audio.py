@@ -359,6 +359,7 @@ def test_no_chunk_is_hardly_worth_a_job(tmp_path, seconds, lengths):
     assert 10 <= found[-1].end_s - found[-1].start_s <= 70
 
 
+@pytest.mark.media
 @settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.floats(0.3, 4), st.sampled_from([0.3, 0.35, 0.5, 0.8, 1.5, 4.0])), min_size=8, max_size=16)
@@ -559,6 +560,7 @@ def test_a_playlist_opens_nothing(tmp_path, monkeypatch, text):
         cut(io.BytesIO(text.encode()))
 
 
+@pytest.mark.media
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_an_hour_needs_little_memory(speech, tmp_path):
     """With all that the command imports it stays within 150 MB, where the file alone has 115: no length adds to it."""

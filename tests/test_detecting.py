@@ -19,7 +19,7 @@ from vidctl import Client, detection
 from vidctl.errors import JobFailed, MediaError, NotDeployed
 from vidctl.media.sources import expand, read
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.model
 
 SIZE = (1280, 960)
 

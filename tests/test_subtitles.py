@@ -110,6 +110,7 @@ layouts = st.one_of(
 )
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("form", FORMATS)
 @given(segments=segments_of(with_words=False))
 def test_files_equal_whispers_own(form, segments):
@@ -119,6 +120,7 @@ def test_files_equal_whispers_own(form, segments):
     assert openai_whisper.written(form, whispers(result)) == FORMATS[form](result, SEGMENTS)
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("form", FORMATS)
 @given(segments=segments_of(with_words=True), layout=layouts)
 def test_files_out_of_words_equal_whispers_own(form, segments, layout):
@@ -129,6 +131,7 @@ def test_files_out_of_words_equal_whispers_own(form, segments, layout):
     assert openai_whisper.written(form, whispers(result), **options) == FORMATS[form](result, layout)
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("layout", [{"keep_segments": True}, {"max_words_per_line": 300}])
 def test_a_segment_of_a_thousand_words_equals_whispers_own(layout):
     """Whisper ends a subtitle after a thousand words, and a line after a thousand characters."""
@@ -137,12 +140,14 @@ def test_a_segment_of_a_thousand_words_equals_whispers_own(layout):
     assert openai_whisper.written("srt", whispers(result), **layout) == result.to_srt(**layout)
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("form", FORMATS)
 def test_silence_equals_whispers_own(form):
     """A file with nothing in it, but the head that its format has."""
     assert openai_whisper.written(form, whispers(transcript())) == FORMATS[form](transcript(), SEGMENTS)
 
 
+@pytest.mark.model
 def test_whisper_has_the_same_formats():
     """No more and no fewer."""
     assert {"txt", "srt", "vtt", "tsv", "json"} == set(FORMATS)

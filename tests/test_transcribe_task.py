@@ -181,6 +181,7 @@ def test_an_unknown_language_hints_at_near_ones(language, hint):
     assert hint == caught.value.hint
 
 
+@pytest.mark.model
 def test_the_languages_are_whispers():
     """All codes, names and aliases of its own table."""
     names, aliases = openai_whisper.tables()

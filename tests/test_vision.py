@@ -25,7 +25,7 @@ from vidctl.proof import difference
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).resolve().parents[1]
 

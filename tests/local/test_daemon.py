@@ -16,6 +16,8 @@ from support.runtime import until
 from vidctl.errors import NotDeployed, RuntimeUnavailable, UsageError
 from vidctl.local import daemon, environments, processes
 
+pytestmark = pytest.mark.runtime
+
 
 @pytest.fixture
 def port():

@@ -14,7 +14,7 @@ import pytest
 from support import vision
 from support.runtime import until
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.model
 
 MAX_MODEL_LEN = 16384
 ENDLESS = 16000  # tokens: more than are made while a test looks at a job

@@ -238,7 +238,7 @@ def started(python, **env):
     )  # fmt: skip
 
 
-@pytest.mark.heavy
+@pytest.mark.model
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
@@ -258,7 +258,7 @@ def test_a_start_that_fails_says_why_and_ends(qwen_python, qwen_variables, varia
     assert re.match(r"qwen-vl worker: .*" + re.escape(says), said.splitlines()[-1])
 
 
-@pytest.mark.heavy
+@pytest.mark.model
 def test_an_engine_ends_with_its_worker(drive_qwen, tmp_path_factory):
     """Also with one that was killed: a GPU's memory is not held by something that nobody knows of."""
     place = tmp_path_factory.mktemp("q")
@@ -270,7 +270,7 @@ def test_an_engine_ends_with_its_worker(drive_qwen, tmp_path_factory):
     until(lambda: not _group(server))
 
 
-@pytest.mark.heavy
+@pytest.mark.model
 def test_a_worker_ends_with_its_engine(drive_qwen, tmp_path_factory):
     """Its jobs are answered first; then RunPod starts another worker.  Nothing of the engine is left."""
     place = tmp_path_factory.mktemp("q")

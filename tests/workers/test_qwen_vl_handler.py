@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from support import vision
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.model
 
 END = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
 

@@ -76,7 +76,7 @@ def contained(base_python, repository, tmp_path, server):
     project.close()
 
 
-@pytest.mark.heavy
+@pytest.mark.model
 def test_the_image_that_would_be_deployed_is_the_one_that_answers(contained, engine, repository, server):
     """From the folder to a container that describes a picture, as a user without a name."""
     (contained.root / "frame.png").write_bytes(vision.picture())

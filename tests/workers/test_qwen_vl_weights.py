@@ -144,7 +144,7 @@ def test_a_full_disk_is_said(weights):
     assert "the disk is full" in str(weights._why(NAME, OSError(28, "No space left on device"), {}))
 
 
-@pytest.mark.heavy
+@pytest.mark.model
 def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path):
     """With vLLM's own huggingface_hub; what helps is said."""
     closed = {"HF_ENDPOINT": "http://127.0.0.1:1", "HOME": str(tmp_path)}
@@ -154,6 +154,6 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path):
     assert "set MODEL_NAME to a folder" in said
 
 
-@pytest.mark.heavy
+@pytest.mark.model
 def test_a_model_that_is_ready_is_said():
     assert (0, f"{vision.weights().name} is ready") == asked(MODEL_NAME=str(vision.weights()))

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from support import speech
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).resolve().parents[2]
 WHISPER = ROOT / "workers/whisper"

@@ -10,7 +10,7 @@ from queue import Queue
 import pytest
 from support.servers import dripping
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.model
 
 SECOND = 16_000
 

@@ -37,7 +37,7 @@ def contained(base_python, repository, tmp_path):
     project.close()
 
 
-@pytest.mark.heavy
+@pytest.mark.model
 def test_the_image_that_would_be_deployed_is_the_one_that_hears(contained, engine, repository):
     """From the folder to a container that transcribes, with its model in it and cuBLAS where CTranslate2 looks."""
     clip = speech.librivox()[0]

@@ -177,6 +177,7 @@ def test_holes_are_an_hour_in_all(heard):
     assert pytest.approx(3000, abs=1) == samples.size / 16_000
 
 
+@pytest.mark.media
 def test_a_sound_is_a_day_at_most(refused, sound, monkeypatch):
     """What is longer is refused when it gets there, whatever the file says."""
     monkeypatch.setattr(sound, "MAX_SOUND_S", 7200.0)
@@ -401,6 +402,7 @@ def test_packets_that_do_not_decode_are_left_out(heard):
     assert ["audio is damaged: 1 of its packets cannot be decoded"] == warnings
 
 
+@pytest.mark.media
 def test_memory_does_not_grow_with_the_length(tmp_path):
     """Three hours take no more of it than ten minutes."""
     code = (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.model
 
 WHISPER = Path(__file__).resolve().parents[2] / "workers/whisper"
 BASE = "Systran/faster-whisper-base"

@@ -25,7 +25,7 @@ from vidctl.media.image import open_upright
 from vidctl.render.files import save_txt, to_coco
 from vidctl.tasks.detect import Detection, Detections
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).resolve().parents[2]
 YOLO = ROOT / "workers/yolo"

@@ -54,7 +54,7 @@ def contained(base_with_wheels, repository, tmp_path):
     project.close()
 
 
-@pytest.mark.heavy
+@pytest.mark.model
 def test_the_image_that_would_be_deployed_is_the_one_that_answers(contained, yolo_project, engine, repository):
     """From the folder to a container that detects: the same boxes as in the virtual environment.
 

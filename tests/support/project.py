@@ -28,7 +28,8 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.place = root  # where its runtime and workers keep temporary files, if a test says so
-        self.environ = {"VIDCTL_STATE_DIR": str(root / "state"), "VIDCTL_LOCAL_PORT": str(_free_port())}
+        self.port = _free_port()
+        self.environ = {"VIDCTL_STATE_DIR": str(root / "state"), "VIDCTL_LOCAL_PORT": str(self.port)}
         (root / "configs").mkdir(parents=True, exist_ok=True)
 
     def worker(self, name: str) -> Path:
@@ -71,12 +72,12 @@ class Project:
     def up(self) -> daemon.Connection:
         """Its runtime, as `vidctl local up` leaves it."""
         with patch.dict(os.environ, self.environ):
-            return daemon.up(int(self.environ["VIDCTL_LOCAL_PORT"]))
+            return daemon.up(self.port)
 
     def close(self) -> None:
         """Stop its runtime, as `vidctl local down` does."""
         with patch.dict(os.environ, self.environ):
-            daemon.down(int(self.environ["VIDCTL_LOCAL_PORT"]))
+            daemon.down(self.port)
 
 
 @contextmanager

@@ -353,7 +353,11 @@ def test_the_workers_whole_answer_is_read():
     assert (300, "stop", (Seen(640, 480, 300),)) == (
         description.image_tokens, description.finish_reason, description.images,
     )  # fmt: skip
-    assert {**answer, "source": "cat.jpg", "warnings": ["one [2J line"]} == description.to_dict()
+    assert {
+        **answer,
+        "source": "cat.jpg",
+        "warnings": ["one\N{REPLACEMENT CHARACTER}[2J line"],
+    } == description.to_dict()
 
 
 @pytest.mark.parametrize(

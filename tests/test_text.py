@@ -36,6 +36,8 @@ def test_urls_without_their_secrets():
 def test_a_name_forges_no_line():
     """A line's end in a file's name, or what a terminal obeys."""
     assert "a b\N{REPLACEMENT CHARACTER}[31m" == one_line("a\nb\x1b[31m")
+    assert ("a  b ", "a b") == (one_line("a \nb "), one_line("a \nb ", 3))
+    assert ["abc", "ab…"] == [one_line(text, 3) for text in ("abc", "abcd")]
 
 
 @pytest.mark.parametrize(

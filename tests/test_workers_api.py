@@ -68,7 +68,7 @@ def test_logs_are_asked_for_and_read():
     at = "2026-08-06T17:42:52Z"
     assert lines == (
         LogLine(at, "system", "create container you/yolo:1"),
-        LogLine(at, "container", "ERROR no model"),
+        LogLine(at, "container", "ERROR no\N{REPLACEMENT CHARACTER} model"),
     )
     assert server.paths() == ["GET /serverless/ep/workers/w%2F1/logs?tail=20&source=system"]
 

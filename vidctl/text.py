@@ -10,6 +10,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
 HIDDEN = "***"
+SENTENCE = 300  # as many characters of what a server says are read
 
 # Words of a name (`HF_TOKEN`, `hfToken`, `MYSECRET`).  What is hidden for nothing costs less than what is shown.
 _SECRET_WORD = re.compile(
@@ -53,9 +54,16 @@ def printable(text: str) -> str:
     return "".join("\N{REPLACEMENT CHARACTER}" if is_obeyed(c) else c for c in text)
 
 
-def one_line(text: str) -> str:
-    """The same for what must not forge a line of its own: a file's name, a class, a server's sentence."""
-    return printable(" ".join(text.splitlines()))
+def one_line(text: str, limit: int | None = None) -> str:
+    """The same for what must not forge a line of its own: a file's name, a class, a server's sentence.
+
+    A tab, which parts fields, is a space.  With a limit it has at most so many characters, and single spaces.
+    """
+    flat = printable(" ".join(text.splitlines()).replace("\t", " "))
+    if limit is None:
+        return flat
+    flat = " ".join(flat.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def reason(told: object) -> str:

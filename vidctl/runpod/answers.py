@@ -9,7 +9,7 @@ import re
 from typing import Any, TypeAlias
 
 from vidctl.errors import ApiError
-from vidctl.runpod.http import one_line
+from vidctl.text import one_line
 
 Node: TypeAlias = dict[str, Any]
 

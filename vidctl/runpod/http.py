@@ -46,7 +46,7 @@ from vidctl.errors import (
     VidctlError,
 )
 from vidctl.media.sources import is_safe
-from vidctl.text import without_secrets
+from vidctl.text import SENTENCE, one_line, without_secrets
 
 _TIMEOUT_S = (10, 60)  # to connect, between two bytes
 _DOWNLOAD_S = 600.0
@@ -395,7 +395,7 @@ def _said(reason: Mapping[str, Any]) -> str:
     """The server's own sentence, when it gave one; the job API documents no shape for it."""
     keys = ("error", "message", "detail", "title")
     words = next((reason[key] for key in keys if isinstance(reason.get(key), str)), "")
-    return f": {one_line(words)}" if words else ""
+    return f": {one_line(words, SENTENCE)}" if words else ""
 
 
 def _request_id(response: requests.Response) -> str | None:
@@ -404,12 +404,6 @@ def _request_id(response: requests.Response) -> str | None:
     if response.status_code < 500 or not request_id:
         return None
     return f"RunPod's support can look up request {one_line(request_id, 80)}"
-
-
-def one_line(text: str, limit: int = 300) -> str:
-    """Foreign text made fit for a terminal: printable, on one line, not endless."""
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def _unreachable(url: str, error: Exception) -> NetworkError:

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from vidctl.errors import ApiError, JobFailed, NotDeployed, Unanswered, VidctlError
-from vidctl.runpod.http import Http, one_line
-from vidctl.text import reason
+from vidctl.runpod.http import Http
+from vidctl.text import SENTENCE, one_line, reason
 
 _FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 _STATES = _FINAL | {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}  # RUNNING: documented, never captured
@@ -160,7 +160,7 @@ def _job(answer: dict[str, Any]) -> Job:
 def _state(answer: dict[str, Any], route: str) -> str:
     status = _text(answer, "status", route)
     if status not in _STATES:
-        raise ApiError(f"{route} answered the unknown state {one_line(status)!r}")
+        raise ApiError(f"{route} answered the unknown state {one_line(status, SENTENCE)!r}")
     return "IN_PROGRESS" if status == "RUNNING" else status
 
 
@@ -178,7 +178,7 @@ def _reason(error: Any) -> str | None:
 
     The exception's last line is what a person needs (runpod-python: serverless/modules/rp_job.py, `run_job`).
     """
-    return None if error is None else one_line(reason(error))
+    return None if error is None else one_line(reason(error), SENTENCE)
 
 
 def _object(answer: Any, route: str) -> dict[str, Any]:

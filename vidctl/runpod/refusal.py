@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from vidctl.errors import Refused
-from vidctl.runpod.http import one_line
+from vidctl.text import SENTENCE, one_line
 
 # Shorter values are no secrets, and are in every other sentence.
 _MIN_SECRET_LENGTH: Final = 4
@@ -30,7 +30,7 @@ _HINTS: Final = (
 
 def refused(said: str, *, field: str | None = None, hide: Iterable[str] = (), status: int | None = None) -> Refused:
     """The error to raise; `hide` are values that were sent and must not be seen, for RunPod quotes what it refuses."""
-    said = one_line(_without(said, hide))
+    said = one_line(_without(said, hide), SENTENCE)
     advice = (words for sign, words in _HINTS if re.search(sign, said, re.IGNORECASE))
     return Refused(f"RunPod: {said}", field=field, hint=next(advice, None), status=status)
 

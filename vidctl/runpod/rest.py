@@ -20,9 +20,10 @@ from vidctl.errors import ApiError, NotDeployed, Refused
 from vidctl.progress import Notify, silent
 from vidctl.resources import Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Stock, Template
 from vidctl.runpod.answers import Node, endpoint_name, nodes, part, read, strings
-from vidctl.runpod.http import Http, Rejected, one_line
+from vidctl.runpod.http import Http, Rejected
 from vidctl.runpod.refusal import refused
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released
+from vidctl.text import one_line
 
 _MORE: Final = re.compile(r"cursor|next|more", re.IGNORECASE)
 _MOST_PAGES: Final = 1_000  # a list that goes on longer does not end

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from vidctl.errors import ApiError
 from vidctl.resources import Fleet, LogLine, Worker
-from vidctl.runpod.http import Http, one_line
+from vidctl.runpod.http import Http
+from vidctl.text import SENTENCE, one_line
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -66,7 +67,7 @@ def _worker(entry: Any) -> Worker | None:
         return None
     return Worker(
         id=entry["id"],
-        status=one_line(str(entry.get("status"))),
+        status=one_line(str(entry.get("status")), SENTENCE),
         is_stale=entry.get("isStale") is True,
         gpu_type_id=_word(entry.get("gpuTypeId")),
         data_center=_word(entry.get("dataCenterId")),
@@ -87,11 +88,11 @@ def _log_lines(lines: tuple[str, ...]) -> Iterator[LogLine]:
         match event:
             case {"source": "container" | "system" as source, "line": str(text)}:
                 # Loggers colour their lines, of which a terminal-safe line would keep the digits.
-                yield LogLine(str(event.get("ts", "")), source, one_line(_COLOUR.sub("", text)))
+                yield LogLine(str(event.get("ts", "")), source, one_line(_COLOUR.sub("", text), SENTENCE))
 
 
 def _word(value: Any) -> str | None:
-    return one_line(value) if isinstance(value, str) else None
+    return one_line(value, SENTENCE) if isinstance(value, str) else None
 
 
 def _whole(value: Any) -> int | None:

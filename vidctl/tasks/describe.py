@@ -18,7 +18,8 @@ from vidctl.errors import ApiError, MediaError, SchemaMismatch, UsageError
 from vidctl.tasks import schemas, thinking
 from vidctl.tasks.answer import Failed, Reader
 from vidctl.tasks.options import settle
-from vidctl.tasks.streams import OpenAIStream, OwnStream, fit, in_one_line, raise_error
+from vidctl.tasks.streams import OpenAIStream, OwnStream, fit, raise_error
+from vidctl.text import one_line
 
 OFFICIAL = "worker-vllm"  # the protocol of RunPod's own worker
 
@@ -504,7 +505,7 @@ def _formed(description: Description, options: DescribeOptions) -> Description:
 
 
 def _mismatch(description: Description, options: DescribeOptions, problem: str, verdict: str) -> SchemaMismatch:
-    problem = in_one_line(problem)  # it quotes the answer
+    problem = one_line(problem)  # it quotes the answer
     reasons = {
         "length": f"it was cut off after {options.max_tokens} tokens",
         "repetition": "it repeated itself and was stopped",
@@ -517,7 +518,7 @@ def _mismatch(description: Description, options: DescribeOptions, problem: str, 
         f"{description.source}: the answer {verdict}: {problem}",
         text=description.text,
         problem=problem,
-        hint="allow more tokens" if is_cut else f"the answer was: {in_one_line(description.text)[:300]}",
+        hint="allow more tokens" if is_cut else f"the answer was: {one_line(description.text, 300)}",
     )
 
 
@@ -590,7 +591,7 @@ def _text(value: object, where: str) -> str:
 
 def _line(value: object, where: str) -> str:
     """Words of the worker's own, in one line."""
-    return in_one_line(_READ.text(value, where))
+    return one_line(_READ.text(value, where))
 
 
 def _lines(value: object, where: str) -> tuple[str, ...]:

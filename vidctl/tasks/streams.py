@@ -9,22 +9,16 @@ from typing import Any
 
 from vidctl.errors import JobFailed
 from vidctl.tasks.thinking import Answering
-from vidctl.text import reason
+from vidctl.text import one_line, reason
 
 _LOST = "a part of the answer was lost on its way"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
 def fit(text: str) -> str:
     """Text as a model wrote it, but for halves of surrogate pairs, which no file and no terminal takes."""
     return _SURROGATE.sub("�", text)
-
-
-def in_one_line(text: str) -> str:
-    """Words that are told in a line: what would break it, or steer a terminal, is a space."""
-    return _CONTROL.sub(" ", text)
 
 
 def raise_error(answer: Mapping[str, Any]) -> None:
@@ -34,7 +28,7 @@ def raise_error(answer: Mapping[str, Any]) -> None:
     """
     told = answer if answer.get("object") == "error" else answer.get("error")
     if told:
-        raise JobFailed(f"the worker refused: {in_one_line(reason(told))[:500]}", status="COMPLETED")
+        raise JobFailed(f"the worker refused: {one_line(reason(told), 500)}", status="COMPLETED")
 
 
 class OwnStream:

@@ -169,6 +169,7 @@ def test_a_private_image_is_pulled_with_the_login_of_the_template(engine, own_ru
     assert {"echo": {"question": 2}, "greeting": "hello"} == answer["output"]
 
 
+@pytest.mark.runtime
 def test_without_an_engine_a_worker_says_what_is_missing(tmp_path):
     socket = f"unix://{tmp_path}/docker.sock"
     runtime = LocalRuntime(tmp_path / "runtime", environment={"DOCKER_HOST": socket})
@@ -182,6 +183,7 @@ def test_without_an_engine_a_worker_says_what_is_missing(tmp_path):
     assert 1 == len(error.splitlines())
 
 
+@pytest.mark.runtime
 def test_the_engine_of_a_docker_context_is_asked(tmp_path):
     """`docker context use`, beside a login in the same file that docker-py cannot read."""
     socket = f"unix://{tmp_path}/colima.sock"

@@ -17,7 +17,7 @@ from support.shapes import draw, encoded
 from support.speech import SAMPLE_RATE, write_wav
 
 from vidctl import deploy, rollout, settings, spec, targets
-from vidctl.errors import ApiError, ImageError, Interrupted, VidctlError
+from vidctl.errors import ApiError, ImageError, InterruptionError, VidctlError
 from vidctl.progress import Progress, silent
 from vidctl.proof import difference
 from vidctl.resources import Image
@@ -463,7 +463,7 @@ class Building:
                 notify(Progress("build", "one more line"))
                 self.is_at_work.set()
                 self.is_given_up.wait(0.01)
-        except Interrupted:
+        except InterruptionError:
             self.is_given_up.set()
             raise
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidctl.errors import ApiError, JobFailed, MediaError, SchemaMismatch, UsageError
+from vidctl.errors import ApiError, JobFailedError, MediaError, SchemaMismatchError, UsageError
 from vidctl.tasks.describe import (
     MAX_PIXELS,
     OFFICIAL,
@@ -402,7 +402,7 @@ def test_a_model_that_says_nothing_has_said_nothing():
 )
 def test_an_error_in_an_answers_place_is_a_job_that_failed(error, said, protocol):
     """RunPod says COMPLETED; the error says why, in one line."""
-    with pytest.raises(JobFailed, match=f"^the worker refused: {said}$"):
+    with pytest.raises(JobFailedError, match=f"^the worker refused: {said}$"):
         decode(error, "cat.jpg", ASKED, protocol)
 
 
@@ -443,7 +443,7 @@ def test_the_answer_of_the_other_worker_says_so(output, protocol, hint):
 @given(anything, st.sampled_from([None, OFFICIAL]))
 def test_no_json_breaks_the_reader(output, protocol):
     """Whatever a worker answers becomes a description or one of the two errors."""
-    with suppress(ApiError, JobFailed):
+    with suppress(ApiError, JobFailedError):
         decode(output, "a", ASKED, protocol)
 
 
@@ -457,9 +457,9 @@ def test_no_json_breaks_the_reader(output, protocol):
 )
 def test_no_answer_with_known_fields_breaks_the_reader(answer, protocol):
     """Right names with anything in them."""
-    with suppress(ApiError, JobFailed):
+    with suppress(ApiError, JobFailedError):
         decode([answer], "a", ASKED, protocol).to_dict()
-    with suppress(JobFailed):
+    with suppress(JobFailedError):
         StreamReader(protocol).feed(answer)
 
 
@@ -493,7 +493,7 @@ def test_an_answer_that_meets_the_schema_comes_with_its_value(text):
 )
 def test_an_answer_that_does_not_meet_the_schema_is_not_taken_for_one(text, problem):
     """The error holds the answer and what is wrong with it, for a second attempt."""
-    with pytest.raises(SchemaMismatch) as caught:
+    with pytest.raises(SchemaMismatchError) as caught:
         decode({"response": text}, "cat.jpg", replace(ASKED, schema=SCHEMA), None)
     assert (text, problem) == (caught.value.text, caught.value.problem)
     assert f"cat.jpg: the answer does not meet the schema: {problem}" == caught.value.message
@@ -503,7 +503,7 @@ def test_an_answer_that_does_not_meet_the_schema_is_not_taken_for_one(text, prob
 def test_what_is_quoted_of_an_answer_steers_no_terminal(form):
     """The error is shown to people; the answer in it is as the model wrote it."""
     text = '{"age": "\x9b2J\u2028"}'
-    with pytest.raises(SchemaMismatch) as caught:
+    with pytest.raises(SchemaMismatchError) as caught:
         decode({"response": text}, "a", replace(ASKED, **form), None)
     assert not re.search("[\x00-\x1f\x7f-\x9f\u2028]", f"{caught.value.message}{caught.value.problem}")
     assert text == caught.value.text
@@ -512,13 +512,13 @@ def test_what_is_quoted_of_an_answer_steers_no_terminal(form):
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 10_000, '{"a":' * 2000 + "1" + "}" * 2000])
 def test_no_answer_breaks_the_check(text):
     """Towers of brackets and endless digits are a mismatch like any other."""
-    with pytest.raises(SchemaMismatch):
+    with pytest.raises(SchemaMismatchError):
         decode({"response": text}, "a", replace(ASKED, schema={"type": "string"}), None)
 
 
 def test_an_answer_that_was_cut_off_says_so():
     """It is the limit that has to be raised, not the question."""
-    with pytest.raises(SchemaMismatch, match=r"it was cut off after 512 tokens \(it is not JSON") as caught:
+    with pytest.raises(SchemaMismatchError, match=r"it was cut off after 512 tokens \(it is not JSON") as caught:
         decode({"response": '{"age"', "finish_reason": "length"}, "a", replace(ASKED, schema=SCHEMA), None)
     assert "allow more tokens" == caught.value.hint
 
@@ -529,7 +529,7 @@ def test_an_answer_is_one_of_the_choices():
 
     assert "yes" == decode({"response": " yes\n"}, "a", options, None).text
     with pytest.raises(
-        SchemaMismatch, match=r"""^a: the answer is none of the choices: 'Yes\.' is not one of "yes", "no"$"""
+        SchemaMismatchError, match=r"""^a: the answer is none of the choices: 'Yes\.' is not one of "yes", "no"$"""
     ):
         decode({"response": "Yes."}, "a", options, None)
 
@@ -688,7 +688,7 @@ def test_an_event_that_cannot_be_read_is_a_gap():
 )
 def test_an_error_in_a_stream_is_a_job_that_failed(protocol, output):
     """At once, in whatever form it comes."""
-    with pytest.raises(JobFailed, match=r"^the worker refused: out of memory$"):
+    with pytest.raises(JobFailedError, match=r"^the worker refused: out of memory$"):
         StreamReader(protocol).feed(output)
 
 
@@ -697,7 +697,7 @@ def test_no_output_breaks_the_stream(outputs, protocol):
     """What is not known is passed over."""
     reader = StreamReader(protocol)
     for output in outputs:
-        with suppress(JobFailed):
+        with suppress(JobFailedError):
             assert isinstance(reader.feed(output), str)
-    with suppress(ApiError, JobFailed):
+    with suppress(ApiError, JobFailedError):
         decode(reader.output, "a", ASKED, protocol)

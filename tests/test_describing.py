@@ -19,7 +19,7 @@ from support.runtime import until
 from support.scripted import Reply, serving
 
 from vidctl import Client
-from vidctl.errors import JobFailed, MediaError, UsageError
+from vidctl.errors import JobFailedError, MediaError, UsageError
 
 
 def picture(width, height=64):
@@ -725,7 +725,7 @@ def test_python_gets_a_typed_answer(captioner, monkeypatch):
     assert [MediaError, "I see 64x64.", "I see 65x64."] == [
         type(each.result.error) if hasattr(each.result, "error") else each.result.text for each in many
     ]
-    with pytest.raises(JobFailed, match="too dark"):
+    with pytest.raises(JobFailedError, match="too dark"):
         client.describe(paths[0], '{"error": "too dark"}')
     with pytest.raises(UsageError, match="no picture"):
         client.describe([], "What?")

@@ -12,7 +12,15 @@ from PIL import Image
 from support.scripted import RESET, Reply, Request, ok, serving
 
 from vidctl.description import JOBS_IN_FLIGHT, Effort, Manner, busy_s, describe, stream
-from vidctl.errors import ApiError, AuthError, JobFailed, MediaError, NotDeployed, SchemaMismatch, UsageError
+from vidctl.errors import (
+    ApiError,
+    AuthError,
+    JobFailedError,
+    MediaError,
+    NotDeployedError,
+    SchemaMismatchError,
+    UsageError,
+)
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
 from vidctl.media.sources import Source
@@ -180,11 +188,11 @@ def test_one_failed_question_does_not_stop_the_rest(ask):
     described = ask(endpoint, broken, question(40), question(41), broken, question(42), question(43), broken)
     kinds = [type(each.result.error) if isinstance(each.result, Failed) else each.result.text for each in described]
 
-    assert [MediaError, "40", JobFailed, MediaError, ApiError, "43", MediaError] == kinds
+    assert [MediaError, "40", JobFailedError, MediaError, ApiError, "43", MediaError] == kinds
     assert [41, 42] == [width_of(endpoint.asked[described[index].result.error.job_id]) for index in (2, 4)]
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (404, NotDeployed)])
+@pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (404, NotDeployedError)])
 def test_what_is_the_same_for_every_job_ends_it_at_once(ask, status, kind):
     with pytest.raises(kind):
         ask(lambda _: Reply(status), question(40), question(41))
@@ -261,7 +269,7 @@ def test_an_answer_that_is_wrong_twice_is_an_error_with_the_reason(ask):
     endpoint = Endpoint(lambda _: answer('{"age": "old"}'))
     (described,) = ask(endpoint, question(64), options=DescribeOptions("Who?", schema=PERSON))
 
-    assert (SchemaMismatch, 2, 2) == (type(described.result.error), len(endpoint.inputs), described.effort.jobs)
+    assert (SchemaMismatchError, 2, 2) == (type(described.result.error), len(endpoint.inputs), described.effort.jobs)
     assert "age" in described.result.error.message
 
 
@@ -270,7 +278,7 @@ def test_an_answer_that_was_cut_off_is_not_asked_for_again(ask):
     endpoint = Endpoint(lambda _: answer('{"age":', finish_reason="length"))
     (described,) = ask(endpoint, question(64), options=DescribeOptions("Who?", schema=PERSON))
 
-    assert (SchemaMismatch, 1) == (type(described.result.error), len(endpoint.inputs))
+    assert (SchemaMismatchError, 1) == (type(described.result.error), len(endpoint.inputs))
 
 
 def test_choices_are_held_to_the_same(ask):
@@ -395,7 +403,7 @@ def test_a_stream_without_an_end_or_an_output_is_no_answer(listen):
 )
 def test_an_error_in_the_stream_is_told_with_the_job_that_it_is_of(listen, end):
     """In the job's end, in its output, or in the stream alone."""
-    with pytest.raises(JobFailed, match="out of memory") as raised:
+    with pytest.raises(JobFailedError, match="out of memory") as raised:
         listen(Endpoint(lambda _: end, [told(piece(0, "a ")), told({"error": "out of memory"})]))
 
     assert "job-0" == raised.value.job_id

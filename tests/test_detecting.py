@@ -16,7 +16,7 @@ from support.scripted import Reply, serving
 from support.shapes import draw, encoded, overlap
 
 from vidctl import Client, detection
-from vidctl.errors import JobFailed, MediaError, NotDeployed
+from vidctl.errors import JobFailedError, MediaError, NotDeployedError
 from vidctl.media.sources import expand, read
 
 pytestmark = pytest.mark.model
@@ -291,10 +291,10 @@ def test_from_python(yolo_project, shapes, monkeypatch):
     assert len(many) == 6
     with pytest.raises(MediaError, match=r"nowhere\.jpg"):
         client.detect("nowhere.jpg")
-    with pytest.raises(JobFailed, match="zebra"):
+    with pytest.raises(JobFailedError, match="zebra"):
         client.detect(frames / "frame1.jpg", imgsz=320, classes=("zebra",))
     assert client.detect((frames / "frame1.jpg").read_bytes(), imgsz=320, conf=0.4).detections == result.detections
-    with pytest.raises(NotDeployed, match="other"):
+    with pytest.raises(NotDeployedError, match="other"):
         Client(project=yolo_project.root, endpoint="other").detect(frames / "frame1.jpg")
 
 

@@ -80,7 +80,7 @@ def test_a_name_covers_the_cards_it_fits(name, cards):
 )
 def test_what_runpod_lacks_is_refused_with_the_nearest_it_has(name, message, hint):
     """No silent stand-in: a wrong size, an old card and a slip of the finger each get their own answer."""
-    with pytest.raises(gpus.UnknownGpu) as caught:
+    with pytest.raises(gpus.UnknownGpuError) as caught:
         gpus.resolve(name)
 
     assert (message, hint) == (caught.value.message, caught.value.hint)
@@ -101,7 +101,7 @@ def test_the_nearest_cards_are_offered(card):
     pools = [gpus.resolve(name).pool.id for name in gpus.NOT_OFFERED[card].split(" or ")]
 
     assert pools
-    with pytest.raises(gpus.UnknownGpu):
+    with pytest.raises(gpus.UnknownGpuError):
         gpus.resolve(card)
 
 
@@ -162,7 +162,7 @@ def test_any_text_is_a_gpu_or_refused(name):
     """No text makes the catalogue fail otherwise than by refusing it, with a hint."""
     try:
         said = gpus.resolve(name).pool.id
-    except gpus.UnknownGpu as error:
+    except gpus.UnknownGpuError as error:
         said = error.hint
 
     assert said

@@ -11,7 +11,7 @@ import pytest
 from graphql import build_schema, parse, validate
 from support.scripted import RESET, Reply, ok, serving
 
-from vidctl.errors import ApiError, NotOwned, Refused, Unanswered
+from vidctl.errors import ApiError, NotOwnedError, RefusedError, UnansweredError
 from vidctl.resources import Account, Endpoint, Template
 from vidctl.runpod import graphql
 from vidctl.runpod.graphql import GraphQL
@@ -279,7 +279,7 @@ def test_a_new_endpoint_is_made_with_its_models(at):
 def test_a_refusal_of_a_model_is_named(at):
     refusal = failure("invalid model", path=["saveEndpoint", "modelReferences"])
 
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RefusedError) as raised:
         at(RunPod(SaveEndpoint=[refusal])).save(replace(WANTED, model_references=()), before=LIVE)
     assert raised.value.field == "model_references"
 
@@ -316,7 +316,7 @@ def test_another_template_is_left_alone(at):
 def test_a_template_that_two_endpoints_use_is_not_changed(at):
     runpod = RunPod(endpoints=[ENDPOINT, {**ENDPOINT, "id": "e2", "name": "other"}])
 
-    with pytest.raises(NotOwned, match="vidctl-yolo is used by other too"):
+    with pytest.raises(NotOwnedError, match="vidctl-yolo is used by other too"):
         at(runpod).save(replace(WANTED, template=replace(WANTED.template, image="new")), before=LIVE)
     assert runpod.written() == []
 
@@ -335,7 +335,7 @@ def test_a_create_goes_on_where_another_stopped(at):
 def test_a_template_of_somebody_else_is_not_taken(at, env):
     runpod = RunPod(endpoints=(), templates=[{**TEMPLATE, "env": env}])
 
-    with pytest.raises(NotOwned, match="not of this spec"):
+    with pytest.raises(NotOwnedError, match="not of this spec"):
         at(runpod).save(WANTED, before=None)
     assert runpod.written() == []
 
@@ -369,7 +369,7 @@ def test_a_create_that_nobody_can_find_is_not_made_again(at, slept):
     """It is said that it may still appear, and that the same command is safe."""
     runpod = RunPod(endpoints=(), SaveEndpoint=[RESET])
 
-    with pytest.raises(Unanswered, match="endpoint yolo is not there yet, but may still appear") as raised:
+    with pytest.raises(UnansweredError, match="endpoint yolo is not there yet, but may still appear") as raised:
         at(runpod).save(WANTED, before=None)
     assert raised.value.hint.startswith("run the same command again")
     assert runpod.operations().count("SaveEndpoint") == 1
@@ -395,7 +395,7 @@ def test_a_create_that_nobody_can_find_is_not_made_again(at, slept):
 )
 def test_a_refusal_is_named(at, message, field, hint):
     """An error inside HTTP 200 has RunPod's words, the field as vidctl calls it and advice."""
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RefusedError) as raised:
         at(RunPod(SaveEndpoint=[failure(message)])).save(replace(WANTED, workers_max=0), before=LIVE)
 
     assert (raised.value.message, raised.value.field, raised.value.hint) == (f"RunPod: {message}", field, hint)
@@ -404,7 +404,7 @@ def test_a_refusal_is_named(at, message, field, hint):
 def test_the_path_of_an_error_names_the_field_too(at):
     refusal = failure("must be positive", path=["saveTemplate", "containerDiskInGb"])
 
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RefusedError) as raised:
         at(RunPod(endpoints=(), templates=(), SaveTemplate=[refusal])).save(WANTED, before=None)
     assert raised.value.field == "container_disk_gb"
 
@@ -419,14 +419,14 @@ def test_a_refusal_tells_no_secret(at, status, before):
     there = {"endpoints": [ENDPOINT], "templates": [TEMPLATE]} if before else {"endpoints": [], "templates": []}
     wanted = replace(WANTED, template=replace(WANTED.template, env={"TOKEN": secret}))
 
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RefusedError) as raised:
         at(RunPod(**there, SaveTemplate=[refusal])).save(wanted, before=before)
     assert raised.value.message == 'RunPod: bad value "…" or … at input.env[0].value'
     assert raised.value.field == "env"
 
 
 def test_a_registry_password_is_not_told(at):
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RefusedError) as raised:
         at(
             RunPod(
                 Registries=[data(myself={"containerRegistryCreds": []})],
@@ -456,13 +456,13 @@ def test_a_question_is_asked_again_when_runpod_is_out_of_sorts(at, slept):
     assert Account(()) == at(runpod).account()
     assert slept == [1, 3]
     runpod = RunPod(SaveEndpoint=[failure(CATCH_ALL)])
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         at(runpod).save(replace(WANTED, workers_max=0), before=LIVE)
     assert runpod.operations() == ["Account", "SaveEndpoint"]
 
 
 def test_a_question_is_not_asked_for_ever(at, slept):
-    with pytest.raises(Refused, match="Something went wrong"):
+    with pytest.raises(RefusedError, match="Something went wrong"):
         at(RunPod(Templates=[failure(CATCH_ALL)])).templates()
     assert slept == [1, 3]
 
@@ -505,7 +505,7 @@ def test_a_template_that_is_still_in_use_is_waited_for(at, slept):
 
 
 def test_a_template_that_stays_in_use_is_given_up(at, slept):
-    with pytest.raises(Refused, match="in use"):
+    with pytest.raises(RefusedError, match="in use"):
         at(RunPod(DeleteTemplate=[failure("Template is in use by a pod.")])).delete_template(LIVE.template)
     assert sum(slept) == 120
 
@@ -519,7 +519,7 @@ def test_the_endpoint_goes_though_its_template_stays(at, slept):
 
 
 def test_any_other_refusal_is_final(at, slept):
-    with pytest.raises(Refused, match="no permission"):
+    with pytest.raises(RefusedError, match="no permission"):
         at(RunPod(DeleteTemplate=[failure("no permission")])).delete_template(LIVE.template)
     assert sum(slept) == 3  # it may be gone, and still shown
 

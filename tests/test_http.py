@@ -12,7 +12,16 @@ from support import tls
 from support.scripted import RESET, Reply, ok, script, serving
 from support.servers import dripping
 
-from vidctl.errors import ApiError, AuthError, JobFailed, MediaError, NetworkError, NotDeployed, Retired, VidctlError
+from vidctl.errors import (
+    ApiError,
+    AuthError,
+    JobFailedError,
+    MediaError,
+    NetworkError,
+    NotDeployedError,
+    RetiredError,
+    VidctlError,
+)
 from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http, download, download_into
 from vidctl.runpod.jobs import Jobs
@@ -77,7 +86,7 @@ def test_run_that_never_connected_says_so():
 
 @pytest.mark.parametrize(
     ("status", "kind", "exit_status"),
-    [(401, AuthError, 4), (403, AuthError, 4), (404, NotDeployed, 5), (400, ApiError, 1), (410, Retired, 1)],
+    [(401, AuthError, 4), (403, AuthError, 4), (404, NotDeployedError, 5), (400, ApiError, 1), (410, RetiredError, 1)],
 )
 def test_refusals_have_names(status, kind, exit_status):
     """Each HTTP status that RunPod documents becomes its own kind of error, with the server's sentence."""
@@ -135,7 +144,7 @@ def test_no_error_tells_the_key():
 
 def test_a_job_that_is_gone_keeps_its_id_in_the_error():
     """404 on /status: the result expired, and the error still names the job."""
-    with serving(script(Reply(404))) as server, pytest.raises(JobFailed) as raised:
+    with serving(script(Reply(404))) as server, pytest.raises(JobFailedError) as raised:
         Jobs(Http(KEY), server.url).status("ep", "job-9")
 
     assert raised.value.job_id == "job-9"

@@ -13,7 +13,7 @@ import pytest
 from support.runtime import until
 from support.scripted import RESET, Reply, Request, ok, serving
 
-from vidctl.errors import JobFailed, NetworkError, TimedOut, VidctlError
+from vidctl.errors import JobFailedError, NetworkError, TimedOutError, VidctlError
 from vidctl.invoke import Invoker, _Pace
 from vidctl.invoke import Request as Ask
 from vidctl.journal import Journal
@@ -119,7 +119,7 @@ def test_one_failed_job_does_not_stop_the_rest(journal):
         first, second, third = invoker(server, journal).ask_many(asks(3), window=2, timeout_s=30)
 
     assert (first.job.output, third.job.output) == ("n0", "n2")
-    assert isinstance(second.error, JobFailed)
+    assert isinstance(second.error, JobFailedError)
     assert (second.error.message, second.error.job_id) == ("no such class", "job-n1")
 
 
@@ -170,7 +170,7 @@ def test_a_job_that_cannot_be_cancelled_is_said_to_run(journal):
 
 def test_waiting_too_long_cancels_and_names_the_job(journal):
     endpoint = Endpoint(lambda _: {"status": "IN_QUEUE"})
-    with serving(endpoint) as server, pytest.raises(TimedOut) as raised:
+    with serving(endpoint) as server, pytest.raises(TimedOutError) as raised:
         invoker(server, journal).ask(asks(1)[0], timeout_s=0.2)
 
     assert (raised.value.job_id, raised.value.exit_status) == ("job-n0", 6)
@@ -203,7 +203,7 @@ def test_a_lost_answer_to_run_is_not_sent_again(journal):
 
 @pytest.mark.parametrize("status", ["FAILED", "CANCELLED", "TIMED_OUT"])
 def test_every_bad_end_is_a_failed_job(journal, status):
-    with serving(Endpoint(lambda _: {"status": status})) as server, pytest.raises(JobFailed) as raised:
+    with serving(Endpoint(lambda _: {"status": status})) as server, pytest.raises(JobFailedError) as raised:
         invoker(server, journal).ask(asks(1)[0], timeout_s=30)
 
     assert (raised.value.status, raised.value.exit_status) == (status, 3)
@@ -524,7 +524,7 @@ def test_without_a_stream_the_answer_comes_at_the_end(journal, refusal):
 def test_a_job_that_is_gone_while_it_is_listened_to_is_told_by_its_id(journal):
     endpoint = Streaming(told("a"), Reply(404))
     endpoint.state = lambda _: Reply(404)
-    with serving(endpoint) as server, pytest.raises(JobFailed, match="job-n0 is gone") as raised:
+    with serving(endpoint) as server, pytest.raises(JobFailedError, match="job-n0 is gone") as raised:
         list(streamed(server, journal))
 
     assert ("GONE", "GONE", []) == (raised.value.status, journal.jobs()[0].status, endpoint.cancelled)
@@ -547,7 +547,7 @@ def test_a_streamed_job_that_fails_is_a_failed_job(journal):
     """What came before is delivered first."""
     endpoint = Streaming(told("a"), end="FAILED")
     came = []
-    with serving(endpoint) as server, pytest.raises(JobFailed) as raised:
+    with serving(endpoint) as server, pytest.raises(JobFailedError) as raised:
         came.extend(look for look in streamed(server, journal))
 
     assert ("job-n0", "FAILED", []) == (raised.value.job_id, raised.value.status, endpoint.cancelled)
@@ -570,7 +570,7 @@ def test_a_stream_that_is_closed_is_cancelled(journal):
 def test_a_stream_without_an_end_is_given_up_in_time(journal):
     endpoint = Streaming()
     endpoint.end = "IN_PROGRESS"
-    with serving(endpoint) as server, pytest.raises(TimedOut) as raised:
+    with serving(endpoint) as server, pytest.raises(TimedOutError) as raised:
         list(streamed(server, journal, timeout_s=0.3))
 
     assert ("job-n0", ["job-n0"]) == (raised.value.job_id, endpoint.cancelled)

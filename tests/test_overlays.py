@@ -15,7 +15,7 @@ from support.command import vidctl
 
 from vidctl import spec
 from vidctl.client import Client
-from vidctl.errors import NotDeployed, SpecError, UsageError
+from vidctl.errors import NotDeployedError, SpecError, UsageError
 from vidctl.spec.document import parse
 from vidctl.spec.overlay import lay as lay_over
 
@@ -525,9 +525,9 @@ def test_a_client_asks_the_endpoint_of_the_overlay(deployed, tmp_path, endpoint,
 
 def test_a_client_says_which_overlay_is_not_deployed(deployed, tmp_path):
     """Or that there is none for the task."""
-    with pytest.raises(NotDeployed, match=r"^echo\.dev is not deployed to local"):
+    with pytest.raises(NotDeployedError, match=r"^echo\.dev is not deployed to local"):
         Client(project=tmp_path, target="local", endpoint="echo", overlay="dev").endpoint_id("detect")
-    with pytest.raises(NotDeployed, match=r"^there is no spec for detect\.dev in "):
+    with pytest.raises(NotDeployedError, match=r"^there is no spec for detect\.dev in "):
         Client(project=tmp_path, target="local", overlay="dev").endpoint_id("detect")
     with pytest.raises(UsageError):
         Client(project=tmp_path, target="local", overlay="prod", endpoint_id="e1")
@@ -540,7 +540,7 @@ def test_detect_asks_the_endpoint_of_the_overlay(lay, tmp_path):
 
     outcome = vidctl("detect", "frame.jpg", "-e", "prod", "--target", "local", cwd=tmp_path)
 
-    assert NotDeployed.exit_status == outcome.status
+    assert NotDeployedError.exit_status == outcome.status
     assert "echo.prod is not deployed to local" in outcome.stderr
     assert "hint: vidctl deploy echo.prod --target local" in outcome.stderr
 

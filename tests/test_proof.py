@@ -8,7 +8,7 @@ import pytest
 from support.scripted import Reply, ok, serving
 
 from vidctl import spec
-from vidctl.errors import JobFailed, TimedOut
+from vidctl.errors import JobFailedError, TimedOutError
 from vidctl.journal import Journal
 from vidctl.progress import silent
 from vidctl.proof import Prover
@@ -61,7 +61,7 @@ def prove(tmp_path):
             prover = Prover("runpod", Jobs(http, server.url), Workers(http, server.url), journal, notify)
             try:
                 return prover.prove(yolo, live, timeout_s=timeout_s).worker_id, endpoint.jobs
-            except JobFailed as error:
+            except JobFailedError as error:
                 return error.job_id, endpoint.jobs
 
     return prove
@@ -78,7 +78,7 @@ def test_a_failure_of_the_new_version_is_one_at_once(prove):
 
 def test_a_version_that_nobody_has_seen_answer_is_not_proved(prove):
     """The time is over, and it was only ever the version before: that is no success."""
-    with pytest.raises(TimedOut, match="only workers of the version before answered in 2 s"):
+    with pytest.raises(TimedOutError, match="only workers of the version before answered in 2 s"):
         prove(("COMPLETED", "old"), timeout_s=2)
 
 

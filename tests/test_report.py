@@ -329,7 +329,7 @@ def test_names_forge_no_line_of_what_goes_on():
     """Of one failure among many, of a warning, a note and a step; what has lines on purpose keeps them."""
     code = """
 from vidctl.cli.report import Report, failure
-from vidctl.errors import MediaError, Several
+from vidctl.errors import MediaError, SeveralError
 from vidctl.progress import Progress
 from vidctl.tasks.answer import Failed
 

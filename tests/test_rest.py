@@ -9,7 +9,7 @@ import pytest
 from support import openapi
 from support.scripted import RESET, Reply, ok, script, serving
 
-from vidctl.errors import ApiError, Refused, Unanswered
+from vidctl.errors import ApiError, RefusedError, UnansweredError
 from vidctl.resources import Account, Catalogue, Endpoint, Offer, RegistryLogin, Template
 from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
@@ -80,7 +80,7 @@ def at(slept):
 
 
 def problem(status, detail, *errors):
-    body = {"title": "Refused", "status": status, "detail": detail, **({"errors": list(errors)} if errors else {})}
+    body = {"title": "RefusedError", "status": status, "detail": detail, **({"errors": list(errors)} if errors else {})}
     return Reply(status, json.dumps(body).encode(), (("Content-Type", "application/problem+json"),))
 
 
@@ -155,7 +155,7 @@ def test_what_the_model_cache_holds_is_not_silently_lost(at, wanted, before):
     """REST v2 has no field for it: nothing is sent, and the field is named."""
     rest, server = at(EMPTY)
 
-    with pytest.raises(Refused, match="REST v2 cannot change what its model cache holds") as raised:
+    with pytest.raises(RefusedError, match="REST v2 cannot change what its model cache holds") as raised:
         rest.save(replace(WANTED, model_references=wanted), before=before)
     assert ("model_references", []) == (raised.value.field, server.requests)
 
@@ -275,7 +275,7 @@ def test_a_country_is_no_data_center(at):
     places = [{"id": place} for place in ("US-KS-2", "EU-RO-1", "US-CA-2")]
     rest, server = at(ok({"dataCenters": places}))
 
-    with pytest.raises(Refused, match="takes data centers, not countries: US") as raised:
+    with pytest.raises(RefusedError, match="takes data centers, not countries: US") as raised:
         rest.save(replace(WANTED, locations=("EU-RO-1", "US")), before=LIVE)
     assert raised.value.field == "locations"
     assert raised.value.hint == "name data centers: US-KS-2, US-CA-2; or use VIDCTL_CONTROL=graphql"
@@ -323,7 +323,7 @@ def test_a_problem_is_named(at, refusal, message, field):
     """What RunPod says of a body, with the value that it is about as vidctl calls it."""
     rest, _ = at(ok(NODE), refusal)
 
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RefusedError) as raised:
         rest.save(replace(WANTED, workers_max=0), before=LIVE)
     assert raised.value.field == field
     assert message is None or raised.value.message == f"RunPod: {message}"
@@ -334,7 +334,7 @@ def test_a_place_without_such_gpus_is_explained(at):
     detail = "There are no longer any instances available with the requested specifications."
     rest, _ = at(EMPTY, problem(400, detail))
 
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RefusedError) as raised:
         rest.save(WANTED, before=None)
     assert "data_centers" in raised.value.hint
 
@@ -343,7 +343,7 @@ def test_a_refusal_tells_no_secret(at):
     """Nor does the traceback: the error that held RunPod's words is not its context."""
     rest, _ = at(EMPTY, problem(422, "hf_secret", "$.env.TOKEN: 'hf_secret' does not match"))
 
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RefusedError) as raised:
         rest.save(replace(WANTED, template=replace(WANTED.template, env={"TOKEN": "hf_secret"})), before=None)
     assert raised.value.message == "RunPod: $.env.TOKEN: '…' does not match"
     assert (raised.value.__cause__, raised.value.__suppress_context__) == (None, True)
@@ -380,7 +380,7 @@ def test_a_lost_answer_to_a_create_is_looked_for(at, slept, lost):
 def test_a_create_that_nobody_can_find_is_not_made_again(at, slept):
     rest, server = at(EMPTY, RESET, EMPTY)
 
-    with pytest.raises(Unanswered, match="endpoint yolo is not there yet, but may still appear"):
+    with pytest.raises(UnansweredError, match="endpoint yolo is not there yet, but may still appear"):
         rest.save(WANTED, before=None)
     assert server.paths().count("POST /v2/serverless") == 1
     assert sum(slept) == 3.0
@@ -390,7 +390,7 @@ def test_a_look_that_fails_leaves_it_undecided(at):
     """What is told is the lost create, not the question after it."""
     rest, _ = at(EMPTY, RESET, Reply(200, b"<html>"))
 
-    with pytest.raises(Unanswered, match="endpoint yolo is not there yet, but may still appear"):
+    with pytest.raises(UnansweredError, match="endpoint yolo is not there yet, but may still appear"):
         rest.save(WANTED, before=None)
 
 

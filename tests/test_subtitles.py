@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import openai_whisper
 
-from vidctl.errors import JobFailed, UsageError
+from vidctl.errors import JobFailedError, UsageError
 from vidctl.tasks.cues import readable
 from vidctl.tasks.subtitles import FORMATS, Layout
 from vidctl.tasks.transcribe import Gap, Segment, Transcript, Word
@@ -33,7 +33,7 @@ def spoken(start: float, *words: str) -> Segment:
 
 
 def gap(start: float, end: float, message: str = "the worker died") -> Gap:
-    return Gap(start, end, JobFailed(message))
+    return Gap(start, end, JobFailedError(message))
 
 
 def whispers(result: Transcript) -> dict[str, object]:

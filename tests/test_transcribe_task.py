@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import openai_whisper
 
-from vidctl.errors import ApiError, JobFailed, UsageError
+from vidctl.errors import ApiError, JobFailedError, UsageError
 from vidctl.tasks import languages
 from vidctl.tasks.transcribe import (
     Gap,
@@ -394,7 +394,7 @@ SECOND = Heard(
     (Segment(0, 0.1, 1.1, " two", words=()), Segment(1, 1.1, 2.1, " three.", words=(Word(" three.", 1.1, 2.1),))),
     10.0, "de", 0.6, {"name": "large"}, 2.5, ("quiet", "loud"),
 )  # fmt: skip
-LOST = JobFailed("the worker died")
+LOST = JobFailedError("the worker died")
 
 
 def test_parts_are_put_at_their_places():

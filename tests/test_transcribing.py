@@ -20,7 +20,7 @@ from support.speech import SAMPLE_RATE, write_wav
 
 from vidctl.cli import whispers
 from vidctl.client import Client
-from vidctl.errors import JobFailed
+from vidctl.errors import JobFailedError
 
 SMOKE_AUDIO = "AAAA"  # the worker without a model does not open it
 
@@ -479,7 +479,7 @@ def test_python_gets_a_typed_transcript(dictation, monkeypatch):
     bad = write_wav(project.root / "bad.wav", sounds(2))
     client = Client(target="local", project=project.home)
     transcript = client.transcribe(good)
-    with pytest.raises(JobFailed, match="cannot be understood"):
+    with pytest.raises(JobFailedError, match="cannot be understood"):
         client.transcribe(bad.read_bytes())
 
     assert ("word1.", "en", 0.5) == (transcript.text, transcript.language, transcript.segments[0].start)

@@ -11,7 +11,7 @@ import pytest
 from support.scripted import Reply, Request, ok, serving
 from support.speech import SAMPLE_RATE, write_wav
 
-from vidctl.errors import AuthError, NotDeployed, UsageError
+from vidctl.errors import AuthError, NotDeployedError, UsageError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
 from vidctl.media import audio
@@ -181,7 +181,7 @@ def test_clips_are_not_taken_of_each_chunk(ask):
     assert (UsageError, []) == (type(ask(cut, chunks=2, options=options).error), cut.inputs)
 
 
-@pytest.mark.parametrize(("status", "error"), [(401, AuthError), (404, NotDeployed)])
+@pytest.mark.parametrize(("status", "error"), [(401, AuthError), (404, NotDeployedError)])
 def test_what_is_the_same_for_every_job_ends_all(ask, status, error):
     with pytest.raises(error):
         ask(lambda _: Reply(status), chunks=3)

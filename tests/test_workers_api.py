@@ -7,7 +7,7 @@ import json
 import pytest
 from support.scripted import RESET, Reply, ok, script, serving
 
-from vidctl.errors import ApiError, AuthError, NetworkError, NotDeployed, VidctlError
+from vidctl.errors import ApiError, AuthError, NetworkError, NotDeployedError, VidctlError
 from vidctl.resources import Fleet, LogLine, Worker
 from vidctl.runpod.http import Http
 from vidctl.runpod.workers import Workers
@@ -122,7 +122,7 @@ def test_stream_that_breaks_gives_what_came():
     [
         (Reply(401), AuthError),
         (Reply(403), AuthError),
-        (Reply(404, b'{"title": "Not Found", "status": 404}'), NotDeployed),
+        (Reply(404, b'{"title": "Not Found", "status": 404}'), NotDeployedError),
         (Reply(410), ApiError),
         (Reply(429, headers=(("Retry-After", "30"),)), ApiError),
         (Reply(503), ApiError),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vidctl import configs, durations, gpus, settings
-from vidctl.errors import NotDeployed, SpecError, UsageError, VidctlError
+from vidctl.errors import NotDeployedError, SpecError, UsageError, VidctlError
 from vidctl.invoke import Invoker
 from vidctl.journal import Journal
 from vidctl.media.given import Given, several
@@ -102,7 +102,7 @@ class Client:
 
         An array is in BGR, as OpenCV and Ultralytics have it; an image of Pillow's is taken as it is.
         `options` are those of `DetectOptions`.  Boxes are in the picture's own pixels, as displayed.  Raises
-        MediaError, JobFailed, TimedOut, ….
+        MediaError, JobFailedError, TimedOutError, ….
         """
         (found,) = self.detect_many([_only(source, PICTURES, "detect_many")], **options)
         if isinstance(found.result, Failed):
@@ -136,7 +136,7 @@ class Client:
         """Write down what is said in one sound or film: a path, an https:// URL, a file's bytes, or an open file.
 
         `options` are those of `transcribe_many`.  A part that failed is one of the transcript's `gaps`.  Raises
-        MediaError, JobFailed, TimedOut, … if nothing could be transcribed.
+        MediaError, JobFailedError, TimedOutError, … if nothing could be transcribed.
         """
         (transcribed,) = self.transcribe_many([_only(source, SOUNDS, "transcribe_many")], **options)
         if isinstance(transcribed.result, Failed):
@@ -208,7 +208,7 @@ class Client:
         """Ask a vision-language model about one picture or film, or about several together.
 
         A source is what `detect` takes, or a film; `how` is what `describe_many` takes.  With a schema the
-        answer is in the result's `data`.  Raises MediaError, JobFailed, SchemaMismatch, TimedOut, ….
+        answer is in the result's `data`.  Raises MediaError, JobFailedError, SchemaMismatchError, TimedOutError, ….
         """
         _refuse_together("describe", how)
         (described,) = self.describe_many(source, prompt, together=True, **how)
@@ -381,7 +381,7 @@ class Client:
         return self._invoker.interrupt()
 
     def endpoint_id(self, task: str) -> str:
-        """The endpoint that answers for a task; raise NotDeployed, or UsageError where several may be meant."""
+        """The endpoint that answers for a task; raise NotDeployedError, or UsageError where several may be meant."""
         return self._deployed(task)[0]
 
     @property
@@ -431,7 +431,7 @@ class Client:
                 spec.find(named, root=self.project.root)
             except SpecError as error:  # it says which there are
                 message = f"{where}{named} is not deployed to {self.target}: {error.message}"
-                raise NotDeployed(message, hint=error.hint) from error
+                raise NotDeployedError(message, hint=error.hint) from error
         is_for = _task_of(file, self.project) if file else None
         if is_for not in (None, task):
             others = ", ".join(_keys_of(task, self.project, None))
@@ -456,12 +456,12 @@ class Client:
         if found:
             return found[0]
         if not keys:
-            raise NotDeployed(
+            raise NotDeployedError(
                 f"there is no spec for {configs.key_of(task, overlay)} in {self.project.root / 'configs'}",
                 hint="vidctl works in a project: a folder with configs/, and any folder below it",
             )
         names = keys[0] if len(keys) == 1 else f"none of {', '.join(keys)}"
-        raise NotDeployed(
+        raise NotDeployedError(
             f"{names} is {'not ' * (len(keys) == 1)}deployed to {self.target}",
             hint=f"vidctl deploy {keys[0]} --target {self.target}",
         )

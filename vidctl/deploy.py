@@ -13,7 +13,16 @@ from typing import Literal, Protocol
 
 from vidctl import modelcache, rollback, settings
 from vidctl import spec as specs
-from vidctl.errors import ApiError, JobFailed, NotOwned, Refused, Several, TimedOut, UsageError, VidctlError
+from vidctl.errors import (
+    ApiError,
+    JobFailedError,
+    NotOwnedError,
+    RefusedError,
+    SeveralError,
+    TimedOutError,
+    UsageError,
+    VidctlError,
+)
 from vidctl.journal import Journal
 from vidctl.plan import SOURCES, Change, Plan, missing_secrets, owner, plan, template_name
 from vidctl.progress import Notify, Progress, silent
@@ -150,7 +159,7 @@ def check(
     except VidctlError as error:
         problems.append(error)
     if problems or known is None:
-        raise Several.of(problems)
+        raise SeveralError.of(problems)
     return known
 
 
@@ -198,12 +207,12 @@ def _require_own(spec: EndpointSpec, target: Target, known: Survey, *, adopts: b
 
 
 def _require_free_template(spec: EndpointSpec, known: Survey) -> None:
-    """Raise NotOwned where a template of the name that ours gets is another's: names are unique in an account."""
+    """Raise NotOwnedError where a template of the name that ours gets is another's: names are unique in an account."""
     live, name = find(spec, known.account), template_name(spec.name)
     is_ours = live is not None and (live.template.name == name or owner(live) == spec.key)
     found = next((each for each in known.account.templates if each.name == name), None)
     if found and not is_ours and found.env.get(STAMP) != spec.key:
-        raise NotOwned(
+        raise NotOwnedError(
             f"{spec.key}: there is a template {name} ({found.id}) that is not of this spec",
             hint="rename or delete it in RunPod's console, or give the spec another name",
         )
@@ -284,12 +293,12 @@ def find(spec: EndpointSpec, account: Account) -> Endpoint | None:
 
 
 def require_owned(live: Endpoint, key: str, journal: Journal, *, adopts: bool) -> None:
-    """Raise NotOwned for an endpoint that this spec did not make."""
+    """Raise NotOwnedError for an endpoint that this spec did not make."""
     made_by = owner(live)
     if adopts or made_by == key or (made_by is None and live.id and journal.last_applied(live.id)):
         return
     whose = f"the spec {made_by!r} made" if made_by else "vidctl did not make"
-    raise NotOwned(
+    raise NotOwnedError(
         f"{key}: there is an endpoint named {live.name!r} ({live.id}) that {whose}",
         hint="--adopt treats it as this spec's own; or give the spec another name",
         endpoint=live.id,
@@ -377,7 +386,7 @@ def deploy(
 
     `keep` gets the endpoint's id as soon as there is one: whatever fails after that, it is not lost.  Nothing is
     written when nothing changed.  An endpoint whose smoke test never passed is tested again.  When it does not pass,
-    what was last good is put back: RolledBack.
+    what was last good is put back: RolledBackError.
     """
     if todo.is_empty:
         keep(todo.endpoint.id or "")
@@ -399,7 +408,7 @@ def deploy(
     try:
         prover = Prover(target.name, target.jobs, target.workers, target.journal, notify, is_stopped)
         smoke = prover.prove(spec, live, timeout_s=choices.timeout_s)
-    except (JobFailed, TimedOut) as error:
+    except (JobFailedError, TimedOutError) as error:
         if good is None or not choices.rolls_back or good == live.template:
             raise
         raise rollback.put_back(target, todo, live, good, error, notify) from error
@@ -420,7 +429,7 @@ def _save(spec: EndpointSpec, target: Target, todo: Plan, notify: Notify) -> End
     notify(Progress("apply", f"{todo.action} endpoint {todo.endpoint.name}{which}"))
     try:
         return target.control.save(todo.endpoint, before=todo.before)
-    except Refused as error:
+    except RefusedError as error:
         raise _placed(spec, error) from error
 
 
@@ -443,13 +452,13 @@ def _read_back(
     return left.before
 
 
-def _placed(spec: EndpointSpec, error: Refused) -> Refused:
+def _placed(spec: EndpointSpec, error: RefusedError) -> RefusedError:
     """The same refusal with the line of the spec that it is about."""
     source = SOURCES.get(error.field or "")
     place = specs.locate(spec, source) if source else None
     if place is None:
         return error
-    return Refused(f"{place}: {error.message}", field=error.field, hint=error.hint)
+    return RefusedError(f"{place}: {error.message}", field=error.field, hint=error.hint)
 
 
 def _known_login(spec: EndpointSpec, secrets: Mapping[str, str]) -> tuple[str, str] | None:

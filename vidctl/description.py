@@ -14,10 +14,10 @@ from typing import Any
 from vidctl.errors import (
     ApiError,
     AuthError,
-    JobFailed,
+    JobFailedError,
     MediaError,
-    NotDeployed,
-    SchemaMismatch,
+    NotDeployedError,
+    SchemaMismatchError,
     UsageError,
     VidctlError,
 )
@@ -115,8 +115,8 @@ def describe(
 
     An answer that is not of the form asked for is asked for once more.  `waiting` hears, in threads, why there is no
     answer yet.  Raises UsageError for options that the protocol
-    has no words for, before anything is opened, and AuthError and NotDeployed at once, for they will be the same for
-    every other job.
+    has no words for, before anything is opened, and AuthError and NotDeployedError at once, for they will be the same
+    for every other job.
     """
     asker = _Asker(options, manner, fetch, fetch_into)
     asker.check()
@@ -340,10 +340,12 @@ def _read_ahead(
 
 
 def _described(question: Question, answer: Answer[_Posed], asker: _Asker) -> Described:
-    if isinstance(answer.error, (AuthError, NotDeployed)):
+    if isinstance(answer.error, (AuthError, NotDeployedError)):
         raise answer.error  # it will be the same for every other job
     if answer.job is None:
-        return Described(question, Failed(question.name, answer.error or JobFailed("the job ended without an answer")))
+        return Described(
+            question, Failed(question.name, answer.error or JobFailedError("the job ended without an answer"))
+        )
     jobs = [*answer.earlier, answer.job]
     try:
         return Described(question, asker.read(question, jobs, answer.request.subject), _effort(jobs))
@@ -438,10 +440,10 @@ class _Asker:
         names = (self.manner.model, (answer.model or {}).get("name"))
         return self.manner.protocol is not None and any("qwen3-vl" in str(name).lower() for name in names)
 
-    def _mismatch(self, question: Question, job: Job) -> SchemaMismatch | None:
+    def _mismatch(self, question: Question, job: Job) -> SchemaMismatchError | None:
         try:
             decode(job.output, question.name, self._options, self.manner.protocol)
-        except SchemaMismatch as mismatch:
+        except SchemaMismatchError as mismatch:
             cut = decode(job.output, question.name, self._formless, self.manner.protocol).finish_reason
             return None if cut in ("length", "repetition", "time") else mismatch  # the next one would be, too
         except VidctlError:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from vidctl.errors import AuthError, JobFailed, MediaError, NotDeployed, VidctlError
+from vidctl.errors import AuthError, JobFailedError, MediaError, NotDeployedError, VidctlError
 from vidctl.invoke import Answer, Invoker, Request, Waiting
 from vidctl.media.image import Prepared, prepare
 from vidctl.media.sources import Source, read
@@ -53,7 +53,7 @@ def detect(
     """Yield what became of each source, in their order; closing the generator cancels what is out.
 
     `waiting` hears, in threads, why there is no answer yet.
-    Raises AuthError and NotDeployed at once, for they will be the same for every other job.
+    Raises AuthError and NotDeployedError at once, for they will be the same for every other job.
     """
     unread: dict[int, Found] = {}
     readers = ThreadPoolExecutor(2, thread_name_prefix="vidctl-picture")
@@ -139,10 +139,10 @@ def _packed(pictures: Iterable[_Picture]) -> Iterator[list[_Picture]]:
 
 def _found(answer: Answer[list[_Picture]]) -> list[Found]:
     pictures = answer.request.subject
-    if isinstance(answer.error, (AuthError, NotDeployed)):
+    if isinstance(answer.error, (AuthError, NotDeployedError)):
         raise answer.error  # it will be the same for every other job
     if answer.job is None:
-        reason = answer.error or JobFailed("the job ended without an answer")
+        reason = answer.error or JobFailedError("the job ended without an answer")
         return [_failed(picture.source, reason) for picture in pictures]
     try:
         results = decode(

@@ -76,15 +76,17 @@ class ApiError(VidctlError):
     code = "api_error"
 
 
-class Refused(ApiError):
+class RefusedError(ApiError):
     """RunPod does not take a value; `field` is its name in `vidctl.resources` (`workers_max`), None if unknown."""
+
+    code = "value_refused"
 
     def __init__(self, message: str, *, field: str | None, hint: str | None = None, status: int | None = None) -> None:
         super().__init__(message, hint=hint, status=status)
         self.field = field
 
 
-class SchemaMismatch(ApiError):
+class SchemaMismatchError(ApiError):
     """The model's answer is not of the form that was asked for: `text` is the answer, `problem` what is wrong with it.
 
     `text` is as untrusted as all that a model writes.
@@ -102,8 +104,10 @@ class SchemaMismatch(ApiError):
         return {**super().to_json(), "response": self.text}
 
 
-class Retired(ApiError):
+class RetiredError(ApiError):
     """RunPod has switched this generation of its API off (HTTP 410)."""
+
+    code = "api_retired"
 
 
 class NetworkError(VidctlError):
@@ -112,8 +116,10 @@ class NetworkError(VidctlError):
     code = "network_error"
 
 
-class Unanswered(NetworkError):
+class UnansweredError(NetworkError):
     """The request was sent and no answer came: it may have been accepted."""
+
+    code = "unanswered"
 
 
 class AuthError(VidctlError):
@@ -123,14 +129,14 @@ class AuthError(VidctlError):
     exit_status = 4
 
 
-class NotDeployed(VidctlError):
+class NotDeployedError(VidctlError):
     """The endpoint does not exist (yet, or any more)."""
 
     code = "not_deployed"
     exit_status = 5
 
 
-class JobFailed(VidctlError):
+class JobFailedError(VidctlError):
     """The job ended FAILED, TIMED_OUT or CANCELLED on the worker's side; `status` says which."""
 
     code = "job_failed"
@@ -139,14 +145,14 @@ class JobFailed(VidctlError):
     """Whose fault it was, if RunPod says so."""
 
 
-class TimedOut(VidctlError):
+class TimedOutError(VidctlError):
     """Waiting took longer than asked."""
 
     code = "timed_out"
     exit_status = 6
 
 
-class RolledBack(VidctlError):
+class RolledBackError(VidctlError):
     """The new version did not pass its smoke test, and the last good one was put back."""
 
     code = "rolled_back"
@@ -160,19 +166,19 @@ class ImageError(VidctlError):
     code = "image_error"
 
 
-class NotOwned(UsageError):
+class NotOwnedError(UsageError):
     """Something of that name is there that vidctl did not make."""
 
     code = "not_owned"
 
 
-class Busy(VidctlError):
+class BusyError(VidctlError):
     """Another vidctl is at work on the same endpoint."""
 
     code = "busy"
 
 
-class Several(VidctlError):
+class SeveralError(VidctlError):
     """Several things stand in the way; each is one of `problems`, and the first one's exit status is that of all."""
 
     code = "several"
@@ -189,24 +195,24 @@ class Several(VidctlError):
     def of(problems: Sequence[VidctlError]) -> VidctlError:
         """The only one, or all together; the same problem of several specs is told once."""
         distinct = list({each.message: each for each in problems}.values())
-        return distinct[0] if len(distinct) == 1 else Several(distinct)
+        return distinct[0] if len(distinct) == 1 else SeveralError(distinct)
 
 
-class PartialFailure(VidctlError):
+class PartialFailureError(VidctlError):
     """Some of many things failed; the others' results were delivered."""
 
     code = "partial"
     exit_status = 9
 
 
-class Interrupted(VidctlError):
+class InterruptionError(VidctlError):
     """Ctrl-C."""
 
     code = "interrupted"
     exit_status = 130
 
 
-class RuntimeUnavailable(VidctlError):
+class LocalRuntimeError(VidctlError):
     """The local runtime cannot start, or a worker's environment cannot be made."""
 
     code = "local_runtime_error"

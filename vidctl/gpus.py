@@ -16,8 +16,10 @@ from vidctl.errors import SpecError
 PRICED_ON = "2026-07-20"
 
 
-class UnknownGpu(SpecError):
+class UnknownGpuError(SpecError):
     """RunPod Serverless has no such GPU; the hint names the nearest that it has."""
+
+    code = "unknown_gpu"
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def resolve(name: str) -> Choice:
     """Find the pool and the cards that a name means: what people say, a pool id, or RunPod's GPU type id.
 
     Case, spaces and the words NVIDIA, GeForce and RTX do not matter; a size (`A100 80GB`) must be right.
-    Raises UnknownGpu.
+    Raises UnknownGpuError.
     """
     if pool := _POOLS_BY_ID.get(name.strip().upper()):
         return Choice(pool, pool.gpu_types)
@@ -179,7 +181,7 @@ def resolve(name: str) -> Choice:
 def gpu_ids(names: Iterable[str], *, exact: bool = False) -> str:
     """Write RunPod's `gpuIds`: pools in the order first named, each once, then with `exact` the cards not asked for.
 
-    The grammar is `POOL[,POOL…][,-<GPU type id>…]`.  Raises UnknownGpu.
+    The grammar is `POOL[,POOL…][,-<GPU type id>…]`.  Raises UnknownGpuError.
     """
     wanted = _wanted(names)
     excluded = [
@@ -192,7 +194,7 @@ def gpu_ids(names: Iterable[str], *, exact: bool = False) -> str:
 
 
 def notes(names: Iterable[str], *, exact: bool = False) -> list[str]:
-    """Say, for each pool that may give more than one model of card, which ones.  Raises UnknownGpu."""
+    """Say, for each pool that may give more than one model of card, which ones.  Raises UnknownGpuError."""
     said = []
     for pool, asked in _wanted(names).items():
         possible = _possible(pool, asked, exact=exact)
@@ -204,7 +206,7 @@ def notes(names: Iterable[str], *, exact: bool = False) -> list[str]:
 
 
 def cards(names: Iterable[str], *, exact: bool = False) -> list[GpuType]:
-    """List the models of card that RunPod may give for these names.  Raises UnknownGpu."""
+    """List the models of card that RunPod may give for these names.  Raises UnknownGpuError."""
     return [card for pool, asked in _wanted(names).items() for card in _possible(pool, asked, exact=exact)]
 
 
@@ -224,22 +226,24 @@ def _of_size(choice: Choice, name: str, memory_gb: int) -> Choice:
     if not fitting:
         sizes = _either([f"{size} GB" for size in sorted({gpu_type.memory_gb for gpu_type in choice.gpu_types})])
         card = re.sub(r"[\s_-]*" + _MEMORY.pattern, "", name, flags=re.IGNORECASE).strip()
-        raise UnknownGpu(
+        raise UnknownGpuError(
             f"RunPod Serverless has no {card} with {memory_gb} GB", hint=f"its {card} has {sizes}: write {card}"
         )
     return Choice(choice.pool, fitting)
 
 
-def _unknown(name: str, key: str) -> UnknownGpu:
+def _unknown(name: str, key: str) -> UnknownGpuError:
     for card, nearest in NOT_OFFERED.items():
         if key == _key(card):
-            return UnknownGpu(f"RunPod Serverless does not offer the {card}", hint=f"the nearest it has: {nearest}")
+            return UnknownGpuError(
+                f"RunPod Serverless does not offer the {card}", hint=f"the nearest it has: {nearest}"
+            )
     near = difflib.get_close_matches(key, _CHOICES, n=1, cutoff=0.6)
     pools = difflib.get_close_matches(name.strip().upper(), _POOLS_BY_ID, n=1, cutoff=0.75)
     if pools or near:
         meant = pools[0] if pools else _SHORT[near[0]]
-        return UnknownGpu(f"there is no GPU called {name!r}", hint=f"did you mean {meant}?")
-    return UnknownGpu(f"there is no GPU called {name!r}", hint=f"RunPod Serverless has {_every_card()}")
+        return UnknownGpuError(f"there is no GPU called {name!r}", hint=f"did you mean {meant}?")
+    return UnknownGpuError(f"there is no GPU called {name!r}", hint=f"RunPod Serverless has {_every_card()}")
 
 
 def _every_card() -> str:

@@ -18,12 +18,12 @@ from typing import Any, Generic, TypeVar
 
 from vidctl.errors import (
     ApiError,
-    Interrupted,
-    JobFailed,
+    InterruptionError,
+    JobFailedError,
     NetworkError,
-    NotDeployed,
-    TimedOut,
-    Unanswered,
+    NotDeployedError,
+    TimedOutError,
+    UnansweredError,
     VidctlError,
 )
 from vidctl.journal import Journal
@@ -101,8 +101,8 @@ class Invoker:
     ) -> Job:
         """Send one job and wait until it is COMPLETED.
 
-        Raises JobFailed if it ends otherwise and TimedOut after `timeout_s`, when the job is cancelled.  Ctrl-C cancels
-        it too.
+        Raises JobFailedError if it ends otherwise and TimedOutError after `timeout_s`, when the job is cancelled.
+        Ctrl-C cancels it too.
         """
         try:
             return self._follow(request, self._sent(request), timeout_s, self._telling(waiting), is_new=True)
@@ -116,7 +116,7 @@ class Invoker:
         """Send one job; yield what it puts out while it runs, as it comes, and at last the job, COMPLETED.
 
         An output that was lost on the way is not asked for again: what follows it `is_broken`.  Closing the iterator
-        cancels the job.  Raises JobFailed and TimedOut as `ask` does.
+        cancels the job.  Raises JobFailedError and TimedOutError as `ask` does.
         """
         job_id = self._sent(request)
         try:
@@ -190,7 +190,7 @@ class Invoker:
 
         return look
 
-    def interrupt(self) -> Interrupted:
+    def interrupt(self) -> InterruptionError:
         """Cancel what is out; return the error that says so.  Whoever interrupts that too is told what still runs."""
         with suppress(KeyboardInterrupt):
             self.cancel_all()
@@ -202,7 +202,7 @@ class Invoker:
         if left:
             parts.append(f"could not cancel {_count(left)}, which may still run")
         ids = left or cancelled
-        return Interrupted(
+        return InterruptionError(
             f"interrupted; {' and '.join(parts) or 'no job is left running'}",
             hint="vidctl jobs lists them" if left else None,
             endpoint=self.endpoint_id,
@@ -243,7 +243,7 @@ class Invoker:
             return Job(asked.job_id, "COMPLETED", output=asked.output)
         try:
             return self._follow(request, asked.job_id, timeout_s, look)
-        except JobFailed:
+        except JobFailedError:
             return None
 
     def _finish(self, request: Request[T], timeout_s: float, look: Callable[[Job], None]) -> Job:
@@ -265,7 +265,7 @@ class Invoker:
     def _send(self, request: Request[T]) -> str:
         """Send the job, and count it among those that are out."""
         if self._is_stopped:
-            raise Interrupted("interrupted before it was sent")
+            raise InterruptionError("interrupted before it was sent")
         self._journal.check()  # an id that cannot be written down is better not asked for
         job_id = self._jobs.run(self.endpoint_id, request.payload)
         with self._changed:
@@ -301,7 +301,7 @@ class Invoker:
             raise
 
     def _completed(self, request: Request[T], job: Job) -> Job:
-        """The job that has ended, written down as such; raise JobFailed if it is not COMPLETED."""
+        """The job that has ended, written down as such; raise JobFailedError if it is not COMPLETED."""
         if job.status == "COMPLETED" and request.digest:
             with suppress(VidctlError):  # as with _record
                 self._journal.answered(self.endpoint_id, request.digest, job.output)
@@ -315,11 +315,11 @@ class Invoker:
         began = time.monotonic()
         try:
             yield from self._until_final(job_id, timeout_s, look)
-        except (ApiError, NotDeployed):
+        except (ApiError, NotDeployedError):
             yield Streamed("IN_PROGRESS", is_broken=True)  # a refusal: whether the job is there at all, /status says
         job = self._wait(job_id, timeout_s, look, began=began)
         if job.status == "COMPLETED" and not job.has_output:
-            with suppress(ApiError, NotDeployed):
+            with suppress(ApiError, NotDeployedError):
                 while (rest := self._jobs.stream(self.endpoint_id, job_id, hold_s=0.0)).chunks:
                     yield rest
         return job
@@ -388,24 +388,24 @@ class Invoker:
     def _pause(self, job_id: str, pause_s: float, is_next: bool) -> bool:
         """Wait, but not after the job has become the oldest that is out and so likely the next to end; whether it is.
 
-        Raises Interrupted when all are to stop.
+        Raises InterruptionError when all are to stop.
         """
         with self._changed:
             self._changed.wait_for(
                 lambda: self._is_stopped or (self._is_oldest(job_id) and not is_next), max(0.0, pause_s)
             )
             if self._is_stopped:
-                raise Interrupted("interrupted", endpoint=self.endpoint_id, job_id=job_id)
+                raise InterruptionError("interrupted", endpoint=self.endpoint_id, job_id=job_id)
             return self._is_oldest(job_id)
 
     def _is_oldest(self, job_id: str) -> bool:
         with self._changed:
             return next(iter(self._out), None) == job_id
 
-    def _too_late(self, job: Job, timeout_s: float) -> TimedOut:
+    def _too_late(self, job: Job, timeout_s: float) -> TimedOutError:
         is_cancelled = self._cancel(job.id)
         self._forget(job.id)
-        return TimedOut(
+        return TimedOutError(
             f"job {job.id} was not done after {timeout_s:g} s (it was {job.status}); "
             + ("it is cancelled" if is_cancelled else "it could not be cancelled and may still run"),
             hint="give it longer with --timeout; a cold worker needs time to start",
@@ -487,7 +487,7 @@ class _Pace:
 
 def _may_have_cost(error: VidctlError) -> bool:
     """Whether outputs may have left the server with an answer that never came."""
-    return isinstance(error, Unanswered) or not isinstance(error, NetworkError)
+    return isinstance(error, UnansweredError) or not isinstance(error, NetworkError)
 
 
 def _may_pass(error: VidctlError) -> bool:
@@ -517,10 +517,10 @@ def _answer(request: Request[T], future: Future[tuple[Job, ...]]) -> Answer[T]:
     raise error
 
 
-def _failed(job: Job, endpoint_id: str) -> JobFailed:
+def _failed(job: Job, endpoint_id: str) -> JobFailedError:
     why = job.error or {"CANCELLED": "it was cancelled", "TIMED_OUT": "it ran longer than its time limit"}.get(
         job.status, "the worker gave no reason"
     )
-    error = JobFailed(why, endpoint=endpoint_id, job_id=job.id, status=job.status)
+    error = JobFailedError(why, endpoint=endpoint_id, job_id=job.id, status=job.status)
     error.worker_id = job.worker_id
     return error

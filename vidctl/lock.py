@@ -11,14 +11,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vidctl.errors import Busy, VidctlError
+from vidctl.errors import BusyError, VidctlError
 from vidctl.progress import Notify, Progress
 from vidctl.settings import make_unseen
 
 
 @contextmanager
 def held(folder: Path, name: str, *, timeout_s: float, notify: Notify) -> Iterator[None]:
-    """Hold the lock `name` during the block; raise Busy, naming who has it, after `timeout_s`.
+    """Hold the lock `name` during the block; raise BusyError, naming who has it, after `timeout_s`.
 
     The system frees the lock of a process that ends, however it ends.
     """
@@ -52,7 +52,7 @@ def _wait(lock: FileLock, name: str, holder: Path, timeout_s: float) -> None:
     try:
         lock.acquire(timeout=timeout_s)
     except Timeout:
-        raise Busy(
+        raise BusyError(
             f"{name} is being changed by {_who(holder)}", hint="wait until it is done, or end that process"
         ) from None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidctl.diagnosis import Diagnosis, Sight, diagnose, summary
-from vidctl.errors import Interrupted, JobFailed, NotDeployed, TimedOut, UsageError, VidctlError
+from vidctl.errors import InterruptionError, JobFailedError, NotDeployedError, TimedOutError, UsageError, VidctlError
 from vidctl.invoke import Invoker, Request
 from vidctl.journal import Journal
 from vidctl.progress import Notify, Progress
@@ -42,13 +42,13 @@ class Prover:
     journal: Journal
     notify: Notify
     is_stopped: Callable[[], bool] = lambda: False
-    """Asked now and then: whether to cancel the smoke test and raise Interrupted."""
+    """Asked now and then: whether to cancel the smoke test and raise InterruptionError."""
 
     def prove(self, spec: EndpointSpec, live: Endpoint, *, timeout_s: float) -> Job | None:
         """See that it works, as far as the spec lets one: a job starts a worker where none is kept running.
 
-        Return the smoke test's job, None where there is none.  Raise JobFailed or TimedOut, saying why; whatever is
-        raised says what is left running.
+        Return the smoke test's job, None where there is none.  Raise JobFailedError or TimedOutError, saying why;
+        whatever is raised says what is left running.
         """
         watch = _Watch(self, spec, live)
         try:
@@ -58,7 +58,7 @@ class Prover:
                 self._wait_for_worker(live, watch, timeout_s)
             else:
                 watch.tell("smoke", "nothing was asked of it: the spec has no smoke test, or lets no worker start")
-        except (TimedOut, JobFailed) as error:
+        except (TimedOutError, JobFailedError) as error:
             raise watch.explained(error) from error
         except VidctlError as error:
             error.endpoint = live.id
@@ -71,13 +71,13 @@ class Prover:
         while not (health := self._health(live)).ready:
             watch(Job("", "IN_QUEUE"), health)
             if time.monotonic() > deadline:
-                raise TimedOut(f"no worker was ready after {timeout_s:g} s")
+                raise TimedOutError(f"no worker was ready after {timeout_s:g} s")
             time.sleep(_POLL_S)
 
     def _health(self, live: Endpoint) -> Health:
         try:
             return self.jobs.health(live.id or "")
-        except NotDeployed:
+        except NotDeployedError:
             return Health({}, {})
 
     def _smoke_test(self, spec: EndpointSpec, live: Endpoint, watch: _Watch, timeout_s: float) -> Job:
@@ -91,14 +91,16 @@ class Prover:
             if not is_older:
                 break
             if time.monotonic() + pause_s > deadline:
-                raise TimedOut(f"only workers of the version before answered in {timeout_s:g} s")
+                raise TimedOutError(f"only workers of the version before answered in {timeout_s:g} s")
             watch.tell("smoke", "a worker of the version before answered; asking again", about="older")
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _SLOWEST_ASKING_S)  # each answer is paid for
-        if isinstance(job, JobFailed):
+        if isinstance(job, JobFailedError):
             raise job
         if missing := difference(smoke.contains if smoke else None, job.output):
-            raise JobFailed(f"it answered, but not as smoke.contains says: {missing}", job_id=job.id, status=job.status)
+            raise JobFailedError(
+                f"it answered, but not as smoke.contains says: {missing}", job_id=job.id, status=job.status
+            )
         waited_s, ran_s = (job.delay_ms or 0) / 1000, (job.execution_ms or 0) / 1000
         unseen = "; which version answered cannot be seen" if is_older is None else ""
         watch.tell("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s{unseen}")
@@ -106,11 +108,11 @@ class Prover:
 
     def _answer(
         self, spec: EndpointSpec, live: Endpoint, payload: Mapping[str, Any], watch: _Watch, timeout_s: float
-    ) -> Job | JobFailed:
+    ) -> Job | JobFailedError:
         """What a worker made of the job: that it failed is an answer too, and perhaps of an older version."""
         try:
             return self._ask(spec, live, payload, watch, timeout_s)
-        except JobFailed as error:
+        except JobFailedError as error:
             return error
 
     def _ask(
@@ -122,11 +124,11 @@ class Prover:
             invoker = Invoker(self.jobs, live.id or "", target=self.target, journal=self.journal)
             try:
                 return invoker.ask(request, timeout_s=timeout_s, waiting=watch)
-            except NotDeployed:
+            except NotDeployedError:
                 if time.monotonic() > known_by:
                     raise
                 time.sleep(_POLL_S)
-            except (KeyboardInterrupt, Interrupted):
+            except (KeyboardInterrupt, InterruptionError):
                 raise invoker.interrupt() from None
             finally:
                 invoker.cancel_all()
@@ -156,9 +158,9 @@ class _Watch:
     diagnosis: Diagnosis | None = None
 
     def __call__(self, _: Job, health: Health | None) -> None:
-        """Look at the endpoint once more; raise JobFailed when waiting longer is useless."""
+        """Look at the endpoint once more; raise JobFailedError when waiting longer is useless."""
         if self.prover.is_stopped():
-            raise Interrupted("interrupted", endpoint=self.live.id)
+            raise InterruptionError("interrupted", endpoint=self.live.id)
         if health is None:
             self.tell("smoke", "the worker has the job", about="job")
             return
@@ -172,7 +174,7 @@ class _Watch:
         self.tell("wait", self.diagnosis.sentence, about=self.diagnosis.kind)
         self.prover.notify(Progress("wait", summary(sight), is_passing=True))
         if self.diagnosis.is_hopeless:
-            raise JobFailed(self.diagnosis.sentence, status="UNHEALTHY")
+            raise JobFailedError(self.diagnosis.sentence, status="UNHEALTHY")
 
     def tell(self, step: str, message: str, *, about: str = "") -> None:
         """Say it, but of the same thing only once."""
@@ -181,11 +183,11 @@ class _Watch:
         self.said = about
         self.prover.notify(Progress(step, message))
 
-    def explained(self, error: TimedOut | JobFailed) -> VidctlError:
+    def explained(self, error: TimedOutError | JobFailedError) -> VidctlError:
         """The same error with why, with what the worker last said, and with what is left running."""
         self._look()
         # A worker that had the job is no longer what was waited for.
-        found = self.diagnosis if isinstance(error, TimedOut) or error.status == "UNHEALTHY" else None
+        found = self.diagnosis if isinstance(error, TimedOutError) or error.status == "UNHEALTHY" else None
         why = (
             "" if found is None or found.sentence in error.message or found.kind == "working" else f": {found.sentence}"
         )
@@ -226,7 +228,7 @@ class _Watch:
             self.fleet = self.prover.workers.workers(endpoint_id)
             for worker in self.fleet.fresh[:_WORKERS_LOOKED_AT]:
                 self.logs[worker.id] = self.prover.workers.logs(endpoint_id, worker.id, tail=50, max_s=_LOG_S)
-        except NotDeployed:  # an endpoint or a worker that is not known yet, or any more
+        except NotDeployedError:  # an endpoint or a worker that is not known yet, or any more
             return
         except VidctlError:
             self.can_see = False

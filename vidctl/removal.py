@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vidctl.deploy import Target
-from vidctl.errors import ApiError, Refused
+from vidctl.errors import ApiError, RefusedError
 from vidctl.plan import template_name
 from vidctl.progress import Notify, Progress, silent
 from vidctl.resources import STAMP, Endpoint, RegistryLogin, Template
@@ -86,7 +86,7 @@ def _delete(template: Template, others: Sequence[Endpoint], target: Target, noti
     notify(Progress("destroy", f"template {template.name}"))
     try:
         target.control.delete_template(template)
-    except Refused as refusal:
+    except RefusedError as refusal:
         if not is_in_use(refusal):
             raise
         return f"template {template.name} ({template.id}) stays, for RunPod says that it is in use"

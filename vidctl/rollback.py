@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from vidctl import modelcache
-from vidctl.errors import ApiError, RolledBack, TimedOut, VidctlError
+from vidctl.errors import ApiError, RolledBackError, TimedOutError, VidctlError
 from vidctl.journal import Journal
 from vidctl.modelcache import Models
 from vidctl.plan import Document, Plan, document
@@ -96,7 +96,7 @@ def put_back(
         fingerprint="",
         is_proven=True,
     )
-    return RolledBack(
+    return RolledBackError(
         f"{error.message}\nThe last good version was put back: {good.image}",
         hint=f"{_advice(error)}; --no-rollback leaves the new version in place",
         endpoint=live.id,
@@ -107,7 +107,7 @@ def put_back(
 
 def _advice(error: VidctlError) -> str:
     """A worker that fails is to be fixed; one that was slow may be well."""
-    if isinstance(error, TimedOut):
+    if isinstance(error, TimedOutError):
         return "give it longer with --timeout, or set RUNPOD_INIT_TIMEOUT under env in the spec"
     return "fix the worker and redeploy"
 

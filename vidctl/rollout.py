@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from vidctl import lock
 from vidctl.deploy import Choices, Deployed, Survey, Target, deploy, is_proven, prepare
-from vidctl.errors import Interrupted, VidctlError
+from vidctl.errors import InterruptionError, VidctlError
 from vidctl.plan import Plan
 from vidctl.progress import Notify, Progress
 from vidctl.spec import EndpointSpec
@@ -47,7 +47,9 @@ class Outcome:
 
 @contextmanager
 def locked(keys: Sequence[str], target: str, folder: Path, *, timeout_s: float, notify: Notify) -> Iterator[None]:
-    """Keep other vidctls of this project from the same endpoints; raise Busy, naming who has one, after `timeout_s`."""
+    """Keep other vidctls of this project from the same endpoints; raise BusyError, naming who has one, after
+    `timeout_s`.
+    """
     with ExitStack() as stack:
         for key in sorted(set(keys)):  # always in the same order: two that want several cannot wait for each other
             stack.enter_context(lock.held(folder, f"{target}-{key}", timeout_s=timeout_s, notify=notify))
@@ -77,7 +79,7 @@ def provide(
     def work(each: Planned, tell: Notify, stop: Event) -> Planned:
         def tell_or_stop(progress: Progress) -> None:
             if stop.is_set():
-                raise Interrupted("interrupted")
+                raise InterruptionError("interrupted")
             tell(progress)
 
         if not each.has_work:
@@ -117,7 +119,7 @@ def carry_out(
                 is_stopped=stop.is_set,
                 keep=partial(keep, each.spec.key),
             )
-        except Interrupted:
+        except InterruptionError:
             raise
         except VidctlError as error:
             return Outcome(each, error)
@@ -148,11 +150,11 @@ def _side_by_side(work: Callable[[Planned, Notify, Event], T], items: Sequence[P
         pool.shutdown(wait=False)
 
 
-def _all_interrupted(ends: Sequence[BaseException | None]) -> Interrupted:
+def _all_interrupted(ends: Sequence[BaseException | None]) -> InterruptionError:
     """One error that says what each part has cancelled, and what it leaves running."""
-    told = [each for each in ends if isinstance(each, Interrupted)]
+    told = [each for each in ends if isinstance(each, InterruptionError)]
     what = "; ".join(each.message.removeprefix("interrupted; ") for each in told if each.job_id)
-    return Interrupted(
+    return InterruptionError(
         f"interrupted; {what or 'no job was running'}", hint="; ".join(each.hint for each in told if each.hint) or None
     )
 

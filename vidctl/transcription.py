@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import BinaryIO
 
-from vidctl.errors import AuthError, JobFailed, NotDeployed, UsageError, VidctlError
+from vidctl.errors import AuthError, JobFailedError, NotDeployedError, UsageError, VidctlError
 from vidctl.invoke import Answer, Invoker, Request, Waiting
 from vidctl.media import audio
 from vidctl.media.audio import Chunk
@@ -96,7 +96,7 @@ def transcribe(
     A part that failed becomes a gap of its transcript.  `tell` hears, in threads, what comes of a source that is not
     done, and `waiting` why nothing comes yet.  What was answered is kept for a run that `resumes`.
     Raises UsageError for options that the protocol has no words for, before anything is opened, and AuthError and
-    NotDeployed at once, for they will be the same for every other job.
+    NotDeployedError at once, for they will be the same for every other job.
     """
     encode(b"", options, protocol=manner.protocol)
     order = _Order(tell)
@@ -194,7 +194,7 @@ def _look(request: Request[_Sent], job: Job) -> None:
 
 def _take(answer: Answer[_Sent], invoker: Invoker) -> None:
     sent = answer.request.subject
-    if isinstance(answer.error, (AuthError, NotDeployed)):
+    if isinstance(answer.error, (AuthError, NotDeployedError)):
         raise answer.error  # it will be the same for every other job
     heard, error = None, answer.error
     if answer.job is not None:
@@ -205,7 +205,7 @@ def _take(answer: Answer[_Sent], invoker: Invoker) -> None:
             error = damage
             invoker.forget([answer.request.digest or ""])  # it would be as little use to a run that resumes
     elif error is None:
-        error = JobFailed("the job ended without an answer")
+        error = JobFailedError("the job ended without an answer")
     sent.hearing.takes(sent, heard, error, answer.request.digest)
 
 

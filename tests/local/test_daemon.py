@@ -13,7 +13,7 @@ import runpod
 import runpod.error
 from support.runtime import until
 
-from vidctl.errors import NotDeployed, RuntimeUnavailable, UsageError
+from vidctl.errors import LocalRuntimeError, NotDeployedError, UsageError
 from vidctl.local import daemon, environments, processes
 
 pytestmark = pytest.mark.runtime
@@ -183,7 +183,7 @@ def test_the_sdk_with_another_key_is_refused(sdk):
 
 def test_a_port_that_another_program_has_is_said_to_be_taken(port):
     with socket.create_server(("127.0.0.1", port)):
-        with pytest.raises(RuntimeUnavailable, match=f"port {port} cannot be used: Address already in use"):
+        with pytest.raises(LocalRuntimeError, match=f"port {port} cannot be used: Address already in use"):
             daemon.up(port)
         assert daemon.connection(port) is None
 
@@ -194,7 +194,7 @@ def test_another_users_runtime_is_not_ours(port, tmp_path, monkeypatch):
     monkeypatch.setenv("VIDCTL_STATE_DIR", str(tmp_path / "other"))
 
     assert (None, False) == (daemon.connection(port), daemon.down(port))
-    with pytest.raises(RuntimeUnavailable, match="cannot be used"):
+    with pytest.raises(LocalRuntimeError, match="cannot be used"):
         daemon.up(port)
     monkeypatch.setenv("VIDCTL_STATE_DIR", str(tmp_path))
     assert theirs == daemon.connection(port)
@@ -203,7 +203,7 @@ def test_another_users_runtime_is_not_ours(port, tmp_path, monkeypatch):
 def test_a_runtime_that_ends_at_once_says_why(port, home):
     (home / "runtime.db").mkdir(parents=True)
 
-    with pytest.raises(RuntimeUnavailable, match=r"ended at once, with status 1\n(.|\n)*unable to open database"):
+    with pytest.raises(LocalRuntimeError, match=r"ended at once, with status 1\n(.|\n)*unable to open database"):
         daemon.up(port)
     assert not (home / "runtime.pid").exists()
 
@@ -214,7 +214,7 @@ def test_a_runtime_that_hangs_is_named_and_can_be_stopped(port, monkeypatch):
     monkeypatch.setattr(daemon, "_ANSWER_S", 0.2)
     monkeypatch.setattr(daemon, "_STOP_S", 0.5)
 
-    with pytest.raises(RuntimeUnavailable, match=rf"process {running.pid}\) does not answer"):
+    with pytest.raises(LocalRuntimeError, match=rf"process {running.pid}\) does not answer"):
         daemon.up(port)
     assert daemon.down(port)
     assert processes.identity(running.pid) is None
@@ -268,7 +268,7 @@ def test_a_page_has_at_least_one_entry(tmp_path, size):
 def test_without_the_extra_it_says_what_to_install(port, monkeypatch):
     monkeypatch.setitem(sys.modules, "starlette", None)  # as if it were not installed
 
-    with pytest.raises(RuntimeUnavailable, match="needs starlette") as caught:
+    with pytest.raises(LocalRuntimeError, match="needs starlette") as caught:
         daemon.up(port)
     assert "pip install 'vidctl[local]'" == caught.value.hint
 
@@ -281,10 +281,10 @@ def test_the_runtimes_own_log_is_read_without_it(port):
 
 
 def test_logs_of_an_endpoint_need_the_endpoint(port):
-    with pytest.raises(NotDeployed, match="not running"):
+    with pytest.raises(NotDeployedError, match="not running"):
         daemon.logs("echo", port=port)
     daemon.up(port)
-    with pytest.raises(NotDeployed, match="no endpoint 'echo'"):
+    with pytest.raises(NotDeployedError, match="no endpoint 'echo'"):
         daemon.logs("echo", port=port)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.runtime import until
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import LocalRuntimeError
 from vidctl.local import environments, processes
 
 SIX = "six==1.17.0\n"
@@ -105,7 +105,7 @@ def test_the_file_of_patterns_for_the_dockerfile_goes_first_and_a_wrong_pattern_
         "b.bin": True,
         "handler.py": False,
     }
-    with pytest.raises(RuntimeUnavailable, match=r"dockerignore:1: .* is not a pattern"):
+    with pytest.raises(LocalRuntimeError, match=r"dockerignore:1: .* is not a pattern"):
         environments.copy_source(worker, tmp_path / "other")
 
 
@@ -189,7 +189,7 @@ def test_bytes_cannot_move_between_files_unseen(tmp_path):
 
 
 def test_a_folder_without_handler_is_no_worker(tmp_path):
-    with pytest.raises(RuntimeUnavailable, match=r"no handler\.py"):
+    with pytest.raises(LocalRuntimeError, match=r"no handler\.py"):
         environments.image_name(tmp_path)
 
 
@@ -205,7 +205,7 @@ def test_a_handler_of_another_name_is_in_the_name(tmp_path):
     (tmp_path / "src" / "rp handler.py").rename(tmp_path / "src" / "rp_handler.py")
 
     assert environments.image_name(tmp_path).endswith("&handler=src/rp_handler.py")
-    with pytest.raises(RuntimeUnavailable, match="gone"):
+    with pytest.raises(LocalRuntimeError, match="gone"):
         environments.folder(name)
 
 
@@ -217,7 +217,7 @@ def test_a_handler_of_another_name_is_in_the_name(tmp_path):
     ],
 )
 def test_another_image_is_refused_by_name(name):
-    with pytest.raises(RuntimeUnavailable, match="cannot run the image") as caught:
+    with pytest.raises(LocalRuntimeError, match="cannot run the image") as caught:
         environments.folder(name)
     assert name in caught.value.message
 
@@ -226,7 +226,7 @@ def test_a_folder_that_is_gone_is_said_to_be(worker):
     name = environments.image_name(worker)
     (worker / "handler.py").unlink()
 
-    with pytest.raises(RuntimeUnavailable, match="gone"):
+    with pytest.raises(LocalRuntimeError, match="gone"):
         environments.folder(name)
 
 
@@ -304,7 +304,7 @@ def test_a_failed_install_says_why_and_leaves_nothing(worker, heard, cache, monk
     monkeypatch.setenv("VIDCTL_INSTALLER", installer)
     (worker / "requirements.txt").write_text("six==99.0\n")
 
-    with pytest.raises(RuntimeUnavailable, match=reason) as caught:
+    with pytest.raises(LocalRuntimeError, match=reason) as caught:
         make(worker, heard)
     assert ["lock", "log"] == left_in(cache)
     assert "six==99.0" in Path(caught.value.hint.split()[-1]).read_text()
@@ -435,7 +435,7 @@ def test_the_installer_is_pip_or_uv(worker, heard, monkeypatch):
     (worker / "requirements.txt").write_text(SIX)
     monkeypatch.setenv("VIDCTL_INSTALLER", "conda")
 
-    with pytest.raises(RuntimeUnavailable, match="'conda'"):
+    with pytest.raises(LocalRuntimeError, match="'conda'"):
         make(worker, heard)
 
 
@@ -444,7 +444,7 @@ def test_uv_that_was_asked_for_must_be_there(worker, heard, monkeypatch, tmp_pat
     monkeypatch.setenv("VIDCTL_INSTALLER", "uv")
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(RuntimeUnavailable, match="not on the PATH"):
+    with pytest.raises(LocalRuntimeError, match="not on the PATH"):
         make(worker, heard)
 
 
@@ -542,7 +542,7 @@ def test_what_outlives_a_killed_maker_is_waited_for(worker, heard, monkeypatch, 
 
 
 def make_or_fail(worker, heard):
-    with suppress(RuntimeUnavailable):
+    with suppress(LocalRuntimeError):
         make(worker, heard)
 
 
@@ -612,7 +612,7 @@ def test_a_failed_prepare_says_why_and_is_tried_again(worker, heard):
     (worker / "prepare.py").write_text("raise SystemExit('no weights here')\n")
 
     for _ in range(2):
-        with pytest.raises(RuntimeUnavailable, match=r"prepare\.py of my worker failed: .* status 1\nno weights here"):
+        with pytest.raises(LocalRuntimeError, match=r"prepare\.py of my worker failed: .* status 1\nno weights here"):
             make(worker, heard)
     assert 2 == heard.count("no weights here")
 

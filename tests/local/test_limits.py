@@ -3,7 +3,7 @@
 import pytest
 
 from vidctl.local import limits
-from vidctl.local.limits import Limits, TooMany
+from vidctl.local.limits import Limits, TooManyRequestsError
 
 
 class Clock:
@@ -22,7 +22,7 @@ def test_so_many_are_taken_in_ten_seconds_and_the_rest_is_told_when_to_come_back
             pass
     clock.now = 6.0
     with (
-        pytest.raises(TooMany, match="RunPod takes 2 /purge-queue requests in 10 s") as caught,
+        pytest.raises(TooManyRequestsError, match="RunPod takes 2 /purge-queue requests in 10 s") as caught,
         counted.one("ep", limits.PURGE),
     ):
         pass
@@ -47,7 +47,7 @@ def test_so_many_are_taken_at_once():
     underway = [counted.one("ep", limits.CANCEL) for _ in range(20)]
     for request in underway:
         request.__enter__()
-    with pytest.raises(TooMany, match="20 /cancel requests at a time"), counted.one("ep", limits.CANCEL):
+    with pytest.raises(TooManyRequestsError, match="20 /cancel requests at a time"), counted.one("ep", limits.CANCEL):
         pass
     underway[0].__exit__(None, None, None)
     with counted.one("ep", limits.CANCEL):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl.local import state
-from vidctl.local.state import JobStore, WrongState
+from vidctl.local.state import JobStore, WrongStateError
 
 NOW = 1_700_000_000_000
 
@@ -90,7 +90,7 @@ def test_a_retried_job_starts_a_new_life():
 
 @pytest.mark.parametrize("status", ["IN_QUEUE", "IN_PROGRESS", "COMPLETED", "CANCELLED"])
 def test_only_a_failed_or_timed_out_job_can_be_retried(status):
-    with pytest.raises(WrongState, match=status):
+    with pytest.raises(WrongStateError, match=status):
         state.retried(job(status=status), NOW)
 
 
@@ -121,7 +121,7 @@ def test_no_history_breaks_a_job(steps):
         before, now = current, now + later_ms
         try:
             current = CHANGES[name](current, now)
-        except WrongState:
+        except WrongStateError:
             continue
         assert before.status not in state.FINAL or name == "retried"
         assert (current.deadline_at_ms is not None) == (current.status == "IN_PROGRESS")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl.local import state, wire
-from vidctl.local.wire import BadRequest
+from vidctl.local.wire import BadRequestError
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -23,7 +23,7 @@ def read(request):
 
 @pytest.mark.parametrize("request_", [{}, {"input": {}}, {"input": None}, {"input": "text"}, {"input": [1]}, [], 3])
 def test_an_input_that_the_worker_would_never_see_is_refused_at_once(request_):
-    with pytest.raises(BadRequest):
+    with pytest.raises(BadRequestError):
         read(request_)
 
 
@@ -31,7 +31,7 @@ def test_an_input_that_the_worker_would_never_see_is_refused_at_once(request_):
     "text", [b"", b"{", b'{"input": {"a": NaN}}', b"\xff\xfe", b"[" * 100_000, b'{"input": Infinity}']
 )
 def test_what_is_not_json_is_refused(text):
-    with pytest.raises(BadRequest, match="json is invalid; max size is 10MiB"):
+    with pytest.raises(BadRequestError, match="json is invalid; max size is 10MiB"):
         wire.read_submission(text, max_bytes=wire.RUN_BYTES)
 
 
@@ -48,7 +48,7 @@ def test_what_is_not_json_is_refused(text):
     ],
 )
 def test_a_policy_outside_runpods_limits_is_refused(policy):
-    with pytest.raises(BadRequest, match="policy"):
+    with pytest.raises(BadRequestError, match="policy"):
         read({"input": {"a": 1}, "policy": policy})
 
 
@@ -56,7 +56,7 @@ def test_a_policy_outside_runpods_limits_is_refused(policy):
     "webhook", ["file:///etc/passwd", "example.com", 7, "http://", "http://x:99999/", ["http://x"]]
 )
 def test_a_webhook_is_a_web_address(webhook):
-    with pytest.raises(BadRequest, match="webhook"):
+    with pytest.raises(BadRequestError, match="webhook"):
         read({"input": {"a": 1}, "webhook": webhook})
 
 
@@ -86,7 +86,7 @@ def test_no_request_breaks_the_reader(data):
     """It takes a request with an input, or says that it is bad."""
     try:
         submission = wire.read_submission(data, max_bytes=wire.RUN_BYTES)
-    except BadRequest:
+    except BadRequestError:
         return
     assert json.loads(submission.body)["input"]
 
@@ -116,7 +116,7 @@ def test_long_text_is_cut_into_chunks_that_give_it_back(text, times):
 
 
 def test_a_chunk_that_cannot_be_cut_is_refused():
-    with pytest.raises(BadRequest, match="1 MiB"):
+    with pytest.raises(BadRequestError, match="1 MiB"):
         wire.split_chunk({"text": "x" * wire.CHUNK_BYTES})
 
 

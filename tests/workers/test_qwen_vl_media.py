@@ -157,7 +157,7 @@ def test_grey_of_sixteen_bits_keeps_its_shades(picture):
     ],
 )
 def test_what_is_no_picture_is_one_sentence(picture, jobinput, data, says):
-    with pytest.raises(jobinput.BadInput) as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         picture.decode(data, 10**6, "image")
 
     assert says == str(caught.value)
@@ -176,7 +176,7 @@ def test_any_bytes_are_a_picture_or_refused(qwen_module, data):
     jobinput = qwen_module("jobinput")
     try:
         found = picture.decode(data, 10**6, "image")
-    except jobinput.BadInput:
+    except jobinput.BadInputError:
         return
 
     assert found.data
@@ -194,7 +194,7 @@ def test_any_bytes_are_a_picture_or_refused(qwen_module, data):
     ],
 )
 def test_a_picture_that_cannot_be_had_is_one_sentence(picture, jobinput, value, says):
-    with pytest.raises(jobinput.BadInput) as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         picture.read(value, "image")
 
     assert str(caught.value).startswith(says)
@@ -284,7 +284,7 @@ def test_a_clip_of_too_many_pixels_is_refused_with_their_number(media, jobinput)
     """Before anything of it is decoded."""
     data = _film("avi", 8000, 5000, count=1, codec="mjpeg", pix_fmt="yuvj420p")
     clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
-    with pytest.raises(jobinput.BadInput, match="8000 x 5000 pixels; of clips this worker takes 36 megapixels"):
+    with pytest.raises(jobinput.BadInputError, match="8000 x 5000 pixels; of clips this worker takes 36 megapixels"):
         prepared(media, jobinput, clip)
 
 
@@ -292,7 +292,7 @@ def test_pixels_that_are_lines_are_refused(media, jobinput):
     """A clip of a few kilobytes may say that each of its pixels is hundreds of times as wide as it is high."""
     data = _film("mp4", 640, 360, count=1, ratio=Fraction(300, 1))
     clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
-    with pytest.raises(jobinput.BadInput, match="one side may be 200 times the other"):
+    with pytest.raises(jobinput.BadInputError, match="one side may be 200 times the other"):
         prepared(media, jobinput, clip)
 
 
@@ -300,7 +300,7 @@ def test_a_clip_that_nobody_waits_for_is_not_decoded_to_its_end(media, jobinput)
     looks = iter([False] * 20)
     clip = jobinput.Media("video", vision.encoded(vision.clip(10.0)), is_clip=True)
     limits = media.Limits(4, 1_048_576, 1024, 1_048_576)
-    with pytest.raises(jobinput.BadInput, match="cancelled"):
+    with pytest.raises(jobinput.BadInputError, match="cancelled"):
         media.prepare([{"role": "user", "content": [clip]}], limits, lambda: next(looks, True))
 
 
@@ -326,7 +326,7 @@ def test_a_playlist_opens_nothing(media, jobinput):
         address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
         for text in (f"ffconcat version 1.0\nfile {address}\n", f"#EXTM3U\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n"):
             clip = jobinput.Media("video", vision.encoded(text.encode()), is_clip=True)
-            with pytest.raises(jobinput.BadInput, match="video is no clip"):
+            with pytest.raises(jobinput.BadInputError, match="video is no clip"):
                 prepared(media, jobinput, clip)
 
         with pytest.raises(BlockingIOError):
@@ -335,7 +335,7 @@ def test_a_playlist_opens_nothing(media, jobinput):
 
 def test_a_sound_is_no_clip(media, jobinput):
     clip = jobinput.Media("video", vision.encoded(vision.clip(1.0)[:40]), is_clip=True)
-    with pytest.raises(jobinput.BadInput, match="video is no clip"):
+    with pytest.raises(jobinput.BadInputError, match="video is no clip"):
         prepared(media, jobinput, clip)
 
 

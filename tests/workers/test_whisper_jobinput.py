@@ -197,7 +197,7 @@ CLIPS = "clip_timestamps must be starts and ends in seconds, in order, as in [0,
 )
 def test_a_mistake_is_one_sentence(parse, jobinput, fields, sentence):
     """Each names the field and the rule."""
-    with pytest.raises(jobinput.BadInput) as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         parse(**fields)
 
     assert sentence == str(caught.value)
@@ -212,7 +212,7 @@ def test_a_huge_number_is_a_mistake_like_any_other(parse, jobinput):
     }
     for name, place in places.items():
         for huge in (10**400, -(10**400), math.inf, math.nan):
-            with pytest.raises(jobinput.BadInput, match=f"^{name} must be .{{5,60}}") as caught:
+            with pytest.raises(jobinput.BadInputError, match=f"^{name} must be .{{5,60}}") as caught:
                 parse(**{"batch_size": 1, name.partition(".")[0]: place(huge)})
 
             assert len(str(caught.value)) < 150
@@ -220,7 +220,7 @@ def test_a_huge_number_is_a_mistake_like_any_other(parse, jobinput):
 
 def test_an_input_is_an_object(jobinput):
     """Not the sound itself."""
-    with pytest.raises(jobinput.BadInput) as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         jobinput.parse("aGk=")
 
     assert "input must be an object with audio, not a text" == str(caught.value)
@@ -233,7 +233,7 @@ def test_no_json_breaks_the_parser(jobinput, data):
     fields = data.draw(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(sorted(jobinput.FIELDS), JSON)))
     try:
         request = jobinput.parse(fields)
-    except jobinput.BadInput as error:
+    except jobinput.BadInputError as error:
         assert "\n" not in str(error)
     else:
         assert hash(request.options) == hash(jobinput.parse(fields).options)

@@ -28,7 +28,7 @@ def official(whisper_module):
 
 @pytest.fixture(scope="module")
 def bad_input(whisper_module):
-    return whisper_module("jobinput").BadInput
+    return whisper_module("jobinput").BadInputError
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,10 @@ def refused(sound, whisper_module):
     """The sentence that refuses an `audio`."""
 
     def sentence(audio, **options):
-        with pytest.raises(whisper_module("jobinput").BadInput) as caught, sound.opened(audio, **options) as opened:
+        with (
+            pytest.raises(whisper_module("jobinput").BadInputError) as caught,
+            sound.opened(audio, **options) as opened,
+        ):
             list(opened.blocks())
         return str(caught.value)
 
@@ -540,7 +543,7 @@ def test_a_server_that_drips_is_given_up(sound, whisper_module, monkeypatch, hea
     monkeypatch.setattr(sound, "DOWNLOAD_TIMEOUT_S", 0.5)
     with (
         dripping(head) as base,
-        pytest.raises(whisper_module("badinput").BadInput) as caught,
+        pytest.raises(whisper_module("badinput").BadInputError) as caught,
         sound.opened(f"{base}/a.mp3"),
     ):
         pass
@@ -583,7 +586,7 @@ def test_a_download_ends_when_it_is_stopped(sound, whisper_module, monkeypatch, 
     came = threading.Event()
     with (
         dripping(head, lambda _: came.set()) as base,
-        pytest.raises(whisper_module("badinput").BadInput) as caught,
+        pytest.raises(whisper_module("badinput").BadInputError) as caught,
         sound.opened(f"{base}/a.mp3", stopped=came.is_set),
     ):
         pass
@@ -604,7 +607,7 @@ def test_no_bytes_break_the_decoder(sound, whisper_module, data):
     try:
         with sound.opened(sent(damaged)) as opened:
             peaks = [np.abs(block).max() for block in opened.blocks()]
-    except whisper_module("jobinput").BadInput as error:
+    except whisper_module("jobinput").BadInputError as error:
         assert not {"/", "\n"} & set(str(error))
     else:
         assert all(0 <= peak <= 1 for peak in peaks)

@@ -466,7 +466,7 @@ def test_a_server_that_drips_is_given_up(yolo_python, head):
     """A byte now and then keeps a download alive for its time only, not for ever."""
     code = (
         "import sys, picture\npicture.DOWNLOAD_TIMEOUT_S = 0.5\n"
-        "try: picture.fetch(sys.argv[1])\nexcept picture.BadInput as error: print(error)"
+        "try: picture.fetch(sys.argv[1])\nexcept picture.BadInputError as error: print(error)"
     )
     env = {**os.environ, "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true"}
     with dripping(head) as base:

@@ -95,7 +95,7 @@ def test_fields_of_others_are_ignored(parse):
 )
 def test_a_mistake_is_one_sentence(parse, jobinput, fields, sentence):
     """Each names the field and the rule."""
-    with pytest.raises(jobinput.BadInput) as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         parse(**fields)
 
     assert sentence == str(caught.value)
@@ -116,5 +116,5 @@ def _outcome(jobinput, fields):
     """The sentence that refuses these fields, or the options they give."""
     try:
         return "", jobinput.parse(fields, names=COCO, imgsz=640).options
-    except jobinput.BadInput as error:
+    except jobinput.BadInputError as error:
         return str(error), None

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from vidctl import __version__
 from vidctl.cli import options
-from vidctl.errors import Interrupted, UsageError, VidctlError
+from vidctl.errors import InterruptionError, UsageError, VidctlError
 
 if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
@@ -148,7 +148,7 @@ def main() -> None:
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if status == Interrupted.exit_status or threading.active_count() > 1:
+    if status == InterruptionError.exit_status or threading.active_count() > 1:
         # Threads may still hang in a read, a connection or somebody else's build, and Python would wait for them.
         sys.stderr.flush()
         os._exit(128 + _terminated[0] if _terminated else status)
@@ -167,7 +167,7 @@ def run(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt) as error:
         if told := _interrupted(error):
             return _report(told, arguments)
-        status = Interrupted.exit_status
+        status = InterruptionError.exit_status
     except BrokenPipeError:
         return 0
     except SystemExit:  # Typer's way to end when whoever read our output has gone
@@ -176,8 +176,8 @@ def run(arguments: list[str]) -> int:
         return _report(VidctlError(f"{error.filename or 'the system'}: {error.strerror or error}"), arguments, error)
     except Exception as error:  # noqa: BLE001  the last boundary: a user never sees a traceback unasked
         return _report(VidctlError(f"vidctl failed: {type(error).__name__}: {error}", hint=_BUG), arguments, error)
-    if status == Interrupted.exit_status:  # also what Typer makes of Ctrl-C
-        return _report(Interrupted("interrupted; no job was running"), arguments)
+    if status == InterruptionError.exit_status:  # also what Typer makes of Ctrl-C
+        return _report(InterruptionError("interrupted; no job was running"), arguments)
     return status
 
 
@@ -213,10 +213,10 @@ def _said_options(arguments: list[str]) -> list[str]:
 _COMMON = re.compile(r"--(json|quiet|verbose|debug)|-[qv]+")
 
 
-def _interrupted(error: BaseException | None) -> Interrupted | None:
+def _interrupted(error: BaseException | None) -> InterruptionError | None:
     """What the first Ctrl-C had found out of the jobs that were out, when a second one came."""
     while error is not None:
-        if isinstance(error, Interrupted):
+        if isinstance(error, InterruptionError):
             return error
         error = error.__cause__ or error.__context__
     return None

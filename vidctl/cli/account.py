@@ -107,7 +107,9 @@ def _forget(gone: Possession, project: Project, place: Target) -> None:
 
 
 def _thing(word: str, project: Project, place: Target, *, adopts: bool) -> Possession:
-    """An endpoint by its id, else what a spec of this project made.  Raise NotDeployed, SpecError or NotOwned."""
+    """An endpoint by its id, else what a spec of this project made.  Raise NotDeployedError, SpecError or
+    NotOwnedError.
+    """
     from vidctl import deploy, plan, removal
 
     account = place.control.account()
@@ -120,7 +122,7 @@ def _thing(word: str, project: Project, place: Target, *, adopts: bool) -> Posse
 
 def _made(word: str, project: Project, place: Target, account: Account, *, adopts: bool) -> Possession:
     from vidctl import deploy, plan, removal
-    from vidctl.errors import NotDeployed
+    from vidctl.errors import NotDeployedError
 
     stamped = [each for each in account.endpoints if plan.owner(each) == word]
     known = _spec(word, project, is_gone=bool(stamped))
@@ -133,7 +135,7 @@ def _made(word: str, project: Project, place: Target, account: Account, *, adopt
     if live is None and not templates:
         others = ", ".join(f"{each.name} ({each.id})" for each in stamped)
         hint = f"by its id you can destroy what a {key} of another project or name made: {others}" if others else None
-        raise NotDeployed(f"{key} is not deployed to {place.name} from here", hint=hint or "vidctl list")
+        raise NotDeployedError(f"{key} is not deployed to {place.name} from here", hint=hint or "vidctl list")
     if live is not None:
         deploy.require_owned(live, key, place.journal, adopts=adopts)
     return removal.Possession(key, live, templates)
@@ -146,9 +148,11 @@ def _is_as_made(live: Endpoint, place: Target) -> bool:
 
 
 def _spec(name: str, project: Project, *, is_gone: bool) -> EndpointSpec | None:
-    """A spec by its name; None for one that cannot be read if it may be gone; else raise NotDeployed or SpecError."""
+    """A spec by its name; None for one that cannot be read if it may be gone; else raise NotDeployedError or
+    SpecError.
+    """
     from vidctl import configs, spec
-    from vidctl.errors import NotDeployed, SpecError
+    from vidctl.errors import NotDeployedError, SpecError
 
     try:
         (known,) = spec.load_all([name], root=project.root, environ=project.environ)
@@ -157,7 +161,7 @@ def _spec(name: str, project: Project, *, is_gone: bool) -> EndpointSpec | None:
             return None
         if configs.file_of(project.root, name):
             raise
-        raise NotDeployed(f"{name}: there is no such endpoint, and no such spec", hint="vidctl list") from error
+        raise NotDeployedError(f"{name}: there is no such endpoint, and no such spec", hint="vidctl list") from error
     return known
 
 
@@ -179,7 +183,7 @@ def login(
     import sys
 
     from vidctl.cli.report import Report
-    from vidctl.errors import NotOwned, UsageError
+    from vidctl.errors import NotOwnedError, UsageError
 
     report = Report(quiet=quiet, as_json=as_json)
     project, place = _place(report, target)
@@ -192,7 +196,7 @@ def login(
         )
     there = [each for each in place.control.registries() if each.name == name]
     if there and not adopt:
-        raise NotOwned(
+        raise NotOwnedError(
             f"RunPod has a login named {name!r} ({there[0].id})", hint="--adopt gives it this user and password"
         )
     saved = place.control.save_registry(name, username, password, id=there[0].id if there else None)
@@ -222,16 +226,16 @@ def remove_login(
     """
     from vidctl import removal
     from vidctl.cli.report import Report
-    from vidctl.errors import NotDeployed, NotOwned, UsageError
+    from vidctl.errors import NotDeployedError, NotOwnedError, UsageError
 
     report = Report(quiet=quiet, as_json=as_json)
     _, place = _place(report, target)
     found = next((each for each in place.control.registries() if name in (each.name, each.id)), None)
     if found is None:
-        raise NotDeployed(f"RunPod has no registry login {name!r}", hint="vidctl registry list")
+        raise NotDeployedError(f"RunPod has no registry login {name!r}", hint="vidctl registry list")
     users = ", ".join(f"{each.name} ({each.id})" for each in removal.users_of(found, place))
     if users and not force:
-        raise NotOwned(f"registry login {found.name} is used by {users}", hint="--force removes it all the same")
+        raise NotOwnedError(f"registry login {found.name} is used by {users}", hint="--force removes it all the same")
     if not yes and not report.confirm(f"remove registry login {found.name} ({found.id}) on {place.name}?"):
         raise UsageError("nothing was removed: you said no")
     removal.remove_login(found, place)

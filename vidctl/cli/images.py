@@ -57,7 +57,7 @@ def push(
     What the registry has is neither built nor sent again.
     """
     from vidctl.cli.report import Report
-    from vidctl.errors import Several, UsageError
+    from vidctl.errors import SeveralError, UsageError
 
     report = Report(quiet=quiet, as_json=as_json)
     images, sources = _workshop(names, env)
@@ -66,7 +66,7 @@ def push(
         raise UsageError(f"{', '.join(unnamed)}: no repository to push to", hint=hint)
     absent = [source for source in sources if images.look(source).digest is None]
     if problems := [problem for source in absent for problem in images.problems(source)]:
-        raise Several.of(problems)
+        raise SeveralError.of(problems)
     with report.live() as notify:
         done = [(source, images.provide(source, notify)) for source in sources]
     _print(done, report)

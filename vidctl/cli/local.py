@@ -105,12 +105,12 @@ def status(port: Port = None, as_json: options.Json = False, debug: options.Debu
     The exit code is 5 when it does not run.
     """
     from vidctl.cli import report
-    from vidctl.errors import NotDeployed
+    from vidctl.errors import NotDeployedError
     from vidctl.local import daemon
 
     running = daemon.connection(_port(port))
     if running is None:
-        raise NotDeployed("the local runtime is not running", hint="vidctl local up")
+        raise NotDeployedError("the local runtime is not running", hint="vidctl local up")
     endpoints = daemon.endpoints(running)
     if as_json:
         document = {
@@ -161,12 +161,12 @@ def env(port: Port = None, as_json: options.Json = False, debug: options.Debug =
 
     For a shell: eval "$(vidctl local env)".
     """
-    from vidctl.errors import NotDeployed
+    from vidctl.errors import NotDeployedError
     from vidctl.local import daemon
 
     running = daemon.connection(_port(port))
     if running is None:
-        raise NotDeployed("the local runtime is not running", hint="vidctl local up")
+        raise NotDeployedError("the local runtime is not running", hint="vidctl local up")
     variables = {
         "RUNPOD_API_KEY": running.api_key,
         "RUNPOD_API_BASE_URL": running.api_base_url,

@@ -24,7 +24,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from vidctl.errors import Interrupted, UsageError, VidctlError
+from vidctl.errors import InterruptionError, UsageError, VidctlError
 from vidctl.progress import Notify, Progress, silent
 from vidctl.text import is_obeyed, one_line, printable
 
@@ -137,7 +137,7 @@ class Report:
         try:
             answer = sys.stdin.readline()
         except KeyboardInterrupt as error:
-            raise Interrupted("interrupted; nothing was changed") from error
+            raise InterruptionError("interrupted; nothing was changed") from error
         finally:
             if not answer.endswith("\n"):  # Ctrl-D and Ctrl-C leave the cursor behind the question
                 _print("")

@@ -99,7 +99,7 @@ class Scene:
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         """Remember and print what was deployed; raise what failed."""
-        from vidctl.errors import Several, VidctlError
+        from vidctl.errors import SeveralError, VidctlError
 
         failures: list[VidctlError] = []
         documents: list[dict[str, Any]] = []
@@ -113,7 +113,7 @@ class Scene:
         if self.report.as_json and documents:
             print_documents(documents, one=not self.are_many)
         if failures := [*failures, *self._unkept.values()]:
-            raise Several.of(failures)
+            raise SeveralError.of(failures)
 
     def keep(self, key: str, endpoint_id: str) -> None:
         """Put an endpoint's id into .env; where that cannot be, say so now, for it must not be lost, and fail later."""
@@ -182,11 +182,11 @@ def begin(report: Report, names: list[str] | None, every: bool, env: str | None,
 
 def _fitting(found: Sequence[EndpointSpec], place: Target, report: Report) -> list[EndpointSpec]:
     """Those that can run on the target, with a note for each of the others; raise what is wrong if there is none."""
-    from vidctl.errors import Several
+    from vidctl.errors import SeveralError
 
     unfit = {each.key: error for each in found if (error := place.images.unfit(each))}
     if len(unfit) == len(found):
-        raise Several.of(list(unfit.values()))
+        raise SeveralError.of(list(unfit.values()))
     for error in unfit.values():
         report.note(f"left out: {error.message}")
     return [each for each in found if each.key not in unfit]

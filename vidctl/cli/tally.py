@@ -21,7 +21,7 @@ class Tally:
 
     def settle(self) -> None:
         """Raise if anything failed: the one error, or what became of all."""
-        from vidctl.errors import PartialFailure, VidctlError
+        from vidctl.errors import PartialFailureError, VidctlError
 
         if self.failures and self.taken == 1:
             raise self.failures[0]
@@ -30,11 +30,11 @@ class Tally:
             kind = type(first) if len({type(error) for error in self.failures}) == 1 else VidctlError
             raise kind(f"all {self.taken} {self.plural} failed", hint=first.hint, job_id=first.job_id)
         if self.failures:
-            raise PartialFailure(f"{len(self.failures)} of {self.taken} {self.plural} failed")
+            raise PartialFailureError(f"{len(self.failures)} of {self.taken} {self.plural} failed")
         if self.flawed:
             raise self.flawed[0]
         if self.unsaved:
-            raise PartialFailure(
+            raise PartialFailureError(
                 f"{len(self.unsaved)} of {self.taken} {self.plural} could not be saved",
                 hint=self.unsaved[0].hint,
             )

@@ -330,7 +330,7 @@ class _Delivery:
         self._kept = []
 
     def _say(self, result: Transcript) -> None:
-        from vidctl.errors import PartialFailure
+        from vidctl.errors import PartialFailureError
 
         if not result.segments and not result.gaps:
             self._report.note(f"{result.source}: nothing is said")
@@ -340,7 +340,7 @@ class _Delivery:
             self._report.flaw(f"{result.source}: {gap.start:.0f}-{gap.end:.0f} s are missing: {gap.error.message}")
         if result.gaps:
             self.tally.flawed.append(
-                PartialFailure(
+                PartialFailureError(
                     f"{result.source}: {sum(gap.end - gap.start for gap in result.gaps):.0f} of "
                     f"{result.duration:.0f} s are missing",
                     hint=_RESUME,

@@ -239,7 +239,7 @@ class Images:
         for wait_s in _WAITS_S:
             try:
                 return self._push_once(source, tag, notify, log)
-            except streams.Broken as error:  # noqa: PERF203  that is what the loop is for
+            except streams.RegistryConnectionError as error:  # noqa: PERF203  that is what the loop is for
                 notify(Progress("push", f"{error.message.splitlines()[0]}; trying again in {wait_s:g} s"))
                 time.sleep(wait_s)
         return self._push_once(source, tag, notify, log)

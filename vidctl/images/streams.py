@@ -21,8 +21,10 @@ _STEP = re.compile(r"step (\d+)/(\d+) ?: ?(.*)", re.IGNORECASE)  # Podman writes
 _ENDED = ("Pushed", "Layer already exists", "Pull complete", "Already exists")
 
 
-class Broken(ImageError):
+class RegistryConnectionError(ImageError):
     """The line to the registry broke: another try may do better."""
+
+    code = "registry_connection_lost"
 
 
 def follow_build(lines: Lines, *, key: str, notify: Notify, log: Log) -> str:
@@ -57,13 +59,15 @@ def build_failed(key: str, step: str, failure: str, log: Log) -> ImageError:
 
 
 def follow_push(lines: Lines, *, key: str, notify: Notify, log: Log) -> str | None:
-    """Tell a push's layers; return the digest the engine saw; raise ImageError, Broken when another try may help."""
+    """Tell a push's layers; return the digest the engine saw; raise ImageError, RegistryConnectionError when another
+    try may help.
+    """
     digest, totals = None, dict[str, int]()
     for line in lines:
         if failure := _failure(line):
             last = _last_lines(log)
             log.write(f"{failure}\n")
-            kind = Broken if is_broken(failure) else ImageError
+            kind = RegistryConnectionError if is_broken(failure) else ImageError
             hint = _registry_hint(failure) or f"the whole log: {log.path}"
             raise kind(f"{key}: the push failed: {log.harmless(failure)}{last}", hint=hint)
         digest = (line.get("aux") or {}).get("Digest") or digest

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import LocalRuntimeError
 from vidctl.local import server
 from vidctl.local.daemon import Isolation
 from vidctl.local.rest import PAGE_SIZE
@@ -40,7 +40,7 @@ def main() -> int:
             has_rate_limits=not options.no_rate_limits,
             on_ready=_ready,
         )
-    except RuntimeUnavailable as error:
+    except LocalRuntimeError as error:
         print(error, file=sys.stderr)  # noqa: T201  (the runtime's log)
         return error.exit_status
     return 0
@@ -57,7 +57,7 @@ def _api_key(state_dir: Path) -> str:
     try:
         key = json.loads(path.read_text())["api_key"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RuntimeUnavailable(f"{path} has no API key: {error}", hint="run `vidctl local up`") from error
+        raise LocalRuntimeError(f"{path} has no API key: {error}", hint="run `vidctl local up`") from error
     return str(key)
 
 

@@ -14,7 +14,7 @@ from signal import Signals
 from typing import TYPE_CHECKING, Any, Final
 
 from vidctl import dockerconfig
-from vidctl.errors import ImageError, RuntimeUnavailable
+from vidctl.errors import ImageError, LocalRuntimeError
 from vidctl.local import commands, processes
 from vidctl.local.launching import STOP_GRACE_S
 from vidctl.local.threads import in_thread
@@ -58,8 +58,8 @@ def _require_image(order: Order, log: Log) -> None:
         log.note(f"pulled {order.image_name}")
 
 
-def _missing(name: str, reason: str) -> RuntimeUnavailable:
-    return RuntimeUnavailable(
+def _missing(name: str, reason: str) -> LocalRuntimeError:
+    return LocalRuntimeError(
         f"the Docker engine does not have the image {name} and cannot pull it: {reason}",
         hint="build it here, or push it to where the engine can pull it",
     )
@@ -165,7 +165,7 @@ def _unawaited(work: Callable[[], None]) -> None:
     """Do it in a thread; that it fails shows in that the container does not end, or already has."""
 
     def run() -> None:
-        with suppress(RuntimeUnavailable), _translated():
+        with suppress(LocalRuntimeError), _translated():
             work()
 
     threading.Thread(target=run, daemon=True).start()
@@ -174,7 +174,7 @@ def _unawaited(work: Callable[[], None]) -> None:
 def remove_orphans(workers: Path) -> None:
     """Remove the containers that a previous life of the runtime left.
 
-    Raise RuntimeUnavailable when there may be some and no engine answers; the next call tries again.
+    Raise LocalRuntimeError when there may be some and no engine answers; the next call tries again.
     """
     mark = _mark(workers)
     if not mark.exists():
@@ -215,26 +215,26 @@ def _connect() -> APIClient:
         config = dockerconfig.read(os.environ)
         where = dockerconfig.endpoint(os.environ, config)
     except ImageError as error:
-        raise RuntimeUnavailable(error.message, hint=error.hint) from error
+        raise LocalRuntimeError(error.message, hint=error.hint) from error
     try:
         with dockerconfig.read_by_docker_py(config):
             return APIClient(where.host, tls=TLSConfig(**where.tls) if where.tls else False)
     except DockerException as error:
-        raise RuntimeUnavailable(f"no Docker engine answers at {where.host}: {_cause(error)}", hint=_START) from error
+        raise LocalRuntimeError(f"no Docker engine answers at {where.host}: {_cause(error)}", hint=_START) from error
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Raise RuntimeUnavailable for all that docker-py and what is below it raise."""
+    """Raise LocalRuntimeError for all that docker-py and what is below it raise."""
     from docker.errors import APIError, DockerException
     from urllib3.exceptions import HTTPError  # what docker-py lets through when a stream breaks
 
     try:
         yield
     except APIError as error:
-        raise RuntimeUnavailable(f"the Docker engine at {_host()} refused: {error.explanation}") from error
+        raise LocalRuntimeError(f"the Docker engine at {_host()} refused: {error.explanation}") from error
     except (DockerException, HTTPError, OSError) as error:
-        raise RuntimeUnavailable(f"the Docker engine at {_host()} failed: {_cause(error)}", hint=_START) from error
+        raise LocalRuntimeError(f"the Docker engine at {_host()} failed: {_cause(error)}", hint=_START) from error
 
 
 def _host() -> str:

@@ -25,7 +25,7 @@ import platformdirs
 from filelock import FileLock
 
 from vidctl import __version__
-from vidctl.errors import NotDeployed, RuntimeUnavailable, UsageError
+from vidctl.errors import LocalRuntimeError, NotDeployedError, UsageError
 from vidctl.local import processes
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def up(
 ) -> Connection:
     """Return the running runtime, started first where needed; one of another version, isolation or limits is replaced.
 
-    Raise RuntimeUnavailable when the port is taken, the extra `local` is not installed, or the process ends at once.
+    Raise LocalRuntimeError when the port is taken, the extra `local` is not installed, or the process ends at once.
     """
     port = _port(port)
     running = connection(port)
@@ -143,7 +143,7 @@ def connection(port: int | None = None) -> Connection | None:
 def endpoints(running: Connection) -> list[dict[str, Any]]:
     """What the runtime serves: `{"id", "name", "workers": {state: count}, "jobs": {state: count}}` per endpoint.
 
-    Raise RuntimeUnavailable when it stops answering.
+    Raise LocalRuntimeError when it stops answering.
     """
     return [{**endpoint, **_ask(running, f"/v2/{endpoint['id']}/health")} for endpoint in _endpoint_names(running)]
 
@@ -153,20 +153,20 @@ def logs(
 ) -> list[str]:
     """The last lines of the runtime's own log, or of the workers of one endpoint (its name or id), the newest last.
 
-    `known_id` is the one meant if none has that name.  Raise NotDeployed when there is no such endpoint, or no runtime
-    to ask for it.
+    `known_id` is the one meant if none has that name.  Raise NotDeployedError when there is no such endpoint, or no
+    runtime to ask for it.
     """
     port = _port(port)
     if endpoint is None:
         return processes.last_lines(_home(port) / "runtime.log", tail)
     running = connection(port)
     if running is None:
-        raise NotDeployed("the local runtime is not running", hint="vidctl local up")
+        raise NotDeployedError("the local runtime is not running", hint="vidctl local up")
     there = _endpoint_names(running)
     matches = [one["id"] for one in there if endpoint in (one["id"], one["name"])]
     matches = matches or [one["id"] for one in there if one["id"] == known_id]
     if not matches:
-        raise NotDeployed(f"the local runtime has no endpoint {endpoint!r}", hint="vidctl local status")
+        raise NotDeployedError(f"the local runtime has no endpoint {endpoint!r}", hint="vidctl local status")
     workers = [
         log for match in matches for log in _ask(running, f"/local/v1/endpoints/{match}/logs?tail={tail}")["logs"]
     ]
@@ -187,7 +187,7 @@ def _port(port: int | None) -> int:
 def _require_extra() -> None:
     missing = [name for name in ("graphql", "starlette", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
-        raise RuntimeUnavailable(
+        raise LocalRuntimeError(
             f"the local runtime needs {', '.join(missing)}, not installed here", hint="pip install 'vidctl[local]'"
         )
 
@@ -228,19 +228,19 @@ def _start(port: int, isolation: Isolation, *, has_rate_limits: bool) -> Connect
     pid_file.unlink()
     what = "does not answer" if ended is None else f"ended at once, with status {ended}"
     last = "\n".join(processes.last_lines(home / "runtime.log", _LAST_LINES))
-    raise RuntimeUnavailable(f"the local runtime {what}\n{last}", hint=f"its log is {home / 'runtime.log'}")
+    raise LocalRuntimeError(f"the local runtime {what}\n{last}", hint=f"its log is {home / 'runtime.log'}")
 
 
 def _require_free(port: int) -> None:
     pid = _recorded_pid(port)
     if pid is not None:
-        raise RuntimeUnavailable(f"the local runtime (process {pid}) does not answer", hint="vidctl local down")
+        raise LocalRuntimeError(f"the local runtime (process {pid}) does not answer", hint="vidctl local down")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise RuntimeUnavailable(
+            raise LocalRuntimeError(
                 f"port {port} cannot be used: {error.strerror}",
                 hint="choose another one with --port or VIDCTL_LOCAL_PORT",
             ) from error
@@ -286,7 +286,7 @@ def _stop(port: int) -> bool:
     if pid is not None:
         _end(pid)
     processes.kill_orphans(_home(port) / "workers")
-    with suppress(RuntimeUnavailable):  # no engine, no running containers; the next start looks again
+    with suppress(LocalRuntimeError):  # no engine, no running containers; the next start looks again
         containers.remove_orphans(_home(port) / "workers")
     launching.remove_copies(_home(port) / "workers")
     (_home(port) / "runtime.pid").unlink(missing_ok=True)
@@ -325,7 +325,7 @@ def _ask(running: Connection, path: str, body: dict[str, Any] | None = None) -> 
     try:
         return _get(f"{running.url}{path}", body, api_key=running.api_key)
     except (OSError, ValueError) as error:
-        raise RuntimeUnavailable(f"the local runtime stopped answering: {error}", hint="vidctl local logs") from error
+        raise LocalRuntimeError(f"the local runtime stopped answering: {error}", hint="vidctl local logs") from error
 
 
 def _get(url: str, body: dict[str, Any] | None = None, *, api_key: str = "") -> dict[str, Any]:

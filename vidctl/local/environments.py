@@ -30,7 +30,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import platformdirs
 
 from vidctl import workerfolder
-from vidctl.errors import ImageError, RuntimeUnavailable
+from vidctl.errors import ImageError, LocalRuntimeError
 from vidctl.ignore import Ignore
 from vidctl.local import processes
 
@@ -80,12 +80,12 @@ def image_name(folder: Path, handler: Path | None = None) -> str:
     What is run of it, from the folder, is in there where it is not `handler.py`: `&handler=src/rp_handler.py`.
 
     Paths, bytes and the executable bit count; times, Python's and other tools' caches do not.  Raise
-    RuntimeUnavailable when the folder cannot be read or has no handler.
+    LocalRuntimeError when the folder cannot be read or has no handler.
     """
     folder = folder.resolve()
     handler = handler or workerfolder.handler(folder)
     if handler is None or not (folder / handler).is_file():
-        raise RuntimeUnavailable(
+        raise LocalRuntimeError(
             f"{folder} has no {handler or 'handler.py'}",
             hint="name what starts RunPod's worker loop: local: {handler: src/start.py}; or run its image: "
             "local: {isolation: container}",
@@ -96,7 +96,7 @@ def image_name(folder: Path, handler: Path | None = None) -> str:
             content.update(json.dumps([path.relative_to(folder).as_posix(), os.access(path, os.X_OK)]).encode())
             content.update(_file_digest(path))
     except OSError as error:
-        raise RuntimeUnavailable(f"{folder} cannot be read: {error}") from error
+        raise LocalRuntimeError(f"{folder} cannot be read: {error}") from error
     named = "" if handler == _HANDLER else f"&handler={quote(handler.as_posix())}"
     return f"{folder.as_uri()}?sha256={content.hexdigest()[:16]}{named}"
 
@@ -126,14 +126,14 @@ def copy_source(folder: Path, to: Path, handler: Path = _HANDLER) -> None:
     `weights/` and what `.dockerignore` leaves out may be large, so that those files are links to the folder's own: a
     handler must not write into them, and nothing but its good manners keeps it from that.  Of other tools' folders,
     such as `.venv`, and of links to folders there is one link each; Python's caches are left behind.
-    Raise RuntimeUnavailable for a pattern that is none.
+    Raise LocalRuntimeError for a pattern that is none.
     """
     patterns = next((path for path in _ignore_files(folder) if path.is_file()), None)
     text = "" if patterns is None else patterns.read_text(encoding="utf-8-sig", errors="surrogateescape")
     try:
         ignored = Ignore(text, where=str(patterns), kept=(handler.as_posix(),))
     except ImageError as error:
-        raise RuntimeUnavailable(str(error), hint=error.hint) from error
+        raise LocalRuntimeError(str(error), hint=error.hint) from error
     to.mkdir(parents=True)
     _copy_into(folder, to, "", ignored, ())
 
@@ -175,7 +175,7 @@ def is_folder(image_name: str) -> bool:
 def folder(image_name: str) -> Path:
     """Find the worker folder that an image name stands for.
 
-    Raise RuntimeUnavailable when the name is not one of a worker folder, or the folder is gone.
+    Raise LocalRuntimeError when the name is not one of a worker folder, or the folder is gone.
     """
     try:
         parts = urlsplit(image_name)
@@ -185,12 +185,12 @@ def folder(image_name: str) -> Path:
     except (OSError, ValueError):  # brackets that are no address, a path that no file can have
         is_one = False
     if not is_one:
-        raise RuntimeUnavailable(
+        raise LocalRuntimeError(
             f"the local runtime cannot run the image {image_name}: it names no worker folder",
             hint="deploy a spec with `image: {build: <a worker's folder>}`",
         )
     if not is_there:
-        raise RuntimeUnavailable(f"the worker folder {path} is gone", hint="deploy it again from where it is now")
+        raise LocalRuntimeError(f"the worker folder {path} is gone", hint="deploy it again from where it is now")
     return path
 
 
@@ -204,7 +204,7 @@ def interpreter(folder: Path, env: Mapping[str, str], notify: Callable[[str], No
     """Return the Python that runs this worker, making its environment first where needed.
 
     `env` is the endpoint's environment, which the folder's `prepare.py` sees when it is run, once.  `notify` hears one
-    line per step of what takes long.  Raise RuntimeUnavailable, with the last lines of the tool's output, when the
+    line per step of what takes long.  Raise LocalRuntimeError, with the last lines of the tool's output, when the
     environment cannot be made; nothing half-made is left.
     """
     python = _environment(folder, notify)
@@ -219,7 +219,7 @@ def engine(folder: Path, env: Mapping[str, str], notify: Callable[[str], None]) 
     are complete, a freeze, and are installed as they stand: what it says it needs beside them is left out.  There is
     no such variable for a worker without an engine, and none where `OPENAI_BASE_URL` names a server that runs already,
     or `ENGINE_PYTHON` an engine of the user's own.
-    Raise RuntimeUnavailable as `interpreter` does.
+    Raise LocalRuntimeError as `interpreter` does.
     """
     home = folder / ENGINE
     if env.get("OPENAI_BASE_URL") or env.get("ENGINE_PYTHON") or not workerfolder.requirements(home):
@@ -255,7 +255,7 @@ def _read(path: Path, *, is_frozen: bool = False) -> _Requirements:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise RuntimeUnavailable(f"{path} cannot be read: {error}") from error
+        raise LocalRuntimeError(f"{path} cannot be read: {error}") from error
     wanted: list[str] = []
     constraints: list[str] = []
     for line in lines:
@@ -335,9 +335,9 @@ def _uv() -> str | None:
     wish = os.environ.get("VIDCTL_INSTALLER", "")
     uv = shutil.which("uv")
     if wish not in ("", "pip", "uv"):
-        raise RuntimeUnavailable(f"VIDCTL_INSTALLER is {wish!r}", hint="set it to pip or uv, or unset it")
+        raise LocalRuntimeError(f"VIDCTL_INSTALLER is {wish!r}", hint="set it to pip or uv, or unset it")
     if wish == "uv" and uv is None:
-        raise RuntimeUnavailable("VIDCTL_INSTALLER is uv, and uv is not on the PATH", hint="pip install uv")
+        raise LocalRuntimeError("VIDCTL_INSTALLER is uv, and uv is not on the PATH", hint="pip install uv")
     return None if wish == "pip" else uv
 
 
@@ -476,7 +476,7 @@ def _run(
     lock: int,
     notify: Callable[[str], None],
 ) -> None:
-    """Run it to its end, its output to the log and line by line to `notify`; raise RuntimeUnavailable on failure."""
+    """Run it to its end, its output to the log and line by line to `notify`; raise LocalRuntimeError on failure."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
     with _appended(log) as record, _child(command, cwd, env, lock) as process:
         for line in process.stdout or ():
@@ -485,7 +485,7 @@ def _run(
                 last.append(line.rstrip())
                 notify(line.rstrip())
     if process.returncode != 0:
-        raise RuntimeUnavailable(
+        raise LocalRuntimeError(
             f"{what} failed: {Path(command[0]).name} ended with status {process.returncode}\n" + "\n".join(last),
             hint=f"the whole output is in {log}",
         )

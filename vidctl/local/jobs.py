@@ -133,7 +133,7 @@ class Desk:
         return ended
 
     def retry(self, job: Job) -> Job:
-        """Queue a FAILED or TIMED_OUT job once more; raise WrongState for any other."""
+        """Queue a FAILED or TIMED_OUT job once more; raise WrongStateError for any other."""
         queued = state.retried(job, self.clock())
         self.store.save(queued)
         self._announce(queued.endpoint_id)

@@ -12,7 +12,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import LocalRuntimeError
 from vidctl.local import environments, processes
 from vidctl.local.threads import in_thread
 
@@ -68,14 +68,14 @@ class Prepared(Protocol):
     """All that may take long is done."""
 
     async def start(self, log: Log) -> Life:
-        """Start it; raise RuntimeUnavailable, OSError or ValueError when that cannot be."""
+        """Start it; raise LocalRuntimeError, OSError or ValueError when that cannot be."""
 
 
 class Prepare(Protocol):
     """A way to bring workers to life."""
 
     async def __call__(self, order: Order, log: Log) -> Prepared:
-        """Get what the worker needs, telling its log of what takes long; raise RuntimeUnavailable when it cannot be."""
+        """Get what the worker needs, telling its log of what takes long; raise LocalRuntimeError when it cannot be."""
 
 
 async def prepare_process(order: Order, log: Log) -> Prepared:
@@ -205,6 +205,6 @@ class _ProcessLife:
 async def _copy(process: asyncio.subprocess.Process, log: Log) -> None:
     """Write down what a worker prints.  The pipe makes one that prints a lot wait for us."""
     if process.stdout is None:
-        raise RuntimeUnavailable("a worker was started without a pipe for what it prints")
+        raise LocalRuntimeError("a worker was started without a pipe for what it prints")
     while data := await process.stdout.read(1 << 16):
         log.write(data)

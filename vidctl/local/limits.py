@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import LocalRuntimeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ PURGE = Limit("/purge-queue", 2)
 OPENAI = Limit("/openai", 2000, 400)
 
 
-class TooMany(RuntimeUnavailable):
+class TooManyRequestsError(LocalRuntimeError):
     """One request too many; answered with HTTP 429."""
 
     def __init__(self, message: str, *, retry_after_s: int) -> None:
@@ -55,17 +55,17 @@ class Limits:
 
     @contextmanager
     def one(self, endpoint_id: str, limit: Limit) -> Iterator[None]:
-        """One request, from its beginning to its end; raise TooMany for one that is over a limit."""
+        """One request, from its beginning to its end; raise TooManyRequestsError for one that is over a limit."""
         key = (endpoint_id, limit.operation)
         taken, now = self._taken[key], self._clock()
         while taken and taken[0] <= now - WINDOW_S:
             taken.popleft()
         if len(taken) >= limit.rate:
             said = f"RunPod takes {limit.rate} {limit.operation} requests in 10 s"
-            raise TooMany(f"{said}{_OFF}", retry_after_s=ceil(taken[0] + WINDOW_S - now))
+            raise TooManyRequestsError(f"{said}{_OFF}", retry_after_s=ceil(taken[0] + WINDOW_S - now))
         if limit.at_once is not None and self._now[key] >= limit.at_once:
             said = f"RunPod takes {limit.at_once} {limit.operation} requests at a time"
-            raise TooMany(f"{said}{_OFF}", retry_after_s=1)
+            raise TooManyRequestsError(f"{said}{_OFF}", retry_after_s=1)
         taken.append(now)
         self._now[key] += 1
         try:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from vidctl.local.processes import NOTE
-from vidctl.local.restwire import Problem, rfc3339
+from vidctl.local.restwire import ProblemError, rfc3339
 from vidctl.local.threads import in_thread
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ class Wish:
 
 
 def wish(query: Mapping[str, str], last_event_id: str | None) -> Wish:
-    """Read a request: Last-Event-ID wins over `since`, and that over `tail`.  Raise Problem for what is wrong."""
+    """Read a request: Last-Event-ID wins over `since`, and that over `tail`.  Raise ProblemError for what is wrong."""
     source = query.get("source")
     if source not in ("container", "system", None):
-        raise Problem(422, "source: value must be one of 'container', 'system'")
+        raise ProblemError(422, "source: value must be one of 'container', 'system'")
     tail = _tail(query.get("tail", str(_DEFAULT_TAIL)))
     if last_event_id:
         return _resumed(source, tail, last_event_id)
@@ -82,7 +82,7 @@ def _tail(text: str) -> int:
     with suppress(ValueError):
         if 0 <= int(text) <= _MAX_TAIL:
             return int(text)
-    raise Problem(422, f"tail must be a number from 0 to {_MAX_TAIL}")
+    raise ProblemError(422, f"tail must be a number from 0 to {_MAX_TAIL}")
 
 
 def _milliseconds(text: str, name: str) -> int:
@@ -93,7 +93,7 @@ def _milliseconds(text: str, name: str) -> int:
             zone = "+00:00" if match[3] in "Zz" else match[3]
             whole = datetime.fromisoformat(match[1].upper() + zone)
             return round((whole - _EPOCH) / timedelta(milliseconds=1)) + int(1000 * float(match[2] or 0))
-    raise Problem(422, f"{name} is not a time of RFC 3339")
+    raise ProblemError(422, f"{name} is not a time of RFC 3339")
 
 
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

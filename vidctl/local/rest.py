@@ -27,7 +27,7 @@ from vidctl.local import logstream, restcatalog, restschema, restwire, wire
 from vidctl.local.catalog import STORAGE_CENTERS
 from vidctl.local.records import EndpointRecord, NetworkVolumeRecord, RegistryAuthRecord, TemplateRecord
 from vidctl.local.registry import RegistryError
-from vidctl.local.restwire import Json, Problem
+from vidctl.local.restwire import Json, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -89,7 +89,7 @@ class ControlPlane:
         is_bearer = scheme.lower() == b"bearer"
         if not (is_bearer and hmac.compare_digest(key.strip(), self._api_key)):
             detail = "invalid bearer token" if is_bearer else "missing bearer token"
-            await _problem(Problem(401, detail))(scope, receive, _with_headers(send, headers))
+            await _problem(ProblemError(401, detail))(scope, receive, _with_headers(send, headers))
             return
         headers |= {"RateLimit": _RATE_LIMIT, "RateLimit-Policy": _RATE_LIMIT_POLICY}
         await self._app(scope, receive, _with_headers(send, headers))
@@ -124,7 +124,7 @@ class ControlPlane:
         if cursor := request.query_params.get("cursor"):
             position, _, last = cursor.partition("-")
             if not position.isdecimal() or not position.isascii() or len(position) > _POSITION_DIGITS:
-                raise Problem(400, "invalid cursor")
+                raise ProblemError(400, "invalid cursor")
             after = (index for index, thing in enumerate(things, 1) if thing.id == last)
             start = next(after, max(0, int(position) - self._page_size))
         end = start + self._page_size
@@ -174,14 +174,14 @@ class ControlPlane:
             return None
         template = self._registry.template(body["templateId"])
         if template is None:
-            raise Problem(404, "template not found")
+            raise ProblemError(404, "template not found")
         if not template.is_serverless:
-            raise Problem(422, "the template is not a serverless template")
+            raise ProblemError(422, "the template is not a serverless template")
         return template
 
     def _check_registry(self, body: Json) -> None:
         if body.get("registry") and self._registry.registry_auth(body["registry"]) is None:
-            raise Problem(400, f"container registry credential {body['registry']} not found")
+            raise ProblemError(400, f"container registry credential {body['registry']} not found")
 
     def _endpoint(self, request: Request) -> EndpointRecord:
         return _found(self._registry.endpoint(request.path_params["id"]), "endpoint")
@@ -267,7 +267,7 @@ class ControlPlane:
         body = await _body(request, restschema.CREATE_VOLUME)
         if body["dataCenter"] not in STORAGE_CENTERS:
             supported = ", ".join(STORAGE_CENTERS)
-            raise Problem(400, f"data center {body['dataCenter']} has no network volumes; supported: {supported}")
+            raise ProblemError(400, f"data center {body['dataCenter']} has no network volumes; supported: {supported}")
         volume = NetworkVolumeRecord(
             id="",
             name=body["name"],
@@ -285,7 +285,7 @@ class ControlPlane:
         body = await _body(request, restschema.UPDATE_VOLUME)
         after = replace(before, name=body.get("name", before.name), size_gb=body.get("size", before.size_gb))
         if after.size_gb < before.size_gb:
-            raise Problem(400, f"size cannot be reduced: it is {before.size_gb} GB")
+            raise ProblemError(400, f"size cannot be reduced: it is {before.size_gb} GB")
         return _json(restwire.volume_json(self._registry.save_network_volume(after)))
 
     async def _delete_volume(self, request: Request) -> Response:
@@ -326,24 +326,24 @@ def _route(path: str, **handlers: Handler) -> Route:
 
 def _found(record: _T | None, what: str) -> _T:
     if record is None:
-        raise Problem(404, f"{what} not found")
+        raise ProblemError(404, f"{what} not found")
     return record
 
 
 async def _body(request: Request, schema: Schema) -> Json:
-    """The request's body, as the schema wants it; raise Problem otherwise."""
+    """The request's body, as the schema wants it; raise ProblemError otherwise."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > _BODY_BYTES:
-            raise Problem(413, "request body is too large")
+            raise ProblemError(413, "request body is too large")
     try:
         body = json.loads(data, parse_constant=_refuse, parse_float=_number, parse_int=_integer)
         json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair can be read and not be kept
     except (ValueError, RecursionError) as error:
-        raise Problem(400, "request body is not valid JSON") from error
+        raise ProblemError(400, "request body is not valid JSON") from error
     if errors := list(restschema.violations(schema, body)):
-        raise Problem(422, "Request validation failed.", errors)
+        raise ProblemError(422, "Request validation failed.", errors)
     return dict(body)
 
 
@@ -380,25 +380,25 @@ def _json(body: Json, status: int = 200) -> Response:
     return Response(wire.dumps(body), status, media_type="application/json")
 
 
-def _problem(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+def _problem(problem: ProblemError, headers: dict[str, str] | None = None) -> Response:
     body = restwire.problem_json(problem, HTTPStatus(problem.status).phrase)
     return Response(wire.dumps(body), problem.status, headers, media_type="application/problem+json")
 
 
 async def _refuse_request(_: Request, error: Exception) -> Response:
     match error:
-        case Problem():
+        case ProblemError():
             return _problem(error)
         case HTTPException(status_code=405):
             return _problem(
-                Problem(405, "The requested method is not allowed for this path."), dict(error.headers or {})
+                ProblemError(405, "The requested method is not allowed for this path."), dict(error.headers or {})
             )
         case HTTPException():
-            return _problem(Problem(error.status_code, "resource not found"))
+            return _problem(ProblemError(error.status_code, "resource not found"))
         case ClientDisconnect():
             return Response(status_code=499)
         case _:
-            return _problem(Problem(400, str(error)))
+            return _problem(ProblemError(400, str(error)))
 
 
-_ERRORS: dict[Any, Any] = dict.fromkeys((Problem, HTTPException, RegistryError, ClientDisconnect), _refuse_request)
+_ERRORS: dict[Any, Any] = dict.fromkeys((ProblemError, HTTPException, RegistryError, ClientDisconnect), _refuse_request)

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from vidctl.local.catalog import DATA_CENTERS, POOLS, PRICE_PER_HOUR, STORAGE_CENTERS, GpuType, country
-from vidctl.local.restwire import Json, Problem
+from vidctl.local.restwire import Json, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,29 +31,29 @@ _GPUS: Final = {gpu.id: (pool, gpu) for pool, gpus in POOLS.items() for gpu in g
 
 
 def gpus(query: Query) -> Json:
-    """All GPU types; with countryCodes those that are in these countries.  Raise Problem for a wrong query."""
+    """All GPU types; with countryCodes those that are in these countries.  Raise ProblemError for a wrong query."""
     with_stock = _asks_for_availability(query)
     places = _places(query)
     return {"gpus": [_gpu(pool, gpu, places if with_stock else None) for pool, gpu in _GPUS.values() if places]}
 
 
 def gpu(gpu_id: str, query: Query) -> Json:
-    """One GPU type; raise Problem for one that does not exist or a wrong query."""
+    """One GPU type; raise ProblemError for one that does not exist or a wrong query."""
     if gpu_id not in _GPUS:
-        raise Problem(404, "GPU type not found")
+        raise ProblemError(404, "GPU type not found")
     return _gpu(*_GPUS[gpu_id], _places(query) if _asks_for_availability(query) else None)
 
 
 def data_centers(query: Query) -> Json:
-    """The data centers that the filters leave.  Raise Problem for a wrong query."""
+    """The data centers that the filters leave.  Raise ProblemError for a wrong query."""
     centers = [_data_center(center, query) for center in DATA_CENTERS]
     return {"dataCenters": [center for center in centers if _is_wanted(center, query)]}
 
 
 def data_center(center_id: str, query: Query) -> Json:
-    """One data center; raise Problem for one that does not exist or a wrong query."""
+    """One data center; raise ProblemError for one that does not exist or a wrong query."""
     if center_id not in DATA_CENTERS:
-        raise Problem(404, "data center not found")
+        raise ProblemError(404, "data center not found")
     return _data_center(center_id, query)
 
 
@@ -62,13 +62,13 @@ def _asks_for_availability(query: Query) -> bool:
     products = _choices(query, "product", _PRODUCTS)
     for name in _ONLY_WITH_AVAILABILITY:
         if name in query and not included:
-            raise Problem(400, f"{name} is valid only with include=AVAILABILITY")
+            raise ProblemError(400, f"{name} is valid only with include=AVAILABILITY")
         if name in query and not re.fullmatch(_PATTERNS.get(name, ".*"), query[name], re.ASCII):
-            raise Problem(422, f"{name}: '{query[name]}' does not match pattern '{_PATTERNS[name]}'")
+            raise ProblemError(422, f"{name}: '{query[name]}' does not match pattern '{_PATTERNS[name]}'")
     if included and not products:
-        raise Problem(400, "product is required with include=AVAILABILITY")
+        raise ProblemError(400, "product is required with include=AVAILABILITY")
     if "cudaVersions" in query and "minCudaVersion" in query:
-        raise Problem(400, "cudaVersions and minCudaVersion are mutually exclusive")
+        raise ProblemError(400, "cudaVersions and minCudaVersion are mutually exclusive")
     return bool(included)
 
 
@@ -131,7 +131,7 @@ def _is_wanted(center: Json, query: Query) -> bool:
 def _choices(query: Query, name: str, allowed: Sequence[str]) -> list[str]:
     given = _parts(query, name)
     if not set(given) <= set(allowed):
-        raise Problem(422, f"{name}: value must be one of {', '.join(allowed)}")
+        raise ProblemError(422, f"{name}: value must be one of {', '.join(allowed)}")
     return given
 
 

@@ -35,7 +35,7 @@ _NO_CAPACITY = (
 _NO_IDLE_TIMEOUT = "idleTimeout does not apply to queue-based endpoints scaling on requestCount"
 
 
-class Problem(Exception):
+class ProblemError(Exception):
     """An answer of RFC 9457: the request cannot be done, and why."""
 
     def __init__(self, status: int, detail: str, errors: Sequence[str] = ()) -> None:
@@ -68,28 +68,30 @@ def container(body: Json, base: TemplateRecord, template: TemplateRecord | None)
 
 
 def endpoint(body: Json, base: EndpointRecord) -> EndpointRecord:
-    """What a body makes of an endpoint; what it does not say stays.  Raise Problem for what RunPod would not save."""
+    """What a body makes of an endpoint; what it does not say stays.  Raise ProblemError for what RunPod would not
+    save.
+    """
     _check_family(body, base)
     after = replace(base, **_settings(body), **_workers(body.get("workers", {})), **_gpu(body.get("gpu", {})))
     if "idleTimeout" in body.get("workers", {}) and after.scaler_type == "REQUEST_COUNT":
-        raise Problem(422, _NO_IDLE_TIMEOUT)
+        raise ProblemError(422, _NO_IDLE_TIMEOUT)
     for is_broken, detail in _rules(body, after):
         if is_broken:
-            raise Problem(400, detail)
+            raise ProblemError(400, detail)
     return after
 
 
 def _check_family(body: Json, base: EndpointRecord) -> None:
-    """Raise Problem for a kind of endpoint that a request cannot ask for, or that cannot be here."""
+    """Raise ProblemError for a kind of endpoint that a request cannot ask for, or that cannot be here."""
     is_new = not base.id
     if is_new and ("gpu" in body) == ("cpu" in body):
-        raise Problem(400, "exactly one of gpu or cpu is required")
+        raise ProblemError(400, "exactly one of gpu or cpu is required")
     if not is_new and ("cpu" in body if not base.instance_ids else "gpu" in body):
-        raise Problem(400, "an endpoint's compute family cannot be changed")
+        raise ProblemError(400, "an endpoint's compute family cannot be changed")
     if body.get("type") == "LOAD_BALANCER":
-        raise Problem(422, "the local runtime runs queue endpoints only: type must be QUEUE")
+        raise ProblemError(422, "the local runtime runs queue endpoints only: type must be QUEUE")
     if "cpu" in body:
-        raise Problem(422, "the local runtime takes endpoints with gpu only")
+        raise ProblemError(422, "the local runtime takes endpoints with gpu only")
 
 
 def _settings(body: Json) -> Json:
@@ -151,16 +153,18 @@ def _rules(body: Json, record: EndpointRecord) -> Iterable[tuple[bool, str]]:
 
 
 def check_volumes(body: Json, record: EndpointRecord, find: Callable[[str], NetworkVolumeRecord | None]) -> None:
-    """Raise Problem for a volume that does not exist, or from which the endpoint's data centers cannot be reached."""
+    """Raise ProblemError for a volume that does not exist, or from which the endpoint's data centers cannot be
+    reached.
+    """
     if not body.keys() & {"networkVolumes", "dataCenterIds"}:
         return
     places = _listed(record.locations)
     for volume_id in record.network_volume_ids:
         volume = find(volume_id)
         if volume is None:
-            raise Problem(400, f"network volume {volume_id} not found")
+            raise ProblemError(400, f"network volume {volume_id} not found")
         if places and volume.data_center not in places:
-            raise Problem(400, _NO_CAPACITY)
+            raise ProblemError(400, _NO_CAPACITY)
 
 
 def template(body: Json, base: TemplateRecord) -> TemplateRecord:
@@ -341,7 +345,7 @@ def _release_json(release: ReleaseRecord, workers: int) -> Json:
     }
 
 
-def problem_json(problem: Problem, title: str) -> Json:
+def problem_json(problem: ProblemError, title: str) -> Json:
     body: Json = {"title": title, "status": problem.status, "detail": problem.detail}
     return {**body, "errors": list(problem.errors)} if problem.errors else body
 

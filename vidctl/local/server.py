@@ -24,14 +24,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 import vidctl
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import LocalRuntimeError
 from vidctl.local import limits, rest, state, webhooks, wire
 from vidctl.local.fleet import Worker, jobs_to_give
 from vidctl.local.jobs import Desk
-from vidctl.local.limits import Limits, TooMany
+from vidctl.local.limits import Limits, TooManyRequestsError
 from vidctl.local.registry import Registry
-from vidctl.local.state import JobStore, WrongState
-from vidctl.local.wire import BadRequest
+from vidctl.local.state import JobStore, WrongStateError
+from vidctl.local.wire import BadRequestError
 from vidctl.local.workers import Supervisor
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ DRAIN_BYTES = 20 << 20
 BEGINNING_BYTES = 100
 
 
-class NotFound(BadRequest):
+class NotFoundError(BadRequestError):
     """No such endpoint, job or worker; answered with HTTP 404."""
 
 
@@ -82,7 +82,7 @@ def serve(
 ) -> None:
     """Serve on 127.0.0.1 until SIGTERM or SIGINT; `on_ready` is called once requests are answered.
 
-    Jobs in progress at the end go back to the queue, which is in `state_dir`/runtime.db.  Raise RuntimeUnavailable when
+    Jobs in progress at the end go back to the queue, which is in `state_dir`/runtime.db.  Raise LocalRuntimeError when
     what must go on in the background has ended: nothing would start a worker or time out a job any more.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def serve(
     with suppress(KeyboardInterrupt):
         _Server(config, runtime, on_ready).run()
     if runtime.failure is not None:
-        raise RuntimeUnavailable("the local runtime's housekeeping failed") from runtime.failure
+        raise LocalRuntimeError("the local runtime's housekeeping failed") from runtime.failure
 
 
 class _Server(uvicorn.Server):
@@ -231,7 +231,7 @@ class Runtime:
         async def handle(request: Request) -> Response:
             endpoint = self._supervisor.endpoint(request.path_params["endpoint_id"])
             if endpoint is None:
-                raise NotFound(f"endpoint {request.path_params['endpoint_id']} not found")
+                raise NotFoundError(f"endpoint {request.path_params['endpoint_id']} not found")
             if limit is None or self._limits is None:
                 return await handler(request, endpoint)
             with self._limits.one(endpoint.id, limit):
@@ -337,7 +337,7 @@ class Runtime:
         body, size = await _read(request, max_bytes)
         try:
             result = _object(_within(body, size, max_bytes), max_bytes=max_bytes, what="a result")
-        except BadRequest as error:
+        except BadRequestError as error:
             # RunPod answers 400 too, and leaves the caller with a job that never ends or has no output.  A progress
             # update can be done without.
             if not wire.is_progress(body):
@@ -373,9 +373,9 @@ class Runtime:
         try:
             chunk = _object(await _body(request, wire.RUN_BYTES), max_bytes=wire.RUN_BYTES, what="a stream chunk")
             if "output" not in chunk:
-                raise BadRequest("a stream chunk must have an output")
+                raise BadRequestError("a stream chunk must have an output")
             pieces = wire.split_chunk(chunk["output"])
-        except BadRequest as error:
+        except BadRequestError as error:
             # The SDK goes on after a chunk that was refused, and the caller would not miss it.
             if job is not None:
                 self._desk.finish(job, error=wire.dumps(f"the worker's stream was refused: {error}"))
@@ -391,7 +391,7 @@ class Runtime:
     def _worker(self, request: Request, endpoint: EndpointRecord) -> Worker:
         worker = self._supervisor.worker(endpoint.id, request.path_params["worker_id"])
         if worker is None:
-            raise NotFound(f"worker {request.path_params['worker_id']} not found")
+            raise NotFoundError(f"worker {request.path_params['worker_id']} not found")
         return worker
 
     def _running(self, endpoint: EndpointRecord, worker_id: str, job_id: str) -> Job | None:
@@ -499,7 +499,7 @@ class Runtime:
     def _job(self, endpoint_id: str, job_id: str) -> Job:
         job = self._desk.find(endpoint_id, job_id)
         if job is None:
-            raise NotFound(f"job {job_id} not found: it never was, or its time is over")
+            raise NotFoundError(f"job {job_id} not found: it never was, or its time is over")
         return job
 
     def _describe(self, job: Job) -> Response:
@@ -680,7 +680,7 @@ class _Guarded:
 
 
 async def _body(request: Request, max_bytes: int) -> bytes:
-    """The body; raise BadRequest when it is over the limit, once it is read: a client must be able to hear it."""
+    """The body; raise BadRequestError when it is over the limit, once it is read: a client must be able to hear it."""
     return _within(*await _read(request, max_bytes), max_bytes)
 
 
@@ -698,14 +698,16 @@ async def _read(request: Request, max_bytes: int) -> tuple[bytes, int]:
 
 def _within(body: bytes, size: int, max_bytes: int) -> bytes:
     if size > max_bytes:
-        raise BadRequest(f"json is invalid; max size is {max_bytes >> 20}MiB (this one has {size / (1 << 20):.1f} MiB)")
+        raise BadRequestError(
+            f"json is invalid; max size is {max_bytes >> 20}MiB (this one has {size / (1 << 20):.1f} MiB)"
+        )
     return body
 
 
 def _object(body: bytes, *, max_bytes: int, what: str) -> dict[str, Any]:
     value = wire.loads(body, max_bytes=max_bytes)
     if not isinstance(value, dict):
-        raise BadRequest(f"{what} must be a JSON object")
+        raise BadRequestError(f"{what} must be a JSON object")
     return value
 
 
@@ -716,7 +718,7 @@ def _integer(request: Request, name: str, default: int, limits: tuple[int, int])
         return default
     with suppress(ValueError):
         return min(limits[1], max(limits[0], int(text)))
-    raise BadRequest(f"{name} must be a number, not {text!r}")
+    raise BadRequestError(f"{name} must be a number, not {text!r}")
 
 
 def _json(body: bytes, status: int = 200) -> Response:
@@ -725,14 +727,14 @@ def _json(body: bytes, status: int = 200) -> Response:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     match error:
-        case NotFound():
+        case NotFoundError():
             status = 404
         case HTTPException(status_code=status):
             said = HTTPStatus(status).phrase.lower()
             answer = _json(wire.answer({"error": f"{request.method} {request.url.path}: {said}"}), status)
             answer.headers.update(error.headers or {})
             return answer
-        case TooMany(retry_after_s=seconds):
+        case TooManyRequestsError(retry_after_s=seconds):
             answer = _json(wire.answer({"error": str(error)}), 429)
             answer.headers["Retry-After"] = str(seconds)
             return answer
@@ -743,4 +745,6 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return _json(wire.answer({"error": str(error)}), status)
 
 
-_ERRORS: dict[Any, Any] = dict.fromkeys((BadRequest, WrongState, ClientDisconnect, HTTPException, TooMany), _refuse)
+_ERRORS: dict[Any, Any] = dict.fromkeys(
+    (BadRequestError, WrongStateError, ClientDisconnect, HTTPException, TooManyRequestsError), _refuse
+)

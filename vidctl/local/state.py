@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import LocalRuntimeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ BATCH_BYTES = 20 << 20
 ALWAYS = 0  # a time at which no job has expired yet
 
 
-class WrongState(RuntimeUnavailable):
+class WrongStateError(LocalRuntimeError):
     """A job cannot change like this from where it is; the message says from where to where."""
 
 
@@ -208,7 +208,7 @@ def _ended(job: Job, status: Status, now_ms: int) -> Job:
 
 def _require(job: Job, allowed: set[Status] | frozenset[Status], target: Status) -> None:
     if job.status not in allowed:
-        raise WrongState(f"job {job.id} is {job.status} and cannot become {target}")
+        raise WrongStateError(f"job {job.id} is {job.status} and cannot become {target}")
 
 
 @dataclass(frozen=True)

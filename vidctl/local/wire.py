@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import LocalRuntimeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ def begins_late(user_agent: str) -> bool:
     return version is not None and (int(version[1]), int(version[2])) < (1, 9)
 
 
-class BadRequest(RuntimeUnavailable):
+class BadRequestError(LocalRuntimeError):
     """The request cannot be accepted; answered with HTTP 400 and the message."""
 
 
@@ -61,11 +61,11 @@ class Raw(bytes):
 
 
 def loads(text: bytes, *, max_bytes: int) -> Any:
-    """Parse strict JSON (no NaN, no Infinity); raise BadRequest otherwise."""
+    """Parse strict JSON (no NaN, no Infinity); raise BadRequestError otherwise."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise BadRequest(f"json is invalid; max size is {max_bytes >> 20}MiB ({error})") from error
+        raise BadRequestError(f"json is invalid; max size is {max_bytes >> 20}MiB ({error})") from error
 
 
 def dumps(value: Any) -> bytes:
@@ -84,20 +84,20 @@ def answer(known: Mapping[str, Any]) -> bytes:
 
 
 def read_submission(data: bytes, *, max_bytes: int) -> Submission:
-    """Read the body of /run or /runsync; raise BadRequest saying what is wrong with it."""
+    """Read the body of /run or /runsync; raise BadRequestError saying what is wrong with it."""
     request = loads(data, max_bytes=max_bytes)
     if not isinstance(request, dict):
-        raise BadRequest("the request must be a JSON object with an input")
+        raise BadRequestError("the request must be a JSON object with an input")
     given = request.get("input")
     if isinstance(given, str):
-        raise BadRequest('input is a text: RunPod needs a JSON object there, such as {"input": {"prompt": "..."}}')
+        raise BadRequestError('input is a text: RunPod needs a JSON object there, such as {"input": {"prompt": "..."}}')
     if not isinstance(given, dict) or not given:
         # RunPod takes an empty input, drops the key on its way, and the worker never sees the job: it ends FAILED
         # minutes later with "job timed out after 1 retries".  Here it is said at once.
-        raise BadRequest("input is missing or empty: RunPod needs a non-empty JSON object there")
+        raise BadRequestError("input is missing or empty: RunPod needs a non-empty JSON object there")
     policy = request.get("policy") or {}
     if not isinstance(policy, dict):
-        raise BadRequest("policy must be an object")
+        raise BadRequestError("policy must be an object")
     passed_on = {key: request[key] for key in ("input", "webhook", "s3Config") if request.get(key) is not None}
     return Submission(
         body=dumps(passed_on),
@@ -137,12 +137,12 @@ def status_fields(job: Job, output: bytes | None, error: bytes | None) -> dict[s
 
 
 def split_chunk(output: Any) -> list[bytes]:
-    """A handler's yield as JSON texts of at most 1 MB: text is cut, what cannot be cut raises BadRequest."""
+    """A handler's yield as JSON texts of at most 1 MB: text is cut, what cannot be cut raises BadRequestError."""
     whole = dumps(output)
     if len(whole) <= CHUNK_BYTES:
         return [whole]
     if not isinstance(output, str):
-        raise BadRequest(f"a stream chunk has {len(whole) / (1 << 20):.1f} MiB; RunPod's limit is 1 MiB")
+        raise BadRequestError(f"a stream chunk has {len(whole) / (1 << 20):.1f} MiB; RunPod's limit is 1 MiB")
     size = max(1, len(output) * (CHUNK_BYTES - 2) // (2 * len(whole)))
     pieces = (output[start : start + size] for start in range(0, len(output), size))
     return [text for piece in pieces for text in split_chunk(piece)]
@@ -222,7 +222,7 @@ def _policy(policy: Mapping[str, Any], name: str, least: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_POLICY_MS:
-        raise BadRequest(f"policy.{name} must be milliseconds from {least} to {MAX_POLICY_MS}")
+        raise BadRequestError(f"policy.{name} must be milliseconds from {least} to {MAX_POLICY_MS}")
     return value
 
 
@@ -233,7 +233,7 @@ def _webhook(value: Any) -> str | None:
         url = urlsplit(value)
         is_web = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
     except (ValueError, AttributeError, TypeError) as error:
-        raise BadRequest("webhook must be an http(s) URL") from error
+        raise BadRequestError("webhook must be an http(s) URL") from error
     if not is_web:
-        raise BadRequest("webhook must be an http(s) URL")
+        raise BadRequestError("webhook must be an http(s) URL")
     return str(value)

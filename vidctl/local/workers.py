@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from vidctl.errors import RuntimeUnavailable
+from vidctl.errors import LocalRuntimeError
 from vidctl.local import containers, environments, processes
 from vidctl.local.faults import Faults
 from vidctl.local.fleet import (
@@ -344,7 +344,7 @@ class Supervisor:
             if worker.is_stopping:
                 return
             await self._lead(worker, prepared)
-        except (RuntimeUnavailable, OSError, ValueError) as error:
+        except (LocalRuntimeError, OSError, ValueError) as error:
             worker.error = _why(error)
             worker.log.note(worker.error)
             fleet.is_broken = True
@@ -354,7 +354,7 @@ class Supervisor:
     async def _prepare(self, fleet: Fleet, worker: Worker) -> Prepared:
         template = self._registry.template(fleet.endpoint.template_id)
         if template is None:
-            raise RuntimeUnavailable(f"endpoint {fleet.endpoint.id} has no template")
+            raise LocalRuntimeError(f"endpoint {fleet.endpoint.id} has no template")
         worker.image = template.image_name
         worker.log.note(f"create container {worker.image}")
         _require_possible(template.env)
@@ -465,17 +465,15 @@ def sdk_messages(data: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _require_possible(env: Mapping[str, str]) -> None:
-    """Raise RuntimeUnavailable for a variable that no process can have: some event loops pass on half of it."""
+    """Raise LocalRuntimeError for a variable that no process can have: some event loops pass on half of it."""
     wrong = [name for name, value in env.items() if not name or "=" in name or "\0" in name + value]
     if wrong:
-        raise RuntimeUnavailable(
-            f"no process can have the environment variable {wrong[0]!r}: a NUL, or a = in its name"
-        )
+        raise LocalRuntimeError(f"no process can have the environment variable {wrong[0]!r}: a NUL, or a = in its name")
 
 
-def _why(error: RuntimeUnavailable | OSError | ValueError) -> str:
+def _why(error: LocalRuntimeError | OSError | ValueError) -> str:
     match error:
-        case RuntimeUnavailable(hint=str(hint)):
+        case LocalRuntimeError(hint=str(hint)):
             return f"{error} ({hint})"
         case ValueError():  # an image name or a command that the standard library cannot make sense of
             return f"it cannot be started: {error}"

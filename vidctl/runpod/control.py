@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
-from vidctl.errors import Retired
+from vidctl.errors import RetiredError
 from vidctl.progress import Notify, Progress, silent
 from vidctl.resources import Account, Catalogue, Endpoint, NetworkVolume, RegistryLogin, Template
 from vidctl.runpod.graphql import GraphQL
@@ -82,7 +82,7 @@ class FailOver:
         plane = self._now
         try:
             return call(plane)
-        except Retired:
+        except RetiredError:
             if plane is self._rest:
                 raise
             self._switch()

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from vidctl import gpus
-from vidctl.errors import ApiError, NotDeployed, NotOwned, Refused
+from vidctl.errors import ApiError, NotDeployedError, NotOwnedError, RefusedError
 from vidctl.progress import Notify, silent
 from vidctl.resources import STAMP, Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Template
 from vidctl.runpod.answers import Node, endpoint_name, nodes, read
-from vidctl.runpod.http import Http, Rejected
+from vidctl.runpod.http import Http, HttpError
 from vidctl.runpod.refusal import refused
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released, is_in_use, settled
 from vidctl.runpod.wire import (
@@ -151,7 +151,7 @@ class GraphQL:
         """All endpoints with their templates; one request, or two with a key that may not see the balance."""
         try:
             live = self._look(with_balance=True)
-        except Refused:
+        except RefusedError:
             live = self._look()
         endpoints, templates = map(live.value, live.endpoints.values()), map(template_of, live.templates.values())
         return Account(tuple(endpoints), _worker_quota(live.balance), tuple(templates))
@@ -160,7 +160,7 @@ class GraphQL:
         """Create it, or make the endpoint with the id of `before` equal to it; return it as RunPod now says it is.
 
         Only the template or the endpoint that differs is written.  Raise ApiError when an endpoint of that name
-        appeared meanwhile, NotOwned when its template's name belongs to another.
+        appeared meanwhile, NotOwnedError when its template's name belongs to another.
         """
         live = self._look()
         if before is None:
@@ -222,7 +222,7 @@ class GraphQL:
         """Delete it; that it is already gone is fine."""
         try:
             self._ask("write", DELETE_REGISTRY, {"id": login.id})
-        except Refused:
+        except RefusedError:
             if not self._is_gone(lambda: all(other.id != login.id for other in self.registries())):
                 raise
 
@@ -273,21 +273,21 @@ class GraphQL:
         return endpoint_of(node, template)
 
     def _save_template(self, template: Template, live: _Live, *, used_by: str | None) -> Template:
-        """Make the template of this name be so, or create it; raise NotOwned when it belongs to another."""
+        """Make the template of this name be so, or create it; raise NotOwnedError when it belongs to another."""
         node = live.template_named(template.name)
         if node is None:
             return self._create_template(template)
         now, others = template_of(node), live.users(node.get("id"), but=used_by)
         is_in_place = used_by is not None and live.endpoints[used_by].get("templateId") == now.id
         if not is_in_place and now.env.get(STAMP) != template.env.get(STAMP, ""):
-            raise NotOwned(
+            raise NotOwnedError(
                 f"there is a template {template.name} that is not of this spec",
                 hint="rename or delete it in RunPod's console, or give the spec another name",
             )
         if now == dataclasses.replace(template, id=now.id):
             return now
         if others:
-            raise NotOwned(
+            raise NotOwnedError(
                 f"template {template.name} is used by {', '.join(others)} too",
                 hint="give the other endpoint a template of its own in RunPod's console",
             )
@@ -311,7 +311,7 @@ class GraphQL:
             self._save("Endpoint", {**echo(node), "workersMin": 0, "workersMax": 0})
         try:
             self._ask("write", DELETE_ENDPOINT, {"id": node["id"]})
-        except Refused:
+        except RefusedError:
             if not self._is_gone(lambda: node["id"] not in self._look().endpoints):
                 raise
 
@@ -319,10 +319,10 @@ class GraphQL:
         """Whether what RunPod refuses to delete is not there any more, which it may show late."""
         return settled(look, bool, sleep=self._sleep)
 
-    def _try_to_delete(self, template: Template) -> Refused | None:
+    def _try_to_delete(self, template: Template) -> RefusedError | None:
         try:
             self._ask("write", DELETE_TEMPLATE, {"name": template.name})
-        except Refused as refusal:
+        except RefusedError as refusal:
             if is_in_use(refusal):
                 return refusal
             is_gone = self._is_gone(lambda: all(other.name != template.name for other in self.templates()))
@@ -354,9 +354,9 @@ class GraphQL:
         send = self._http.read if kind == "read" else self._http.write
         try:
             answer = send("POST", self._url, body={"query": document, "variables": variables})
-        except NotDeployed as error:
+        except NotDeployedError as error:
             raise ApiError(f"there is no GraphQL API at {self._url}", hint="check RUNPOD_API_BASE_URL") from error
-        except Rejected as error:
+        except HttpError as error:
             # GraphQL servers may answer bad variables with 400; 5xx says nothing of what was done.
             if error.status == 400 and error.reason.get("errors"):
                 return dict(error.reason)
@@ -366,7 +366,7 @@ class GraphQL:
         return answer
 
 
-def _problem(answer: Node, hide: Iterable[str]) -> Refused | None:
+def _problem(answer: Node, hide: Iterable[str]) -> RefusedError | None:
     errors = answer.get("errors")
     if not errors:
         return None

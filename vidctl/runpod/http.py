@@ -40,9 +40,9 @@ from vidctl.errors import (
     AuthError,
     MediaError,
     NetworkError,
-    NotDeployed,
-    Retired,
-    Unanswered,
+    NotDeployedError,
+    RetiredError,
+    UnansweredError,
     VidctlError,
 )
 from vidctl.media.sources import is_safe
@@ -98,8 +98,10 @@ _READS = _Retry(5, status_forcelist=(429, 500, 502, 503, 504), **_POLICY)
 _WRITES = _RetryOn429(5, read=0, other=0, status_forcelist=(429,), **_POLICY)
 
 
-class Rejected(ApiError):
+class HttpError(ApiError):
     """A refusal with what the server gave as its reason, {} when that was no JSON object."""
+
+    code = "http_error"
 
     def __init__(self, message: str, *, reason: Mapping[str, Any], status: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint, status=status)
@@ -359,11 +361,11 @@ def _refusal(response: requests.Response) -> VidctlError:
                 status=status,
             )
         case 404:
-            return NotDeployed(f"{host} does not know {urlsplit(response.url).path}{said}", status=status)
+            return NotDeployedError(f"{host} does not know {urlsplit(response.url).path}{said}", status=status)
         case 410:
-            return Retired(f"{host} says that this API was retired (410)", hint="upgrade vidctl", status=status)
+            return RetiredError(f"{host} says that this API was retired (410)", hint="upgrade vidctl", status=status)
         case 402:
-            return Rejected(
+            return HttpError(
                 f"{host}: payment required (402{said})",
                 reason=reason,
                 hint="add credit at console.runpod.io/user/billing, then run the same command again",
@@ -372,7 +374,9 @@ def _refusal(response: requests.Response) -> VidctlError:
         case 429:
             return ApiError(f"{host}: rate limited (429)", hint=_when(response), status=status)
         case _:
-            return Rejected(f"{host} answered {status}{said}", reason=reason, hint=_request_id(response), status=status)
+            return HttpError(
+                f"{host} answered {status}{said}", reason=reason, hint=_request_id(response), status=status
+            )
 
 
 def _when(response: requests.Response) -> str:
@@ -407,7 +411,7 @@ def _request_id(response: requests.Response) -> str | None:
 
 
 def _unreachable(url: str, error: Exception) -> NetworkError:
-    kind = NetworkError if _never_left(error) else Unanswered
+    kind = NetworkError if _never_left(error) else UnansweredError
     hint = _remedy(error, url) or "check the network and the base URLs"
     if "Failed to resolve" in str(error):
         hint = "check the network, and RUNPOD_API_BASE_URL and RUNPOD_ENDPOINT_BASE_URL if they are set"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from vidctl.errors import ApiError, JobFailed, NotDeployed, Unanswered, VidctlError
+from vidctl.errors import ApiError, JobFailedError, NotDeployedError, UnansweredError, VidctlError
 from vidctl.runpod.http import Http
 from vidctl.text import SENTENCE, one_line, reason
 
@@ -86,22 +86,22 @@ class Jobs:
         self._if_unknown = if_unknown
 
     def run(self, endpoint_id: str, payload: Mapping[str, Any]) -> str:
-        """Queue one job and return its id; raise Unanswered if the answer was lost, for then it may be queued."""
+        """Queue one job and return its id; raise UnansweredError if the answer was lost, for then it may be queued."""
         try:
             answer = self._http.write("POST", self._url(endpoint_id, "run"), body={"input": payload})
-        except Unanswered as error:
+        except UnansweredError as error:
             error.hint = "the job may have been accepted, so it was not sent again; " + (error.hint or "")
             raise
-        except NotDeployed as error:
+        except NotDeployedError as error:
             raise self._no_endpoint(endpoint_id) from error
         return _text(_object(answer, "/run"), "id", "/run")
 
     def status(self, endpoint_id: str, job_id: str) -> Job:
-        """The job as it is now; raise JobFailed when RunPod no longer has it."""
+        """The job as it is now; raise JobFailedError when RunPod no longer has it."""
         try:
             answer = self._http.read("GET", self._url(endpoint_id, "status", job_id))
-        except NotDeployed as error:
-            raise JobFailed(
+        except NotDeployedError as error:
+            raise JobFailedError(
                 f"job {job_id} is gone: results are kept for 30 minutes, and jobs for their time to live",
                 job_id=job_id,
                 endpoint=endpoint_id,
@@ -115,7 +115,7 @@ class Jobs:
     def stream(self, endpoint_id: str, job_id: str, *, hold_s: float) -> Streamed:
         """What the job has put out since the last time; while that is nothing, RunPod holds its answer for `hold_s`.
 
-        It gives each output once, so it is not asked again if its answer was lost: raise Unanswered, or ApiError.
+        It gives each output once, so it is not asked again if its answer was lost: raise UnansweredError, or ApiError.
         """
         wait_ms = round(1000 * min(max(hold_s, _HOLDS_S[0]), _HOLDS_S[1]))
         url = f"{self._url(endpoint_id, 'stream', job_id)}?wait={wait_ms}"
@@ -126,20 +126,20 @@ class Jobs:
         """Stop one job; one that is over or gone is fine."""
         try:
             self._http.read("POST", self._url(endpoint_id, "cancel", job_id))  # cancelling twice is harmless
-        except (NotDeployed, ApiError) as error:
+        except (NotDeployedError, ApiError) as error:
             if error.status not in (400, 404):
                 raise
 
     def health(self, endpoint_id: str) -> Health:
-        """How the endpoint is; raise NotDeployed for one that does not exist."""
+        """How the endpoint is; raise NotDeployedError for one that does not exist."""
         try:
             answer = _object(self._http.read("GET", self._url(endpoint_id, "health")), "/health")
-        except NotDeployed as error:
+        except NotDeployedError as error:
             raise self._no_endpoint(endpoint_id) from error
         return Health(workers=_counts(answer.get("workers")), jobs=_counts(answer.get("jobs")))
 
-    def _no_endpoint(self, endpoint_id: str) -> NotDeployed:
-        return NotDeployed(f"endpoint {endpoint_id} not found", hint=self._if_unknown, endpoint=endpoint_id)
+    def _no_endpoint(self, endpoint_id: str) -> NotDeployedError:
+        return NotDeployedError(f"endpoint {endpoint_id} not found", hint=self._if_unknown, endpoint=endpoint_id)
 
     def _url(self, endpoint_id: str, *parts: str) -> str:
         return "/".join((self._base_url, *(quote(part, safe="") for part in (endpoint_id, *parts))))

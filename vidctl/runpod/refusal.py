@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from vidctl.errors import Refused
+from vidctl.errors import RefusedError
 from vidctl.text import SENTENCE, one_line
 
 # Shorter values are no secrets, and are in every other sentence.
@@ -28,11 +28,13 @@ _HINTS: Final = (
 )
 
 
-def refused(said: str, *, field: str | None = None, hide: Iterable[str] = (), status: int | None = None) -> Refused:
+def refused(
+    said: str, *, field: str | None = None, hide: Iterable[str] = (), status: int | None = None
+) -> RefusedError:
     """The error to raise; `hide` are values that were sent and must not be seen, for RunPod quotes what it refuses."""
     said = one_line(_without(said, hide), SENTENCE)
     advice = (words for sign, words in _HINTS if re.search(sign, said, re.IGNORECASE))
-    return Refused(f"RunPod: {said}", field=field, hint=next(advice, None), status=status)
+    return RefusedError(f"RunPod: {said}", field=field, hint=next(advice, None), status=status)
 
 
 def _without(said: str, hide: Iterable[str]) -> str:

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
-from vidctl.errors import ApiError, NotDeployed, Refused
+from vidctl.errors import ApiError, NotDeployedError, RefusedError
 from vidctl.progress import Notify, silent
 from vidctl.resources import Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Stock, Template
 from vidctl.runpod.answers import Node, endpoint_name, nodes, part, read, strings
-from vidctl.runpod.http import Http, Rejected
+from vidctl.runpod.http import Http, HttpError
 from vidctl.runpod.refusal import refused
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released
 from vidctl.text import one_line
@@ -78,8 +78,9 @@ class Rest:
     def save(self, endpoint: Endpoint, *, before: Endpoint | None) -> Endpoint:
         """Create it, or make the endpoint with the id of `before` equal to it; return it as RunPod now says it is.
 
-        Raise ApiError when an endpoint of that name appeared meanwhile, Refused when a location is a country, or when
-        RunPod's model cache would have to hold something else: REST v2 has no field for it, and leaves it as it is.
+        Raise ApiError when an endpoint of that name appeared meanwhile, RefusedError when a location is a country, or
+        when RunPod's model cache would have to hold something else: REST v2 has no field for it, and leaves it as it
+        is.
         """
         self._refuse_countries(endpoint.locations)
         _refuse_models(endpoint, before)
@@ -91,7 +92,7 @@ class Rest:
             if not (changes := _changes(endpoint, _endpoint(node))):
                 return _endpoint(node)
             return _endpoint(self._ask("PATCH", path, changes, hide=endpoint.template.env.values()))
-        except NotDeployed as error:
+        except NotDeployedError as error:
             raise ApiError(
                 f"endpoint {before.name} ({before.id}) is gone", hint="run the same command again"
             ) from error
@@ -184,7 +185,7 @@ class Rest:
         if not countries:
             return
         there = [place for place in self.data_centers() if not set(place.split("-")).isdisjoint(countries)]
-        raise Refused(
+        raise RefusedError(
             f"RunPod's REST v2 takes data centers, not countries: {', '.join(countries)}",
             field="locations",
             hint=f"name data centers: {', '.join(there) or 'it has none there'}; or use VIDCTL_CONTROL=graphql",
@@ -213,19 +214,19 @@ class Rest:
         if (refusal := self._try_to_delete(path)) is not None:
             raise refusal
 
-    def _try_to_delete(self, path: str) -> Refused | None:
+    def _try_to_delete(self, path: str) -> RefusedError | None:
         try:
             self._send("DELETE", path, None, ())
-        except NotDeployed:
+        except NotDeployedError:
             return None
-        except Refused as refusal:
+        except RefusedError as refusal:
             return refusal
         return None
 
     def _ask(self, method: str, path: str, body: Node | None = None, *, hide: Iterable[str] = ()) -> Node:
         try:
             answer = self._send(method, path, body, hide)
-        except NotDeployed as error:
+        except NotDeployedError as error:
             if path.startswith("serverless/"):
                 raise
             raise ApiError(f"there is no REST API at {self._url}/{path}", hint="check RUNPOD_API_BASE_URL") from error
@@ -237,7 +238,7 @@ class Rest:
         send = self._http.read if method == "GET" else self._http.write
         try:
             return send(method, f"{self._url}/{path}", body=body)
-        except Rejected as error:
+        except HttpError as error:
             if error.status not in (400, 409, 422):
                 raise
             # From None: the error's own words may hold a value that must not be seen.
@@ -247,7 +248,7 @@ class Rest:
 def _refuse_models(endpoint: Endpoint, before: Endpoint | None) -> None:
     there = () if before is None else before.model_references
     if endpoint.model_references not in (None, there):
-        raise Refused(
+        raise RefusedError(
             "RunPod's REST v2 cannot change what its model cache holds",
             field="model_references",
             hint="run the same command again: it says what can be done",
@@ -287,7 +288,7 @@ def _sign_of_more(answer: Node) -> str | None:
     return None
 
 
-def _refusal(problem: Mapping[str, Any], status: int, hide: Iterable[str]) -> Refused:
+def _refusal(problem: Mapping[str, Any], status: int, hide: Iterable[str]) -> RefusedError:
     """An RFC 9457 problem in one sentence.
 
     Where a property is missing, RunPod lists every other one as unknown too: the missing one is what is wrong.

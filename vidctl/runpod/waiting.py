@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from vidctl.errors import ApiError, NetworkError, Refused, Unanswered
+from vidctl.errors import ApiError, NetworkError, RefusedError, UnansweredError
 from vidctl.progress import Notify, Progress
 
 Sleep = Callable[[float], None]
@@ -29,7 +29,7 @@ def create_once(send: Callable[[], _Thing], look: Callable[[], _Thing | None], *
     """
     try:
         return send()
-    except (Unanswered, ApiError) as error:
+    except (UnansweredError, ApiError) as error:
         if not _may_have_been_accepted(error):
             raise
         found = _look_for(look, sleep)
@@ -53,7 +53,7 @@ def settled(look: Callable[[], _Thing], is_settled: Callable[[_Thing], bool], *,
     return found
 
 
-def delete_when_released(delete: Callable[[], Refused | None], *, what: str, notify: Notify, sleep: Sleep) -> None:
+def delete_when_released(delete: Callable[[], RefusedError | None], *, what: str, notify: Notify, sleep: Sleep) -> None:
     """Call `delete` until it is done, for two minutes and only while RunPod says that the thing is in use.
 
     Raise what it refused with.
@@ -68,14 +68,14 @@ def delete_when_released(delete: Callable[[], Refused | None], *, what: str, not
         sleep(pause_s)
 
 
-def is_in_use(refusal: Refused) -> bool:
+def is_in_use(refusal: RefusedError) -> bool:
     """Whether it says that the thing is in use."""
     return _IN_USE.search(refusal.message) is not None
 
 
-def _may_have_been_accepted(error: Unanswered | ApiError) -> bool:
+def _may_have_been_accepted(error: UnansweredError | ApiError) -> bool:
     """Whether the server may have acted: no answer, its own failure, or a 2xx that a proxy has spoilt."""
-    if isinstance(error, Unanswered):
+    if isinstance(error, UnansweredError):
         return True
     return isinstance(error.status, int) and not 300 <= error.status < 500
 
@@ -89,8 +89,8 @@ def _look_for(look: Callable[[], _Thing | None], sleep: Sleep) -> _Thing | None:
     return None
 
 
-def _undecided(error: Unanswered | ApiError, what: str) -> Unanswered | ApiError:
-    kind = Unanswered if isinstance(error, Unanswered) else ApiError
+def _undecided(error: UnansweredError | ApiError, what: str) -> UnansweredError | ApiError:
+    kind = UnansweredError if isinstance(error, UnansweredError) else ApiError
     advice = "run the same command again: it looks for what is there before it creates"
     return kind(
         f"{error.message}; {what} is not there yet, but may still appear",

@@ -67,7 +67,7 @@ class Document:
     slips: list[Slip] = field(default_factory=list)
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     def __init__(self, slip: Slip) -> None:
         super().__init__(slip.message)
         self.slip = slip
@@ -78,7 +78,7 @@ def parse(text: str, environ: Mapping[str, str] | None) -> Document:
     try:
         root = _compose(text)
         return _Reader(environ).read(root)
-    except _Unreadable as error:
+    except _UnreadableError as error:
         return Document(slips=[error.slip])
 
 
@@ -88,14 +88,16 @@ def _compose(text: str) -> yaml.Node:
         loader = _Loader(text)
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise _Unreadable(_syntax_slip(error)) from error
+        raise _UnreadableError(_syntax_slip(error)) from error
     except yaml.reader.ReaderError as error:
-        raise _Unreadable(_character_slip(text, error)) from error
+        raise _UnreadableError(_character_slip(text, error)) from error
     except (ValueError, OverflowError) as error:  # PyYAML lets chr() and int() refuse `"\UFFFFFFFF"` and `%YAML 9…9`
         at = _mark(loader.get_mark()) if loader else Mark(1, 1)
-        raise _Unreadable(Slip(at, "this is not YAML: a number here is out of range")) from error
+        raise _UnreadableError(Slip(at, "this is not YAML: a number here is out of range")) from error
     if root is None:
-        raise _Unreadable(Slip(Mark(1, 1), "the file is empty", "the shipped configs/yolo.yaml documents every field"))
+        raise _UnreadableError(
+            Slip(Mark(1, 1), "the file is empty", "the shipped configs/yolo.yaml documents every field")
+        )
     return root
 
 
@@ -114,7 +116,7 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         self._depth += 1
         if self._depth > DEPTH_LIMIT:
             event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise _Unreadable(Slip(_mark(event.start_mark), TOO_DEEP))
+            raise _UnreadableError(Slip(_mark(event.start_mark), TOO_DEEP))
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -194,11 +196,11 @@ class _Reader:
         """Stop at what aliases can make endless: a loop, a tower, a bomb."""
         self.visits += 1 + (len(node.value) if isinstance(node, yaml.MappingNode) else 0)
         if id(node) in self.open:
-            raise _Unreadable(Slip(_mark(node.start_mark), "this refers to itself through an alias"))
+            raise _UnreadableError(Slip(_mark(node.start_mark), "this refers to itself through an alias"))
         if len(self.open) > DEPTH_LIMIT:
-            raise _Unreadable(Slip(_mark(node.start_mark), TOO_DEEP))
+            raise _UnreadableError(Slip(_mark(node.start_mark), TOO_DEEP))
         if self.visits > VALUE_LIMIT:
-            raise _Unreadable(Slip(_mark(node.start_mark), f"the spec holds more than {VALUE_LIMIT} values"))
+            raise _UnreadableError(Slip(_mark(node.start_mark), f"the spec holds more than {VALUE_LIMIT} values"))
 
     def _keep(self, location: Location, node: yaml.Node, key: yaml.Node | None, *, is_broken: bool = False) -> None:
         text = node.value if isinstance(node, yaml.ScalarNode) else ""

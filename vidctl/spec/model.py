@@ -255,7 +255,7 @@ def _server(url: str) -> str:
 def _gpu_name(name: str) -> str:
     try:
         gpus.resolve(name)
-    except gpus.UnknownGpu as error:
+    except gpus.UnknownGpuError as error:
         raise wrong(error.message, hint=error.hint, rule="RunPod Serverless has no such GPU") from error
     return name
 

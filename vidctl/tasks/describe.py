@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
-from vidctl.errors import ApiError, MediaError, SchemaMismatch, UsageError
+from vidctl.errors import ApiError, MediaError, SchemaMismatchError, UsageError
 from vidctl.tasks import schemas, thinking
 from vidctl.tasks.answer import Failed, Reader
 from vidctl.tasks.options import settle
@@ -360,8 +360,8 @@ def repair(options: DescribeOptions, text: str, problem: str) -> DescribeOptions
 def decode(output: object, source: str, options: DescribeOptions, protocol: Protocol) -> Description:
     """Read the answer to `encode(…)`, streamed or not.
 
-    Raises ApiError that names the field for what is no answer, JobFailed for an error in an answer's place, and
-    SchemaMismatch for an answer that is not of the form asked for.
+    Raises ApiError that names the field for what is no answer, JobFailedError for an error in an answer's place, and
+    SchemaMismatchError for an answer that is not of the form asked for.
     """
     read = _own_answer if protocol is None else _openai_answer
     try:
@@ -504,7 +504,7 @@ def _formed(description: Description, options: DescribeOptions) -> Description:
     return description
 
 
-def _mismatch(description: Description, options: DescribeOptions, problem: str, verdict: str) -> SchemaMismatch:
+def _mismatch(description: Description, options: DescribeOptions, problem: str, verdict: str) -> SchemaMismatchError:
     problem = one_line(problem)  # it quotes the answer
     reasons = {
         "length": f"it was cut off after {options.max_tokens} tokens",
@@ -514,7 +514,7 @@ def _mismatch(description: Description, options: DescribeOptions, problem: str, 
     is_cut = description.finish_reason == "length"
     if reason := reasons.get(description.finish_reason or ""):
         problem = f"{reason} ({problem})"
-    return SchemaMismatch(
+    return SchemaMismatchError(
         f"{description.source}: the answer {verdict}: {problem}",
         text=description.text,
         problem=problem,
@@ -622,7 +622,7 @@ class StreamReader:
         self._stream: OwnStream | OpenAIStream = OwnStream() if protocol is None else OpenAIStream()
 
     def feed(self, chunk: object) -> str:
-        """The new text in one output, "" if there is none; JobFailed for an error."""
+        """The new text in one output, "" if there is none; JobFailedError for an error."""
         return self._stream.feed(chunk)
 
     @property
@@ -636,7 +636,7 @@ class StreamReader:
         return self._stream.has_gap
 
     def flush(self) -> None:
-        """Nothing comes any more: take the last event, should it have no end; JobFailed for an error in it."""
+        """Nothing comes any more: take the last event, should it have no end; JobFailedError for an error in it."""
         if isinstance(self._stream, OpenAIStream):
             self._stream.flush()
 

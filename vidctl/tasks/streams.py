@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vidctl.errors import JobFailed
+from vidctl.errors import JobFailedError
 from vidctl.tasks.thinking import Answering
 from vidctl.text import one_line, reason
 
@@ -22,13 +22,13 @@ def fit(text: str) -> str:
 
 
 def raise_error(answer: Mapping[str, Any]) -> None:
-    """Raise JobFailed for an error in an answer's place.
+    """Raise JobFailedError for an error in an answer's place.
 
     A worker that catches everything answers so, and RunPod takes the job for done.
     """
     told = answer if answer.get("object") == "error" else answer.get("error")
     if told:
-        raise JobFailed(f"the worker refused: {one_line(reason(told), 500)}", status="COMPLETED")
+        raise JobFailedError(f"the worker refused: {one_line(reason(told), 500)}", status="COMPLETED")
 
 
 class OwnStream:
@@ -45,7 +45,7 @@ class OwnStream:
         self._last: Mapping[str, Any] | None = None
 
     def feed(self, chunk: object) -> str:
-        """The new text; JobFailed for an error."""
+        """The new text; JobFailedError for an error."""
         if isinstance(chunk, list):
             return "".join([self.feed(each) for each in chunk])
         if not isinstance(chunk, dict):
@@ -100,7 +100,7 @@ class OpenAIStream:
         self._told: dict[str, Any] = {}
 
     def feed(self, chunk: object) -> str:
-        """The new text; JobFailed for an error."""
+        """The new text; JobFailedError for an error."""
         if isinstance(chunk, list):
             return "".join([self.feed(each) for each in chunk])
         if isinstance(chunk, str):

@@ -4,5 +4,5 @@
 from __future__ import annotations
 
 
-class BadInput(ValueError):
+class BadInputError(ValueError):
     """What is wrong with a job, as one sentence for its caller."""

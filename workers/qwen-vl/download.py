@@ -11,7 +11,7 @@ from time import monotonic, sleep, time
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from badinput import BadInput
+from badinput import BadInputError
 from requests import RequestException
 from runpod.serverless.utils.rp_ssrf import SSRFError, iter_content_capped, safe_get
 
@@ -48,7 +48,7 @@ def download(
     silence_s: float,
     stopped: Stopped = _never,
 ) -> None:
-    """Write a URL's bytes into `file`; raise BadInput with a sentence that begins with `what` ("the image's URL").
+    """Write a URL's bytes into `file`; raise BadInputError with a sentence that begins with `what` ("the image's URL").
 
     The SDK's guard refuses addresses inside the worker's own network.  It ends after `timeout_s` or when `stopped` says
     so, at the server's next byte or at most `silence_s` later; it is asked again on 429 and 503, when the server says
@@ -60,20 +60,20 @@ def download(
     try:
         with _within(timeout_s, stopped), _offered(url, silence_s, max_bytes) as response:
             if _scheme(url) == "https" != _scheme(response.url):
-                raise BadInput(f"{what} leads to one that is not https://")
+                raise BadInputError(f"{what} leads to one that is not https://")
             _require_https(response.url, f"{what} leads to one that is not https://")
             if response.status_code != 200:
-                raise BadInput(f"{what} answered {response.status_code}")
+                raise BadInputError(f"{what} answered {response.status_code}")
             for chunk in iter_content_capped(response, _CHUNK_BYTES, max_bytes):
                 file.write(chunk)
     except _Over as error:
-        raise BadInput(f"{what} {error}") from error
+        raise BadInputError(f"{what} {error}") from error
     except SSRFError as error:
-        raise BadInput(f"{what} {_refused(str(error), max_bytes)}") from error
+        raise BadInputError(f"{what} {_refused(str(error), max_bytes)}") from error
     except (RequestException, ValueError, OSError) as error:
-        if isinstance(error, BadInput):
+        if isinstance(error, BadInputError):
             raise
-        raise BadInput(f"{what} cannot be fetched") from error
+        raise BadInputError(f"{what} cannot be fetched") from error
 
 
 def _offered(url: str, silence_s: float, max_bytes: int) -> Any:
@@ -112,7 +112,7 @@ def _scheme(url: str) -> str:
 def _require_https(url: str, refusal: str) -> None:
     allows_http = os.environ.get("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "").lower() in ("1", "true", "yes")
     if _scheme(url) != "https" and not allows_http:
-        raise BadInput(refusal)
+        raise BadInputError(refusal)
 
 
 def _refused(why: str, max_bytes: int) -> str:

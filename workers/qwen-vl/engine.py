@@ -52,15 +52,15 @@ REASONS = (
 )  # fmt: skip
 
 
-class EngineGone(Exception):
+class EngineGoneError(Exception):
     """The engine, or the server in its place, cannot be reached or ended in the middle of an answer."""
 
 
-class Misfit(EngineGone):
+class MisfitError(EngineGoneError):
     """What answers is no server of OpenAI's API, or did not end its answer; the sentence is for whoever set it up."""
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """The engine did not take a request: `message` is its sentence, `status` HTTP's number."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -154,7 +154,7 @@ class Server:
         return f"{self._base_url}{route.removeprefix('/v1')}"
 
     async def get(self, route: str) -> Any:
-        """What a GET answers, as JSON; raise Refusal or EngineGone."""
+        """What a GET answers, as JSON; raise RefusalError or EngineGoneError."""
         async with self._answer("GET", self.url(route), timeout=LOOK) as response:
             return await _json(response)
 
@@ -163,7 +163,7 @@ class Server:
         try:
             async with self._answer("GET", self._base_url.removesuffix("/v1") + "/health", timeout=LOOK):
                 return True
-        except (EngineGone, Refusal):
+        except (EngineGoneError, RefusalError):
             return False
 
     async def version(self) -> str | None:
@@ -171,18 +171,18 @@ class Server:
         try:
             async with self._answer("GET", self._base_url.removesuffix("/v1") + "/version", timeout=LOOK) as response:
                 told = await _json(response)
-        except (EngineGone, Refusal):
+        except (EngineGoneError, RefusalError):
             return None
         # Ollama answers a version at another address only, llama.cpp and LM Studio none.
         return told.get("version") if isinstance(told, dict) and isinstance(told.get("version"), str) else None
 
     async def post(self, route: str, body: Mapping[str, Any]) -> Any:
-        """The answer as JSON; raise Refusal or EngineGone.  Whoever stops waiting ends the request."""
+        """The answer as JSON; raise RefusalError or EngineGoneError.  Whoever stops waiting ends the request."""
         async with self._answer("POST", self.url(route), json=body) as response:
             return await _json(response)
 
     async def events(self, route: str, body: Mapping[str, Any]) -> AsyncIterator[bytes]:
-        """The lines of a stream as they come, blank ones included; raise as `post` does, and Misfit for no stream.
+        """The lines of a stream as they come, blank ones included; raise as `post` does, and MisfitError for no stream.
 
         What ends without a reason and without an end mark is no answer, however much of it there is.
         """
@@ -193,9 +193,9 @@ class Server:
                 is_stream = is_stream or line.startswith(b"data:")
                 yield line
             if not is_stream:
-                raise Misfit(f"it sent {response.content_type}, no events")
+                raise MisfitError(f"it sent {response.content_type}, no events")
             if not ended:
-                raise Misfit("it closed the connection before its answer had ended")
+                raise MisfitError("it closed the connection before its answer had ended")
 
     async def generate(self, body: Mapping[str, Any], generated: Generated) -> AsyncIterator[str]:
         """Ask for a chat completion and yield its text piece by piece; `generated` has all that is known so far."""
@@ -204,7 +204,7 @@ class Server:
                 continue
             event = _event(line[5:])
             if error := event.get("error"):
-                raise Refusal(spelled(error), status_of(error))
+                raise RefusalError(spelled(error), status_of(error))
             if piece := generated.take(event):
                 yield piece
 
@@ -215,7 +215,7 @@ class Server:
                 await _check(response)
                 yield response
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:  # ValueError: no JSON
-            raise EngineGone(f"{type(error).__name__}: {error}"[:200]) from error
+            raise EngineGoneError(f"{type(error).__name__}: {error}"[:200]) from error
 
     def _opened(self) -> aiohttp.ClientSession:
         """The session, of the event loop that asks first."""
@@ -250,7 +250,7 @@ def _event(text: bytes) -> Mapping[str, Any]:
     try:
         event = json.loads(text)
     except ValueError as error:
-        raise EngineGone(f"not an event: {text[:100]!r}") from error
+        raise EngineGoneError(f"not an event: {text[:100]!r}") from error
     return event if isinstance(event, dict) else {}
 
 
@@ -262,7 +262,7 @@ async def _check(response: aiohttp.ClientResponse) -> None:
         told = json.loads(text)
     except ValueError:
         told = text
-    raise Refusal(spelled(told.get("error", told) if isinstance(told, dict) else told), response.status)
+    raise RefusalError(spelled(told.get("error", told) if isinstance(told, dict) else told), response.status)
 
 
 def spelled(error: Any) -> str:
@@ -433,7 +433,7 @@ async def look(settings: Settings) -> Facts:
 async def _look(server: Server, settings: Settings) -> Facts:
     try:
         models = [str(one["id"]) for one in (await server.get("/v1/models"))["data"]]
-    except (EngineGone, Refusal, KeyError, TypeError) as error:
+    except (EngineGoneError, RefusalError, KeyError, TypeError) as error:
         raise StartError(f"no OpenAI-compatible server answers at {settings.server_shown} ({error})") from error
     wanted = [one for one in (settings.name, settings.model) if one in models]
     if not wanted and len(models) != 1:

@@ -23,18 +23,18 @@ from completion import Completion, in_openais_words
 from engine import (
     TOKENS_PER_EVENT,
     Engine,
-    EngineGone,
+    EngineGoneError,
     Facts,
     Generated,
-    Misfit,
-    Refusal,
+    MisfitError,
+    RefusalError,
     Server,
     look,
     spelled,
     status_of,
 )
 from environment import Settings, StartError
-from jobinput import REPETITION, Asked, BadInput, parse
+from jobinput import REPETITION, Asked, BadInputError, parse
 from relaxing import relax
 from runpod import http_client
 from runpod.serverless.modules import rp_http
@@ -76,15 +76,15 @@ class Worker:
         try:
             asked = parse(job.get("input"))
             return await (self._described(asked, job) if asked.kind == "own" else self._passed_on(asked, job))
-        except BadInput as error:
+        except BadInputError as error:
             return self._error(asked, job, str(error), 400)
-        except Refusal as error:
+        except RefusalError as error:
             return self._error(asked, job, error.message, error.status)
-        except EngineGone as error:
+        except EngineGoneError as error:
             log.error("job %s: %s", job.get("id"), error)
             if self._settings.server_url:
                 words = "the server behind this worker does not answer as it should"
-                return self._error(asked, job, f"{words}: {error}" if isinstance(error, Misfit) else words, 503)
+                return self._error(asked, job, f"{words}: {error}" if isinstance(error, MisfitError) else words, 503)
             told = self._error(asked, job, "the engine is gone: the worker starts anew, send the job again", 503)
             return {**told, "refresh_worker": True} if self.is_broken else told
         except Exception as error:  # a raised one would send the caller our paths and traceback
@@ -146,7 +146,7 @@ class Worker:
         try:
             return await asyncio.wait_for(opening, limit_s)
         except asyncio.TimeoutError:
-            raise BadInput(f"the pictures were not there after {limit_s:g} s (REQUEST_TIMEOUT)") from None
+            raise BadInputError(f"the pictures were not there after {limit_s:g} s (REQUEST_TIMEOUT)") from None
         finally:
             stop.set()
 
@@ -173,7 +173,7 @@ class Worker:
     def _structured_elsewhere(self, asked: Asked) -> dict[str, Any]:
         """Choices as a schema: OpenAI's API, as Ollama, llama.cpp and LM Studio have it, knows nothing else."""
         if asked.regex:
-            raise BadInput(f"regex is vLLM's, and {self._facts.version} is none; use schema or choices")
+            raise BadInputError(f"regex is vLLM's, and {self._facts.version} is none; use schema or choices")
         if not asked.choices:
             return {}
         schema = {
@@ -206,7 +206,7 @@ class Worker:
             if not generated.has_begun:
                 whole_s = self._settings.request_timeout_s
                 words = f"not a word after {whole_s:g} s (REQUEST_TIMEOUT): too many jobs, or too many pictures"
-                raise Refusal(words, 503) from None
+                raise RefusalError(words, 503) from None
             return True
         return False
 
@@ -292,7 +292,7 @@ class Worker:
             wanted["stream_interval"] = TOKENS_PER_EVENT
         await self._read(asked, wanted, completion, lambda _: None, limit_s)
         if completion.error:
-            raise Refusal(spelled(completion.error), status_of(completion.error))
+            raise RefusalError(spelled(completion.error), status_of(completion.error))
         return completion.answer()
 
     async def _streamed(self, asked: Asked, body: dict[str, Any], posted: _Posted | None, limit_s: float | None) -> str:
@@ -334,10 +334,10 @@ class Worker:
             return True
         return False
 
-    def _late(self) -> Refusal:
+    def _late(self) -> RefusalError:
         """Nothing came in time; 400, for it would not another time either, and is not to be asked three times."""
         limit_s = self._settings.request_timeout_s
-        return Refusal(f"not done after {limit_s:g} s (REQUEST_TIMEOUT); ask for fewer tokens or images", 400)
+        return RefusalError(f"not done after {limit_s:g} s (REQUEST_TIMEOUT); ask for fewer tokens or images", 400)
 
 
 class _Posted:
@@ -458,7 +458,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")
     try:
         worker = build()
-    except (StartError, EngineGone) as error:
+    except (StartError, EngineGoneError) as error:
         sys.exit(f"qwen-vl worker: {error}")
     runpod.serverless.start({"handler": worker.answer, "concurrency_modifier": worker.concurrency})
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from badinput import BadInput
+from badinput import BadInputError
 
 MAX_TOKENS = 512
 TEMPERATURE = 0.7
@@ -84,9 +84,9 @@ class Asked:
 
 
 def parse(job_input: Any) -> Asked:
-    """Read a job's `input`; raise BadInput."""
+    """Read a job's `input`; raise BadInputError."""
     if not isinstance(job_input, dict):
-        raise BadInput(f"input must be an object with a prompt, not {_kind(job_input)}")
+        raise BadInputError(f"input must be an object with a prompt, not {_kind(job_input)}")
     if "openai_route" in job_input:
         return _openai(job_input.get("openai_route"), job_input.get("openai_input"))
     if "route" in job_input and OWN_FIELDS.isdisjoint(job_input):
@@ -99,10 +99,10 @@ def parse(job_input: Any) -> Asked:
 def _own(job_input: dict[str, Any]) -> Asked:
     structured = [name for name in ("schema", "choices", "regex") if job_input.get(name) not in (None, [], "")]
     if len(structured) > 1:
-        raise BadInput(f"{' and '.join(structured)}: an answer can be held to one of them")
+        raise BadInputError(f"{' and '.join(structured)}: an answer can be held to one of them")
     sampling = _object(job_input, "sampling_params")
     if wrong := sorted((RESERVED | INTERNAL) & sampling.keys()):
-        raise BadInput(f"sampling_params cannot have {wrong[0]}: {_instead(wrong[0])}")
+        raise BadInputError(f"sampling_params cannot have {wrong[0]}: {_instead(wrong[0])}")
     body = {
         "messages": _messages_of(job_input),
         "max_tokens": MAX_TOKENS,
@@ -160,12 +160,12 @@ def _messages_of(job_input: dict[str, Any]) -> list[dict[str, Any]]:
     own = [name for name in ("prompt", "image", "image_url", "images", "video", "video_url") if job_input.get(name)]
     if job_input.get("messages") is not None:
         if own:
-            raise BadInput(f"input has both messages and {own[0]}; send one of them")
+            raise BadInputError(f"input has both messages and {own[0]}; send one of them")
         return [*first, *_messages(job_input["messages"], "messages")]
     media = _media(job_input)
     prompt = _text(job_input, "prompt") or ""
     if not prompt and not media:
-        raise BadInput("no question: input needs a prompt, a picture (image, images), a clip (video) or messages")
+        raise BadInputError("no question: input needs a prompt, a picture (image, images), a clip (video) or messages")
     content: Any = [*media, {"type": "text", "text": prompt}] if media and prompt else media or prompt
     return [*first, {"role": "user", "content": content}]
 
@@ -174,14 +174,14 @@ def _media(job_input: dict[str, Any]) -> list[Any]:
     """The pictures of a job, with the times of those that have one, as Qwen3-VL is told the times of frames."""
     given = [name for name in ("image", "image_url", "images", "video", "video_url") if job_input.get(name) is not None]
     if len(given) > 1:
-        raise BadInput(f"input has both {given[0]} and {given[1]}; send one of them")
+        raise BadInputError(f"input has both {given[0]} and {given[1]}; send one of them")
     if not given:
         return []
     name, value = given[0], job_input[given[0]]
     if name == "images":
         return _several(value)
     if value == "":
-        raise BadInput(f"{name} is empty")
+        raise BadInputError(f"{name} is empty")
     return _shown_by(name, value, job_input) if name.startswith("video") else [Media(name, value)]
 
 
@@ -196,7 +196,7 @@ def _shown_by(name: str, value: Any, part: dict[str, Any]) -> list[Any]:
     if not isinstance(frames, list):
         return [Media(name, value, True, fps, most)]
     if not frames:
-        raise BadInput(f"{name} is an empty list")
+        raise BadInputError(f"{name} is an empty list")
     kept = range(len(frames)) if most is None else _spread(len(frames), most)
     content: list[Any] = []
     for index in kept:
@@ -214,15 +214,15 @@ def _spread(count: int, most: int) -> list[int]:
 def _sampling(part: dict[str, Any]) -> tuple[float, int | None]:
     fps = _number(part, "fps", 0, 60)
     if fps == 0:
-        raise BadInput("fps must be above 0")
+        raise BadInputError("fps must be above 0")
     return (1.0 if fps is None else fps), _whole(part, "max_frames", least=1)
 
 
 def _several(images: Any) -> list[Any]:
     if not isinstance(images, list):
-        raise BadInput(f"images must be a list, not {_kind(images)}")
+        raise BadInputError(f"images must be a list, not {_kind(images)}")
     if not images:
-        raise BadInput("images is an empty list")
+        raise BadInputError("images is an empty list")
     content: list[Any] = []
     for index, one in enumerate(images):
         name = f"images[{index}]"
@@ -241,13 +241,15 @@ def stamp(at_s: float) -> str:
 
 def _messages(messages: Any, where: str) -> list[dict[str, Any]]:
     if not isinstance(messages, list) or not messages:
-        raise BadInput(f"{where} must be a list of messages, not {_kind(messages) if messages else 'an empty one'}")
+        raise BadInputError(
+            f"{where} must be a list of messages, not {_kind(messages) if messages else 'an empty one'}"
+        )
     return [_message(one, f"{where}[{index}]") for index, one in enumerate(messages)]
 
 
 def _message(message: Any, where: str) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise BadInput(f"{where} must be an object with a role and a content")
+        raise BadInputError(f"{where} must be an object with a role and a content")
     content = message.get("content")
     if isinstance(content, list):
         parts = [_parts(one, f"{where}.content[{index}]") for index, one in enumerate(content)]
@@ -265,14 +267,14 @@ def _parts(part: Any, where: str) -> list[Any]:
             value = value.get("url") if isinstance(value, dict) else value
             return _shown_by(where, value, part) if kind.startswith("video") else [Media(where, value)]
     if part.get("type") != "text":
-        raise BadInput(f"{where}: this worker takes text, image_url and video_url, not {_shown(part.get('type'))}")
+        raise BadInputError(f"{where}: this worker takes text, image_url and video_url, not {_shown(part.get('type'))}")
     return [part]
 
 
 def _schema(job_input: dict[str, Any]) -> dict[str, Any] | None:
     schema = job_input.get("schema")
     if schema is not None and not isinstance(schema, dict):
-        raise BadInput(f"schema must be a JSON Schema, which is an object, not {_kind(schema)}")
+        raise BadInputError(f"schema must be a JSON Schema, which is an object, not {_kind(schema)}")
     return schema
 
 
@@ -281,7 +283,7 @@ def _choices(job_input: dict[str, Any]) -> tuple[str, ...]:
     if choices is None:
         return ()
     if not isinstance(choices, list) or not choices or not all(isinstance(one, str) and one for one in choices):
-        raise BadInput("choices must be a list of texts, none of them empty")
+        raise BadInputError("choices must be a list of texts, none of them empty")
     return tuple(choices)
 
 
@@ -290,9 +292,9 @@ def _stop(stop: Any) -> list[str] | None:
         return None
     texts = [stop] if isinstance(stop, str) else stop
     if not isinstance(texts, list) or not all(isinstance(one, str) and one for one in texts):
-        raise BadInput("stop must be a text, or a list of texts, none of them empty")
+        raise BadInputError("stop must be a text, or a list of texts, none of them empty")
     if len(texts) > MOST_STOPS:
-        raise BadInput(f"stop has {len(texts)} texts; there may be {MOST_STOPS}")
+        raise BadInputError(f"stop has {len(texts)} texts; there may be {MOST_STOPS}")
     return texts
 
 
@@ -301,11 +303,11 @@ def _openai(route: Any, given: Any) -> Asked:
     path = f"/{route.strip('/')}" if isinstance(route, str) else ""
     path = path if path.startswith("/v1/") else f"/v1{path}"
     if path not in ROUTES:
-        raise BadInput(f"this worker has {', '.join(ROUTES)}, not {_shown(route)}")
+        raise BadInputError(f"this worker has {', '.join(ROUTES)}, not {_shown(route)}")
     if ROUTES[path] == "GET":
         return Asked("openai", path, {})
     if not isinstance(given, dict):
-        raise BadInput(f"openai_input must be an object, not {_kind(given)}")
+        raise BadInputError(f"openai_input must be an object, not {_kind(given)}")
     most, given = _whole(given, "max_pixels", least=1024), {k: v for k, v in given.items() if k != "max_pixels"}
     return Asked("openai", path, _checked(given, path), is_stream=given.get("stream") is True, max_pixels=most)
 
@@ -315,7 +317,7 @@ def _native(job_input: dict[str, Any]) -> Asked:
     sampling = _object(job_input, "sampling_params")
     asked = {name: job_input[name] for name in ("messages", "prompt") if job_input.get(name) is not None}
     if len(asked) != 1:
-        raise BadInput("input needs messages or a prompt, one of them")
+        raise BadInputError("input needs messages or a prompt, one of them")
     if "prompt" in asked and job_input.get("apply_chat_template"):
         asked = {"messages": [{"role": "user", "content": asked["prompt"]}]}
     path = CHAT if "messages" in asked else "/v1/completions"
@@ -326,17 +328,19 @@ def _checked(given: dict[str, Any], path: str) -> dict[str, Any]:
     """A body in OpenAI's words, with a limit to its tokens in any case."""
     body = {name: value for name, value in given.items() if name not in ("stream", "model")}
     if wrong := sorted(INTERNAL & body.keys()):
-        raise BadInput(f"this worker takes no {wrong[0]}: {_instead(wrong[0])}")
+        raise BadInputError(f"this worker takes no {wrong[0]}: {_instead(wrong[0])}")
     if path == CHAT:
         body["messages"] = _messages(given.get("messages"), "messages")
         prompts, lengths = 1, ("max_tokens", "max_completion_tokens")
     elif "messages" in given:
-        raise BadInput(f"messages are for {CHAT}; {path} completes a prompt")
+        raise BadInputError(f"messages are for {CHAT}; {path} completes a prompt")
     else:
         prompts, lengths = _prompts(given.get("prompt")), ("max_tokens",)
     answers = prompts * (_whole(body, "n", least=1) or 1)
     if answers > MOST_ANSWERS:
-        raise BadInput(f"the request wants {answers} answers (n, prompts); this worker gives {MOST_ANSWERS} at once")
+        raise BadInputError(
+            f"the request wants {answers} answers (n, prompts); this worker gives {MOST_ANSWERS} at once"
+        )
     if all(body.get(name) is None for name in lengths):
         body["max_tokens"] = MAX_TOKENS
     if not _has_form(body):
@@ -361,21 +365,21 @@ def _prompts(prompt: Any) -> int:
 def _object(job_input: dict[str, Any], name: str) -> dict[str, Any]:
     value = job_input.get(name)
     if value is not None and not isinstance(value, dict):
-        raise BadInput(f"{name} must be an object, not {_kind(value)}")
+        raise BadInputError(f"{name} must be an object, not {_kind(value)}")
     return value or {}
 
 
 def _text(job_input: dict[str, Any], name: str) -> str | None:
     value = job_input.get(name)
     if value is not None and not isinstance(value, str):
-        raise BadInput(f"{name} must be a text, not {_kind(value)}")
+        raise BadInputError(f"{name} must be a text, not {_kind(value)}")
     return value
 
 
 def _boolean(job_input: dict[str, Any], name: str) -> bool:
     value = job_input.get(name)
     if value is not None and not isinstance(value, bool):
-        raise BadInput(f"{name} must be true or false, not {_kind(value)}")
+        raise BadInputError(f"{name} must be true or false, not {_kind(value)}")
     return bool(value)
 
 
@@ -384,11 +388,11 @@ def _whole(job_input: dict[str, Any], name: str, *, least: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadInput(f"{name} must be a whole number, not {_shown(value)}")
+        raise BadInputError(f"{name} must be a whole number, not {_shown(value)}")
     if value < least:
-        raise BadInput(f"{name} must be at least {least}, not {_shown(value)}")
+        raise BadInputError(f"{name} must be at least {least}, not {_shown(value)}")
     if value >= 2**63:
-        raise BadInput(f"{name} is too large")
+        raise BadInputError(f"{name} is too large")
     return value
 
 
@@ -397,9 +401,9 @@ def _number(job_input: dict[str, Any], name: str, low: float, high: float) -> fl
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadInput(f"{name} must be a number from {low:g} to {high:g}, not {_kind(value)}")
+        raise BadInputError(f"{name} must be a number from {low:g} to {high:g}, not {_kind(value)}")
     if not low <= value <= high or not math.isfinite(value):
-        raise BadInput(f"{name} must be from {low:g} to {high:g}, not {_shown(value)}")
+        raise BadInputError(f"{name} must be from {low:g} to {high:g}, not {_shown(value)}")
     return float(value)
 
 

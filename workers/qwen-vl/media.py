@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import displaymatrix
 import picture
-from jobinput import BadInput, Media, stamp
+from jobinput import BadInputError, Media, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,10 +67,10 @@ class Prepared:
 
 
 def count(messages: list[dict[str, Any]], max_images: int) -> None:
-    """Raise BadInput if there are more pictures than may be; a clip is at least one."""
+    """Raise BadInputError if there are more pictures than may be; a clip is at least one."""
     number = len(_media(messages))
     if number > max_images:
-        raise BadInput(f"the job has {number} pictures; this worker takes {max_images} (MAX_IMAGES)")
+        raise BadInputError(f"the job has {number} pictures; this worker takes {max_images} (MAX_IMAGES)")
 
 
 def has_any(messages: list[dict[str, Any]]) -> bool:
@@ -79,7 +79,7 @@ def has_any(messages: list[dict[str, Any]]) -> bool:
 
 
 def prepare(messages: list[dict[str, Any]], limits: Limits, stopped: Stopped = lambda: False) -> Prepared:
-    """Open everything and bring it into the limits; raise BadInput.
+    """Open everything and bring it into the limits; raise BadInputError.
 
     Takes as long as the downloads do, unless `stopped` says that nobody waits any more.
     """
@@ -120,7 +120,7 @@ def _media(messages: list[dict[str, Any]]) -> list[Media]:
 
 def _go_on(stopped: Stopped) -> None:
     if stopped():
-        raise BadInput("the job was cancelled")
+        raise BadInputError("the job was cancelled")
 
 
 def _picture(one: Media, limits: Limits) -> Picture:
@@ -135,7 +135,7 @@ def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tu
     A clip that has more than there may be is sampled more sparsely, over all of its length.
     """
     if most < 1:
-        raise BadInput(f"{clip.name}: the other pictures are {limits.max_images} already (MAX_IMAGES)")
+        raise BadInputError(f"{clip.name}: the other pictures are {limits.max_images} already (MAX_IMAGES)")
     most = min(most, clip.max_frames or most)
     data = picture.read(clip.value, clip.name)
     with DECODING:
@@ -144,7 +144,7 @@ def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tu
         sampled = _sampled(data, clip.name, every_s, limits.max_pixels, stopped)
         frames: list[tuple[float | None, Picture]] = list(islice(sampled, most))
     if not frames:
-        raise BadInput(f"{clip.name} holds no picture that can be decoded")
+        raise BadInputError(f"{clip.name} holds no picture that can be decoded")
     return frames
 
 
@@ -215,14 +215,14 @@ def _opened(data: bytes, name: str) -> Any:
         options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
         container = av.open(io.BytesIO(data), options=options, **TAGS)
     except (av.FFmpegError, ValueError) as error:
-        raise BadInput(f"{name} is no clip that this worker reads") from error
+        raise BadInputError(f"{name} is no clip that this worker reads") from error
     if not container.streams.video:
         container.close()
-        raise BadInput(f"{name} is no clip: it holds no picture")
+        raise BadInputError(f"{name} is no clip: it holds no picture")
     size = container.streams.video[0].codec_context
     if size.width * size.height > MOST_CLIP_PIXELS:
         container.close()
-        raise BadInput(
+        raise BadInputError(
             f"{name} has {size.width} x {size.height} pixels; of clips this worker takes "
             f"{MOST_CLIP_PIXELS // 1_000_000} megapixels"
         )

@@ -1,4 +1,4 @@
-"""From what a caller sent to what the engine is sent.  Any bytes give a `Picture` or BadInput, nothing else."""
+"""From what a caller sent to what the engine is sent.  Any bytes give a `Picture` or BadInputError, nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pixels
-from badinput import BadInput
+from badinput import BadInputError
 from base64text import from_text
 from download import download, is_url
 from PIL import Image
@@ -58,7 +58,7 @@ def seen(width: int, height: int, min_pixels: int, max_pixels: int) -> tuple[int
 
 
 def read(value: Any, name: str) -> bytes:
-    """The bytes of a picture or clip: base64, a data: URL, or an https:// URL; raise BadInput naming `name`."""
+    """The bytes of a picture or clip: base64, a data: URL, or an https:// URL; raise BadInputError naming `name`."""
     if not is_url(value):
         return from_text(value, name)
     file = io.BytesIO()
@@ -74,25 +74,25 @@ def read(value: Any, name: str) -> bytes:
 
 
 def decode(data: bytes, max_pixels: int, name: str, *, least_side: int = 0) -> Picture:
-    """Open a picture upright, shrunk to at most `max_pixels`; raise BadInput naming `name`.
+    """Open a picture upright, shrunk to at most `max_pixels`; raise BadInputError naming `name`.
 
     One with a side of less than `least_side` is enlarged to that.
     """
     try:
         return _decode(data, max_pixels, name, least_side)
-    except BadInput:
+    except BadInputError:
         raise
     except Image.DecompressionBombError as error:
-        raise BadInput(f"{name} is larger than {MOST_PIXELS // 1_000_000} megapixels") from error
+        raise BadInputError(f"{name} is larger than {MOST_PIXELS // 1_000_000} megapixels") from error
     except Exception as error:  # Pillow's decoders raise a dozen types on hostile bytes
-        raise BadInput(f"{name} is damaged or cut short") from error
+        raise BadInputError(f"{name} is damaged or cut short") from error
 
 
 def _decode(data: bytes, max_pixels: int, name: str, least_side: int) -> Picture:
     try:
         image = pixels.opened(data, FORMATS)
     except Image.UnidentifiedImageError as error:
-        raise BadInput(f"{name} is not a picture this worker reads ({', '.join(FORMATS)})") from error
+        raise BadInputError(f"{name} is not a picture this worker reads ({', '.join(FORMATS)})") from error
     _check_size(*image.size, name)
     kind, mode, (width, height) = image.format, image.mode, image.size
     sent = pixels.fit_within((width, height), max_pixels)
@@ -118,7 +118,7 @@ def _enlarged(image: Image.Image, least_side: int) -> Image.Image:
 
 def _check_size(width: int, height: int, name: str) -> None:
     if width * height > MOST_PIXELS:
-        raise BadInput(
+        raise BadInputError(
             f"{name} has {width} x {height} pixels, {width * height / 1e6:.0f} megapixels; "
             f"this worker takes {MOST_PIXELS // 1_000_000}"
         )
@@ -126,9 +126,9 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 
 def check_ratio(width: int, height: int, name: str) -> None:
-    """Raise BadInput for what is too long and thin to be looked at."""
+    """Raise BadInputError for what is too long and thin to be looked at."""
     if pixels.is_too_long((width, height)):
-        raise BadInput(
+        raise BadInputError(
             f"{name} has {width} x {height} pixels: one side may be {pixels.LONGEST_RATIO} times the other at most"
         )
 

@@ -16,7 +16,7 @@ import official
 import runpod
 import sound
 from environment import Settings, StartError
-from jobinput import BadInput, Request, parse
+from jobinput import BadInputError, Request, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,9 +56,9 @@ class Worker:
         stop = threading.Event()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, job, stop.is_set)
-        except official.Invalid as error:
+        except official.InvalidJobError as error:
             return {"error": error.errors}
-        except BadInput as error:
+        except BadInputError as error:
             return {"error": str(error)}
         except Exception as error:  # a raised one would send the caller our paths and traceback
             log.exception("job %s failed", job.get("id"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import languages
-from badinput import BadInput
+from badinput import BadInputError
 from download import is_url
 
 if TYPE_CHECKING:
@@ -123,16 +123,16 @@ class Request:
 
 
 def parse(job_input: Any) -> Request:
-    """Check a job's `input`; raise BadInput.
+    """Check a job's `input`; raise BadInputError.
 
     Fields that are not ours are ignored, as the simplest handlers do, and said to be.
     """
     if not isinstance(job_input, dict):
-        raise BadInput(f"input must be an object with audio, not {_kind(job_input)}")
+        raise BadInputError(f"input must be an object with audio, not {_kind(job_input)}")
     sent = {name: value for name, value in job_input.items() if value is not None}
     for name in SEQUENTIAL:
         if sent.get("batch_size") != 1 and sent.get(name, False) is not False:
-            raise BadInput(f"{name} needs batch_size 1, which decodes one window after the other")
+            raise BadInputError(f"{name} needs batch_size 1, which decodes one window after the other")
     words = _flag("word_timestamps", sent.get("word_timestamps", False))
     return Request(_audio(sent), parse_options(sent), words, tuple(_ignored(sent)))
 
@@ -146,60 +146,60 @@ def _ignored(sent: dict[str, Any]) -> Iterator[str]:
 
 def _audio(sent: dict[str, Any]) -> str:
     if "audio" in sent and "audio_url" in sent:
-        raise BadInput("input has both audio and audio_url; send one of them")
+        raise BadInputError("input has both audio and audio_url; send one of them")
     if "audio_url" in sent:
         return _url(sent["audio_url"])
     audio = sent.get("audio", "")
     if not isinstance(audio, str):
-        raise BadInput(f"audio must be a base64 text, a data: URL, an https:// URL or a path, not {_kind(audio)}")
+        raise BadInputError(f"audio must be a base64 text, a data: URL, an https:// URL or a path, not {_kind(audio)}")
     if not audio:
-        raise BadInput("no audio: input needs audio (base64, a data: URL or a path on the volume) or audio_url")
+        raise BadInputError("no audio: input needs audio (base64, a data: URL or a path on the volume) or audio_url")
     return audio
 
 
 def _url(value: Any) -> str:
     if not isinstance(value, str) or not is_url(value):
-        raise BadInput("audio_url must be an https:// URL")
+        raise BadInputError("audio_url must be an https:// URL")
     return value
 
 
 def parse_options(sent: dict[str, Any]) -> Options:
-    """Check the fields that say how to transcribe; null is the same as nothing; raise BadInput."""
+    """Check the fields that say how to transcribe; null is the same as nothing; raise BadInputError."""
     return Options(**{name: read(name, sent[name]) for name, read in _READERS.items() if sent.get(name) is not None})
 
 
 def _language(_name: str, value: Any) -> str | None:
     if not isinstance(value, str):
-        raise BadInput(f"language must be a code or an English name, not {_kind(value)}")
+        raise BadInputError(f"language must be a code or an English name, not {_kind(value)}")
     if languages.is_open(value):
         return None
     code = languages.code(value)
     if code is None:
         near = [name for name in languages.nearest(value) if name not in languages.NAMES]
         hint = f"did you mean {near[0].title()}?" if near else "send en, de, fr, …"
-        raise BadInput(f"no language {_shown(value)}; {hint}")
+        raise BadInputError(f"no language {_shown(value)}; {hint}")
     return code
 
 
 def _task(_name: str, value: Any) -> str:
     if value not in TASKS:
-        raise BadInput(f"task must be {' or '.join(TASKS)}, not {_shown(value)}")
+        raise BadInputError(f"task must be {' or '.join(TASKS)}, not {_shown(value)}")
     return str(value)
 
 
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise BadInput(f"{name} must be true or false, not {_kind(value)}")
+        raise BadInputError(f"{name} must be true or false, not {_kind(value)}")
     return value
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise BadInput(f"{name} must be a text, not {_kind(value)}")
+        raise BadInputError(f"{name} must be a text, not {_kind(value)}")
     if len(value) > MAX_TEXT:
-        raise BadInput(f"{name} has {len(value)} characters; it may have {MAX_TEXT}")
+        raise BadInputError(f"{name} has {len(value)} characters; it may have {MAX_TEXT}")
     if any("\ud800" <= character <= "\udfff" for character in value):
-        raise BadInput(f"{name} is not valid Unicode")
+        raise BadInputError(f"{name} is not valid Unicode")
     return value
 
 
@@ -207,9 +207,9 @@ def _whole(name: str, value: Any) -> int:
     low, high = WHOLE_NUMBERS[name]
     if isinstance(value, bool) or not isinstance(value, int):
         shown = _shown(value) if isinstance(value, float) else _kind(value)
-        raise BadInput(f"{name} must be a whole number, not {shown}")
+        raise BadInputError(f"{name} must be a whole number, not {shown}")
     if not low <= value <= high:
-        raise BadInput(f"{name} must be from {low} to {high}, not {_shown(value)}")
+        raise BadInputError(f"{name} must be from {low} to {high}, not {_shown(value)}")
     return value
 
 
@@ -224,16 +224,18 @@ def _number(name: str, value: Any) -> float:
 
 def _within(name: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadInput(f"{name} must be a number from {low} to {high}, not {_kind(value)}")
+        raise BadInputError(f"{name} must be a number from {low} to {high}, not {_kind(value)}")
     if not low <= value <= high:  # false of NaN too
-        raise BadInput(f"{name} must be from {low} to {high}, not {_shown(value)}")
+        raise BadInputError(f"{name} must be from {low} to {high}, not {_shown(value)}")
     return float(value)
 
 
 def _temperature(name: str, value: Any) -> tuple[float, ...]:
     wanted = value if isinstance(value, list) else [value]
     if not 1 <= len(wanted) <= MAX_TEMPERATURES:
-        raise BadInput(f"{name} must be a number or a list of 1 to {MAX_TEMPERATURES} numbers, not of {len(wanted)}")
+        raise BadInputError(
+            f"{name} must be a number or a list of 1 to {MAX_TEMPERATURES} numbers, not of {len(wanted)}"
+        )
     return tuple(_within(name, one, 0, MAX_TEMPERATURE) for one in wanted)
 
 
@@ -244,7 +246,7 @@ def _suppress_tokens(name: str, value: Any) -> tuple[int, ...]:
     except ValueError:
         tokens = None
     if not isinstance(tokens, list) or not all(map(_is_token, tokens)):
-        raise BadInput(f"{name} must be a list of token ids from -1 to {MAX_TOKEN}, not {_shown(value)}")
+        raise BadInputError(f"{name} must be a list of token ids from -1 to {MAX_TOKEN}, not {_shown(value)}")
     return tuple(tokens)
 
 
@@ -254,10 +256,10 @@ def _is_token(value: Any) -> bool:
 
 def _vad_parameters(name: str, value: Any) -> tuple[tuple[str, float], ...]:
     if not isinstance(value, dict):
-        raise BadInput(f"{name} must be an object, not {_kind(value)}")
+        raise BadInputError(f"{name} must be an object, not {_kind(value)}")
     for one in value:
         if one not in VAD_PARAMETERS:
-            raise BadInput(f"{name} has no {_shown(one)}; it may have {', '.join(VAD_PARAMETERS)}")
+            raise BadInputError(f"{name} has no {_shown(one)}; it may have {', '.join(VAD_PARAMETERS)}")
     sent = {one: number for one, number in value.items() if number is not None}
     return tuple((one, _within(f"{name}.{one}", sent[one], *VAD_PARAMETERS[one])) for one in sorted(sent))
 
@@ -266,7 +268,7 @@ def _clip_timestamps(name: str, value: Any) -> tuple[tuple[float, float | None],
     """Take [start, end, start, …], the same as a text with commas, or [{"start", "end"}, …], as faster-whisper does."""
     numbers = _numbers(value)
     if numbers is None or not _are_clips(numbers):
-        raise BadInput(f"{name} must be starts and ends in seconds, in order, as in [0, 12.5, 60, 90]")
+        raise BadInputError(f"{name} must be starts and ends in seconds, in order, as in [0, 12.5, 60, 90]")
     ends = [*numbers[1::2], *([None] if len(numbers) % 2 else [])]
     clips = tuple(zip(numbers[::2], ends, strict=True))
     return () if clips == ((0.0, None),) else clips

@@ -18,7 +18,7 @@ from environment import StartError
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.vad import VadOptions, get_speech_timestamps
-from jobinput import SEQUENTIAL, BadInput
+from jobinput import SEQUENTIAL, BadInputError
 from sound import SAMPLE_RATE
 from speech import Word, halves, unheard_from
 
@@ -76,27 +76,29 @@ class Model:
     def check(self, options: Options) -> list[str]:
         """Say what of the prompts will not be heard, as sentences.
 
-        Raise BadInput if the model does not know the language, or has no room for the prompts together.
+        Raise BadInputError if the model does not know the language, or has no room for the prompts together.
         """
         if options.language and options.language not in self._languages:
-            raise BadInput(f"this worker's model does not know the language {options.language}")
+            raise BadInputError(f"this worker's model does not know the language {options.language}")
         prompts = {"initial_prompt": options.initial_prompt, "hotwords": options.hotwords, "prefix": options.prefix}
         told = {name: len(self.tokens(f" {text}")) for name, text in prompts.items() if text}
         lengths = {name: min(length, PROMPT_TOKENS) for name, length in told.items()}
         taken = sum(lengths.values())
         if taken > PROMPT_TOKENS:
-            raise BadInput(f"{' and '.join(told)}: {sum(told.values())} tokens; Whisper takes {PROMPT_TOKENS}")
+            raise BadInputError(f"{' and '.join(told)}: {sum(told.values())} tokens; Whisper takes {PROMPT_TOKENS}")
         if options.batch_size == 1 and options.condition_on_previous_text:
             # The text before takes the place of the initial prompt, a prefix that of the hotwords.
             taken = PROMPT_TOKENS + (told.get("prefix") or told.get("hotwords", 0))
         room = CONTEXT_TOKENS - TASK_TOKENS - taken
         if room < LEAST_TOKENS:
-            raise BadInput(
+            raise BadInputError(
                 f"{'prefix' if options.prefix else 'hotwords'}: {taken - PROMPT_TOKENS} tokens; beside the text before "
                 f"(condition_on_previous_text) Whisper takes {taken - PROMPT_TOKENS + room - LEAST_TOKENS}"
             )
         if options.max_new_tokens and options.max_new_tokens > room:
-            raise BadInput(f"max_new_tokens must be at most {room} beside these prompts, not {options.max_new_tokens}")
+            raise BadInputError(
+                f"max_new_tokens must be at most {room} beside these prompts, not {options.max_new_tokens}"
+            )
         # As faster-whisper cuts them: of the text before the last words are the nearest.
         kept = {name: "last" if name == "initial_prompt" else "first" for name in told}
         return [

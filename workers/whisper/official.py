@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobinput import FIELDS, MAX_TEMPERATURES, BadInput, Request, is_url, parse_options
+from jobinput import FIELDS, MAX_TEMPERATURES, BadInputError, Request, is_url, parse_options
 from runpod.serverless.utils.rp_validator import validate
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ SEGMENT_FIELDS = (
 )  # fmt: skip
 
 
-class Invalid(BadInput):
+class InvalidJobError(BadInputError):
     """A job that its validator refuses; `errors` is the list that it answers with."""
 
     def __init__(self, errors: list[str]) -> None:
@@ -88,10 +88,10 @@ def is_asked(job_input: Any) -> bool:
 
 
 def parse(job_input: dict[str, Any]) -> Asked:
-    """Check a job in its words; raise Invalid with its validator's errors, BadInput with one sentence."""
+    """Check a job in its words; raise InvalidJobError with its validator's errors, BadInputError with one sentence."""
     sent = _validated(job_input)
     if sent["model"] not in MODELS:
-        raise BadInput(f"no model {sent['model'][:40]!r}; there are {', '.join(MODELS)}")
+        raise BadInputError(f"no model {sent['model'][:40]!r}; there are {', '.join(MODELS)}")
     temperatures = _temperatures(sent["temperature"], sent["temperature_increment_on_fallback"])
     # What it gives to its second pass too.
     shared = {"temperature": temperatures, "vad_filter": sent["enable_vad"], "language": sent["language"]}
@@ -106,17 +106,17 @@ def _validated(job_input: dict[str, Any]) -> dict[str, Any]:
     try:
         checked = validate(job_input, schema)
     except OverflowError as error:  # it makes a float of any whole number
-        raise BadInput("a number in this job is too large") from error
+        raise BadInputError("a number in this job is too large") from error
     if "errors" in checked:
-        raise Invalid(checked["errors"])
+        raise InvalidJobError(checked["errors"])
     return checked["validated_input"]
 
 
 def _audio(sent: dict[str, Any]) -> str:
     if sent["audio"] and sent["audio_base64"]:
-        raise BadInput("Must provide either audio or audio_base64, not both")
+        raise BadInputError("Must provide either audio or audio_base64, not both")
     if not (sent["audio"] or sent["audio_base64"]):
-        raise BadInput("Must provide either audio or audio_base64")
+        raise BadInputError("Must provide either audio or audio_base64")
     return sent["audio"] or sent["audio_base64"]
 
 

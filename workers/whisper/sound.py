@@ -1,6 +1,6 @@
 """From what a caller sent to the samples Whisper hears, in blocks: memory stays bounded however long the sound is.
 
-Any bytes give a `Sound` or BadInput, nothing else.
+Any bytes give a `Sound` or BadInputError, nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from audioclock import Clock
 from audiolength import declared_s, is_cut, is_short
 from audiomix import Mixdown
-from badinput import BadInput
+from badinput import BadInputError
 from base64text import from_text
 from download import download, is_url
 
@@ -79,7 +79,7 @@ class Sound:
         self._clock = Clock(None if start is None else start / av.time_base)
 
     def blocks(self, seconds: float = 300.0) -> Iterator[NDArray[np.float32]]:
-        """Yield mono samples at 16 kHz, within -1 to 1, `seconds` at a time; raise BadInput if none or too many.
+        """Yield mono samples at 16 kHz, within -1 to 1, `seconds` at a time; raise BadInputError if none or too many.
 
         Where the sound begins later than the picture or has a hole there is silence: times are those of the film.
         """
@@ -96,9 +96,9 @@ class Sound:
             waiting.append(rest)
             count += rest.size
             if total + count > MAX_SOUND_S * SAMPLE_RATE:
-                raise BadInput(f"audio is longer than {MAX_SOUND_S / 3600:.0f} hours")
+                raise BadInputError(f"audio is longer than {MAX_SOUND_S / 3600:.0f} hours")
         if not total + count:
-            raise BadInput("audio holds no sound: it has 0 samples")
+            raise BadInputError("audio holds no sound: it has 0 samples")
         if count:
             yield np.concatenate(waiting)
         self._warn((total + count) / SAMPLE_RATE)
@@ -161,9 +161,11 @@ class _Mixer:
 
     def __init__(self, frame: av.AudioFrame) -> None:
         if frame.layout.nb_channels > MAX_CHANNELS:
-            raise BadInput(f"audio has {frame.layout.nb_channels} channels; this worker reads up to {MAX_CHANNELS}")
+            raise BadInputError(
+                f"audio has {frame.layout.nb_channels} channels; this worker reads up to {MAX_CHANNELS}"
+            )
         if frame.sample_rate not in RATES:
-            raise BadInput(f"audio has {frame.sample_rate} samples a second; this worker reads 1000 to 768000")
+            raise BadInputError(f"audio has {frame.sample_rate} samples a second; this worker reads 1000 to 768000")
         self._kind = _kind(frame)
         self._frames = av.AudioFifo()
         self._graph = _graph(frame)
@@ -232,16 +234,16 @@ def _container(file: IO[bytes]) -> Any:
     except av.FFmpegError as error:
         file.seek(4)
         if file.read(4) == b"ftyp":
-            raise BadInput("audio is cut short: an MP4 whose index, at the end of the file, is missing") from error
-        raise BadInput(f"audio is not a sound or a video that this worker reads ({SOME_FORMATS})") from error
+            raise BadInputError("audio is cut short: an MP4 whose index, at the end of the file, is missing") from error
+        raise BadInputError(f"audio is not a sound or a video that this worker reads ({SOME_FORMATS})") from error
 
 
 def _stream(container: Any) -> Any:
     if not container.streams.audio:
-        raise BadInput("audio is a video without sound" if container.streams.video else "audio holds no sound")
+        raise BadInputError("audio is a video without sound" if container.streams.video else "audio holds no sound")
     stream = audiotrack.best(container.streams.audio)
     if stream is None:
-        raise BadInput("audio is in a codec that this worker does not know")
+        raise BadInputError("audio is in a codec that this worker does not know")
     return stream
 
 
@@ -251,7 +253,7 @@ def _never() -> bool:
 
 @contextmanager
 def opened(audio: str, *, volume: Path = VOLUME, stopped: Stopped = _never) -> Iterator[Sound]:
-    """Open base64, a data: URL, an https:// URL or a path below `volume`; raise BadInput with one sentence.
+    """Open base64, a data: URL, an https:// URL or a path below `volume`; raise BadInputError with one sentence.
 
     A download ends as soon as `stopped` says so.
     """
@@ -260,7 +262,7 @@ def opened(audio: str, *, volume: Path = VOLUME, stopped: Stopped = _never) -> I
         try:
             yield sound
         except av.FFmpegError as error:
-            raise BadInput("audio is damaged and cannot be decoded") from error
+            raise BadInputError("audio is damaged and cannot be decoded") from error
         finally:
             sound.close()
 
@@ -295,4 +297,4 @@ def _on_volume(path: str, volume: Path) -> IO[bytes]:
             raise FileNotFoundError
         return resolved.open("rb")
     except (OSError, RuntimeError, ValueError) as error:
-        raise BadInput(f"there is no file {path[:200]!r} on the volume") from error
+        raise BadInputError(f"there is no file {path[:200]!r} on the volume") from error

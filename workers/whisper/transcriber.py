@@ -16,7 +16,7 @@ import numpy as np
 import speech
 import weights
 from environment import Settings
-from jobinput import BadInput, Options
+from jobinput import BadInputError, Options
 from sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ MAX_SEQUENCE_S = 1800  # the features of all of it are made at once
 LEAST_PROBABILITY = 1e-10  # its logarithm is finite
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     """The job was cancelled."""
 
 
@@ -95,7 +95,7 @@ class Transcriber:
     def transcribe(
         self, blocks: Iterable[Samples], options: Options, *, words: bool, heard: Heard, stopped: Stopped
     ) -> Result:
-        """Transcribe a sound; raise BadInput with one sentence, or Stop soon after `stopped` says so.
+        """Transcribe a sound; raise BadInputError with one sentence, or StoppedError soon after `stopped` says so.
 
         `heard` is told all segments so far and the second they reach to, as long as a good deal is still to come.
         """
@@ -108,7 +108,9 @@ class Transcriber:
                 result = self._in_batches(read, options, heard)
         except RuntimeError as error:
             if model.is_out_of_memory(error):
-                raise BadInput("the GPU's memory is too small for this batch: send a smaller batch_size") from error
+                raise BadInputError(
+                    "the GPU's memory is too small for this batch: send a smaller batch_size"
+                ) from error
             raise
         is_searched = options.vad_filter and not options.clip_timestamps
         missed = audible.missed(result.duration_after_vad_s, read.active_s) if is_searched else None
@@ -227,7 +229,9 @@ class Transcriber:
 
 
 class _Read:
-    """Blocks as they are read: `seconds` is how much there was so far; raises Stop when the job is cancelled."""
+    """Blocks as they are read: `seconds` is how much there was so far; raises StoppedError when the job is
+    cancelled.
+    """
 
     def __init__(self, blocks: Iterable[Samples], stopped: Stopped) -> None:
         self._blocks = blocks
@@ -252,7 +256,7 @@ class _Read:
 
     def check(self) -> None:
         if self._stopped():
-            raise Stop
+            raise StoppedError
 
 
 def _batches(windows: Iterator[Window], size: int, lanes: int) -> Iterator[Batch]:
@@ -275,7 +279,7 @@ def _whole(read: _Read) -> Samples:
     blocks = []
     for block in read:
         if read.seconds > MAX_SEQUENCE_S:
-            raise BadInput(
+            raise BadInputError(
                 f"batch_size 1 is for sounds up to {MAX_SEQUENCE_S // 60} minutes; leave it out for this one"
             )
         blocks.append(block)

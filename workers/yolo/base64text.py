@@ -8,7 +8,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from badinput import BadInput
+from badinput import BadInputError
 
 _URL_SAFE = str.maketrans("-_", "+/")
 _SPACE = re.compile(r"\s+")
@@ -16,24 +16,24 @@ _SHORTEST_UNPADDED = 64  # no image or audio is shorter, and "/etc/passwd" is un
 
 
 def from_text(value: Any, name: str) -> bytes:
-    """The bytes of base64, bare or in a data: URL; raise BadInput whose sentence begins with `name`.
+    """The bytes of base64, bare or in a data: URL; raise BadInputError whose sentence begins with `name`.
 
     Taken as clients write it: in one line or in many, with or without padding, in the URL-safe alphabet (RFC 4648, 5),
     and %-encoded, as a data: URL may be (RFC 2397).
     """
     if not isinstance(value, str):
-        raise BadInput(f"{name} must be a base64 text, a data: URL or an https:// URL")
+        raise BadInputError(f"{name} must be a base64 text, a data: URL or an https:// URL")
     text = value
     if value[:5].lower() == "data:":
         head, comma, text = value.partition(",")
         if not comma or not head.lower().endswith(";base64"):
-            raise BadInput(f"{name}: the data: URL is not base64")
+            raise BadInputError(f"{name}: the data: URL is not base64")
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError:
         data = _loosely(text, name)
     if not data:
-        raise BadInput(f"{name} is empty")
+        raise BadInputError(f"{name} is empty")
     return data
 
 
@@ -45,4 +45,4 @@ def _loosely(text: str, name: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise BadInput(f"{name} is not valid base64") from error
+        raise BadInputError(f"{name} is not valid base64") from error

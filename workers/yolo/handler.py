@@ -16,7 +16,7 @@ from base64text import from_text
 from batching import Batcher, Found
 from download import is_url
 from environment import Settings, StartError
-from jobinput import BadInput, Options, parse
+from jobinput import BadInputError, Options, parse
 
 if TYPE_CHECKING:
     from model import Detector
@@ -44,7 +44,7 @@ class Worker:
         """Give what the README promises, or `{"error": one sentence}`; whatever a job holds, the worker lives on."""
         try:
             return await self._answer(job.get("input"))
-        except BadInput as error:
+        except BadInputError as error:
             return {"error": str(error)}
         except Exception as error:  # a raised one would send the caller our paths and traceback
             log.exception("job %s failed", job.get("id"))
@@ -54,7 +54,7 @@ class Worker:
         started = perf_counter()
         request = parse(job_input, names=self._detector.names, imgsz=self._detector.imgsz)
         loaded = await asyncio.gather(*(self._load(image, request.options) for image in request.images))
-        if not request.is_list and isinstance(loaded[0], BadInput):
+        if not request.is_list and isinstance(loaded[0], BadInputError):
             raise loaded[0]
         decoded = perf_counter()
         pictures = [one for one in loaded if isinstance(one, picture.Picture)]
@@ -74,17 +74,18 @@ class Worker:
         answers = self._answers(loaded, iter(found))
         return {"results": answers, **about} if request.is_list else {**answers[0], **about}
 
-    async def _load(self, image: Any, options: Options) -> picture.Picture | BadInput:
+    async def _load(self, image: Any, options: Options) -> picture.Picture | BadInputError:
         try:
             loop = asyncio.get_running_loop()
             data = await loop.run_in_executor(self._downloads, picture.fetch, image) if is_url(image) else image
             return await loop.run_in_executor(self._decoders, _decode, data, options.imgsz)
-        except BadInput as error:
+        except BadInputError as error:
             return error
 
-    def _answers(self, loaded: list[picture.Picture | BadInput], found: Any) -> list[dict[str, Any]]:
+    def _answers(self, loaded: list[picture.Picture | BadInputError], found: Any) -> list[dict[str, Any]]:
         return [
-            {"error": str(one)} if isinstance(one, BadInput) else self._answer_for(one, next(found)) for one in loaded
+            {"error": str(one)} if isinstance(one, BadInputError) else self._answer_for(one, next(found))
+            for one in loaded
         ]
 
     def _answer_for(self, one: picture.Picture, found: Found) -> dict[str, Any]:

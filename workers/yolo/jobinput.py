@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pixels
-from badinput import BadInput
+from badinput import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,10 +42,10 @@ class Request:
 def parse(job_input: Any, *, names: Mapping[int, str], imgsz: int) -> Request:
     """Check a job's `input` against the model's class `names`; `imgsz` is the model's own size.
 
-    Fields that are not ours are ignored, as the simplest handlers do.  Raises BadInput.
+    Fields that are not ours are ignored, as the simplest handlers do.  Raises BadInputError.
     """
     if not isinstance(job_input, dict):
-        raise BadInput(f"input must be an object with an image, not {_kind(job_input)}")
+        raise BadInputError(f"input must be an object with an image, not {_kind(job_input)}")
     images, is_list = _images(job_input)
     options = Options(
         conf=_fraction(job_input, "conf", Options.conf),
@@ -61,17 +61,17 @@ def parse(job_input: Any, *, names: Mapping[int, str], imgsz: int) -> Request:
 def _images(job_input: dict[str, Any]) -> tuple[tuple[Any, ...], bool]:
     image, images = job_input.get("image"), job_input.get("images")
     if image is not None and images is not None:
-        raise BadInput("input has both image and images; send one of them")
+        raise BadInputError("input has both image and images; send one of them")
     if images is None:
         if image is None or image == "":
-            raise BadInput("no image: input needs image (one picture) or images (a list of pictures)")
+            raise BadInputError("no image: input needs image (one picture) or images (a list of pictures)")
         return (image,), False
     if not isinstance(images, list):
-        raise BadInput(f"images must be a list, not {_kind(images)}")
+        raise BadInputError(f"images must be a list, not {_kind(images)}")
     if not images:
-        raise BadInput("images is an empty list")
+        raise BadInputError("images is an empty list")
     if len(images) > MAX_IMAGES:
-        raise BadInput(f"images has {len(images)} pictures; a job may have {MAX_IMAGES}")
+        raise BadInputError(f"images has {len(images)} pictures; a job may have {MAX_IMAGES}")
     return tuple(images), True
 
 
@@ -80,9 +80,9 @@ def _fraction(job_input: dict[str, Any], name: str, default: float) -> float:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadInput(f"{name} must be a number from 0 to 1, not {_kind(value)}")
+        raise BadInputError(f"{name} must be a number from 0 to 1, not {_kind(value)}")
     if not math.isfinite(value) or not 0 <= value <= 1:
-        raise BadInput(f"{name} must be from 0 to 1, not {_shown(value)}")
+        raise BadInputError(f"{name} must be from 0 to 1, not {_shown(value)}")
     return float(value)
 
 
@@ -92,9 +92,9 @@ def _whole(job_input: dict[str, Any], name: str, default: int, low: int, high: i
         return default
     if isinstance(value, bool) or not isinstance(value, int):
         shown = _shown(value) if isinstance(value, float) else _kind(value)
-        raise BadInput(f"{name} must be a whole number, not {shown}")
+        raise BadInputError(f"{name} must be a whole number, not {shown}")
     if not low <= value <= high:
-        raise BadInput(f"{name} must be from {low} to {high}, not {_shown(value)}")
+        raise BadInputError(f"{name} must be from {low} to {high}, not {_shown(value)}")
     return value
 
 
@@ -106,7 +106,7 @@ def _imgsz(job_input: dict[str, Any], default: int) -> int:
 def _boolean(job_input: dict[str, Any], name: str) -> bool:
     value = job_input.get(name)
     if value is not None and not isinstance(value, bool):
-        raise BadInput(f"{name} must be true or false, not {_kind(value)}")
+        raise BadInputError(f"{name} must be true or false, not {_kind(value)}")
     return bool(value)
 
 
@@ -136,12 +136,12 @@ def _class_id(wanted: Any, ids: _Ids, names: Mapping[int, str]) -> int:
     if isinstance(wanted, str):
         found = ids.get(wanted)
         if found is None:
-            raise BadInput(_unknown_class(wanted, ids.folded, names))
+            raise BadInputError(_unknown_class(wanted, ids.folded, names))
         return found
     if isinstance(wanted, bool) or not isinstance(wanted, int):
-        raise BadInput(f"classes must be names or whole numbers, not {_kind(wanted)}")
+        raise BadInputError(f"classes must be names or whole numbers, not {_kind(wanted)}")
     if wanted not in names:
-        raise BadInput(f"no class {_shown(wanted)}: this model knows {min(names)} to {max(names)}")
+        raise BadInputError(f"no class {_shown(wanted)}: this model knows {min(names)} to {max(names)}")
     return wanted
 
 

@@ -1,4 +1,4 @@
-"""From what a caller sent to the pixels a model sees.  Any bytes give a `Picture` or BadInput, nothing else."""
+"""From what a caller sent to the pixels a model sees.  Any bytes give a `Picture` or BadInputError, nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pixels
-from badinput import BadInput
+from badinput import BadInputError
 from download import download
 from PIL import Image
 
@@ -35,7 +35,7 @@ class Picture:
 
 
 def fetch(url: str) -> bytes:
-    """What an https:// URL gives; raise BadInput."""
+    """What an https:// URL gives; raise BadInputError."""
     file = io.BytesIO()
     download(
         url,
@@ -52,19 +52,19 @@ def decode(data: bytes, imgsz: int) -> Picture:
     """Open a picture upright, in 8-bit colour, shrunk so that its longer side is at most `imgsz`."""
     try:
         return _decode(data, imgsz)
-    except BadInput:
+    except BadInputError:
         raise
     except Image.DecompressionBombError as error:
         raise _too_large() from error
     except Exception as error:  # Pillow's decoders raise a dozen types on hostile bytes
-        raise BadInput("image is damaged or cut short") from error
+        raise BadInputError("image is damaged or cut short") from error
 
 
 def _decode(data: bytes, imgsz: int) -> Picture:
     try:
         image = pixels.opened(data, FORMATS)
     except Image.UnidentifiedImageError as error:
-        raise BadInput(f"image is not a picture this worker reads ({', '.join(FORMATS)})") from error
+        raise BadInputError(f"image is not a picture this worker reads ({', '.join(FORMATS)})") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _too_large()
@@ -78,8 +78,8 @@ def _decode(data: bytes, imgsz: int) -> Picture:
     return Picture(_shrunk(cv2.cvtColor(np.asarray(upright), cv2.COLOR_RGB2BGR), size, imgsz), size)
 
 
-def _too_large() -> BadInput:
-    return BadInput(f"image is larger than {MAX_PIXELS // 1_000_000} megapixels")
+def _too_large() -> BadInputError:
+    return BadInputError(f"image is larger than {MAX_PIXELS // 1_000_000} megapixels")
 
 
 def _shrunk(pixels: NDArray[np.uint8], size: tuple[int, int], imgsz: int) -> NDArray[np.uint8]:

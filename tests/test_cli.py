@@ -511,7 +511,7 @@ def test_schema_is_json(folder):
 def test_readme_documents_every_exit_code():
     """The table in the README and the errors' exit statuses are the same."""
     from vidctl import errors
-    from vidctl.cli.deploying import CHANGES_FOUND
+    from vidctl.cli.deploy import CHANGES_FOUND
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.VidctlError)]
     table = {int(number) for number in re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)}

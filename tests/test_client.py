@@ -16,7 +16,7 @@ import vidctl
 from vidctl import Client, VidctlError, errors
 from vidctl.media import given
 from vidctl.media.sources import PICTURES, opened, read
-from vidctl.tasks.answer import Failed
+from vidctl.tasks.results import Failed
 
 
 class Answer(enum.Enum):

@@ -18,13 +18,13 @@ from support import openapi
 from support.runtime import API_KEY, LocalRuntime
 from support.scripted import RESET, Reply, forward, serving
 
-from vidctl import gpus
 from vidctl.errors import ApiError, NetworkError, VidctlError
-from vidctl.resources import STAMP, Account, Endpoint, Template
+from vidctl.runpod import gpus
 from vidctl.runpod.control import FailOver, control
 from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
+from vidctl.runpod.types import STAMP, Account, Endpoint, Template
 
 PLANES = ["graphql", "rest"]
 ENDPOINT = Endpoint(

@@ -16,11 +16,13 @@ from support.project import ECHO_SMOKE as SMOKE
 from support.shapes import draw, encoded
 from support.speech import SAMPLE_RATE, write_wav
 
-from vidctl import deploy, rollout, settings, spec, targets
+from vidctl import spec
+from vidctl.deploy import apply, checks, connect, rollout
+from vidctl.deploy.smoke_test import difference
 from vidctl.errors import ApiError, ImageError, InterruptionError, VidctlError
 from vidctl.progress import Progress, silent
-from vidctl.proof import difference
-from vidctl.resources import Image
+from vidctl.project import settings
+from vidctl.runpod.types import Image
 
 ENDPOINT_NAME = "VIDCTL_ECHO_ENDPOINT_ID_LOCAL"
 
@@ -337,7 +339,7 @@ def target_of(project):
     """The collaborators of a deploy to the project's runtime."""
     for name, value in project.environ.items():
         os.environ[name] = value
-    return targets.deploy_target(settings.open_project(project.root, os.environ), "local")
+    return connect.deploy_target(settings.open_project(project.root, os.environ), "local")
 
 
 class Forgetful:
@@ -360,11 +362,11 @@ def test_success_is_read_back(echo, monkeypatch):
     each = spec.load(path, environ={})
     target = target_of(echo)
     target = dataclasses.replace(target, control=Forgetful(target.control))
-    known = deploy.survey([each], target)
-    todo = deploy.prepare(each, target, known, image=target.images.look(each), secrets={})
+    known = checks.survey([each], target)
+    todo = apply.prepare(each, target, known, image=target.images.look(each), secrets={})
 
     with pytest.raises(ApiError, match="reads back differently: endpoint idle_timeout_s"):
-        deploy.deploy(each, target, todo, secrets={})
+        apply.deploy(each, target, todo, secrets={})
 
 
 class Failing:
@@ -387,10 +389,10 @@ def carry_out(project, secrets, *, method, good):
     """Deploy with a control plane that fails; return what is raised."""
     each = spec.load(project.root / "configs" / "echo.yaml", environ={})
     target = target_of(project)
-    todo = deploy.prepare(each, target, deploy.survey([each], target), image=target.images.look(each), secrets=secrets)
+    todo = apply.prepare(each, target, checks.survey([each], target), image=target.images.look(each), secrets=secrets)
     target = dataclasses.replace(target, control=Failing(target.control, method, good=good))
     with pytest.raises(VidctlError) as raised:
-        deploy.deploy(each, target, todo, secrets=secrets)
+        apply.deploy(each, target, todo, secrets=secrets)
     return raised.value
 
 
@@ -474,7 +476,7 @@ def test_what_goes_wrong_with_one_image_ends_the_work_on_the_others(echo, monkey
     specs = [spec.load(echo.spec(key, worker="echo"), environ={}) for key in ("a_long_one", "broken")]
     building = Building()
     target = dataclasses.replace(target_of(echo), images=building)
-    known = deploy.survey(specs, target)
+    known = checks.survey(specs, target)
     planned = rollout.plan_all(specs, target, known, secrets={})
 
     with pytest.raises(ImageError, match="there is no such base"):

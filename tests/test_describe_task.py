@@ -14,20 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl.errors import ApiError, JobFailedError, MediaError, SchemaMismatchError, UsageError
-from vidctl.tasks.describe import (
-    MAX_PIXELS,
-    OFFICIAL,
-    DescribeOptions,
-    Description,
-    Seen,
-    Sent,
-    StreamReader,
-    decode,
-    encode,
-    image_tokens,
-    pixel_budget,
-    repair,
-)
+from vidctl.tasks.describe.budget import MAX_PIXELS, image_tokens, pixel_budget
+from vidctl.tasks.describe.codec import StreamReader, decode, encode, repair
+from vidctl.tasks.describe.model import OFFICIAL, DescribeOptions, Description, Seen, Sent
 
 CAT = Sent("cat.jpg", b"cat", 640, 480)
 DOG = Sent("dog.jpg", b"dog", 320, 240)

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from support.scripted import RESET, Reply, Request, ok, serving
 
-from vidctl.description import JOBS_IN_FLIGHT, Effort, Manner, busy_s, describe, stream
 from vidctl.errors import (
     ApiError,
     AuthError,
@@ -21,14 +20,15 @@ from vidctl.errors import (
     SchemaMismatchError,
     UsageError,
 )
-from vidctl.invoke import Invoker
 from vidctl.journal import Journal
 from vidctl.media.sources import Source
-from vidctl.question import Clip, Question
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import MAX_REQUEST_BYTES, Jobs
-from vidctl.tasks.answer import Failed
-from vidctl.tasks.describe import OFFICIAL, DescribeOptions
+from vidctl.tasks.batch import Invoker
+from vidctl.tasks.describe.model import OFFICIAL, DescribeOptions
+from vidctl.tasks.describe.questions import Clip, Question
+from vidctl.tasks.describe.run import JOBS_IN_FLIGHT, Effort, Manner, busy_s, describe, stream
+from vidctl.tasks.results import Failed
 
 
 def picture(width, height=32):

@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 
 from vidctl.errors import ApiError, MediaError, UsageError
 from vidctl.media.image import Prepared
-from vidctl.tasks.detect import (
-    Detection,
-    Detections,
-    DetectOptions,
-    Failed,
-    decode,
-    encode,
-    parse_classes,
-)
+from vidctl.tasks.detect.codec import decode, encode, parse_classes
+from vidctl.tasks.detect.model import Detection, Detections, DetectOptions
+from vidctl.tasks.results import Failed
 
 HALVED = Prepared(b"jpeg", 1280, 720, 640, 360)
 WHOLE = Prepared(b"small", 100, 50, 100, 50)

@@ -15,9 +15,10 @@ from support.command import VIDCTL
 from support.scripted import Reply, serving
 from support.shapes import draw, encoded, overlap
 
-from vidctl import Client, detection
+from vidctl import Client
 from vidctl.errors import JobFailedError, MediaError, NotDeployedError
 from vidctl.media.sources import expand, read
+from vidctl.tasks.detect import run
 
 pytestmark = pytest.mark.model
 
@@ -113,7 +114,7 @@ def test_a_pipe_of_the_shell_is_read_once():
         pipe.write(data)
     with os.fdopen(read_end, "rb"):
         (source,) = expand([f"/dev/fd/{read_end}"])
-        kept, _ = detection._prepare(source, 640, str.encode)
+        kept, _ = run._prepare(source, 640, str.encode)
 
         assert data == read(kept, fetch=str.encode)
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.runtime import API_KEY, LocalRuntime, until
 
-from vidctl.diagnosis import Diagnosis, Sight, diagnose, summary
-from vidctl.resources import Fleet, LogLine, Worker
+from vidctl.deploy.diagnosis import Diagnosis, Sight, diagnose, summary
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
+from vidctl.runpod.types import Fleet, LogLine, Worker
 from vidctl.runpod.workers import Workers
 
 IMAGE = "docker.io/you/yolo@sha256:0123"

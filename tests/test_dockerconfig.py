@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vidctl import dockerconfig
+from vidctl.docker import docker_config
 from vidctl.errors import ImageError
 
 LOGIN = {"username": "me", "password": "a:b"}
@@ -22,10 +22,10 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def config(folder: Path, document: object) -> dockerconfig.Config:
+def config(folder: Path, document: object) -> docker_config.Config:
     text = document if isinstance(document, str) else json.dumps(document)
     (folder / "config.json").write_text(text)
-    return dockerconfig.read({"DOCKER_CONFIG": str(folder)})
+    return docker_config.read({"DOCKER_CONFIG": str(folder)})
 
 
 def context(folder: Path, name: str, document: object) -> Path:
@@ -71,7 +71,7 @@ def test_the_engine_is_that_of_docker_s_own_command_line(tmp_path, chosen, varia
     if chosen:
         docker("use", chosen)
 
-    found = dockerconfig.endpoint(environ | variables, dockerconfig.read(environ))
+    found = docker_config.endpoint(environ | variables, docker_config.read(environ))
 
     assert expected == (found.host, found.context)
     assert found.host == docker("inspect", "--format", "{{.Endpoints.docker.Host}}", **variables)
@@ -87,7 +87,7 @@ def test_a_context_s_certificates_are_used(tmp_path):
             (place / file).write_text("")
         environ = {"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": name}
 
-        tls = dockerconfig.endpoint(environ, dockerconfig.read(environ)).tls
+        tls = docker_config.endpoint(environ, docker_config.read(environ)).tls
 
         files = (str(place / "ca.pem"), (str(place / "cert.pem"), str(place / "key.pem")))
         assert (*files, not is_unverified) == (tls["ca_cert"], tls["client_cert"], tls["verify"])
@@ -102,7 +102,7 @@ def test_a_context_that_is_none_is_named_with_who_names_it(tmp_path, document):
     state = "names no engine" if document else "is not there"
     for origin, variables in ((tmp_path / "config.json", {}), ("DOCKER_CONTEXT", {"DOCKER_CONTEXT": "gone"})):
         with pytest.raises(ImageError) as failure:
-            dockerconfig.endpoint({"DOCKER_CONFIG": str(tmp_path), **variables}, known)
+            docker_config.endpoint({"DOCKER_CONFIG": str(tmp_path), **variables}, known)
 
         assert f"the Docker context gone, which {origin} names, {state}" == failure.value.message
 
@@ -117,7 +117,7 @@ def test_without_a_home_folder_there_is_the_usual_engine():
         try:
             os.setuid(54321)
             os.environ.pop("HOME", None)
-            os.write(writer, dockerconfig.endpoint({}, dockerconfig.read({})).host.encode())
+            os.write(writer, docker_config.endpoint({}, docker_config.read({})).host.encode())
         except BaseException as error:  # noqa: BLE001
             os.write(writer, repr(error).encode())
         finally:
@@ -143,7 +143,7 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path, text, reason):
     if text is None:
         (tmp_path / "config.json").mkdir()
     with pytest.raises(ImageError) as failure:
-        config(tmp_path, text) if text else dockerconfig.read({"DOCKER_CONFIG": str(tmp_path)})
+        config(tmp_path, text) if text else docker_config.read({"DOCKER_CONFIG": str(tmp_path)})
 
     assert failure.value.message.startswith(f"{tmp_path / 'config.json'}: {reason}")
 
@@ -194,6 +194,6 @@ def test_a_config_without_logins_has_none(tmp_path, document):
 @pytest.mark.parametrize("name", ["https://index.docker.io/v1/", "index.docker.io", "docker.io"])
 def test_docker_hub_has_several_names(tmp_path, name):
     """All of them are one registry."""
-    known = config(tmp_path, {"auths": {name: {"auth": encoded("me:a:b")}}, "credHelpers": {dockerconfig.HUB: "pass"}})
+    known = config(tmp_path, {"auths": {name: {"auth": encoded("me:a:b")}}, "credHelpers": {docker_config.HUB: "pass"}})
 
     assert (LOGIN, "pass") == (known.login("docker.io"), known.helper("docker.io"))

@@ -12,7 +12,7 @@ from support.command import vidctl
 from support.failing import failed, failing
 
 from vidctl import Client, durations
-from vidctl.question import Clip
+from vidctl.tasks.describe.questions import Clip
 
 
 @pytest.mark.parametrize(

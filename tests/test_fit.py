@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.command import vidctl
 
-from vidctl import gpus, spec
+from vidctl import spec
+from vidctl.runpod import gpus
 from vidctl.spec import fit
 
 ROOT = Path(__file__).parent.parent

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidctl import gpus
 from vidctl.errors import SpecError
+from vidctl.runpod import gpus
 
 EVERY_ID = [gpu_type.id for pool in gpus.POOLS for gpu_type in pool.gpu_types]
 EVERY_NAME = [

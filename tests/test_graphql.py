@@ -12,10 +12,10 @@ from graphql import build_schema, parse, validate
 from support.scripted import RESET, Reply, ok, serving
 
 from vidctl.errors import ApiError, NotOwnedError, RefusedError, UnansweredError
-from vidctl.resources import Account, Endpoint, Template
 from vidctl.runpod import graphql
 from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http
+from vidctl.runpod.types import Account, Endpoint, Template
 
 TEMPLATE = {
     "id": "t1",

@@ -14,11 +14,11 @@ from support.runtime import until
 from support.scripted import RESET, Reply, Request, ok, serving
 
 from vidctl.errors import JobFailedError, NetworkError, TimedOutError, VidctlError
-from vidctl.invoke import Invoker, _Pace
-from vidctl.invoke import Request as Ask
 from vidctl.journal import Journal
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Health, Jobs, Streamed
+from vidctl.tasks.batch import Invoker, _Pace
+from vidctl.tasks.batch import Request as Ask
 
 
 class Endpoint:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl import spec
+from vidctl.deploy.plan import Change, Cost, cost, document, plan
 from vidctl.errors import UsageError
-from vidctl.plan import Change, Cost, cost, document, plan
-from vidctl.resources import Catalogue, Endpoint, Image, Offer, Template
+from vidctl.runpod.types import Catalogue, Endpoint, Image, Offer, Template
 
 DIGEST = "docker.io/you/yolo@sha256:" + "a" * 64
 IMAGE = Image("docker.io/you/yolo:v1", DIGEST)

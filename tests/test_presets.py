@@ -11,11 +11,11 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from vidctl import configs
 from vidctl.errors import SpecError, UsageError
+from vidctl.project import configs
 from vidctl.spec.presets import Preset, load, names
-from vidctl.tasks.describe import DescribeOptions
-from vidctl.tasks.schemas import check
+from vidctl.tasks.describe.model import DescribeOptions
+from vidctl.tasks.describe.schema import check
 
 ROOT = Path(__file__).parent.parent
 KNOWN = "prompt, system, schema, choices, max_tokens, temperature, description"
@@ -77,7 +77,7 @@ def test_a_shipped_schema_takes_what_it_asks_for(name, answer, tmp_path):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_preset_is_written_to_be_copied(name):
     """It says so at its beginning, and every YAML reader reads it alike."""
-    path = ROOT / "vidctl" / "presets" / f"{name}.yaml"
+    path = ROOT / "vidctl/tasks/describe/presets" / f"{name}.yaml"
     text = path.read_text(encoding="utf-8")
 
     assert text.startswith("# ")
@@ -180,6 +180,6 @@ def test_the_presets_are_in_the_package(tmp_path):
     )
     assert 0 == done.returncode, done.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        found = [Path(name).stem for name in wheel.namelist() if name.startswith("vidctl/presets/")]
+        found = [Path(name).stem for name in wheel.namelist() if name.startswith("vidctl/tasks/describe/presets/")]
 
     assert SHIPPED == sorted(found)

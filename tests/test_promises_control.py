@@ -21,12 +21,14 @@ from support.project import ended
 from support.runtime import API_KEY, LocalRuntime, until
 from support.scripted import Reply, forward, ok, serving
 
-from vidctl import deploy, gpus, rollout, spec, targets
-from vidctl.resources import STAMP
+from vidctl import spec
+from vidctl.deploy import apply, checks, connect, rollout
+from vidctl.project.settings import Project as ProjectSettings
+from vidctl.runpod import gpus
 from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
-from vidctl.settings import Project as ProjectSettings
+from vidctl.runpod.types import STAMP
 
 PLANES = ["graphql", "rest"]
 SECRETS = {"HF_TOKEN": "hf_one"}
@@ -160,16 +162,16 @@ class _Deployer:
         path.write_text(json.dumps(document))
         urls = {"RUNPOD_API_BASE_URL": url, "RUNPOD_ENDPOINT_BASE_URL": f"{url}/v2"}
         environ = {"RUNPOD_API_KEY": API_KEY, "VIDCTL_CONTROL": plane, **urls}
-        self.place = targets.deploy_target(ProjectSettings(root, environ), "runpod")
+        self.place = connect.deploy_target(ProjectSettings(root, environ), "runpod")
         self.spec = spec.load(path, environ={})
 
     def plan(self):
-        known = deploy.check([self.spec], self.place, secrets=SECRETS, adopts=False)
+        known = checks.check([self.spec], self.place, secrets=SECRETS, adopts=False)
         (planned,) = rollout.plan_all([self.spec], self.place, known, secrets=SECRETS)
         return planned.plan
 
     def apply(self):
-        deploy.deploy(self.spec, self.place, self.plan(), secrets=SECRETS, choices=deploy.Choices(waits=False))
+        apply.deploy(self.spec, self.place, self.plan(), secrets=SECRETS, choices=apply.Choices(waits=False))
 
 
 @pytest.mark.parametrize("plane", PLANES)

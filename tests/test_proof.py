@@ -8,13 +8,13 @@ import pytest
 from support.scripted import Reply, ok, serving
 
 from vidctl import spec
+from vidctl.deploy.smoke_test import Prover
 from vidctl.errors import JobFailedError, TimedOutError
 from vidctl.journal import Journal
 from vidctl.progress import silent
-from vidctl.proof import Prover
-from vidctl.resources import Endpoint, Template
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
+from vidctl.runpod.types import Endpoint, Template
 from vidctl.runpod.workers import Workers
 
 WORKERS = [{"id": "old", "status": "RUNNING", "isStale": True}, {"id": "new", "status": "RUNNING", "isStale": False}]

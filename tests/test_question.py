@@ -11,8 +11,8 @@ from support.films import HEIGHT, LIVE, MP4, WIDTH, bars, number_of, steady, wri
 
 from vidctl.errors import MediaError, UsageError
 from vidctl.media.sources import Source
-from vidctl.question import Album, Clip, Question, options, questions
-from vidctl.tasks.describe import pixel_budget
+from vidctl.tasks.describe.budget import pixel_budget
+from vidctl.tasks.describe.questions import Album, Clip, Question, options, questions
 
 RATE = 4
 

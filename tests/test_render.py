@@ -19,9 +19,9 @@ from pycocotools.coco import COCO
 
 from vidctl.errors import MediaError, UsageError, VidctlError
 from vidctl.files import write
-from vidctl.render import annotate as drawing
-from vidctl.render.annotate import annotate, save_annotated, save_crops
-from vidctl.render.files import (
+from vidctl.tasks.detect import annotate as drawing
+from vidctl.tasks.detect.annotate import annotate, save_annotated, save_crops
+from vidctl.tasks.detect.formats import (
     CSV_COLUMNS,
     FORMATS,
     safe_name,
@@ -34,8 +34,8 @@ from vidctl.render.files import (
     to_txt,
     yolo_lines,
 )
-from vidctl.tasks.answer import Failed
-from vidctl.tasks.detect import Detection, Detections
+from vidctl.tasks.detect.model import Detection, Detections
+from vidctl.tasks.results import Failed
 
 PERSON = Detection((10.0, 20.0, 50.0, 80.0), 0.91, 0, "person")
 LIGHT = Detection((120.25, 0.0, 200.0, 40.5), 0.5, 9, 'traffic light, "red"')

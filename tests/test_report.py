@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from vidctl.cli.report import lines
-from vidctl.tasks.detect import Detection, Detections
+from vidctl.tasks.detect.model import Detection, Detections
 
 PRELUDE = """
 import sys

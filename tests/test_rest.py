@@ -10,9 +10,9 @@ from support import openapi
 from support.scripted import RESET, Reply, ok, script, serving
 
 from vidctl.errors import ApiError, RefusedError, UnansweredError
-from vidctl.resources import Account, Catalogue, Endpoint, Offer, RegistryLogin, Template
 from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
+from vidctl.runpod.types import Account, Catalogue, Endpoint, Offer, RegistryLogin, Template
 
 NODE = {
     "id": "e1",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from vidctl.deploy.model_cache import Models
+from vidctl.deploy.plan import Plan
+from vidctl.deploy.rollback import last_good, models_then
 from vidctl.journal import Journal
-from vidctl.modelcache import Models
-from vidctl.plan import Plan
-from vidctl.resources import Endpoint, Image, Template
-from vidctl.rollback import last_good, models_then
+from vidctl.runpod.types import Endpoint, Image, Template
 
 
 @pytest.fixture

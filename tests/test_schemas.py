@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl.errors import UsageError
-from vidctl.tasks.schemas import check, check_schema, read
+from vidctl.tasks.describe.schema import check, check_schema, read
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,10}", fullmatch=True)
 kinds = st.sampled_from(["", " str", " int", " float", " bool", " list", " list[int]", " list[list[str]]"])

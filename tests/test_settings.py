@@ -14,9 +14,10 @@ from hypothesis import settings as configure
 from hypothesis import strategies as st
 from support.command import vidctl
 
-from vidctl import settings, spec
+from vidctl import spec
 from vidctl.client import Client
 from vidctl.errors import AuthError, SpecError, UsageError, VidctlError
+from vidctl.project import settings
 
 
 @pytest.fixture

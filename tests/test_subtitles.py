@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from support import openai_whisper
 
 from vidctl.errors import JobFailedError, UsageError
-from vidctl.tasks.cues import readable
-from vidctl.tasks.subtitles import FORMATS, Layout
-from vidctl.tasks.transcribe import Gap, Segment, Transcript, Word
+from vidctl.tasks.transcribe.cues import readable
+from vidctl.tasks.transcribe.model import Gap, Segment, Transcript, Word
+from vidctl.tasks.transcribe.subtitles import FORMATS, Layout
 
 SEGMENTS = Layout(keep_segments=True)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidctl.tasks.streams import OpenAIStream, OwnStream
-from vidctl.tasks.thinking import Answering, split
+from vidctl.tasks.describe.stream import OpenAIStream, OwnStream
+from vidctl.tasks.describe.thinking import Answering, split
 
 
 @pytest.mark.parametrize(

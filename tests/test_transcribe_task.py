@@ -13,20 +13,10 @@ from hypothesis import strategies as st
 from support import openai_whisper
 
 from vidctl.errors import ApiError, JobFailedError, UsageError
-from vidctl.tasks import languages
-from vidctl.tasks.transcribe import (
-    Gap,
-    Heard,
-    Part,
-    Segment,
-    TranscribeOptions,
-    Transcript,
-    Word,
-    decode,
-    encode,
-    partial,
-    stitch,
-)
+from vidctl.tasks.transcribe import languages
+from vidctl.tasks.transcribe.codec import decode, encode, partial
+from vidctl.tasks.transcribe.model import Gap, Heard, Part, Segment, TranscribeOptions, Transcript, Word
+from vidctl.tasks.transcribe.stitch import stitch
 
 OFFICIAL = "worker-faster_whisper"
 OPUS = base64.b64encode(b"opus").decode()

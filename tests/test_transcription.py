@@ -12,14 +12,14 @@ from support.scripted import Reply, Request, ok, serving
 from support.speech import SAMPLE_RATE, write_wav
 
 from vidctl.errors import AuthError, NotDeployedError, UsageError
-from vidctl.invoke import Invoker
 from vidctl.journal import Journal
 from vidctl.media import audio
 from vidctl.media.sources import Source
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
-from vidctl.tasks.transcribe import TranscribeOptions
-from vidctl.transcription import Manner, transcribe
+from vidctl.tasks.batch import Invoker
+from vidctl.tasks.transcribe.model import TranscribeOptions
+from vidctl.tasks.transcribe.run import Manner, transcribe
 
 
 def segment(number, text, start):

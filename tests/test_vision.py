@@ -21,7 +21,7 @@ from support.project import ended
 from support.runtime import until
 
 from vidctl import spec
-from vidctl.proof import difference
+from vidctl.deploy.smoke_test import difference
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.layouts import LAYOUTS, lay_out
 
-from vidctl import workerfolder
+from vidctl.docker import worker_folder
 
 ALL = ("handler.py", "rp_handler.py", "src/handler.py", "src/rp_handler.py", ".runpod/handler.py", "start.py", "a/b.py")
 
@@ -22,7 +22,7 @@ def grow(folder: Path, *files: str) -> Path:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_runpod_s_own_workers_are_found(tmp_path, name):
     """Each starts another file from another place."""
-    assert Path(LAYOUTS[name][1]) == workerfolder.handler(lay_out(tmp_path, name, base="python"))
+    assert Path(LAYOUTS[name][1]) == worker_folder.handler(lay_out(tmp_path, name, base="python"))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_the_dockerfile_starts_is_the_handler(tmp_path, lines, expected):
     (tmp_path / "run.sh").write_text("#!/bin/bash\npython -c pass\npython3 start.py\nexec python3.11 -u a/b.py $@\n")
     (tmp_path / "Dockerfile").write_text(f"FROM a\n{lines}\n")
 
-    assert Path(expected) == workerfolder.handler(tmp_path)
+    assert Path(expected) == worker_folder.handler(tmp_path)
 
 
 @pytest.mark.parametrize("count", range(6))
@@ -61,12 +61,12 @@ def test_without_a_word_of_the_dockerfile_the_usual_places_are_looked_at(tmp_pat
     usual = [*ALL[:4], ".runpod/handler.py", ".runpod/rp_handler.py"]
     grow(tmp_path, *usual[count:])
 
-    assert Path(usual[count]) == workerfolder.handler(tmp_path)
+    assert Path(usual[count]) == worker_folder.handler(tmp_path)
 
 
 def test_a_folder_without_any_has_none(tmp_path):
     """A file of another name may be anything."""
-    assert workerfolder.handler(grow(tmp_path, "main.py", "src/app.py")) is None
+    assert worker_folder.handler(grow(tmp_path, "main.py", "src/app.py")) is None
 
 
 def test_the_hub_s_dockerfile_is_found_where_there_is_no_other(tmp_path):
@@ -75,17 +75,17 @@ def test_the_hub_s_dockerfile_is_found_where_there_is_no_other(tmp_path):
     (tmp_path / ".runpod/Dockerfile").write_text("FROM a\nCOPY . /\nCMD python /start.py\n")
 
     assert (Path(".runpod/Dockerfile"), Path("start.py")) == (
-        workerfolder.dockerfile(tmp_path),
-        workerfolder.handler(tmp_path),
+        worker_folder.dockerfile(tmp_path),
+        worker_folder.handler(tmp_path),
     )
-    assert Path("gpu.Dockerfile") == workerfolder.dockerfile(tmp_path, Path("gpu.Dockerfile"))
-    assert Path("Dockerfile") == workerfolder.dockerfile(grow(tmp_path, "Dockerfile"))
+    assert Path("gpu.Dockerfile") == worker_folder.dockerfile(tmp_path, Path("gpu.Dockerfile"))
+    assert Path("Dockerfile") == worker_folder.dockerfile(grow(tmp_path, "Dockerfile"))
 
 
 @pytest.mark.parametrize("place", ["", "builder/", "src/", ".runpod/"])
 def test_requirements_are_found_where_runpod_s_workers_have_them(tmp_path, place):
     """At the top, or with the builder; those for a CPU first."""
     grow(tmp_path, f"{place}requirements.txt")
-    assert tmp_path / f"{place}requirements.txt" == workerfolder.requirements(tmp_path)
+    assert tmp_path / f"{place}requirements.txt" == worker_folder.requirements(tmp_path)
     grow(tmp_path, f"{place}requirements-cpu.txt")
-    assert tmp_path / f"{place}requirements-cpu.txt" == workerfolder.requirements(tmp_path)
+    assert tmp_path / f"{place}requirements-cpu.txt" == worker_folder.requirements(tmp_path)

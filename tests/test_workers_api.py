@@ -8,8 +8,8 @@ import pytest
 from support.scripted import RESET, Reply, ok, script, serving
 
 from vidctl.errors import ApiError, AuthError, NetworkError, NotDeployedError, VidctlError
-from vidctl.resources import Fleet, LogLine, Worker
 from vidctl.runpod.http import Http
+from vidctl.runpod.types import Fleet, LogLine, Worker
 from vidctl.runpod.workers import Workers
 
 # The shape of RunPod's own example and of a live capture (runpod-plugins-official, golden-paths/15).

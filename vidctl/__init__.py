@@ -15,12 +15,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from vidctl._version import __version__
 
 if TYPE_CHECKING:
     from vidctl.client import Client
-    from vidctl.description import Described, DescriptionStream, Effort
-    from vidctl.detection import Found
     from vidctl.errors import (
         ApiError,
         AuthError,
@@ -45,11 +43,13 @@ if TYPE_CHECKING:
         UsageError,
         VidctlError,
     )
-    from vidctl.tasks.answer import Failed
-    from vidctl.tasks.describe import DescribeOptions, Description
-    from vidctl.tasks.detect import Detection, Detections, DetectOptions
-    from vidctl.tasks.transcribe import Gap, Segment, TranscribeOptions, Transcript, Word
-    from vidctl.transcription import Passing, Transcribed
+    from vidctl.tasks.describe.model import DescribeOptions, Description
+    from vidctl.tasks.describe.run import Described, DescriptionStream, Effort
+    from vidctl.tasks.detect.model import Detection, Detections, DetectOptions
+    from vidctl.tasks.detect.run import Found
+    from vidctl.tasks.results import Failed
+    from vidctl.tasks.transcribe.model import Gap, Segment, TranscribeOptions, Transcript, Word
+    from vidctl.tasks.transcribe.run import Passing, Transcribed
 
 __all__ = [
     "ApiError",
@@ -121,15 +121,15 @@ _ERRORS = (
 )
 _HOMES = {
     "Client": "vidctl.client",
-    **dict.fromkeys(("Described", "DescriptionStream", "Effort"), "vidctl.description"),
-    **dict.fromkeys(("DescribeOptions", "Description"), "vidctl.tasks.describe"),
-    "Found": "vidctl.detection",
-    "Detection": "vidctl.tasks.detect",
-    "Detections": "vidctl.tasks.detect",
-    "DetectOptions": "vidctl.tasks.detect",
-    "Failed": "vidctl.tasks.answer",
-    **dict.fromkeys(("Gap", "Segment", "TranscribeOptions", "Transcript", "Word"), "vidctl.tasks.transcribe"),
-    **dict.fromkeys(("Passing", "Transcribed"), "vidctl.transcription"),
+    **dict.fromkeys(("Described", "DescriptionStream", "Effort"), "vidctl.tasks.describe.run"),
+    **dict.fromkeys(("DescribeOptions", "Description"), "vidctl.tasks.describe.model"),
+    "Found": "vidctl.tasks.detect.run",
+    "Detection": "vidctl.tasks.detect.model",
+    "Detections": "vidctl.tasks.detect.model",
+    "DetectOptions": "vidctl.tasks.detect.model",
+    "Failed": "vidctl.tasks.results",
+    **dict.fromkeys(("Gap", "Segment", "TranscribeOptions", "Transcript", "Word"), "vidctl.tasks.transcribe.model"),
+    **dict.fromkeys(("Passing", "Transcribed"), "vidctl.tasks.transcribe.run"),
     **dict.fromkeys(_ERRORS, "vidctl.errors"),
 }
 

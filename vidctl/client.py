@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from vidctl import configs, durations, gpus, settings
+from vidctl import durations
 from vidctl.errors import NotDeployedError, SpecError, UsageError, VidctlError
-from vidctl.invoke import Invoker
 from vidctl.journal import Journal
 from vidctl.media.given import Given, several
 from vidctl.media.given import sources as sources_of
 from vidctl.media.sources import PICTURES, SOUNDS, Kind, Source, settled
-from vidctl.progress import Notify, Progress, silent
+from vidctl.progress import Notify, silent
+from vidctl.project import configs, settings
+from vidctl.runpod import gpus
 from vidctl.runpod.http import Http, download, download_into
 from vidctl.runpod.jobs import Jobs
-from vidctl.settings import Access, Project
-from vidctl.tasks.answer import Failed
+from vidctl.tasks.batch import Invoker
 from vidctl.tasks.options import check_names, made
+from vidctl.tasks.results import Failed
 
 if TYPE_CHECKING:  # Pillow for pictures, PyAV for sounds: neither is loaded for the other
-    from vidctl.description import Described, DescriptionStream, Manner
-    from vidctl.detection import Found
-    from vidctl.invoke import Waiting
-    from vidctl.question import Clip, Question
     from vidctl.spec import EndpointSpec
-    from vidctl.tasks.describe import DescribeOptions, Description
-    from vidctl.tasks.detect import Detections
-    from vidctl.tasks.transcribe import Transcript
-    from vidctl.transcription import Passing, Tell, Transcribed
+    from vidctl.tasks.batch import Waiting
+    from vidctl.tasks.describe.model import DescribeOptions, Description
+    from vidctl.tasks.describe.questions import Clip, Question
+    from vidctl.tasks.describe.run import Described, DescriptionStream, Manner
+    from vidctl.tasks.detect.model import Detections
+    from vidctl.tasks.detect.run import Found
+    from vidctl.tasks.transcribe.model import Transcript
+    from vidctl.tasks.transcribe.run import Passing, Tell, Transcribed
+
+from vidctl.endpoints import connect, default_endpoint, default_target, keys_of, layer_texts, protocol_of, task_of
 
 
 class Client:
@@ -81,7 +83,7 @@ class Client:
         except (TypeError, ValueError) as error:
             raise UsageError(f"project: {project!r} is no folder") from error
         self.target, self.is_target_by_default = settings.choose_target(
-            self.project, target, default=_default_target(self.project)
+            self.project, target, default=default_target(self.project)
         )
         if endpoint_id is not None and not endpoint_id.strip():
             raise UsageError("endpoint_id: it is empty")
@@ -123,14 +125,14 @@ class Client:
         travel in a job, several jobs at once; closing the iterator cancels what is out.  `waiting` hears, in threads,
         in what state a job that takes long is and how the endpoint is.
         """
-        from vidctl import detection
-        from vidctl.tasks.detect import DetectOptions
+        from vidctl.tasks.detect import run
+        from vidctl.tasks.detect.model import DetectOptions
 
         chosen = made(DetectOptions, "detect", options)
         pictures = _expanded(sources, PICTURES, recursive=recursive)
         self._check_key()
         asking = self._asking(*self._deployed("detect"))  # nothing is started for an endpoint that is not there
-        return detection.detect(pictures, chosen, asking, fetch=self._fetch, timeout_s=self._timeout_s, waiting=waiting)
+        return run.detect(pictures, chosen, asking, fetch=self._fetch, timeout_s=self._timeout_s, waiting=waiting)
 
     def transcribe(self, source: Given, **options: Any) -> Transcript:
         """Write down what is said in one sound or film: a path, an https:// URL, a file's bytes, or an open file.
@@ -165,7 +167,7 @@ class Client:
         threads, what comes while a sound is not done, and `waiting` in what state a job that takes long is and how the
         endpoint is.  `options` are those of `TranscribeOptions`.  Closing the iterator cancels what is out.
         """
-        from vidctl.tasks.transcribe import TranscribeOptions
+        from vidctl.tasks.transcribe.model import TranscribeOptions
 
         chosen = made(
             TranscribeOptions, "transcribe", options, others=("chunk_s", "audio_track", "recursive", "resume")
@@ -176,16 +178,16 @@ class Client:
         sounds = _expanded(sources, SOUNDS, recursive=recursive)
         self._check_key()
         endpoint_id, key = self._deployed("transcribe")
-        from vidctl import transcription
         from vidctl.media.audio import DEFAULT_CHUNK_S
+        from vidctl.tasks.transcribe import run
 
-        protocol = self._protocol or (_protocol_of(key, self.project) if key else None)
+        protocol = self._protocol or (protocol_of(key, self.project) if key else None)
         applied = Journal(self.project.journal_file).last_applied(endpoint_id)
         version = applied.fingerprint if applied else ""
         length_s = DEFAULT_CHUNK_S if most_s is None else most_s
-        manner = transcription.Manner(length_s, protocol, resume, version, audio_track)
+        manner = run.Manner(length_s, protocol, resume, version, audio_track)
         asking = self._asking(endpoint_id, key)
-        return transcription.transcribe(
+        return run.transcribe(
             sounds,
             chosen,
             asking,
@@ -198,7 +200,7 @@ class Client:
 
     def delivered(self, transcribed: Transcribed) -> None:
         """Drop the answers that a transcript is made of, unless a part of it is missing: nobody will ask for them."""
-        from vidctl.tasks.transcribe import Transcript
+        from vidctl.tasks.transcribe.model import Transcript
 
         result = transcribed.result
         if self._invoker is not None and isinstance(result, Transcript) and not result.gaps:
@@ -234,12 +236,12 @@ class Client:
         The text is as the model wrote it: what a terminal would obey is in it.  Closing the stream cancels the job.
         `waiting` hears, while there is no text, in what state the job is and how the endpoint is.
         """
-        from vidctl import description
+        from vidctl.tasks.describe import run
 
         _refuse_together("describe_stream", how)
         (question,), options, clip = self._posed(source, prompt, together=True, **how)
         asking, manner = self._describing([question], clip)
-        return description.stream(
+        return run.stream(
             question,
             options,
             asking,
@@ -274,7 +276,7 @@ class Client:
         iterator cancels them.  `waiting` hears, in threads, in what state a job that takes long is and how the endpoint
         is.
         """
-        from vidctl import description
+        from vidctl.tasks.describe import run
 
         questions, chosen, clip = self._posed(
             sources,
@@ -289,7 +291,7 @@ class Client:
             **options,
         )
         asking, manner = self._describing(questions, clip)
-        return description.describe(
+        return run.describe(
             questions,
             chosen,
             asking,
@@ -314,22 +316,22 @@ class Client:
         fps: float | None = None,
         **options: Any,
     ) -> tuple[list[Question], DescribeOptions, Clip]:
-        from vidctl import question
+        from vidctl.tasks.describe import questions
 
         moments = at_s if isinstance(at_s, Iterable) and not isinstance(at_s, str) else (at_s,)
-        clip = question.Clip(
+        clip = questions.Clip(
             tuple(_time("at_s", each) for each in moments), _time("from_s", from_s), _time("to_s", to_s), fps
         )
-        chosen = question.options(prompt, preset, options, root=self.project.root)
-        return question.questions(sources, clip, together=together, recursive=recursive), chosen, clip
+        chosen = questions.options(prompt, preset, options, root=self.project.root)
+        return questions.questions(sources, clip, together=together, recursive=recursive), chosen, clip
 
     def _describing(self, questions: Iterable[Question], clip: Clip) -> tuple[Invoker, Manner]:
         """Whom to ask, and in which words; how many pictures a worker takes is looked up where there may be many."""
-        from vidctl.description import Manner
+        from vidctl.tasks.describe.run import Manner
 
         self._check_key()
         endpoint_id, key = self._deployed("describe")
-        protocol = self._protocol or (_protocol_of(key, self.project) if key else None)
+        protocol = self._protocol or (protocol_of(key, self.project) if key else None)
         are_many = not all(question.is_one_picture for question in questions)
         if self._model is not None and protocol is None:
             raise UsageError(
@@ -362,7 +364,7 @@ class Client:
     def _variables(self, key: str, *, is_all: bool) -> Mapping[str, str]:
         """The worker's environment by its spec, if that is wanted or says how much the worker takes."""
         file = configs.file_of(self.project.root, key)
-        if file is None or not (is_all or any(name in text for text in _texts(file) for name in _LIMITS)):
+        if file is None or not (is_all or any(name in text for text in layer_texts(file) for name in _LIMITS)):
             return {}
         spec = self._spec(key)
         return (spec.with_local() if self.target == "local" else spec).env if spec else {}
@@ -432,9 +434,9 @@ class Client:
             except SpecError as error:  # it says which there are
                 message = f"{where}{named} is not deployed to {self.target}: {error.message}"
                 raise NotDeployedError(message, hint=error.hint) from error
-        is_for = _task_of(file, self.project) if file else None
+        is_for = task_of(file, self.project) if file else None
         if is_for not in (None, task):
-            others = ", ".join(_keys_of(task, self.project, None))
+            others = ", ".join(keys_of(task, self.project, None))
             hint = f"specs for {task}: {others}" if others else f"{task} needs a spec with task: {task}"
             raise UsageError(f"{where}{named} is an endpoint for {is_for}, not for {task}", hint=hint)
 
@@ -442,9 +444,9 @@ class Client:
         """The endpoint that answers for a task, and the spec that it was made of, if that is known."""
         if self._endpoint_id:
             return self._endpoint_id, None
-        named, overlay = self._endpoint or _default_endpoint(task, self.project), self._overlay
+        named, overlay = self._endpoint or default_endpoint(task, self.project), self._overlay
         self._check_task(task, named)
-        keys = [configs.key_of(named, overlay)] if named else _keys_of(task, self.project, overlay)
+        keys = [configs.key_of(named, overlay)] if named else keys_of(task, self.project, overlay)
         ids = {key: self.project.environ.get(settings.endpoint_id_name(key, self.target)) for key in keys}
         found = [(endpoint_id, key) for key, endpoint_id in ids.items() if endpoint_id]
         if len(found) > 1:
@@ -499,68 +501,3 @@ def _only(source: Given, kind: Kind, several: str) -> Source:
 
 def _expanded(given: Given | Iterable[Given], kind: Kind, *, recursive: bool) -> list[Source]:
     return several(given, partial(sources_of, kind=kind, recursive=recursive))
-
-
-def _default_target(project: Project) -> settings.Target | None:
-    if not project.has_settings:
-        return None
-    from vidctl import spec
-
-    return spec.settings_of(project.root).target
-
-
-def _default_endpoint(task: str, project: Project) -> str | None:
-    """Whose endpoint answers for a task by what vidctl.yaml says."""
-    if not project.has_settings:
-        return None
-    from vidctl import spec
-
-    chosen: str | None = getattr(spec.settings_of(project.root).endpoints, task, None)
-    return chosen
-
-
-def connect(project: Project, target: settings.Target, *, notify: Notify = silent) -> Access:
-    """The way to the target; the local runtime is started when it does not run, and `notify` hears of it."""
-    if target == "runpod":
-        return settings.runpod_access(project)
-    from vidctl.local import daemon
-
-    running = daemon.up(settings.local_port(project), notify=lambda said: notify(Progress("local", said)))
-    return Access("local", running.api_base_url, running.endpoint_base_url, running.api_key)
-
-
-def _keys_of(task: str, project: Project, overlay: str | None) -> list[str]:
-    """The specs for a task; a spec that cannot be read is not one of them, and `vidctl validate` says why."""
-    keys = (configs.key_of(spec, overlay) for spec in configs.specs(project.root))
-    files = {key: file for key in keys if (file := configs.file_of(project.root, key))}
-    return [key for key, file in files.items() if _task_of(file, project) == task]
-
-
-def _task_of(path: Path, project: Project) -> str | None:
-    """A spec's task: from its line, or by reading the spec whole, which takes longer than all else before a request."""
-    try:
-        for file in reversed(configs.layers(path)):
-            if line := re.search(r"^task: *([a-z]+) *(?:#.*)?$", file.read_text(encoding="utf-8"), re.MULTILINE):
-                return line[1]
-        from vidctl import spec
-
-        return spec.load(path, environ=project.environ).task
-    except (VidctlError, OSError, ValueError):
-        return None
-
-
-def _protocol_of(key: str, project: Project) -> str | None:
-    """What the spec says of its prebuilt image's worker; most say nothing, and need not be read whole for that."""
-    file = configs.file_of(project.root, key)
-    if file is None or not any(re.search(r"^[^#\n]*\bprotocol[\"']?\s*:", text, re.MULTILINE) for text in _texts(file)):
-        return None
-    from vidctl import spec
-
-    return spec.load(file, environ=project.environ).image.protocol
-
-
-def _texts(path: Path) -> list[str]:
-    try:
-        return [file.read_text(encoding="utf-8") for file in configs.layers(path)]
-    except (OSError, ValueError):
-        return []

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vidctl.errors import VidctlError
-from vidctl.settings import make_unseen
+from vidctl.project.settings import make_unseen
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS applied (

@@ -22,8 +22,8 @@ from support.scripted import serving as scripted
 from support.servers import dripping, serving
 
 from vidctl.media.image import open_upright
-from vidctl.render.files import save_txt, to_coco
-from vidctl.tasks.detect import Detection, Detections
+from vidctl.tasks.detect.formats import save_txt, to_coco
+from vidctl.tasks.detect.model import Detection, Detections
 
 pytestmark = pytest.mark.model
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from vidctl import __version__
+from vidctl._version import __version__
 from vidctl.cli import options
 from vidctl.errors import InterruptionError, UsageError, VidctlError
 
@@ -35,21 +35,21 @@ class _Place(NamedTuple):
 
 
 COMMANDS = {
-    "detect": _Place("detecting", "detect", "Find objects in pictures."),
-    "transcribe": _Place("transcribing", "transcribe", "Write down what is said in sounds and films."),
-    "describe": _Place("describing", "describe", "Ask about pictures and films."),
+    "detect": _Place("detect", "detect", "Find objects in pictures."),
+    "transcribe": _Place("transcribe", "transcribe", "Write down what is said in sounds and films."),
+    "describe": _Place("describe", "describe", "Ask about pictures and films."),
     "validate": _Place(
         "specs",
         "validate",
         "Check specs: every mistake at once, with file:line:column, and what cannot hold as a warning.",
     ),
-    "plan": _Place("deploying", "plan", "Show what a deploy would change, and what that costs."),
-    "deploy": _Place("deploying", "deploy", "Make endpoints as their specs say, and prove that they answer."),
+    "plan": _Place("deploy", "plan", "Show what a deploy would change, and what that costs."),
+    "deploy": _Place("deploy", "deploy", "Make endpoints as their specs say, and prove that they answer."),
     "list": _Place("account", "list_endpoints", "List the account's endpoints."),
     "destroy": _Place("account", "destroy", "Delete endpoints with their templates."),
     "build": _Place("images", "build", "Build workers' images."),
     "push": _Place("images", "push", "Push workers' images, built first if they are not."),
-    "jobs": _Place("deploying", "jobs", "List the jobs that vidctl sent from this project."),
+    "jobs": _Place("deploy", "jobs", "List the jobs that vidctl sent from this project."),
     "schema": _Place("specs", "schema", "Print the JSON Schema of a spec, for editors."),
     "images": _Place("images", "app", "List the images that were built on this machine, newest first."),
     "registry": _Place("account", "registry", "Logins to private registries, which RunPod keeps to pull images."),

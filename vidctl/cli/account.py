@@ -12,10 +12,10 @@ from vidctl.cli import options
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
-    from vidctl.deploy import Target
-    from vidctl.removal import Possession
-    from vidctl.resources import Account, Endpoint
-    from vidctl.settings import Project
+    from vidctl.deploy.destroy import Possession
+    from vidctl.deploy.target import Target
+    from vidctl.project.settings import Project
+    from vidctl.runpod.types import Account, Endpoint
     from vidctl.spec import EndpointSpec
 
 registry = typer.Typer(help="Logins to private registries, which RunPod keeps to pull images.")
@@ -68,9 +68,10 @@ def destroy(
     """
     from functools import partial
 
-    from vidctl import configs, plan, removal, rollout
     from vidctl.cli.report import Report
+    from vidctl.deploy import destroy, plan, rollout
     from vidctl.errors import UsageError
+    from vidctl.project import configs
 
     report = Report(quiet=quiet, as_json=as_json)
     project, place = _place(report, target)
@@ -86,12 +87,12 @@ def destroy(
             raise UsageError("nothing was deleted: you said no")
         with report.live() as notify:
             for each in found:
-                kept = removal.destroy(each, place, notify=notify, gone=partial(_forget, each, project, place))
+                kept = destroy.destroy(each, place, notify=notify, gone=partial(_forget, each, project, place))
                 entry = {"spec": each.key, "target": place.name, "endpoint_id": each.live and each.live.id}
                 documents.append({**entry, "kept": list(kept)} if kept else entry)
                 if not as_json and (each.live or not kept):
                     print(f"{each.key}: {each} is gone")  # noqa: T201
-                for sentence in [*kept, *removal.login_left(each, place)]:
+                for sentence in [*kept, *destroy.login_left(each, place)]:
                     report.note(f"{each.key}: {sentence}")
     if as_json:
         print(json.dumps(documents, indent=2))  # noqa: T201
@@ -99,7 +100,7 @@ def destroy(
 
 def _forget(gone: Possession, project: Project, place: Target) -> None:
     """Take the endpoint's id out of .env; that of another project's spec of the same name stays."""
-    from vidctl import settings
+    from vidctl.project import settings
 
     variable = settings.endpoint_id_name(gone.key, place.name)
     if gone.live is None or project.environ.get(variable) == gone.live.id:
@@ -110,35 +111,35 @@ def _thing(word: str, project: Project, place: Target, *, adopts: bool) -> Posse
     """An endpoint by its id, else what a spec of this project made.  Raise NotDeployedError, SpecError or
     NotOwnedError.
     """
-    from vidctl import deploy, plan, removal
+    from vidctl.deploy import checks, destroy, plan
 
     account = place.control.account()
     for live in account.endpoints:
         if live.id == word:
-            deploy.require_owned(live, word, place.journal, adopts=adopts or plan.owner(live) is not None)
-            return removal.Possession(plan.owner(live) or word, live)
+            checks.require_owned(live, word, place.journal, adopts=adopts or plan.owner(live) is not None)
+            return destroy.Possession(plan.owner(live) or word, live)
     return _made(word, project, place, account, adopts=adopts)
 
 
 def _made(word: str, project: Project, place: Target, account: Account, *, adopts: bool) -> Possession:
-    from vidctl import deploy, plan, removal
+    from vidctl.deploy import checks, destroy, plan
     from vidctl.errors import NotDeployedError
 
     stamped = [each for each in account.endpoints if plan.owner(each) == word]
     known = _spec(word, project, is_gone=bool(stamped))
     key = known.key if known else word
-    live = deploy.find(known, account) if known else None
+    live = checks.find(known, account) if known else None
     # The stamp alone does not say whose an endpoint is: another project may have a spec of that name.
     live = live or next((each for each in stamped if _is_as_made(each, place)), None)
-    templates = removal.leftovers(key, known.name, place) if known and live is None else ()
-    templates = tuple(each for each in templates if not any(removal.uses(other, each) for other in account.endpoints))
+    templates = destroy.leftovers(key, known.name, place) if known and live is None else ()
+    templates = tuple(each for each in templates if not any(destroy.uses(other, each) for other in account.endpoints))
     if live is None and not templates:
         others = ", ".join(f"{each.name} ({each.id})" for each in stamped)
         hint = f"by its id you can destroy what a {key} of another project or name made: {others}" if others else None
         raise NotDeployedError(f"{key} is not deployed to {place.name} from here", hint=hint or "vidctl list")
     if live is not None:
-        deploy.require_owned(live, key, place.journal, adopts=adopts)
-    return removal.Possession(key, live, templates)
+        checks.require_owned(live, key, place.journal, adopts=adopts)
+    return destroy.Possession(key, live, templates)
 
 
 def _is_as_made(live: Endpoint, place: Target) -> bool:
@@ -151,8 +152,9 @@ def _spec(name: str, project: Project, *, is_gone: bool) -> EndpointSpec | None:
     """A spec by its name; None for one that cannot be read if it may be gone; else raise NotDeployedError or
     SpecError.
     """
-    from vidctl import configs, spec
+    from vidctl import spec
     from vidctl.errors import NotDeployedError, SpecError
+    from vidctl.project import configs
 
     try:
         (known,) = spec.load_all([name], root=project.root, environ=project.environ)
@@ -224,8 +226,8 @@ def remove_login(
 
     One that an endpoint uses stays, unless you say --force.
     """
-    from vidctl import removal
     from vidctl.cli.report import Report
+    from vidctl.deploy import destroy
     from vidctl.errors import NotDeployedError, NotOwnedError, UsageError
 
     report = Report(quiet=quiet, as_json=as_json)
@@ -233,12 +235,12 @@ def remove_login(
     found = next((each for each in place.control.registries() if name in (each.name, each.id)), None)
     if found is None:
         raise NotDeployedError(f"RunPod has no registry login {name!r}", hint="vidctl registry list")
-    users = ", ".join(f"{each.name} ({each.id})" for each in removal.users_of(found, place))
+    users = ", ".join(f"{each.name} ({each.id})" for each in destroy.users_of(found, place))
     if users and not force:
         raise NotOwnedError(f"registry login {found.name} is used by {users}", hint="--force removes it all the same")
     if not yes and not report.confirm(f"remove registry login {found.name} ({found.id}) on {place.name}?"):
         raise UsageError("nothing was removed: you said no")
-    removal.remove_login(found, place)
+    destroy.remove_login(found, place)
     if as_json:
         print(json.dumps({"id": found.id, "name": found.name}))  # noqa: T201
     else:
@@ -270,17 +272,19 @@ def list_logins(
 def _place(report: Report, target: str | None) -> tuple[Project, Target]:
     import os
 
-    from vidctl import settings, spec, targets
+    from vidctl import spec
+    from vidctl.deploy import connect
+    from vidctl.project import settings
 
     project = settings.open_project(Path.cwd(), os.environ)
     chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
     if is_default:
         report.note("RUNPOD_API_KEY is not set: this is the local runtime (--target local)")
-    return project, targets.deploy_target(project, chosen, notify=report.step)
+    return project, connect.deploy_target(project, chosen, notify=report.step)
 
 
 def _row(endpoint: Endpoint) -> dict[str, Any]:
-    from vidctl import plan
+    from vidctl.deploy import plan
 
     costs = plan.cost(endpoint)
     return {

@@ -13,7 +13,7 @@ from vidctl.cli import options
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
     from vidctl.images import Built, Images, Source
-    from vidctl.resources import Image
+    from vidctl.runpod.types import Image
 
 app = typer.Typer(help="List the images that were built on this machine, newest first.", invoke_without_command=True)
 
@@ -131,9 +131,10 @@ def prune(
 def _images() -> Images:
     import os
 
-    from vidctl import settings, targets
+    from vidctl.deploy import connect
+    from vidctl.project import settings
 
-    return targets.docker_images(settings.open_project(Path.cwd(), os.environ))
+    return connect.docker_images(settings.open_project(Path.cwd(), os.environ))
 
 
 def _repositories(report: Report) -> set[str]:
@@ -143,8 +144,9 @@ def _repositories(report: Report) -> set[str]:
     """
     import os
 
-    from vidctl import settings, spec
+    from vidctl import spec
     from vidctl.errors import SpecError
+    from vidctl.project import settings
 
     project = settings.open_project(Path.cwd(), os.environ)
     found: set[str] = set()
@@ -165,11 +167,13 @@ def _workshop(names: list[str], env: str | None) -> tuple[Images, list[Source]]:
     """The engine's images, and what the specs say to build; raise UsageError for one that is prebuilt."""
     import os
 
-    from vidctl import settings, spec, targets
+    from vidctl import spec
+    from vidctl.deploy import connect
+    from vidctl.project import settings
 
     project = settings.open_project(Path.cwd(), os.environ)
     specs = spec.load_all(names, root=project.root, environ=project.environ, overlay=env)
-    return targets.docker_images(project), [targets.image_source(each, project.environ) for each in specs]
+    return connect.docker_images(project), [connect.image_source(each, project.environ) for each in specs]
 
 
 def _print(done: list[tuple[Source, Image]], report: Report) -> None:

@@ -26,14 +26,14 @@ app.callback(invoke_without_command=True)(options.help_alone)
 
 def _port(given: int | None) -> int | None:
     """The option, else what the environment or `.env` says; None means the default."""
-    from vidctl import settings
+    from vidctl.project import settings
 
     return given if given is not None else settings.local_port(settings.open_project(Path.cwd(), os.environ))
 
 
 def _deployed(name: str) -> str | None:
     """The id of the endpoint that a spec of this project has here."""
-    from vidctl import configs, settings
+    from vidctl.project import configs, settings
 
     variable = settings.endpoint_id_name(configs.key_of(name, None), "local")
     return settings.open_project(Path.cwd(), os.environ).environ.get(variable)

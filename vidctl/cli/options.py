@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vidctl import configs
+from vidctl.project import configs
 
 
 def help_alone(context: typer.Context) -> None:

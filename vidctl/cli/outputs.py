@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from vidctl import configs
 from vidctl.cli import options
 from vidctl.errors import UsageError, VidctlError
+from vidctl.project import configs
 
 if TYPE_CHECKING:
     from vidctl.media.sources import Source
@@ -79,23 +79,23 @@ def stems(sources: Sequence[Source], words: Iterable[str], *, keeps_folders: boo
 
     With `keeps_folders` each lies in the folder of its source, beginning below what all of them have in common.
     """
-    from vidctl.render import files
+    from vidctl.tasks.detect import formats
 
     names = [source.name for source in sources]
     if not keeps_folders:
-        return files.stems(names)
+        return formats.stems(names)
     given = [os.path.abspath(word) for word in words if os.path.isdir(word)]  # noqa: PTH100, PTH112  links stay
     parents = [source.path and os.path.abspath(source.path.parent) for source in sources]  # noqa: PTH100
     roots = [
         next((each for each in given if Path(parent).is_relative_to(each)), parent) for parent in parents if parent
     ]
     common = os.path.commonpath(roots) if roots else ""
-    return files.stems(names, [PurePath(os.path.relpath(parent, common) if parent else "") for parent in parents])
+    return formats.stems(names, [PurePath(os.path.relpath(parent, common) if parent else "") for parent in parents])
 
 
 def beside(sources: Iterable[Source], *, option: str) -> list[str]:
     """The paths of the sources themselves, to the letter and without their suffixes; UsageError if one is no file."""
-    from vidctl.render import files
+    from vidctl.tasks.detect import formats
 
     paths: list[str] = []
     folders: list[Path] = []
@@ -109,7 +109,7 @@ def beside(sources: Iterable[Source], *, option: str) -> list[str]:
         folders.append(source.path.parent)
     for folder in dict.fromkeys(folders):
         check_folder(option, folder)
-    return files.unique(paths)
+    return formats.unique(paths)
 
 
 class Lines:

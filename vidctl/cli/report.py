@@ -29,11 +29,11 @@ from vidctl.progress import Notify, Progress, silent
 from vidctl.text import is_obeyed, one_line, printable
 
 if TYPE_CHECKING:
-    from vidctl.plan import Change, Cost, Plan
-    from vidctl.resources import Catalogue
-    from vidctl.tasks.answer import Failed
-    from vidctl.tasks.detect import Detections
-    from vidctl.transcription import Passing, Tell
+    from vidctl.deploy.plan import Change, Cost, Plan
+    from vidctl.runpod.types import Catalogue
+    from vidctl.tasks.detect.model import Detections
+    from vidctl.tasks.results import Failed
+    from vidctl.tasks.transcribe.run import Passing, Tell
 
 
 # When one line tells what is waited for, where no terminal shows it: a worker that starts, and others that are busy.
@@ -232,7 +232,7 @@ class Report:
 
         It is the result of `vidctl plan`, and goes to stdout there.
         """
-        from vidctl.plan import cost, priced_on, stock
+        from vidctl.deploy.plan import cost, priced_on, stock
 
         if self.as_json or todo.is_empty or (self.quiet and not is_result):
             return

@@ -15,11 +15,12 @@ from vidctl.cli import specs
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
-    from vidctl.deploy import Survey, Target
+    from vidctl.deploy.checks import Survey
+    from vidctl.deploy.rollout import Outcome, Planned
+    from vidctl.deploy.target import Target
     from vidctl.errors import VidctlError
-    from vidctl.resources import Catalogue
-    from vidctl.rollout import Outcome, Planned
-    from vidctl.settings import Project
+    from vidctl.project.settings import Project
+    from vidctl.runpod.types import Catalogue
     from vidctl.spec import EndpointSpec
 
 _TRY: dict[str | None, str] = {"detect": "detect frame.jpg", "transcribe": "transcribe talk.mp4"}
@@ -47,9 +48,9 @@ class Scene:
 
     def warn(self, planned: Sequence[Planned], known: Survey) -> None:
         """Print what a person should know beforehand."""
-        from vidctl import deploy
+        from vidctl.deploy import checks
 
-        for warning in deploy.warnings([each.plan for each in planned], known, self.place.journal):
+        for warning in checks.warnings([each.plan for each in planned], known, self.place.journal):
             self.report.warn(warning)
 
     def warn_of_images(self, planned: Sequence[Planned]) -> None:
@@ -61,7 +62,7 @@ class Scene:
 
     def locked(self, timeout_s: float) -> AbstractContextManager[None]:
         """Keep other deploys of this project from the same endpoints."""
-        from vidctl import rollout
+        from vidctl.deploy import rollout
 
         keys = [each.key for each in self.specs]
         locks = self.project.root / ".vidctl" / "locks"
@@ -88,10 +89,10 @@ class Scene:
 
     def documents(self, planned: Sequence[Planned], known: Survey) -> list[dict[str, Any]]:
         """What --json prints of plans."""
-        from vidctl import deploy
+        from vidctl.deploy import checks
 
         catalogue = self._catalogue(planned)
-        warnings = deploy.warnings([each.plan for each in planned], known, self.place.journal)
+        warnings = checks.warnings([each.plan for each in planned], known, self.place.journal)
         return [
             {"target": self.place.name, **_document(each, catalogue), "is_proven": each.is_proven, "warnings": warnings}
             for each in planned
@@ -117,8 +118,8 @@ class Scene:
 
     def keep(self, key: str, endpoint_id: str) -> None:
         """Put an endpoint's id into .env; where that cannot be, say so now, for it must not be lost, and fail later."""
-        from vidctl import settings
         from vidctl.errors import VidctlError
+        from vidctl.project import settings
 
         name = settings.endpoint_id_name(key, self.place.name)
         try:
@@ -159,8 +160,10 @@ class Scene:
 
 def begin(report: Report, names: list[str] | None, every: bool, env: str | None, target: str | None) -> Scene:
     """Find the project, the target and the specs; raise UsageError or SpecError for what cannot be meant."""
-    from vidctl import settings, spec, targets
+    from vidctl import spec
+    from vidctl.deploy import connect
     from vidctl.errors import UsageError
+    from vidctl.project import settings
 
     project = settings.open_project(Path.cwd(), os.environ)
     if every == bool(names):
@@ -174,7 +177,7 @@ def begin(report: Report, names: list[str] | None, every: bool, env: str | None,
     settings.require_own_names(project.root, [each.key for each in found])
     if chosen == "local":
         found = [each.with_local() for each in found]
-    place = targets.deploy_target(project, chosen, notify=report.step)
+    place = connect.deploy_target(project, chosen, notify=report.step)
     if every:
         found = _fitting(found, place, report)
     return Scene(report, project, place, found, are_many=every or len(found) > 1)
@@ -202,7 +205,7 @@ def summary(each: Planned) -> str:
 
 
 def _document(each: Planned, catalogue: Catalogue | None) -> dict[str, Any]:
-    from vidctl import plan as plans
+    from vidctl.deploy import plan as plans
 
     todo = each.plan
     image = todo.image.digest or todo.image.tag

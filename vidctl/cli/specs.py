@@ -27,8 +27,10 @@ def validate(
     debug: options.Debug = False,
 ) -> None:
     """Check specs: every mistake at once, with file:line:column, and what cannot hold as a warning."""
-    from vidctl import gpus, settings, spec
+    from vidctl import spec
     from vidctl.errors import SpecError
+    from vidctl.project import settings
+    from vidctl.runpod import gpus
 
     project = settings.open_project(Path.cwd(), os.environ)
     good: list[dict[str, object]] = []

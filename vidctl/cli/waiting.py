@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Wait
-    from vidctl.invoke import Waiting
     from vidctl.runpod.jobs import Health, Job
+    from vidctl.tasks.batch import Waiting
 
 
 def telling(wait: Wait) -> Waiting:

@@ -22,7 +22,7 @@ from vidctl.images.log import Log, secrets_of
 from vidctl.images.provenance import labels, project_of
 from vidctl.images.source import Login, Source
 from vidctl.progress import Notify, Progress
-from vidctl.resources import Image
+from vidctl.runpod.types import Image
 
 if TYPE_CHECKING:
     from vidctl.images.engine import Engine

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vidctl.docker.ignore import Above, Ignore
 from vidctl.errors import ImageError
-from vidctl.ignore import Above, Ignore
 
 PLATFORM = "linux/amd64"  # RunPod's hosts
 

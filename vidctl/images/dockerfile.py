@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidctl.dockerfile import Instruction, heredocs, instructions
+from vidctl.docker.dockerfile import Instruction, heredocs, instructions
 from vidctl.errors import ImageError
 from vidctl.images.context import PLATFORM
 

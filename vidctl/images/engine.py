@@ -16,7 +16,7 @@ from docker.errors import APIError, DockerException, NotFound, StreamParseError 
 from docker.tls import TLSConfig  # type: ignore[import-untyped]
 from urllib3.exceptions import HTTPError  # what docker-py lets through when a stream breaks
 
-from vidctl import dockerconfig
+from vidctl.docker import docker_config
 from vidctl.errors import ImageError
 from vidctl.images import streams
 from vidctl.images.context import PLATFORM
@@ -42,9 +42,9 @@ class _Client(docker.APIClient):  # type: ignore[misc]  # untyped
     build needs is pulled before it.
     """
 
-    def __init__(self, where: dockerconfig.Endpoint, config: dockerconfig.Config) -> None:
+    def __init__(self, where: docker_config.Endpoint, config: docker_config.Config) -> None:
         tls = TLSConfig(**where.tls) if where.tls else False
-        with dockerconfig.read_by_docker_py(config):
+        with docker_config.read_by_docker_py(config):
             super().__init__(where.host, version="auto", timeout=_FIRST_ANSWER_S, tls=tls)
         self.timeout = _ANSWER_S
         self._auth_configs = auth.AuthConfig({})
@@ -62,8 +62,8 @@ class Engine:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._config = dockerconfig.read(environ)
-        where = dockerconfig.endpoint(environ, self._config)
+        self._config = docker_config.read(environ)
+        where = docker_config.endpoint(environ, self._config)
         self._host, self._context = where.host, where.context
         with self._translated():
             self._client = _Client(where, self._config)
@@ -216,7 +216,7 @@ class Engine:
         if not helper or self.missing_helper(reference):
             return self._config.login(registry)
         with self._translated():
-            return self._kept(helper, dockerconfig.HUB if registry == auth.INDEX_NAME else registry)
+            return self._kept(helper, docker_config.HUB if registry == auth.INDEX_NAME else registry)
 
     def missing_helper(self, reference: str) -> str | None:
         """The credential helper that would know the login and is not installed: `docker` goes on without it."""

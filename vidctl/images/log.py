@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vidctl.errors import ImageError
-from vidctl.settings import make_unseen
+from vidctl.project.settings import make_unseen
 from vidctl.text import is_secret_name
 
 _LAST_LINES = 20

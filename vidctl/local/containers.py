@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from signal import Signals
 from typing import TYPE_CHECKING, Any, Final
 
-from vidctl import dockerconfig
+from vidctl.docker import docker_config
 from vidctl.errors import ImageError, LocalRuntimeError
 from vidctl.local import commands, processes
 from vidctl.local.launching import STOP_GRACE_S
@@ -212,12 +212,12 @@ def _connect() -> APIClient:
     from docker.tls import TLSConfig  # type: ignore[import-untyped]
 
     try:
-        config = dockerconfig.read(os.environ)
-        where = dockerconfig.endpoint(os.environ, config)
+        config = docker_config.read(os.environ)
+        where = docker_config.endpoint(os.environ, config)
     except ImageError as error:
         raise LocalRuntimeError(error.message, hint=error.hint) from error
     try:
-        with dockerconfig.read_by_docker_py(config):
+        with docker_config.read_by_docker_py(config):
             return APIClient(where.host, tls=TLSConfig(**where.tls) if where.tls else False)
     except DockerException as error:
         raise LocalRuntimeError(f"no Docker engine answers at {where.host}: {_cause(error)}", hint=_START) from error
@@ -239,9 +239,9 @@ def _translated() -> Iterator[None]:
 
 def _host() -> str:
     try:
-        return dockerconfig.endpoint(os.environ, dockerconfig.read(os.environ)).host
+        return docker_config.endpoint(os.environ, docker_config.read(os.environ)).host
     except ImageError:  # was told before
-        return dockerconfig.DEFAULT_HOST
+        return docker_config.DEFAULT_HOST
 
 
 def _cause(error: BaseException) -> str:

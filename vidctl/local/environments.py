@@ -29,15 +29,15 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import platformdirs
 
-from vidctl import workerfolder
+from vidctl.docker import worker_folder
+from vidctl.docker.ignore import Ignore
 from vidctl.errors import ImageError, LocalRuntimeError
-from vidctl.ignore import Ignore
 from vidctl.local import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from vidctl.ignore import Above
+    from vidctl.docker.ignore import Above
 
 _HANDLER = Path("handler.py")
 _NOT_CONTENT = re.compile(r"__pycache__|\.git|\.venv|\.cache|\..*_cache")
@@ -83,7 +83,7 @@ def image_name(folder: Path, handler: Path | None = None) -> str:
     LocalRuntimeError when the folder cannot be read or has no handler.
     """
     folder = folder.resolve()
-    handler = handler or workerfolder.handler(folder)
+    handler = handler or worker_folder.handler(folder)
     if handler is None or not (folder / handler).is_file():
         raise LocalRuntimeError(
             f"{folder} has no {handler or 'handler.py'}",
@@ -222,7 +222,7 @@ def engine(folder: Path, env: Mapping[str, str], notify: Callable[[str], None]) 
     Raise LocalRuntimeError as `interpreter` does.
     """
     home = folder / ENGINE
-    if env.get("OPENAI_BASE_URL") or env.get("ENGINE_PYTHON") or not workerfolder.requirements(home):
+    if env.get("OPENAI_BASE_URL") or env.get("ENGINE_PYTHON") or not worker_folder.requirements(home):
         return {}
     return {"ENGINE_PYTHON": str(_environment(home, notify, is_frozen=True))}
 
@@ -232,7 +232,7 @@ def _environment(folder: Path, notify: Callable[[str], None], *, is_frozen: bool
 
     Requirements that are frozen are installed without asking any package what it needs.
     """
-    path = workerfolder.requirements(folder)
+    path = worker_folder.requirements(folder)
     if path is None:
         return Path(sys.executable)
     requirements = _read(path, is_frozen=is_frozen)

@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-import vidctl
+from vidctl._version import __version__
 from vidctl.errors import LocalRuntimeError
 from vidctl.local import limits, rest, state, webhooks, wire
 from vidctl.local.fleet import Worker, jobs_to_give
@@ -541,7 +541,7 @@ class Runtime:
     async def _about(self, _request: Request) -> Response:
         about = {
             "service": "vidctl-local",
-            "version": vidctl.__version__,
+            "version": __version__,
             "pid": os.getpid(),
             "isolation": self._isolation,
             "rateLimits": self._limits is not None,

@@ -8,10 +8,10 @@ from typing import Literal, TypeVar
 
 from vidctl.errors import RetiredError
 from vidctl.progress import Notify, Progress, silent
-from vidctl.resources import Account, Catalogue, Endpoint, NetworkVolume, RegistryLogin, Template
 from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
+from vidctl.runpod.types import Account, Catalogue, Endpoint, NetworkVolume, RegistryLogin, Template
 
 _Answer = TypeVar("_Answer")
 

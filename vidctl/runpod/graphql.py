@@ -15,15 +15,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from vidctl import gpus
 from vidctl.errors import ApiError, NotDeployedError, NotOwnedError, RefusedError
 from vidctl.progress import Notify, silent
-from vidctl.resources import STAMP, Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Template
-from vidctl.runpod.answers import Node, endpoint_name, nodes, read
-from vidctl.runpod.http import Http, HttpError
-from vidctl.runpod.refusal import refused
-from vidctl.runpod.waiting import Sleep, create_once, delete_when_released, is_in_use, settled
-from vidctl.runpod.wire import (
+from vidctl.runpod import gpus
+from vidctl.runpod.graphql_wire import (
     ENDPOINT_SCALARS,
     TEMPLATE_SCALARS,
     echo,
@@ -34,6 +29,11 @@ from vidctl.runpod.wire import (
     template_input,
     template_of,
 )
+from vidctl.runpod.http import Http, HttpError
+from vidctl.runpod.reading import Node, endpoint_name, nodes, read
+from vidctl.runpod.refusal import refused
+from vidctl.runpod.types import STAMP, Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Template
+from vidctl.runpod.waiting import Sleep, create_once, delete_when_released, is_in_use, settled
 
 _TEMPLATE: Final = f"{' '.join(TEMPLATE_SCALARS)} env {{ key value }}"
 _ENDPOINT: Final = f"{' '.join(ENDPOINT_SCALARS)} networkVolumeIds {{ networkVolumeId }}"

@@ -18,10 +18,10 @@ from urllib.parse import quote
 
 from vidctl.errors import ApiError, NotDeployedError, RefusedError
 from vidctl.progress import Notify, silent
-from vidctl.resources import Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Stock, Template
-from vidctl.runpod.answers import Node, endpoint_name, nodes, part, read, strings
 from vidctl.runpod.http import Http, HttpError
+from vidctl.runpod.reading import Node, endpoint_name, nodes, part, read, strings
 from vidctl.runpod.refusal import refused
+from vidctl.runpod.types import Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Stock, Template
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released
 from vidctl.text import one_line
 

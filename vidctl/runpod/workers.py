@@ -12,8 +12,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from vidctl.errors import ApiError
-from vidctl.resources import Fleet, LogLine, Worker
 from vidctl.runpod.http import Http
+from vidctl.runpod.types import Fleet, LogLine, Worker
 from vidctl.text import SENTENCE, one_line
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")

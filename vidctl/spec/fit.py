@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from vidctl import gpus
+from vidctl.runpod import gpus
 from vidctl.spec.document import Location
 from vidctl.spec.model import BASE_URL, MODEL, EndpointSpec
 

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from vidctl import configs
 from vidctl.errors import SpecError
+from vidctl.project import configs
 from vidctl.spec.fit import doubts
 from vidctl.spec.mistake import Mistake
 from vidctl.spec.model import Context, EndpointSpec

@@ -33,8 +33,10 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from vidctl import durations, gpus, workerfolder
-from vidctl.resources import STAMP
+from vidctl import durations
+from vidctl.docker import worker_folder
+from vidctl.runpod import gpus
+from vidctl.runpod.types import STAMP
 from vidctl.spec.document import Interpolated, Location
 
 DAY_S = 86_400
@@ -285,8 +287,8 @@ def _worker_folder(folder: Path, info: ValidationInfo) -> Path:
 
 
 def _is_worker(folder: Path, dockerfile: Path) -> bool:
-    is_built = _exists(folder / workerfolder.dockerfile(folder, dockerfile), Path.is_file)
-    return is_built or workerfolder.handler(folder, dockerfile) is not None
+    is_built = _exists(folder / worker_folder.dockerfile(folder, dockerfile), Path.is_file)
+    return is_built or worker_folder.handler(folder, dockerfile) is not None
 
 
 def _dockerfile(path: Path, info: ValidationInfo) -> Path:
@@ -815,7 +817,7 @@ class EndpointSpec(Part):
         local = self.local or self._laid_over
         if local and local.handler:
             return local.handler
-        return workerfolder.handler(self.image.build, self.image.dockerfile) if self.image.build else None
+        return worker_folder.handler(self.image.build, self.image.dockerfile) if self.image.build else None
 
     @property
     def model_references(self) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator
 
-from vidctl import configs
 from vidctl.errors import SpecError, UsageError
+from vidctl.project import configs
 from vidctl.spec.model import Part, wrong
 from vidctl.spec.project import says_nothing
 from vidctl.spec.reading import open_sheets, read, shown

@@ -1,0 +1,185 @@
+"""`vidctl plan`, `vidctl deploy` and `vidctl jobs`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidctl.cli import options
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME…]", help="Specs: yolo means configs/yolo.yaml.", autocompletion=options.specs),
+]
+NamesOrPlan = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME…|PLAN]",
+        help="Specs: yolo means configs/yolo.yaml; or a plan that `vidctl plan -o` saved.",
+        autocompletion=options.specs,
+    ),
+]
+All = Annotated[bool, typer.Option("--all", help="All specs in configs/; with -e, all that have the overlay.")]
+Adopt = Annotated[bool, typer.Option("--adopt", help="Take over an endpoint that vidctl, or this spec, did not make.")]
+
+CHANGES_FOUND = 10
+
+
+def plan(
+    names: Names = None,
+    every: All = False,
+    env: options.Environment = None,
+    target: options.Target = None,
+    adopt: Adopt = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.json|-", help="Save the plan: vidctl deploy FILE.json does it."),
+    ] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help=f"Exit with {CHANGES_FOUND} when there is something to do.")
+    ] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> int:
+    """Show what a deploy would change, and what that costs.  Changes nothing.
+
+    Compares the spec, what was last applied, and what is live; what somebody changed elsewhere is marked as drift.
+    """
+    from vidctl.cli import outputs
+    from vidctl.cli import scene as scenes
+    from vidctl.cli.report import Report
+    from vidctl.deploy import checks, plan_file, rollout
+    from vidctl.errors import UsageError
+
+    is_printed = output is not None and str(output) == "-"
+    if is_printed and as_json:
+        raise UsageError("--json and -o -: two documents on one stdout", hint="-o FILE.json saves the plan")
+    if output is not None and not is_printed:
+        plan_file.check(output)
+    scene = scenes.begin(Report(quiet=quiet, verbose=verbose, as_json=as_json), names, every, env, target)
+    secrets = scene.project.environ
+    known = checks.check(scene.specs, scene.place, secrets=secrets, adopts=adopt, writes=False)
+    planned = rollout.plan_all(scene.specs, scene.place, known, secrets=secrets)
+    scene.warn(planned, known)
+    scene.warn_of_images(planned)
+    scene.show(planned, is_result=not is_printed)
+    for each in planned:
+        summary = f"{each.spec.key}: {scenes.summary(each)}"
+        if is_printed:
+            scene.report.note(summary)
+        else:
+            scenes.say(scene.report, summary)
+    if is_printed:
+        outputs.say(plan_file.text(scene.place.name, planned))
+    elif output is not None:
+        plan_file.save(output, scene.place.name, planned)
+    if as_json:
+        scenes.print_documents(scene.documents(planned, known), one=not scene.are_many)
+    return CHANGES_FOUND if detailed_exitcode and any(each.has_work for each in planned) else 0
+
+
+def deploy(
+    names: NamesOrPlan = None,
+    every: All = False,
+    env: options.Environment = None,
+    target: options.Target = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="The same as `vidctl plan`.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has answered its smoke test.")] = True,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="5m",
+            parser=options.duration("--timeout", least=1),
+            help="How long to wait for the smoke test, and for a lock.",
+        ),
+    ] = 600,
+    no_rollback: Annotated[
+        bool, typer.Option("--no-rollback", help="Leave a version in place that fails its smoke test.")
+    ] = False,
+    adopt: Adopt = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Make endpoints as their specs say, and prove that they answer.
+
+    Checks everything first, builds and pushes the image where its content is new, compares the spec with what is live,
+    asks, writes only what differs, reads it back, sends the smoke test and puts the endpoint's id into .env.  Doing it
+    again changes nothing.  A version that fails its smoke test is replaced by the last good one.
+    """
+    from vidctl.cli import scene as scenes
+    from vidctl.cli.report import Report
+    from vidctl.deploy import plan_file, rollout
+    from vidctl.deploy.apply import Choices
+    from vidctl.deploy.checks import check
+    from vidctl.errors import UsageError
+
+    if dry_run:
+        plan(names, every, env, target, adopt, None, False, as_json, quiet, verbose, debug)
+        return
+    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
+    saved = plan_file.load(names or [])
+    if saved is not None:
+        if env or every or (target and target != saved.target):
+            raise UsageError("a saved plan says what is deployed and where to", hint="give the plan alone")
+        names, target = list(saved.specs), saved.target
+    scene = scenes.begin(report, names, every, env, target)
+
+    secrets = scene.project.environ
+    choices = Choices(timeout_s=timeout, waits=wait, rolls_back=not no_rollback, adopts=adopt)
+    with scene.locked(timeout):
+        known = check(scene.specs, scene.place, secrets=secrets, adopts=adopt)
+        planned = rollout.plan_all(scene.specs, scene.place, known, secrets=secrets)
+        if saved is not None:
+            saved.require_current(planned)
+        elif not yes:
+            scene.require_someone_to_ask(planned)
+        scene.warn(planned, known)
+        with report.live() as notify:
+            planned = rollout.provide(planned, scene.place, known, secrets=secrets, notify=notify)
+        scene.warn_of_images(planned)
+        scene.show(planned)
+        if not yes and saved is None:
+            scene.ask(planned)
+        with report.live() as notify:
+            outcomes = rollout.carry_out(
+                planned, scene.place, secrets=secrets, choices=choices, notify=notify, keep=scene.keep
+            )
+        scene.finish(outcomes)
+
+
+def jobs(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest.")] = 20,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List the jobs that vidctl sent from this project.
+
+    The newest first, each as vidctl last saw it.  A job that is still IN_QUEUE or IN_PROGRESS here although vidctl is
+    gone may be running, and billed.
+    """
+    import dataclasses
+    import os
+    import time
+
+    from vidctl.cli import report
+    from vidctl.journal import Journal
+    from vidctl.project import settings
+
+    entries = Journal(settings.open_project(Path.cwd(), os.environ).journal_file).jobs(limit=limit)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2))  # noqa: T201
+        return
+    when = {entry.id: time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.submitted_at)) for entry in entries}
+    report.table(
+        [(when[entry.id], entry.status, entry.id, entry.endpoint_id, entry.what) for entry in entries],
+        header=("sent", "status", "job", "endpoint", "what"),
+        empty="no job was sent from this project",
+    )

@@ -1,0 +1,329 @@
+"""`vidctl detect`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vidctl.cli import options
+from vidctl.cli.tally import Tally
+from vidctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from vidctl.cli.outputs import Inputs
+    from vidctl.cli.report import Report
+    from vidctl.errors import VidctlError
+    from vidctl.tasks.detect.model import Detections, Result
+    from vidctl.tasks.detect.run import Found
+
+Format = Literal["table", "json", "jsonl", "csv", "coco", "txt"]
+
+
+def detect(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE…", help="Pictures: files, folders, globs, URLs, - or @list.txt.")
+    ],
+    conf: Annotated[float, typer.Option(help="Least confidence.")] = 0.25,
+    iou: Annotated[float, typer.Option(help="Overlap at which two boxes are one object.")] = 0.7,
+    imgsz: Annotated[int, typer.Option(help="Longer side of the picture as the model sees it, in pixels.")] = 640,
+    max_det: Annotated[int, typer.Option(help="Most boxes in a picture.")] = 300,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="person,car", help='Only these: names or ids, "1" in double quotes a name; may be repeated.'
+        ),
+    ] = None,
+    agnostic_nms: Annotated[bool, typer.Option("--agnostic-nms", help="Let classes suppress each other.")] = False,
+    recursive: options.Recursive = False,
+    output_format: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="How to print the result [default: by FILE's ending, else table]."),
+    ] = None,
+    as_json: options.JsonResult = False,
+    output: Annotated[
+        str | None, options.output("FILE|-", "Write the result to FILE, or txt of several to DIR/.")
+    ] = None,
+    save_conf: Annotated[
+        bool, typer.Option("--save-conf", help="txt: the confidence as sixth column, which no training takes.")
+    ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save the pictures with their boxes drawn."),
+    ] = None,
+    save_crop: Annotated[
+        Path | None, typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save each object, cut out.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A deployed spec [default: the one for detect].", autocompletion=options.specs
+        ),
+    ] = None,
+    env: options.Environment = None,
+    endpoint_id: options.EndpointId = None,
+    target: options.Target = None,
+    timeout: options.Timeout = 600,
+    no_progress: options.NoProgress = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Find objects in pictures.
+
+    Pictures are shrunk to what the model sees before they are sent; boxes come back in the pictures' own pixels, in
+    the order of the sources. A picture that fails is reported and does not stop the rest (exit code 9).
+    """
+    from vidctl.cli.outputs import Inputs, stems
+    from vidctl.cli.report import Report
+    from vidctl.cli.waiting import telling
+    from vidctl.client import Client
+    from vidctl.media.sources import expand
+    from vidctl.tasks.detect.codec import parse_classes
+    from vidctl.tasks.detect.model import DetectOptions
+
+    named = tuple(chain.from_iterable(map(parse_classes, classes or ())))
+    wanted = DetectOptions(conf, iou, imgsz, max_det, named, agnostic_nms)
+    chosen = _form(output_format, output, is_json=as_json)
+    if save_conf and chosen != "txt":
+        raise UsageError("--save-conf: only -f txt has columns to add it to")
+    report = Report(quiet=quiet, verbose=verbose, as_json=as_json or chosen in ("json", "jsonl"))
+    pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
+    inputs = Inputs(pictures, sources)
+    names = stems(pictures, sources, keeps_folders=recursive)
+    delivery = _Delivery(chosen, output, names, report, save, save_crop, overwrite)
+    delivery.save_conf = save_conf
+    delivery.spare(inputs)
+    client = Client(
+        target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, timeout_s=timeout, notify=report.step
+    )
+    if client.is_target_by_default:
+        report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
+    try:
+        with report.counting("detect", len(pictures), shown=not no_progress) as counter:
+            found = client.detect_many(pictures, waiting=telling(counter.wait), **vars(wanted))
+            report.detail(client.asking)
+            delivery.endpoint = client.asked
+            try:
+                for each in found:
+                    delivery.add(each)
+                    counter.count()
+            except KeyboardInterrupt:
+                raise client.interrupt() from None
+            finally:
+                found.close()
+    finally:
+        delivery.close()
+    delivery.tally.settle()
+
+
+def _form(said: Format | None, output: str | None, *, is_json: bool) -> str:
+    from vidctl.cli.outputs import form
+
+    endings = {"json": "json", "jsonl": "jsonl", "csv": "csv", "txt": "txt"}
+    return form(said, output, endings, is_json=is_json, otherwise="table")
+
+
+def _is_special(path: Path | None) -> bool:
+    """Whether it is a pipe, a terminal or the like, which people look at."""
+    return path is None or (path.exists() and not path.is_file())
+
+
+class _Delivery:
+    """Takes results as they come: prints or collects them, saves pictures, and remembers what failed."""
+
+    def __init__(
+        self,
+        form: str,
+        output: str | None,
+        names: list[str],
+        report: Report,
+        save: Path | None,
+        save_crop: Path | None,
+        overwrite: bool,
+    ) -> None:
+        from vidctl.cli.outputs import Lines
+        from vidctl.errors import UsageError
+
+        self._form = form
+        self._output = None if output is None or output == "-" else Path(output)
+        is_folder = output is not None and self._output is not None and (output.endswith("/") or self._output.is_dir())
+        if is_folder and form != "txt":
+            raise UsageError(f"-o {output}: a folder, not a file", hint="-f txt writes a file for each image into it")
+        self._is_folder = is_folder
+        self._names = names
+        self._report = report
+        self._save = save
+        self._save_crop = save_crop
+        self._overwrite = overwrite
+        self._is_whole = form in ("json", "coco")  # one document cannot be begun before all is known
+        self._lines = Lines(self._output)
+        self._kept: list[Result] = []
+        self.save_conf = False
+        self.tally = Tally("pictures")
+        self.endpoint: str | None = None
+
+    def spare(self, inputs: Inputs) -> None:
+        """Raise UsageError where a file that is read would be lost, VidctlError where nothing can be written."""
+        from vidctl.cli.outputs import check_folder, check_stdout
+        from vidctl.files import check
+
+        if self._form == "txt" and not self._is_folder and len(self._names) > 1 and not _is_special(self._output):
+            raise UsageError(
+                f"-o {self._output}: YOLO's labels are a file for each image", hint="-o DIR/ writes them into a folder"
+            )
+        if self._output is None:
+            check_stdout()
+        elif self._is_folder:
+            inputs.spare_in("-o", self._output, (f"{stem}.txt" for stem in self._names))
+            check_folder("-o", self._output)
+        else:
+            inputs.spare("-o", self._output)
+            check(self._output)
+        if self._save is not None:
+            both = (f"{stem}{suffix}" for stem in self._names for suffix in (".jpg", ".png"))
+            inputs.spare_in("--save", self._save, both)
+            check_folder("--save", self._save)
+        if self._save_crop is not None:
+            inputs.spare_crops("--save-crop", self._save_crop, self._names)
+            check_folder("--save-crop", self._save_crop)
+
+    def add(self, found: Found) -> None:
+        from vidctl.tasks.results import Failed
+
+        stem = self._names[self.tally.taken]
+        self.tally.taken += 1
+        if isinstance(found.result, Failed):
+            self.tally.failures.append(found.result.error)
+            if len(self._names) > 1:
+                self._report.failed(found.result, is_in_result=self._form in ("json", "jsonl", "coco"))
+        if self._is_whole:
+            self._kept.append(found.result)
+        elif not self._is_folder:
+            self._print(found.result)
+        self._save_all(found, stem)
+
+    def close(self) -> None:
+        """Deliver the document, also that of the results that there are when something stopped the rest."""
+        from vidctl.cli.outputs import print_instead, say
+        from vidctl.errors import VidctlError
+        from vidctl.files import write
+
+        self._lines.close()
+        if not self._is_whole or not self.tally.taken:
+            return
+        text = self._text(self._kept)
+        self._note_categories()
+        self._kept = []
+        if self._output is None:
+            say(text)
+            return
+        try:
+            write(self._output, text.encode())
+        except VidctlError as error:
+            print_instead(text, error)
+            raise
+
+    def _text(self, results: list[Result]) -> str:
+        """What is written of them in a format that other tools read."""
+        from vidctl.tasks.detect import formats
+        from vidctl.tasks.results import Failed
+
+        if self._form == "json":
+            return formats.to_json(results, endpoint=self.endpoint)
+        if self._form != "txt":
+            return formats.FORMATS[self._form](results)
+        if len(self._names) > 1:
+            return formats.to_txt(results, save_conf=self.save_conf)
+        one = results[0]
+        return "" if isinstance(one, Failed) else formats.yolo_lines(one, save_conf=self.save_conf)
+
+    def _note_categories(self) -> None:
+        from vidctl.tasks.results import Failed
+
+        answered = [result for result in self._kept if not isinstance(result, Failed)]
+        if self._form == "coco" and answered and not any(result.names for result in answered):
+            self._report.note("this worker does not tell its model's classes: the categories are those that were seen")
+
+    def _print(self, result: Result) -> None:
+        from vidctl.cli import report
+        from vidctl.tasks.detect import formats
+        from vidctl.tasks.results import Failed
+
+        is_answer = not isinstance(result, Failed)
+        if self._form == "csv":
+            self._lines.add(formats.to_csv([result], header=self.tally.taken == 1), is_answer=is_answer)
+        elif self._form == "jsonl":
+            self._lines.add(formats.to_jsonl([result], endpoint=self.endpoint), is_answer=is_answer)
+        elif self._form in formats.FORMATS:
+            self._lines.add(self._text([result]), is_answer=is_answer)
+        elif isinstance(result, Failed):
+            return
+        elif self._output is None and sys.stdout.isatty():
+            report.detections(result)
+        else:
+            self._lines.add("".join(f"{line}\n" for line in report.lines(result)), is_answer=True)
+
+    def _save_all(self, found: Found, stem: str) -> None:
+        """Save what was asked for; what cannot be saved is said, and its result is delivered all the same."""
+        from vidctl.tasks.results import Failed
+
+        result = found.result
+        if isinstance(result, Failed):
+            return
+        with self._saving(found.source.name) as labels:
+            self._save_labels(result, stem)
+        with self._saving(found.source.name) as images:
+            self._save_images(found, result, stem)
+        self.tally.unsaved += [*labels, *images][:1]
+
+    @contextmanager
+    def _saving(self, name: str) -> Iterator[list[VidctlError]]:
+        from vidctl.errors import VidctlError
+        from vidctl.tasks.results import Failed
+
+        errors: list[VidctlError] = []
+        try:
+            yield errors
+        except VidctlError as error:
+            errors.append(error)
+            self._report.failed(Failed(name, error))
+
+    def _save_labels(self, result: Detections, stem: str) -> None:
+        from vidctl.cli.outputs import print_instead
+        from vidctl.errors import VidctlError
+        from vidctl.tasks.detect import formats
+
+        if self._output is None or not self._is_folder:
+            return
+        try:
+            path = formats.save_txt(
+                result, self._output, stem=stem, overwrite=self._overwrite, save_conf=self.save_conf
+            )
+        except VidctlError as error:  # only now it is known that they differ, and they are paid
+            print_instead(formats.to_txt([result], save_conf=self.save_conf), error)
+            raise
+        if formats.is_numbered(stem, result.source):
+            self._report.note(f"{result.source}: saved {path}")
+
+    def _save_images(self, found: Found, result: Detections, stem: str) -> None:
+        from vidctl.media.sources import read
+        from vidctl.runpod.http import download
+        from vidctl.tasks.detect import annotate
+        from vidctl.tasks.detect.formats import is_numbered
+
+        if self._save is None and self._save_crop is None:
+            return
+        data = read(found.source, fetch=download)
+        if self._save is not None:
+            saved = annotate.save_annotated(result, data, self._save, stem=stem, overwrite=self._overwrite)
+            tell = self._report.note if is_numbered(stem, result.source) else self._report.detail
+            tell(f"{result.source}: saved {saved}")
+        if self._save_crop is not None:
+            annotate.save_crops(result, data, self._save_crop, stem=stem, overwrite=self._overwrite)

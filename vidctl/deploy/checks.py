@@ -1,0 +1,334 @@
+"""Find what would stop a deploy before anything is built or changed, and what a person should know of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from vidctl import spec as specs
+from vidctl.deploy import model_cache
+from vidctl.deploy.plan import Plan, missing_secrets, owner, template_name
+from vidctl.deploy.target import Target
+from vidctl.errors import (
+    ApiError,
+    NotOwnedError,
+    SeveralError,
+    UsageError,
+    VidctlError,
+)
+from vidctl.journal import Journal
+from vidctl.runpod.types import STAMP, Account, Endpoint, NetworkVolume, RegistryLogin
+from vidctl.spec import EndpointSpec
+
+_COUNTRIES = frozenset({"CZ", "FR", "GB", "NO", "RO", "US"})  # those that RunPod's documents name as locations
+VOLUME_NAME = "spec.network_volume"  # in what the journal keeps: under which name the volume was found
+TO_BE_MADE = "(to be made)"  # the id of a registry login that RunPod does not have yet
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found out of an account before anything is decided: one request of each kind that specs speak of."""
+
+    account: Account
+    logins: tuple[RegistryLogin, ...] = ()
+    volumes: tuple[NetworkVolume, ...] = ()
+
+
+def survey(specs: Sequence[EndpointSpec], target: Target) -> Survey:
+    """Look at the account, once for all specs; of volumes only where a spec names one that it has not had so far, or
+    other data centers.
+    """
+    account = target.control.account()
+    is_new_volume = any(spec.network_volume and _has_new_volume(spec, account, target.journal) for spec in specs)
+    return Survey(
+        account=account,
+        logins=target.control.registries() if any(spec.registry_auth for spec in specs) else (),
+        volumes=target.control.volumes() if is_new_volume else (),
+    )
+
+
+def check(
+    specs: Sequence[EndpointSpec], target: Target, *, secrets: Mapping[str, str], adopts: bool, writes: bool = True
+) -> Survey:
+    """Find everything that would stop a deploy, before anything is built or changed; raise it all together.
+
+    The journal is tried unless it is known that nothing will be written.
+    """
+    problems: list[VidctlError] = []
+    known: Survey | None = None
+    try:
+        known = survey(specs, target)
+    except VidctlError as error:
+        problems.append(error)
+    problems += _namesakes(specs)
+    for spec in specs:
+        problems += _problems(spec, target, known, secrets=secrets, adopts=adopts)
+    try:
+        if writes:
+            target.journal.check()
+    except VidctlError as error:
+        problems.append(error)
+    if problems or known is None:
+        raise SeveralError.of(problems)
+    return known
+
+
+def _problems(
+    spec: EndpointSpec, target: Target, known: Survey | None, *, secrets: Mapping[str, str], adopts: bool
+) -> list[VidctlError]:
+    found: list[VidctlError] = []
+    if missing := missing_secrets(spec, secrets):
+        message = f"{', '.join(missing)}: not set, but named under secrets in {spec.key}"
+        found.append(UsageError(message, hint="set it in the environment or in .env"))
+    found += target.images.problems(spec)
+    if known is None:
+        return found
+    for look in (
+        lambda: _require_own(spec, target, known, adopts=adopts),
+        lambda: _require_free_template(spec, known),
+        lambda: _require_password(spec, known, secrets),
+        lambda: _require_same_login(spec, target, known, secrets),
+        lambda: volume_id_of(spec, target, known),
+        lambda: _require_data_centers(spec, target, known),
+        lambda: _require_volume_within(spec, target, known),
+        lambda: _require_model_cache(spec, target, known),
+    ):
+        try:
+            look()
+        except VidctlError as error:  # noqa: PERF203  the others are told too
+            found.append(error)
+    return found
+
+
+def _namesakes(specs: Sequence[EndpointSpec]) -> Iterator[UsageError]:
+    """RunPod would take several endpoints of one name, and nobody could tell which is whose."""
+    keys: dict[str, list[str]] = {}
+    for spec in specs:
+        keys.setdefault(spec.name, []).append(spec.key)
+    for name, those in keys.items():
+        if len(those) > 1:
+            yield UsageError(f"{', '.join(those)}: all have the name {name!r}", hint="give each a name of its own")
+
+
+def _require_own(spec: EndpointSpec, target: Target, known: Survey, *, adopts: bool) -> None:
+    live = find(spec, known.account)
+    if live is not None:
+        require_owned(live, spec.key, target.journal, adopts=adopts)
+
+
+def _require_free_template(spec: EndpointSpec, known: Survey) -> None:
+    """Raise NotOwnedError where a template of the name that ours gets is another's: names are unique in an account."""
+    live, name = find(spec, known.account), template_name(spec.name)
+    is_ours = live is not None and (live.template.name == name or owner(live) == spec.key)
+    found = next((each for each in known.account.templates if each.name == name), None)
+    if found and not is_ours and found.env.get(STAMP) != spec.key:
+        raise NotOwnedError(
+            f"{spec.key}: there is a template {name} ({found.id}) that is not of this spec",
+            hint="rename or delete it in RunPod's console, or give the spec another name",
+        )
+
+
+def _require_data_centers(spec: EndpointSpec, target: Target, known: Survey) -> None:
+    """Raise UsageError for a place that RunPod does not have, or for a country where only GraphQL takes one.
+
+    RunPod is asked only about places that the endpoint does not have yet.
+    """
+    where = specs.locate(spec, ("data_centers",)) or spec.key
+    countries = [place for place in spec.data_centers if "-" not in place]
+    if countries and target.control.plane == "rest":
+        raise UsageError(
+            f"{where}: RunPod's REST v2 takes data centers, not countries: {', '.join(countries)}",
+            hint=f"name data centers like EU-RO-1{_or_graphql(target)}",
+        )
+    live = find(spec, known.account)
+    new = set(spec.data_centers) - set(live.locations if live else ())
+    there = set(target.control.data_centers()) if new else set()
+    if nowhere := sorted(new & set(countries) - _COUNTRIES - {_country(place) for place in there}):
+        raise UsageError(
+            f"{where}: RunPod has no data center in {', '.join(nowhere)}",
+            hint=f"there are: {', '.join(sorted(there))}" if there else None,
+        )
+    if there and (unknown := sorted(new - there - set(countries))):
+        near = difflib.get_close_matches(unknown[0], sorted(there), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(there))}"
+        raise UsageError(f"{where}: RunPod has no data center {', '.join(unknown)}", hint=hint)
+
+
+def _require_volume_within(spec: EndpointSpec, target: Target, known: Survey) -> None:
+    """Raise UsageError for a network volume that is in none of the spec's data centers: no worker could start."""
+    volume_id = volume_id_of(spec, target, known) if spec.data_centers and known.volumes else ""
+    volume = next((volume for volume in known.volumes if volume.id == volume_id), None)
+    if volume is None or {volume.data_center, _country(volume.data_center)} & set(spec.data_centers):
+        return
+    raise UsageError(
+        f"{specs.locate(spec, ('data_centers',)) or spec.key}: the network volume {volume.name} is in"
+        f" {volume.data_center}, which is not among them",
+        hint=f"add {volume.data_center}, or leave data_centers out: workers run where the volume is",
+    )
+
+
+def _country(data_center: str) -> str:
+    """The country in a data center's name: US of US-KS-2, RO of EU-RO-1."""
+    area, _, rest = data_center.partition("-")
+    return area if area in ("US", "CA") else rest.partition("-")[0]
+
+
+def _require_model_cache(spec: EndpointSpec, target: Target, known: Survey) -> None:
+    """Raise UsageError where RunPod's model cache would have to hold something else, which REST v2 cannot say."""
+    if target.control.plane == "graphql" or not spec.model_references:
+        return
+    live = find(spec, known.account)
+    last = target.journal.last_applied(live.id) if live and live.id else None
+    if model_cache.asked(last.document if last else None) != spec.model_references:
+        raise UsageError(
+            f"{specs.locate(spec, ('weights',)) or spec.key}: RunPod's REST v2 cannot fill its model cache",
+            hint=f"write weights: volume or weights: bake{_or_graphql(target)}",
+        )
+
+
+def _or_graphql(target: Target) -> str:
+    """The advice to use GraphQL, while there is one."""
+    return ", or use VIDCTL_CONTROL=graphql" if target.control.has_graphql else ""
+
+
+def find(spec: EndpointSpec, account: Account) -> Endpoint | None:
+    """The live endpoint of a spec; raise ApiError when several have its name, for RunPod allows that."""
+    named = [endpoint for endpoint in account.endpoints if endpoint.name == spec.name]
+    if len(named) > 1:
+        raise ApiError(
+            f"there are {len(named)} endpoints named {spec.name!r}: {', '.join(str(each.id) for each in named)}",
+            hint="delete or rename all but one in RunPod's console, or give the spec another name",
+        )
+    return named[0] if named else None
+
+
+def require_owned(live: Endpoint, key: str, journal: Journal, *, adopts: bool) -> None:
+    """Raise NotOwnedError for an endpoint that this spec did not make."""
+    made_by = owner(live)
+    if adopts or made_by == key or (made_by is None and live.id and journal.last_applied(live.id)):
+        return
+    whose = f"the spec {made_by!r} made" if made_by else "vidctl did not make"
+    raise NotOwnedError(
+        f"{key}: there is an endpoint named {live.name!r} ({live.id}) that {whose}",
+        hint="--adopt treats it as this spec's own; or give the spec another name",
+        endpoint=live.id,
+    )
+
+
+def warnings(todo: Sequence[Plan], known: Survey, journal: Journal) -> list[str]:
+    """What a person should know before saying yes: too many workers, what earlier names of the specs left, what of
+    the model cache REST v2 neither shows nor changes, and what each plan notes.
+    """
+    return [
+        *_over_quota(todo, known.account),
+        *_left_behind(todo, known.account, journal),
+        *_out_of_sight(todo),
+        *(f"{each.key}: {note}" for each in todo for note in each.notes),
+    ]
+
+
+def _over_quota(todo: Sequence[Plan], account: Account) -> Iterator[str]:
+    """An account has so many workers over all endpoints."""
+    quota = account.worker_quota
+    planned = {each.endpoint.id or each.key: each.endpoint.workers_max for each in todo}
+    total = sum(({each.id or each.name: each.workers_max for each in account.endpoints} | planned).values())
+    if quota is not None and total > quota and not all(each.is_empty for each in todo):
+        yield f"{total} workers at most over all endpoints; an account with this balance has {quota} (RunPod's docs)"
+
+
+def _left_behind(todo: Sequence[Plan], account: Account, journal: Journal) -> Iterator[str]:
+    """The endpoints that this project made of the same specs under other names; nothing will ever change them again."""
+    names = {each.key: each.endpoint.name for each in todo}
+    for live in account.endpoints:
+        name = names.get(owner(live) or "")
+        if name not in (None, live.name) and journal.last_applied(live.id or ""):
+            yield f"{live.name} ({live.id}) is what {name} was called before, and still there: vidctl destroy {live.id}"
+
+
+def _out_of_sight(todo: Sequence[Plan]) -> Iterator[str]:
+    for each in todo:
+        if models := ", ".join(each.models.unseen):
+            yield f"{each.key}: RunPod's REST v2 does not show its model cache; it was last asked to hold {models}"
+        if models := ", ".join(each.models.stuck):
+            yield f"{each.key}: RunPod's model cache still holds {models}: REST v2 cannot take it out"
+
+
+def known_login(spec: EndpointSpec, secrets: Mapping[str, str]) -> tuple[str, str] | None:
+    """The user name and the password of the spec's login; None where it does not say them, or its variable is empty."""
+    login = spec.registry_auth
+    password = secrets.get(login.password_variable or "") if login else None
+    return (login.username, password) if login and login.username and password else None
+
+
+def _require_same_login(spec: EndpointSpec, target: Target, known: Survey, secrets: Mapping[str, str]) -> None:
+    """Raise UsageError where RunPod has another password, and its REST v2 would have to change it."""
+    given = known_login(spec, secrets)
+    if target.control.plane == "graphql" or spec.registry_auth is None or given is None:
+        return
+    login_id, name = login_id_of(spec, known), spec.registry_auth.name
+    if login_id != TO_BE_MADE and target.journal.is_login(login_id, *given) is False:
+        raise UsageError(
+            f"{specs.locate(spec, ('registry_auth',)) or spec.key}: registry login {name} has another user name or"
+            " password at RunPod, and its REST v2 cannot change them",
+            hint=f"vidctl registry remove {name} --force, then deploy again{_or_graphql(target)}",
+        )
+
+
+def login_id_of(spec: EndpointSpec, known: Survey) -> str:
+    """The id of the spec's registry login; raise UsageError for one that is neither there nor can be made."""
+    login = spec.registry_auth
+    if login is None:
+        return ""
+    for each in known.logins:
+        if login.name in (each.id, each.name):
+            return each.id
+    if login.username and login.password_variable:
+        return TO_BE_MADE
+    raise UsageError(
+        f"{specs.locate(spec, ('registry_auth',)) or spec.key}: RunPod has no registry login {login.name!r}",
+        hint=f"vidctl registry login {login.name} -u USER --password-stdin",
+    )
+
+
+def _require_password(spec: EndpointSpec, known: Survey, secrets: Mapping[str, str]) -> None:
+    """Raise UsageError for a login that is neither there nor can be made."""
+    made = login_id_of(spec, known) == TO_BE_MADE
+    variable = spec.registry_auth.password_variable if spec.registry_auth else None
+    if made and not secrets.get(variable or ""):
+        raise UsageError(
+            f"{variable}: not set, but named as the password of registry_auth in {spec.key}",
+            hint="set it in the environment or in .env",
+        )
+
+
+def volume_id_of(spec: EndpointSpec, target: Target, known: Survey) -> str:
+    """The id of the spec's network volume; raise UsageError for a name that is nobody's, or several volumes'."""
+    wanted = spec.network_volume
+    if wanted is None:
+        return ""
+    if known_id := _volume_so_far(spec, find(spec, known.account), target.journal):
+        return known_id
+    found = [volume for volume in known.volumes if wanted in (volume.id, volume.name)]
+    if len(found) == 1:
+        return found[0].id
+    place = specs.locate(spec, ("network_volume",)) or spec.key
+    if found:
+        ids = ", ".join(f"{volume.id} in {volume.data_center}" for volume in found)
+        raise UsageError(f"{place}: {len(found)} network volumes are named {wanted!r}", hint=f"write an id: {ids}")
+    names = ", ".join(volume.name for volume in known.volumes)
+    raise UsageError(f"{place}: there is no network volume {wanted!r}", hint=f"there are: {names}" if names else None)
+
+
+def _has_new_volume(spec: EndpointSpec, account: Account, journal: Journal) -> bool:
+    live = find(spec, account)
+    is_moved = live is not None and bool(spec.data_centers) and set(live.locations) != set(spec.data_centers)
+    return is_moved or _volume_so_far(spec, live, journal) is None
+
+
+def _volume_so_far(spec: EndpointSpec, live: Endpoint | None, journal: Journal) -> str | None:
+    """The endpoint's volume, if it got it for the name that the spec says: a volume keeps its id for life."""
+    last = journal.last_applied(live.id) if live and live.id else None
+    if live is None or last is None or last.document.get(VOLUME_NAME) != spec.network_volume:
+        return None
+    return live.network_volume_id or None

@@ -1,0 +1,100 @@
+"""Take away what a spec made: its endpoint, or what an interrupted deploy left of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from vidctl.deploy.plan import template_name
+from vidctl.deploy.target import Target
+from vidctl.errors import ApiError, RefusedError
+from vidctl.progress import Notify, Progress, silent
+from vidctl.runpod.types import STAMP, Endpoint, RegistryLogin, Template
+from vidctl.runpod.waiting import is_in_use, settled
+
+
+@dataclass(frozen=True)
+class Possession:
+    """What there is of a spec: its endpoint, or the template of one that was never made."""
+
+    key: str
+    live: Endpoint | None
+    templates: tuple[Template, ...] = ()
+
+    def __str__(self) -> str:
+        if self.live is not None:
+            return f"endpoint {self.live.name} ({self.live.id})"
+        return ", ".join(f"template {each.name} ({each.id})" for each in self.templates)
+
+
+def leftovers(key: str, endpoint_name: str, target: Target, *, name: str = "") -> tuple[Template, ...]:
+    """The template that a deploy left which ended before it made the endpoint; `name` is another that it may have."""
+    names = {template_name(endpoint_name), name}
+    return tuple(each for each in target.control.templates() if each.name in names and each.env.get(STAMP) == key)
+
+
+def destroy(
+    thing: Possession, target: Target, *, notify: Notify = silent, gone: Callable[[], None] = lambda: None
+) -> tuple[str, ...]:
+    """Delete an endpoint, or what an interrupted deploy left of one; return once it is seen to be gone.
+
+    `gone` is called when the endpoint is, before its template is tried: RunPod may not let go of that for two minutes.
+    A template that somebody else uses stays; return a sentence about each.
+    """
+    live, templates, others = thing.live, thing.templates, tuple[Endpoint, ...]()
+    if live is not None:
+        notify(Progress("destroy", f"endpoint {live.name} ({live.id})"))
+        target.control.delete(live)
+        others = settled(
+            lambda: target.control.account().endpoints, lambda left: all(each.id != live.id for each in left)
+        )
+        if any(each.id == live.id for each in others):
+            raise ApiError(f"endpoint {live.id} was deleted, and is still there", hint="run it again", endpoint=live.id)
+    gone()
+    if live is not None:
+        # REST v2 deletes the template that was made with an endpoint, not the one that GraphQL had given it.
+        templates = leftovers(thing.key, live.name, target, name=live.template.name)
+    return tuple(filter(None, (_delete(each, others, target, notify) for each in templates)))
+
+
+def users_of(login: RegistryLogin, target: Target) -> list[Endpoint]:
+    """The endpoints that pull with a login."""
+    return [each for each in target.control.account().endpoints if each.template.registry_auth_id == login.id]
+
+
+def login_left(gone: Possession, target: Target) -> Iterator[str]:
+    """Say it where an endpoint leaves its registry login behind, and no other uses it: it may be wanted again."""
+    login_id = gone.live.template.registry_auth_id if gone.live else ""
+    for login in target.control.registries() if login_id else ():
+        if login.id == login_id and not users_of(login, target):
+            yield f"registry login {login.name} stays at RunPod: vidctl registry remove {login.name}"
+
+
+def remove_login(login: RegistryLogin, target: Target) -> None:
+    """Delete a login; return once it is seen to be gone."""
+    target.control.delete_registry(login)
+    if not settled(lambda: all(each.id != login.id for each in target.control.registries()), bool):
+        raise ApiError(f"registry login {login.name} was deleted, and is still there", hint="run it again")
+    target.journal.login_removed(login.id)
+
+
+def _delete(template: Template, others: Sequence[Endpoint], target: Target, notify: Notify) -> str | None:
+    """Delete a template; a sentence about one that is in use elsewhere."""
+    users = [f"{each.name} ({each.id})" for each in others if uses(each, template)]
+    if users:
+        return f"template {template.name} stays, for {', '.join(users)} uses it too"
+    notify(Progress("destroy", f"template {template.name}"))
+    try:
+        target.control.delete_template(template)
+    except RefusedError as refusal:
+        if not is_in_use(refusal):
+            raise
+        return f"template {template.name} ({template.id}) stays, for RunPod says that it is in use"
+    return None
+
+
+def uses(endpoint: Endpoint, template: Template) -> bool:
+    """Whether it is made of the template, which REST v2 does not say: there its container is the template's."""
+    if endpoint.template.id:
+        return endpoint.template.id == template.id
+    return (endpoint.template.image, endpoint.template.env) == (template.image, template.env)

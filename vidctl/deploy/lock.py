@@ -1,0 +1,64 @@
+"""One deploy at a time for each endpoint of a project: whoever comes second waits, and hears for whom."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vidctl.errors import BusyError, VidctlError
+from vidctl.progress import Notify, Progress
+from vidctl.project.settings import make_unseen
+
+
+@contextmanager
+def held(folder: Path, name: str, *, timeout_s: float, notify: Notify) -> Iterator[None]:
+    """Hold the lock `name` during the block; raise BusyError, naming who has it, after `timeout_s`.
+
+    The system frees the lock of a process that ends, however it ends.
+    """
+    holder = folder / f"{name}.holder"
+    lock = _acquired(folder, name, holder, timeout_s, notify)
+    try:
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquired(folder: Path, name: str, holder: Path, timeout_s: float, notify: Notify) -> FileLock:
+    try:
+        make_unseen(folder)
+        lock = FileLock(folder / f"{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            notify(Progress("lock", f"{name}: waiting for {_who(holder)}"))
+            _wait(lock, name, holder, timeout_s)
+        holder.write_text(json.dumps({"pid": os.getpid(), "since": time.strftime("%H:%M:%S")}))
+    except OSError as error:
+        raise VidctlError(
+            f"{folder}: cannot be written: {error.strerror}", hint="check room and permissions"
+        ) from error
+    return lock
+
+
+def _wait(lock: FileLock, name: str, holder: Path, timeout_s: float) -> None:
+    try:
+        lock.acquire(timeout=timeout_s)
+    except Timeout:
+        raise BusyError(
+            f"{name} is being changed by {_who(holder)}", hint="wait until it is done, or end that process"
+        ) from None
+
+
+def _who(holder: Path) -> str:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(holder.read_text())
+        return f"the vidctl of process {known['pid']}, at work since {known['since']}"
+    return "another vidctl"

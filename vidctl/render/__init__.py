@@ -1,1 +1,0 @@
-"""What people take home: annotated pictures, crops and result files."""

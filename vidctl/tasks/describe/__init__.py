@@ -1,0 +1,1 @@
+"""Ask a vision-language model about images and videos."""

@@ -1,0 +1,265 @@
+"""What is asked: which pictures, of which sources, in which words.
+
+A source is opened when its pictures are wanted, and closed when they are there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from vidctl.errors import MediaError, UsageError
+from vidctl.media import image
+from vidctl.media.given import Given, listed, several
+from vidctl.media.given import sources as sources_of
+from vidctl.media.sources import FILMS, PICTURES, PICTURES_AND_FILMS, Source, is_film, opened, read, settled
+from vidctl.tasks.describe.model import DescribeOptions, Sent
+from vidctl.tasks.options import made, settle
+
+if TYPE_CHECKING:  # PyAV stays out where there are pictures only
+    from vidctl.media.video import Frame
+
+DEFAULT_PRESET = "caption"
+FORM_PROMPT = "Look carefully, and answer by what you see. Where it does not show something, do not make it up."
+FRAMES = 16  # of a film, where nothing is known of what the worker takes
+_MOST_FRAMES = 256
+_FRAMES_PER_S = 1.0
+
+Fetch = Callable[[str], bytes]
+FetchInto = Callable[[str, BinaryIO], None]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Which pictures of a film are shown: those at `at_s`, or `fps` a second from `from_s` to `to_s`.
+
+    Without `fps` there is one a second, or fewer, over all of that part, if those would be too many; without any of
+    them the part is the whole film.  UsageError for what cannot be.
+    """
+
+    at_s: tuple[float, ...] = ()
+    from_s: float | None = None
+    to_s: float | None = None
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        settle(self)
+        span = (self.from_s, self.to_s, self.fps)
+        if self.at_s and span != (None, None, None):
+            raise UsageError("both moments and a part of a film are given", hint="say either at, or from, to and fps")
+        for name, value in (*(("at", each) for each in self.at_s), ("from", self.from_s), ("to", self.to_s)):
+            if value is not None and not 0 <= value < float("inf"):
+                raise UsageError(f"{name}: {value:g} s is no time in a film")
+        if self.fps is not None and not 0 < self.fps <= 240:
+            raise UsageError(f"fps: {self.fps:g} is not over 0 and up to 240")
+        if self.to_s is not None and self.to_s <= (self.from_s or 0.0):
+            raise UsageError(f"to: {self.to_s:g} s is not after from ({self.from_s or 0.0:g} s)")
+
+    @property
+    def is_given(self) -> bool:
+        return self != Clip()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about together: most often one picture or film."""
+
+    sources: tuple[Source, ...]
+
+    @property
+    def name(self) -> str:
+        """What people are shown."""
+        return self._named([source.name for source in self.sources])
+
+    @property
+    def is_one_picture(self) -> bool:
+        """Whether there is one source, whose name is a picture's: without opening it."""
+        only = self.sources[0].path if len(self.sources) == 1 else None
+        return only is not None and only.suffix.lower() in PICTURES.suffixes
+
+    @property
+    def label(self) -> str:
+        """The name as it may be written down."""
+        return self._named([source.label for source in self.sources])
+
+    def _named(self, names: list[str]) -> str:
+        return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def questions(
+    sources: Given | Iterable[Given], clip: Clip, *, together: bool = False, recursive: bool = False
+) -> list[Question]:
+    """A question for each picture or film, or one for all of them together.  Raises MediaError where there are none.
+
+    What is no source is a question that cannot be asked; together with others it is raised.
+    """
+    look_up = partial(_expanded, clip=clip, recursive=recursive)
+    found = (
+        settled([each for source in listed(sources) for each in look_up(source)])
+        if together
+        else several(sources, look_up)
+    )
+    if not found:
+        raise UsageError("no picture or film is named")
+    return [Question(tuple(found))] if together else [Question((each,)) for each in found]
+
+
+def _expanded(source: Given, clip: Clip, *, recursive: bool) -> list[Source]:
+    if isinstance(source, Source):
+        return [source]
+    if isinstance(source, (str, os.PathLike)):
+        return sources_of(source, FILMS if clip.is_given else PICTURES_AND_FILMS, recursive=recursive)
+    return sources_of(source, FILMS if clip.is_given else PICTURES)
+
+
+def options(prompt: str | None, preset: str | None, given: Mapping[str, Any], *, root: Path) -> DescribeOptions:
+    """What to ask: what is `given` goes before what the preset says, and a prompt in the place of its own.
+
+    Without either the preset `caption` is asked, or with a form for the answer what that asks for.  Raises UsageError,
+    and SpecError for a preset that is wrong.
+    """
+    if preset is not None and not isinstance(preset, str):
+        raise UsageError(f"preset: {preset!r} is not text")
+    chosen: dict[str, Any] = {}
+    has_form = any(given.get(form) for form in _FORMS)
+    if preset is None and prompt is None and has_form:
+        chosen["prompt"] = FORM_PROMPT
+    elif preset is not None or prompt is None:
+        chosen = _of_preset(DEFAULT_PRESET if preset is None else preset, root)
+        if has_form:
+            chosen = {name: value for name, value in chosen.items() if name not in _FORMS}
+    if prompt is not None:
+        chosen["prompt"] = prompt
+    said = {name: _value(name, value) for name, value in given.items()}
+    return made(DescribeOptions, "describe", {**chosen, **said}, others=_OTHERS)
+
+
+_FORMS = ("schema", "choices", "regex")
+_OTHERS = ("preset", "at_s", "from_s", "to_s", "fps", "recursive")  # what else a call for a description takes
+
+
+def _of_preset(name: str, root: Path) -> dict[str, Any]:
+    from vidctl.spec import presets
+
+    preset = presets.load(name, root=root)
+    fields = ("prompt", "system", "schema", "choices", "max_tokens", "temperature")
+    return {each: value for each in fields if (value := getattr(preset, each)) not in (None, ())}
+
+
+def _value(name: str, value: Any) -> Any:
+    """A schema may be written in its short form, and a list be a list."""
+    from vidctl.tasks.describe import schema
+
+    if name == "schema" and isinstance(value, str):
+        return schema.read(value)
+    if name == "stop" and isinstance(value, str):
+        return (value,)
+    if name == "choices" and isinstance(value, str):
+        return tuple(each.strip() for each in value.split(","))
+    return tuple(value) if isinstance(value, list) else value
+
+
+Budget = Callable[[int], int]  # how many pixels each of so many pictures may have
+Take = Callable[[int], tuple[Sent, ...]]  # the pictures, each of at most so many pixels
+
+
+class Album:
+    """Opens what is asked about: pictures, and those of films."""
+
+    def __init__(
+        self, clip: Clip, fetch: Fetch, fetch_into: FetchInto, *, max_pictures: int | None = None, budget: Budget
+    ) -> None:
+        self._clip = clip
+        self._most = max_pictures  # in a question, if that is known
+        self._budget = budget
+        self._fetch = fetch
+        self._fetch_into = fetch_into
+
+    def pictures(self, question: Question) -> tuple[Sent, ...]:
+        """The question's pictures; the more there are, the smaller they are."""
+        stills = sum(not self._is_film(source) for source in question.sources)
+        films = len(question.sources) - stills
+        frames = max(1, ((self._most or FRAMES) - stills) // films) if films else 0
+        with ExitStack() as stack:
+            planned = [self._planned(source, frames, stack) for source in question.sources]
+            count = sum(number for number, _ in planned)
+            if self._most is not None and count > self._most:
+                raise UsageError(
+                    f"{question.name}: {count} pictures in one question, and the worker takes {self._most}",
+                    hint="MAX_IMAGES in the spec's env changes that",
+                )
+            return tuple(chain.from_iterable(take(self._budget(count)) for _, take in planned))
+
+    def _is_film(self, source: Source) -> bool:
+        if not self._clip.is_given:
+            return is_film(source)
+        if PurePosixPath(source.label).suffix.lower() in PICTURES.suffixes:
+            raise UsageError(f"{source.name}: a picture, which has no moments", hint="--at, --from, … are for films")
+        return True
+
+    def _planned(self, source: Source, frames: int, stack: ExitStack) -> tuple[int, Take]:
+        """How many pictures a source gives, and how they are had."""
+        if not self._is_film(source):
+            return 1, partial(self._still, source)
+        file = stack.enter_context(opened(source, fetch_into=self._fetch_into, kind=FILMS))
+        if self._clip.at_s:
+            return len(self._clip.at_s), partial(self._moments, source, file)
+        return self._span(source, file, frames)
+
+    def _still(self, source: Source, max_pixels: int) -> tuple[Sent, ...]:
+        data = read(source, fetch=self._fetch)
+        try:
+            prepared = image.prepare_within(data, max_pixels=max_pixels, name=source.name)
+        except MediaError as error:
+            if source.problem is None and PurePosixPath(source.label).suffix.lower() not in PICTURES.suffixes:
+                formats = f"; {error.hint}" if error.hint else ""
+                error.hint = f"if it is a film, whose name does not tell: --from 0 takes it for one{formats}"
+            raise
+        return (Sent(source.name, prepared.jpeg, prepared.sent_width, prepared.sent_height),)
+
+    def _moments(self, source: Source, file: Path | BinaryIO, max_pixels: int) -> tuple[Sent, ...]:
+        from vidctl.media import video
+
+        moments = [video.frame_at(file, at_s=at_s, max_pixels=max_pixels, name=source.name) for at_s in self._clip.at_s]
+        return tuple(_sent(source, frame) for frame in moments)
+
+    def _span(self, source: Source, file: Path | BinaryIO, frames: int) -> tuple[int, Take]:
+        from vidctl.media import video
+
+        length_s = video.duration_s(file, name=source.name)
+        if length_s is None and self._clip.fps is None and self._clip.to_s is None:
+            length_s = video.measured_s(file, name=source.name)
+        from_s = self._clip.from_s or 0.0
+        ends_s = None if length_s is not None and length_s <= from_s else length_s  # `frames` says that it is over
+        to_s = min((each for each in (self._clip.to_s, ends_s) if each is not None), default=None)
+        span_s = None if to_s is None else max(to_s - from_s, 0.0)
+        most = frames if self._clip.fps is None or self._most is not None else _MOST_FRAMES
+        fps = self._clip.fps or _sparse(span_s, most)
+        count = most if span_s is None else max(1, math.ceil(span_s * fps))
+
+        def take(max_pixels: int) -> tuple[Sent, ...]:
+            found = video.frames(
+                file, from_s=from_s, to_s=to_s, fps=fps, max_frames=most, max_pixels=max_pixels, name=source.name
+            )
+            return tuple(_sent(source, frame) for frame in found)
+
+        return min(count, most), take
+
+
+def _sparse(span_s: float | None, most: int) -> float:
+    """A picture a second, or so many fewer that there are at most `most`."""
+    if not span_s:
+        return _FRAMES_PER_S
+    return min(_FRAMES_PER_S, most / span_s)
+
+
+def _sent(source: Source, frame: Frame) -> Sent:
+    picture = frame.prepared
+    return Sent(source.name, picture.jpeg, picture.sent_width, picture.sent_height, at_s=frame.at_s)

@@ -1,0 +1,164 @@
+"""Find objects in many pictures: read ahead, pack many into a job, and put results back in the order of the sources."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from vidctl.errors import AuthError, JobFailedError, MediaError, NotDeployedError, VidctlError
+from vidctl.media.image import Prepared, prepare
+from vidctl.media.sources import Source, read
+from vidctl.runpod.jobs import MAX_REQUEST_BYTES
+from vidctl.tasks.batch import Answer, Invoker, Request, Waiting
+from vidctl.tasks.detect.codec import decode, encode
+from vidctl.tasks.detect.model import DetectOptions, Result
+from vidctl.tasks.results import Failed
+
+# What RunPod's queue gives one worker is about a job a second, so a job carries many pictures.
+PICTURES_PER_JOB = 16
+JOBS_IN_FLIGHT = 6
+_JOB_BYTES = MAX_REQUEST_BYTES - 64 * 1024  # of base64; the rest is for the options
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of one source: `result` is its Detections, or Failed with the error."""
+
+    source: Source
+    result: Result
+
+
+@dataclass(frozen=True)
+class _Picture:
+    index: int
+    source: Source
+    prepared: Prepared
+
+    @property
+    def encoded_bytes(self) -> int:
+        return len(self.prepared.jpeg) * 4 // 3 + 8
+
+
+def detect(
+    sources: Sequence[Source],
+    options: DetectOptions,
+    invoker: Invoker,
+    *,
+    fetch: Callable[[str], bytes],
+    timeout_s: float,
+    waiting: Waiting | None = None,
+) -> Generator[Found, None, None]:
+    """Yield what became of each source, in their order; closing the generator cancels what is out.
+
+    `waiting` hears, in threads, why there is no answer yet.
+    Raises AuthError and NotDeployedError at once, for they will be the same for every other job.
+    """
+    unread: dict[int, Found] = {}
+    readers = ThreadPoolExecutor(2, thread_name_prefix="vidctl-picture")
+    requests = _requests(_read_ahead(sources, options, readers, unread, fetch), options)
+    answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s, waiting=waiting)
+    next_index = 0
+    try:
+        for answer in answers:
+            for picture, found in zip(answer.request.subject, _found(answer), strict=True):
+                while next_index < picture.index:
+                    yield unread.pop(next_index)
+                    next_index += 1
+                yield found
+                next_index += 1
+        while next_index < len(sources):
+            yield unread.pop(next_index)
+            next_index += 1
+    finally:
+        answers.close()  # cancels what is out
+        readers.shutdown(wait=False, cancel_futures=True)  # a read may hang: nobody waits for it
+
+
+def _read_ahead(
+    sources: Sequence[Source],
+    options: DetectOptions,
+    readers: ThreadPoolExecutor,
+    unread: dict[int, Found],
+    fetch: Callable[[str], bytes],
+) -> Iterator[_Picture]:
+    """Pictures ready to be sent, in order, a job's worth ahead; those that cannot be read go into `unread`."""
+    waiting: deque[tuple[int, Source, Future[tuple[Source, Prepared]]]] = deque()
+    source_numbers = enumerate(sources)
+    while True:
+        while len(waiting) < PICTURES_PER_JOB and (following := next(source_numbers, None)) is not None:
+            index, source = following
+            waiting.append((index, source, readers.submit(_prepare, source, options.imgsz, fetch)))
+        if not waiting:
+            return
+        index, source, future = waiting.popleft()
+        try:
+            kept, prepared = future.result()
+        except VidctlError as error:
+            unread[index] = _failed(source, error)
+        else:
+            yield _Picture(index, kept, prepared)
+
+
+def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple[Source, Prepared]:
+    data = read(source, fetch=fetch)
+    prepared = prepare(data, imgsz=imgsz, name=source.name)
+    if len(prepared.jpeg) * 4 // 3 > _JOB_BYTES:
+        raise MediaError(
+            f"{source.name}: {len(prepared.jpeg) / 1e6:.1f} MB to send, over RunPod's 10 MB for a request",
+            hint="a smaller --imgsz sends less",
+        )
+    # A file is read again by whoever wants to draw on it; what came over the network, or a pipe, cannot be, or not so.
+    is_file = source.path is not None and source.path.is_file()
+    return (source if is_file else dataclasses.replace(source, data=data)), prepared
+
+
+def _requests(pictures: Iterable[_Picture], options: DetectOptions) -> Iterator[Request[list[_Picture]]]:
+    for job in _packed(pictures):
+        first = job[0].source.label
+        yield Request(
+            encode([picture.prepared for picture in job], options),
+            what=f"detect {first}" + (f" and {len(job) - 1} more" if len(job) > 1 else ""),
+            subject=job,
+        )
+
+
+def _packed(pictures: Iterable[_Picture]) -> Iterator[list[_Picture]]:
+    """As many pictures to a job as RunPod takes in a request."""
+    job: list[_Picture] = []
+    for picture in pictures:
+        is_full = len(job) == PICTURES_PER_JOB or sum(p.encoded_bytes for p in job) + picture.encoded_bytes > _JOB_BYTES
+        if job and is_full:
+            yield job
+            job = []
+        job.append(picture)
+    if job:
+        yield job
+
+
+def _found(answer: Answer[list[_Picture]]) -> list[Found]:
+    pictures = answer.request.subject
+    if isinstance(answer.error, (AuthError, NotDeployedError)):
+        raise answer.error  # it will be the same for every other job
+    if answer.job is None:
+        reason = answer.error or JobFailedError("the job ended without an answer")
+        return [_failed(picture.source, reason) for picture in pictures]
+    try:
+        results = decode(
+            answer.job.output,
+            [picture.prepared for picture in pictures],
+            [picture.source.name for picture in pictures],
+        )
+    except VidctlError as error:
+        error.job_id = answer.job.id
+        return [_failed(picture.source, error) for picture in pictures]
+    return [
+        _failed(picture.source, result) if isinstance(result, VidctlError) else Found(picture.source, result)
+        for picture, result in zip(pictures, results, strict=True)
+    ]
+
+
+def _failed(source: Source, error: VidctlError) -> Found:
+    return Found(source, Failed(source.name, error))

@@ -1,0 +1,339 @@
+"""Transcribe sounds of any length: cut at silences, sent as jobs side by side, and put together again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import BinaryIO
+
+from vidctl.errors import AuthError, JobFailedError, NotDeployedError, UsageError, VidctlError
+from vidctl.media import audio
+from vidctl.media.audio import Chunk
+from vidctl.media.sources import Source, opened
+from vidctl.runpod.jobs import Job
+from vidctl.tasks.batch import Answer, Invoker, Request, Waiting
+from vidctl.tasks.results import Failed
+from vidctl.tasks.transcribe import languages
+from vidctl.tasks.transcribe.codec import decode, encode, partial
+from vidctl.tasks.transcribe.model import Heard, Part, Segment, TranscribeOptions, Transcript
+from vidctl.tasks.transcribe.stitch import stitch
+
+JOBS_IN_FLIGHT = 8
+
+
+@dataclass(frozen=True)
+class Transcribed:
+    """What became of one source: `result` is its Transcript, or Failed with the error.
+
+    `digests` name the answers that it is made of, which are kept until `Client.delivered`.
+    """
+
+    source: Source
+    result: Transcript | Failed
+    digests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Passing:
+    """What came of a source: `segments` that follow those told before, and seconds done so far.
+
+    The segments of a source are told when all those of the sources before it were.
+    """
+
+    source: Source
+    segments: tuple[Segment, ...]
+    done_s: float
+    total_s: float | None
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How sounds travel: at most `chunk_s` seconds to a job, in the words of `protocol` (None: vidctl's own worker).
+
+    Of a file with several audio tracks `audio_track` is heard, a number from 1 or a language; None is what a player
+    would choose.  With `resumes` a job that an earlier run sent is not sent again, if `version` is that of then: what
+    is deployed.
+    """
+
+    chunk_s: float = audio.DEFAULT_CHUNK_S
+    protocol: str | None = None
+    resumes: bool = False
+    version: str = ""
+    audio_track: int | str | None = None
+
+    def __post_init__(self) -> None:
+        if not audio.SHORTEST_CHUNK_S <= self.chunk_s <= audio.LONGEST_CHUNK_S:
+            raise UsageError(
+                f"a chunk of {self.chunk_s:g} s: it has {audio.SHORTEST_CHUNK_S:g} s to {audio.LONGEST_CHUNK_S:g} s",
+                hint="shorter ones cost accuracy, and longer ones are more than RunPod takes in a request",
+            )
+        track = self.audio_track
+        if track is not None and (isinstance(track, bool) or not isinstance(track, (int, str)) or track in (0, "")):
+            raise UsageError(f"audio_track: {track!r} is neither a number from 1 nor a language")
+        if isinstance(track, int) and track < 1:
+            raise UsageError(f"audio_track: {track} is not a number from 1")
+
+
+Tell = Callable[[Passing], None]
+
+
+def transcribe(
+    sources: Sequence[Source],
+    options: TranscribeOptions,
+    invoker: Invoker,
+    manner: Manner,
+    *,
+    fetch_into: Callable[[str, BinaryIO], None],
+    timeout_s: float,
+    tell: Tell,
+    waiting: Waiting | None = None,
+) -> Generator[Transcribed, None, None]:
+    """Yield what became of each source, in their order; closing the generator cancels what is out.
+
+    A part that failed becomes a gap of its transcript.  `tell` hears, in threads, what comes of a source that is not
+    done, and `waiting` why nothing comes yet.  What was answered is kept for a run that `resumes`.
+    Raises UsageError for options that the protocol has no words for, before anything is opened, and AuthError and
+    NotDeployedError at once, for they will be the same for every other job.
+    """
+    encode(b"", options, protocol=manner.protocol)
+    order = _Order(tell)
+    hearings = [_Hearing(number, source, order) for number, source in enumerate(sources)]
+    requests = _requests(hearings, options, manner, fetch_into)
+    answers = invoker.ask_many(
+        requests,
+        window=JOBS_IN_FLIGHT,
+        timeout_s=timeout_s,
+        resumes=manner.resumes,
+        seen=_look,
+        waiting=waiting,
+    )
+    unheard = iter(hearings)
+    first = next(unheard, None)
+    try:
+        for answer in answers:
+            _take(answer, invoker)
+            while first is not None and first.is_over:
+                yield first.deliver()
+                first = next(unheard, None)
+        while first is not None:
+            yield first.deliver()
+            first = next(unheard, None)
+    finally:
+        answers.close()  # cancels what is out
+        requests.close()  # and what was opened or downloaded is let go
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A chunk on its way, without its bytes."""
+
+    hearing: _Hearing
+    index: int
+    start_s: float
+    end_s: float
+
+
+def _requests(
+    hearings: Sequence[_Hearing],
+    options: TranscribeOptions,
+    manner: Manner,
+    fetch_into: Callable[[str, BinaryIO], None],
+) -> Generator[Request[_Sent], None, None]:
+    for hearing in hearings:
+        yield from _requests_of(hearing, options, manner, fetch_into)
+
+
+def _requests_of(
+    hearing: _Hearing, options: TranscribeOptions, manner: Manner, fetch_into: Callable[[str, BinaryIO], None]
+) -> Iterator[Request[_Sent]]:
+    try:
+        for chunk in _chunks(hearing, manner, fetch_into):
+            if "clip_timestamps" in options.extra and not (chunk.index == 0 and chunk.is_last):
+                raise UsageError(
+                    f"{hearing.source.name}: clip_timestamps mean one job's sound, and this one is cut",
+                    hint=f"--chunk takes up to {audio.LONGEST_CHUNK_S / 60:g}m",
+                )
+            sent = hearing.sends(chunk)
+            payload = encode(chunk.data, options, protocol=manner.protocol)
+            yield Request(payload, _what(hearing, chunk), sent, digest=_digest(chunk, options, manner))
+    except VidctlError as error:
+        hearing.breaks(error)
+
+
+def _chunks(hearing: _Hearing, manner: Manner, fetch_into: Callable[[str, BinaryIO], None]) -> Iterator[Chunk]:
+    name = hearing.source.name
+    choice = audio.Choice(manner.audio_track, _spoken)
+    with opened(hearing.source, fetch_into=fetch_into) as file:
+        hearing.total_s = audio.duration_s(file, name=name, choice=choice)
+        yield from audio.chunks(file, name=name, chunk_s=manner.chunk_s, warn=hearing.warnings.append, choice=choice)
+
+
+def _spoken(language: str) -> str:
+    """One code for a language, however it is written; what Whisper does not know is as it is."""
+    return languages.code(language) or language.lower()
+
+
+def _what(hearing: _Hearing, chunk: Chunk) -> str:
+    is_whole = chunk.index == 0 and chunk.is_last
+    return f"transcribe {hearing.source.label}" + ("" if is_whole else f" {chunk.start_s:.0f}-{chunk.end_s:.0f} s")
+
+
+def _digest(chunk: Chunk, options: TranscribeOptions, manner: Manner) -> str:
+    asked = [chunk.digest, manner.protocol, manner.version, dataclasses.asdict(options)]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _look(request: Request[_Sent], job: Job) -> None:
+    first, segments, done_s = partial(job.output)
+    if segments or done_s is not None:
+        request.subject.hearing.overhears(request.subject, first, segments, done_s or 0.0)
+
+
+def _take(answer: Answer[_Sent], invoker: Invoker) -> None:
+    sent = answer.request.subject
+    if isinstance(answer.error, (AuthError, NotDeployedError)):
+        raise answer.error  # it will be the same for every other job
+    heard, error = None, answer.error
+    if answer.job is not None:
+        try:
+            heard = decode(answer.job.output)
+        except VidctlError as damage:
+            damage.job_id = answer.job.id
+            error = damage
+            invoker.forget([answer.request.digest or ""])  # it would be as little use to a run that resumes
+    elif error is None:
+        error = JobFailedError("the job ended without an answer")
+    sent.hearing.takes(sent, heard, error, answer.request.digest)
+
+
+@dataclass
+class _Heard:
+    """How far one chunk is: its segments so far, in the source's seconds, and how many of them were told."""
+
+    segments: list[Segment] = field(default_factory=list)
+    told: int = 0
+    done_s: float = 0.0
+    is_over: bool = False
+
+
+class _Order:
+    """Passes on what is told of sources: their segments in the order of the sources, how far they are at once."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._lock = Lock()
+        self._front = 0
+        self._held: dict[int, list[Segment]] = defaultdict(list)
+        self._newest: dict[int, Passing] = {}
+        self._over: set[int] = set()
+
+    def take(self, number: int, passing: Passing, *, is_over: bool) -> None:
+        with self._lock:
+            self._newest[number] = passing
+            self._held[number] += passing.segments
+            if is_over:
+                self._over.add(number)
+            if number != self._front:
+                self._tell(dataclasses.replace(passing, segments=()))
+            while self._front in self._newest:
+                segments = tuple(self._held.pop(self._front, ()))
+                self._tell(dataclasses.replace(self._newest[self._front], segments=segments))
+                if self._front not in self._over:
+                    break
+                del self._newest[self._front]
+                self._front += 1
+
+
+class _Hearing:
+    """One source on its way: its chunks come back in any order, and are told in theirs."""
+
+    def __init__(self, number: int, source: Source, order: _Order) -> None:
+        self.source = source
+        self.total_s: float | None = None
+        self.warnings: list[str] = []
+        self._digests: list[str] = []
+        self._number = number
+        self._order = order
+        self._lock = Lock()
+        self._parts: dict[int, Part] = {}
+        self._chunks: list[_Heard] = []
+        self._front = 0
+        self._is_read = False
+        self._error: VidctlError | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._is_read and len(self._parts) == len(self._chunks)
+
+    def sends(self, chunk: Chunk) -> _Sent:
+        with self._lock:
+            self._chunks.append(_Heard())
+            self._is_read = chunk.is_last
+        return _Sent(self, chunk.index, chunk.start_s, chunk.end_s)
+
+    def breaks(self, error: VidctlError) -> None:
+        """The source cannot be read, or not further."""
+        with self._lock:
+            self._error = error
+            self._is_read = True
+            self._tell_news()
+
+    def overhears(self, sent: _Sent, first: int, segments: Sequence[Segment], done_s: float) -> None:
+        """Take what a worker says before it is done: its segments from the one with the number `first`."""
+        with self._lock:
+            chunk = self._chunks[sent.index]
+            if chunk.is_over:
+                return
+            if first <= len(chunk.segments):  # else some between were missed, and come at the end
+                chunk.segments[first:] = Part(sent.start_s, sent.end_s, Heard(tuple(segments))).segments
+            chunk.done_s = min(max(chunk.done_s, done_s), sent.end_s - sent.start_s)
+            self._tell_news()
+
+    def takes(self, sent: _Sent, heard: Heard | None, error: VidctlError | None, digest: str | None) -> None:
+        """Take what became of a chunk."""
+        with self._lock:
+            part = self._parts[sent.index] = Part(sent.start_s, sent.end_s, heard, error)
+            if digest is not None:
+                self._digests.append(digest)
+            chunk = self._chunks[sent.index]
+            chunk.segments = list(part.segments) if heard else chunk.segments[: chunk.told]
+            chunk.done_s = sent.end_s - sent.start_s
+            chunk.is_over = True
+            self._tell_news()
+
+    def deliver(self) -> Transcribed:
+        """What became of it all; nothing of it is held any longer."""
+        done = Transcribed(self.source, self._result(), tuple(self._digests))
+        self._parts, self._chunks = {}, []
+        return done
+
+    def _result(self) -> Transcript | Failed:
+        parts = [self._parts[index] for index in sorted(self._parts)]
+        if self._error:
+            end_s = parts[-1].end_s if parts else 0.0
+            parts.append(Part(end_s, max(end_s, self.total_s or 0.0), None, self._error))
+        errors = [part.error for part in parts if part.error]
+        if errors and len(errors) == len(parts):
+            return Failed(self.source.name, errors[0])
+        transcript = stitch(self.source.name, parts)
+        return dataclasses.replace(transcript, warnings=(*self.warnings, *transcript.warnings))
+
+    def _tell_news(self) -> None:
+        """Tell what follows on what was told; what comes after a chunk that is not over has to wait."""
+        news: list[Segment] = []
+        while self._front < len(self._chunks):
+            chunk = self._chunks[self._front]
+            news += chunk.segments[chunk.told :]
+            chunk.told = max(chunk.told, len(chunk.segments))  # fewer, when a job begins anew on another worker
+            if not chunk.is_over:
+                break
+            chunk.segments = []
+            self._front += 1
+        done_s = sum(chunk.done_s for chunk in self._chunks)
+        self._order.take(self._number, Passing(self.source, tuple(news), done_s, self.total_s), is_over=self.is_over)

@@ -7,7 +7,7 @@ export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
 .PHONY: demo test unit wording check package bench lock sync-workers clean
 
-# Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated picture.
+# Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated image.
 demo: .venv/core
 	@$(BIN)/python tools/demo.py
 

@@ -1,7 +1,7 @@
 """vLLM inside the asking process: `python engine_in_process.py MODEL TOKENS JOBS`, in the engine's environment.
 
 Prints one JSON object: seconds to start, tokens a second of one job after the other and of all at once, and the seconds
-to the first token of a picture.
+to the first token of an image.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ async def main(model: str, tokens: int, jobs: int) -> None:
     )
     tokenizer = engine.get_tokenizer()
     tokenizer = await tokenizer if asyncio.iscoroutine(tokenizer) else tokenizer
-    picture = Image.new("RGB", (256, 192), (200, 40, 90))
+    image = Image.new("RGB", (256, 192), (200, 40, 90))
 
-    async def ask(number: int, count: int, *, with_picture: bool = False) -> float:
+    async def ask(number: int, count: int, *, with_image: bool = False) -> float:
         """Seconds to the first token."""
-        content = [{"type": "image"}] * with_picture + [{"type": "text", "text": f"Tell me {number}."}]
+        content = [{"type": "image"}] * with_image + [{"type": "text", "text": f"Tell me {number}."}]
         messages = [{"role": "user", "content": content}]
         prompt = {"prompt": tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)}
-        if with_picture:
-            prompt["multi_modal_data"] = {"image": [picture]}
+        if with_image:
+            prompt["multi_modal_data"] = {"image": [image]}
         params = SamplingParams(
             max_tokens=count, temperature=1.0, seed=number, ignore_eos=True, output_kind=RequestOutputKind.DELTA
         )
@@ -47,7 +47,7 @@ async def main(model: str, tokens: int, jobs: int) -> None:
             first = first or time.perf_counter() - began
         return first
 
-    await ask(0, 2, with_picture=True)
+    await ask(0, 2, with_image=True)
     start_s = time.time() - STARTED
     await asyncio.gather(*(ask(number, 20) for number in range(jobs)))
     began = time.perf_counter()
@@ -57,7 +57,7 @@ async def main(model: str, tokens: int, jobs: int) -> None:
     began = time.perf_counter()
     await asyncio.gather(*(ask(number, tokens) for number in range(jobs)))
     together = jobs * tokens / (time.perf_counter() - began)
-    firsts = sorted([await ask(number, 4, with_picture=True) for number in range(9)])
+    firsts = sorted([await ask(number, 4, with_image=True) for number in range(9)])
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     numbers = {"start_s": start_s, "alone": alone, "together": together, "first_s": firsts[4], "memory_mb": memory_mb}
     print(json.dumps(numbers), flush=True)

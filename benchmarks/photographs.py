@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SIZE = (1280, 720)
 COUNT = 200
-GRAIN = 0.04  # how much of a picture is noise, so that no two compress alike and none compresses too well
+GRAIN = 0.04  # how much of an image is noise, so that no two compress alike and none compresses too well
 QUALITY = 88
 
 
@@ -21,11 +21,11 @@ def make(assets: Path, folder: Path, *, count: int = COUNT) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     scenes = [Image.open(assets / name).convert("RGB") for name in ("bus.jpg", "zidane.jpg")]
     for number in range(count):
-        picture = _picture(scenes[number % len(scenes)], random.Random(number))
-        picture.save(folder / f"photograph-{number:03}.jpg", "JPEG", quality=QUALITY)
+        image = _image(scenes[number % len(scenes)], random.Random(number))
+        image.save(folder / f"photograph-{number:03}.jpg", "JPEG", quality=QUALITY)
 
 
-def _picture(scene: Image.Image, dice: random.Random) -> Image.Image:
+def _image(scene: Image.Image, dice: random.Random) -> Image.Image:
     piece = scene.resize(SIZE, Image.Resampling.BICUBIC, box=_piece(scene.size, dice))
     if dice.random() < 0.5:
         piece = piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

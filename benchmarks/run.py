@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import control
 import hashing
+import images
 import photographs
-import pictures
 import speech
 import startup
 import vision
@@ -36,13 +36,13 @@ os.environ.setdefault("VIDCTL_CACHE_DIR", str(ROOT / ".cache"))
 
 import demo  # noqa: E402  it reads the cache's place when imported
 
-PARTS = ("startup", "pictures", "speech", "vision", "runtime", "control", "hashing")
+PARTS = ("startup", "images", "speech", "vision", "runtime", "control", "hashing")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
-    parser.add_argument("--rounds", type=int, default=pictures.ROUNDS, help="turns of each comparison of pictures")
+    parser.add_argument("--rounds", type=int, default=images.ROUNDS, help="turns of each comparison of images")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(unknown)}")
@@ -64,23 +64,23 @@ def measure(wanted: Collection[str], scratch: Path, rounds: int) -> list[Promise
         "vision": vision.measure,
     }
     promises = [promise for part, measured in alone.items() if part in wanted for promise in measured(scratch)]
-    if not {"startup", "pictures"} & set(wanted):
+    if not {"startup", "images"} & set(wanted):
         return promises
     people = people_weights()
     for model in (SHAPES, people):
-        python = environments.interpreter(pictures.WORKER, {"MODEL": str(model)}, print)
+        python = environments.interpreter(images.WORKER, {"MODEL": str(model)}, print)
     ultralytics_env = surroundings(scratch)
     if "startup" in wanted:
         promises += startup.measure(python, ultralytics_env)
-    if "pictures" in wanted:
+    if "images" in wanted:
         folder = scratch / "photographs"
         photographs.make(next(python.parent.parent.glob("lib/python*/site-packages/ultralytics/assets")), folder)
-        bench = pictures.Bench(folder, scratch, python, ultralytics_env, threads=os.cpu_count() or 1, rounds=rounds)
+        bench = images.Bench(folder, scratch, python, ultralytics_env, threads=os.cpu_count() or 1, rounds=rounds)
         for weights, label in ((people, "people detector (YOLOv8s)"), (SHAPES, "tests/data/shapes.pt (tiny)")):
             is_judged = weights == people
             for form in ("pytorch", "openvino"):
-                promises += pictures.measure(bench, weights, label, form, is_judged=is_judged)
-            promises += pictures.measure_as_typed(bench, weights, label, is_judged=is_judged)
+                promises += images.measure(bench, weights, label, form, is_judged=is_judged)
+            promises += images.measure_as_typed(bench, weights, label, is_judged=is_judged)
     return promises
 
 
@@ -97,7 +97,7 @@ def surroundings(scratch: Path) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(scratch),
-        "XDG_CACHE_HOME": str(environments.cache_home(pictures.WORKER)),
+        "XDG_CACHE_HOME": str(environments.cache_home(images.WORKER)),
         "YOLO_CONFIG_DIR": str(scratch),
         "YOLO_OFFLINE": "true",
         "YOLO_AUTOINSTALL": "false",

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from pictures import free_port
+from images import free_port
 from promises import Promise, print_table
 
 from vidctl.local import environments
@@ -61,12 +61,12 @@ class Runs:
 def measure(scratch: Path) -> list[Promise]:
     """Print times, accuracies, bytes and memory, and judge them."""
     try:
-        sound, said = recordings.speech(MINUTES * 60)
+        audio, said = recordings.speech(MINUTES * 60)
     except pytest.skip.Exception as missing:
         raise SystemExit(f"no speech to measure with: {missing}") from None
     model = recordings.weights()
     python = environments.interpreter(WORKER, {"MODEL": str(model)}, print)
-    ten_minutes = recordings.write_wav(scratch / "ten-minutes.wav", sound)
+    ten_minutes = recordings.write_wav(scratch / "ten-minutes.wav", audio)
     reference = " ".join(text for _, text in said)
     with runtime(scratch / "speech", model) as project:
         return [

@@ -22,7 +22,7 @@ from typing import Any
 import aiohttp
 import pexpect
 import pytest
-from pictures import free_port
+from images import free_port
 from promises import Promise, print_table
 from speech import VIDCTL, Project
 
@@ -96,7 +96,7 @@ def runtime(root: Path, model: Path, place: Path) -> Iterator[Project]:
         "smoke": {"input": str(vision.WORKER / "test_input.json"), "contains": {}},
     }
     (root / "configs/benchmark.yaml").write_text(json.dumps(spec))
-    (root / "frame.png").write_bytes(vision.picture())
+    (root / "frame.png").write_bytes(vision.image())
     project = Project(root, environ)
     try:
         began = time.perf_counter()
@@ -146,7 +146,7 @@ async def measure_rates(project: Project, socket: Path, in_process: dict[str, fl
         ],
     )
     start_s, first_s = in_process["start_s"], in_process["first_s"]
-    print(f"\nAsyncLLM was ready after {start_s:.1f} s; a picture's first token took it {first_s:.3f} s")
+    print(f"\nAsyncLLM was ready after {start_s:.1f} s; an image's first token took it {first_s:.3f} s")
     beside_direct = statistics.median(a / b for a, b in zip(through.together, direct.together, strict=True))
     beside_alone = statistics.median(a / b for a, b in zip(through.together, through.alone, strict=True))
     return [
@@ -206,7 +206,7 @@ def measure_first_token(project: Project, socket: Path) -> list[Promise]:
         ("vidctl describe on a terminal, from its start", f"{statistics.median(commands):.3f}"),
         ("… of which `vidctl --version` takes", f"{begin_s:.3f}"),
     ]
-    print_table("A picture's first token", ("", "seconds"), rows)
+    print_table("An image's first token", ("", "seconds"), rows)
     return [Promise("the first token on a terminal, over the engine's own", "at most", 0.5, over, "s")]
 
 
@@ -224,7 +224,7 @@ def first_letter_s(project: Project) -> float:
 
 
 async def first_event_s(socket: Path) -> float:
-    url = f"data:image/png;base64,{vision.encoded(vision.picture())}"
+    url = f"data:image/png;base64,{vision.encoded(vision.image())}"
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Tell me."}]
     body = {"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 64, "stream": True}
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session:

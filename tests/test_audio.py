@@ -1,4 +1,4 @@
-"""Any sound or film, made into small chunks that are cut where nobody speaks."""
+"""Any audio file or video, made into small chunks that are cut where nobody speaks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support.sounds import (
+from support.audio_files import (
     COMPRESSED,
     SMALL,
     TELLING,
@@ -87,7 +87,7 @@ def speech() -> np.ndarray:
 @pytest.fixture(scope="module")
 def made(speech, tmp_path_factory) -> Callable[[Form], Path]:
     """The minute in any form, each written once."""
-    folder = tmp_path_factory.mktemp("sounds")
+    folder = tmp_path_factory.mktemp("audio_files")
 
     def make(form: Form) -> Path:
         path = folder / f"{form}.{form.suffix}"
@@ -101,8 +101,8 @@ def test_no_second_is_lost_in_any_form(made, speech, form):
     """The same minute in every form: chunks lie end to end, and a worker hears all that is said, when it is said."""
     found = cut(made(form), 20)
 
-    sounds = [heard(chunk.data) for chunk in found]
-    lengths = [len(sound) / RATE for sound in sounds]
+    audio_files = [heard(chunk.data) for chunk in found]
+    lengths = [len(sound) / RATE for sound in audio_files]
     assert len(found) > 2
     assert [0.0, *(chunk.end_s for chunk in found[:-1])] == [chunk.start_s for chunk in found]
     assert pytest.approx([chunk.end_s - chunk.start_s for chunk in found], abs=0.001) == lengths
@@ -110,13 +110,13 @@ def test_no_second_is_lost_in_any_form(made, speech, form):
     assert pytest.approx(LENGTH_S, abs=0.05) == duration_s(made(form), name="talk")
     assert list(range(len(found))) == [chunk.index for chunk in found]
     assert [False] * (len(found) - 1) + [True] == [chunk.is_last for chunk in found]
-    late_s, likeness = compared(np.concatenate(sounds), speech)
+    late_s, likeness = compared(np.concatenate(audio_files), speech)
     assert abs(late_s) < 0.05
     assert likeness > 0.95
 
 
 def compared(sound: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """By how many seconds a sound is later than another, and how well they correlate then: 1 is the same."""
+    """By how many seconds an audio file is later than another, and how well they correlate then: 1 is the same."""
     size = 2 * max(len(sound), len(other))
     spectrum = np.fft.rfft(sound.astype(np.float64), size) * np.conj(np.fft.rfft(other.astype(np.float64), size))
     likeness = np.fft.irfft(spectrum, size) / (
@@ -147,7 +147,7 @@ def test_what_is_harder_to_encode_than_speech_costs_no_more(tmp_path, kind):
     assert len(chunk.data) * 4 / 3 * LONGEST_CHUNK_S / 60 < 10e6
 
 
-def test_the_same_sound_gives_the_same_digests(made):
+def test_the_same_audio_gives_the_same_digests(made):
     """A run that goes on where another stopped knows which chunks were paid for; other cuts are other chunks."""
     first, again, otherwise = (cut(made(WAVS[2]), chunk_s) for chunk_s in (20, 20, 15))
 
@@ -236,8 +236,8 @@ def test_what_is_no_number_is_silence(tmp_path, value):
 
 
 @pytest.mark.parametrize("form", [COMPRESSED[4], COMPRESSED[5]], ids=str)
-def test_sound_that_begins_late_begins_with_silence(tmp_path, form):
-    """Times are the film's, not those since somebody was first heard."""
+def test_audio_that_begins_late_begins_with_silence(tmp_path, form):
+    """Times are the video's, not those since somebody was first heard."""
     file = write(tmp_path / f"late.{form.suffix}", tone(10), form, late_s=3)
 
     (chunk,) = cut(file)
@@ -247,7 +247,7 @@ def test_sound_that_begins_late_begins_with_silence(tmp_path, form):
     assert np.abs(sound[: round(2.9 * RATE)]).max() < 0.01 < np.abs(sound[round(3.1 * RATE) :][:RATE]).max()
 
 
-def test_a_hole_in_the_sound_is_silence(tmp_path):
+def test_a_hole_in_the_audio_is_silence(tmp_path):
     """A microphone that was muted for 4 s moves nothing that is said afterwards."""
     file = tmp_path / "muted.mka"
     with av.open(file, "w", format="matroska") as container:
@@ -412,7 +412,7 @@ def test_a_stop_within_a_word_is_no_pause(tmp_path):
 
 @pytest.mark.parametrize("form", SMALL, ids=str)
 def test_what_is_small_already_is_passed_on_as_it_is(made, form):
-    """Its packets are the source's, without the picture; and it lasts as long."""
+    """Its packets are the source's, without the image; and it lasts as long."""
     (chunk,) = cut(made(form))
 
     with av.open(made(form)) as source, av.open(io.BytesIO(chunk.data)) as sent:
@@ -433,8 +433,8 @@ def test_what_is_small_but_long_is_cut(made, form):
     assert len(cut(made(form), 15)) >= 4
 
 
-@pytest.mark.parametrize("form", [SMALL[5], Form("mkv", "libopus", 48000, bit_rate=20_000, is_film=True)], ids=str)
-def test_a_small_sound_that_begins_late_is_not_passed_on(tmp_path, form):
+@pytest.mark.parametrize("form", [SMALL[5], Form("mkv", "libopus", 48000, bit_rate=20_000, is_video=True)], ids=str)
+def test_a_small_audio_that_begins_late_is_not_passed_on(tmp_path, form):
     """Its packets alone would begin too early."""
     file = write(tmp_path / f"late.{form.suffix}", tone(60, 0.1), form, late_s=3)
 
@@ -442,7 +442,7 @@ def test_a_small_sound_that_begins_late_is_not_passed_on(tmp_path, form):
 
 
 @pytest.fixture
-def no_sounds(tmp_path) -> Callable[[str], bytes]:
+def no_audio(tmp_path) -> Callable[[str], bytes]:
     """Files of which nothing can be heard."""
 
     def make(what: str) -> bytes:
@@ -464,9 +464,9 @@ def no_sounds(tmp_path) -> Callable[[str], bytes]:
                 path.write_bytes(whole[: len(whole) // 2])
             case "silent.mp4":
                 with av.open(path, "w") as container:
-                    picture = container.add_stream("mpeg4", rate=5)
-                    container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
-                    container.mux(picture.encode(None))
+                    image = container.add_stream("mpeg4", rate=5)
+                    container.mux(image.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
+                    container.mux(image.encode(None))
             case "empty":
                 path.touch()
         return path.read_bytes()
@@ -477,20 +477,20 @@ def no_sounds(tmp_path) -> Callable[[str], bytes]:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("letter.txt", "not a sound or film"),
-        ("film.srt", "not a sound or film"),
-        ("noise.bin", "not a sound or film"),
-        ("empty", "not a sound or film"),
+        ("letter.txt", "not an audio file or video"),
+        ("film.srt", "not an audio file or video"),
+        ("noise.bin", "not an audio file or video"),
+        ("empty", "not an audio file or video"),
         ("half.m4a", "damaged from its beginning"),
-        ("header.wav", "its sound is empty"),
-        ("photo.jpg", "has no sound"),
-        ("silent.mp4", "has no sound"),
+        ("header.wav", "its audio is empty"),
+        ("photo.jpg", "has no audio"),
+        ("silent.mp4", "has no audio"),
     ],
 )
 @pytest.mark.parametrize("has_name", [True, False])
-def test_what_cannot_be_heard_is_refused_in_one_line(no_sounds, tmp_path, what, said, has_name):
+def test_what_cannot_be_heard_is_refused_in_one_line(no_audio, tmp_path, what, said, has_name):
     """The name first, then what is wrong; whether or not a file's ending tells FFmpeg what it might be."""
-    data = no_sounds(what)
+    data = no_audio(what)
 
     with pytest.raises(MediaError) as caught:
         cut(tmp_path / what if has_name else io.BytesIO(data))
@@ -510,14 +510,14 @@ def test_what_breaks_off_goes_as_far_as_it_goes(made, tmp_path, form):
 
     (warning,) = warnings
     assert pytest.approx(LENGTH_S / 2, abs=2) == found[-1].end_s
-    assert f"talk: incomplete: its sound ends after {found[-1].end_s:.1f} of {LENGTH_S:.1f} s" == warning
+    assert f"talk: incomplete: its audio ends after {found[-1].end_s:.1f} of {LENGTH_S:.1f} s" == warning
     assert found[-1].is_last
 
 
 @pytest.mark.parametrize("form", TELLING, ids=lambda form: "-".join(map(str, form)))
 def test_a_container_that_tells_its_length_is_incomplete_only_when_it_is(tmp_path, form):
-    """Cut off, it is said; whole, it is not, though the picture may go on for longer than the sound."""
-    file = write_telling(tmp_path / "talk", tone(12), form, picture_s=18)
+    """Cut off, it is said; whole, it is not, though the image may go on for longer than the audio."""
+    file = write_telling(tmp_path / "talk", tone(12), form, image_s=18)
     data = file.read_bytes()
     warnings: list[str] = []
 
@@ -552,11 +552,11 @@ def test_damage_in_the_middle_moves_nothing(made):
     ids=["concat", "hls", "sdp"],
 )
 def test_a_playlist_opens_nothing(tmp_path, monkeypatch, text):
-    """A download that names other files, or addresses, is no sound."""
+    """A download that names other files, or addresses, is no audio."""
     write(tmp_path / "secret.wav", tone(10), WAVS[2])
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(MediaError, match="not a sound"):
+    with pytest.raises(MediaError, match="not an audio file"):
         cut(io.BytesIO(text.encode()))
 
 

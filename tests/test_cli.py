@@ -34,7 +34,7 @@ HEAVY = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """A project with nothing in it but a picture."""
+    """A project with nothing in it but an image."""
     (tmp_path / "configs").mkdir()
     (tmp_path / "frame.jpg").write_bytes(encoded(draw(seed=1)[0]))
     return tmp_path
@@ -255,8 +255,8 @@ def test_a_mistake_is_a_line_and_a_hint(folder):
     [
         (Reply(401), 4, "auth_error"),
         (Reply(404), 5, "not_deployed"),
-        (Reply(500), 1, "api_error"),
-        (RESET, 1, "network_error"),
+        (Reply(500), 1, "http_error"),
+        (RESET, 1, "unanswered"),
         (Reply(200, b"<html>"), 1, "api_error"),
         (Reply(200, b'{"id": 7}'), 1, "api_error"),
     ],
@@ -316,8 +316,8 @@ def test_jobs_lists_what_was_sent(folder):
     ]
 
 
-def test_a_picture_that_is_none_needs_no_endpoint_job(folder):
-    """A corrupt picture is refused here: nothing is sent, nothing is paid."""
+def test_an_image_that_is_none_needs_no_endpoint_job(folder):
+    """A corrupt image is refused here: nothing is sent, nothing is paid."""
     (folder / "bad.jpg").write_bytes(b"not a picture")
     with serving(script(ok({}))) as server:
         outcome = runpod(folder, server, "detect", "bad.jpg", "--endpoint-id", "ep", "--json")
@@ -326,7 +326,7 @@ def test_a_picture_that_is_none_needs_no_endpoint_job(folder):
 
 
 def test_every_failed_source_of_many_is_reported(folder):
-    """All pictures bad: exit code 1 and both named; some good would be 9."""
+    """All images bad: exit code 1 and both named; some good would be 9."""
     (folder / "bad.jpg").write_bytes(b"not a picture")
     with serving(script(ok({}))) as server:
         outcome = runpod(folder, server, "detect", "bad.jpg", "missing.jpg", "--endpoint-id", "ep")
@@ -334,7 +334,7 @@ def test_every_failed_source_of_many_is_reported(folder):
     assert outcome.status == 1
     assert "bad.jpg" in outcome.stderr
     assert "missing.jpg" in outcome.stderr
-    assert "all 2 pictures failed" in outcome.stderr
+    assert "all 2 images failed" in outcome.stderr
 
 
 def test_nothing_typed_is_help(folder):
@@ -360,8 +360,8 @@ def test_whoever_stops_reading_is_no_failure(folder):
     assert (closed.returncode, closed.stderr) == (0, b"")
 
 
-def test_a_large_picture_warns_nobody(folder):
-    """Pillow has a warning for pictures of 90 megapixels and more: it is no business of stderr's."""
+def test_a_large_image_warns_nobody(folder):
+    """Pillow has a warning for images of 90 megapixels and more: it is no business of stderr's."""
     Image.new("1", (10_000, 10_000)).save(folder / "large.png")
     with serving(script(ok({"id": "j", "status": "FAILED", "error": "no"}))) as server:
         outcome = runpod(folder, server, "detect", "large.png", "--endpoint-id", "ep", "--json")
@@ -540,7 +540,7 @@ def test_errors_in_json_are_flat(folder):
         (["detect", ".", "-r", "--save", "."], "would overwrite"),
         (["detect", "other/frame.jpg", "frame.jpg", "--save", "same"], "would overwrite"),
         (["detect", "frame.jpg", "crops/person/frame-1.jpg", "--save-crop", "crops"], "one of the sources"),
-        (["transcribe", "talk.mp3", "-f", "txt", "-o", "talk.mp3"], "one of the sounds"),
+        (["transcribe", "talk.mp3", "-f", "txt", "-o", "talk.mp3"], "one of the audio files"),
         (["transcribe", "talk.mp3", "-f", "txt", "-o", "new.mp3"], "an image, a video or audio"),
         (["transcribe", "@list.txt", "-o", "list.txt"], "reads its words from"),
         (["transcribe", "@list.txt", "a/list.mp3", "-f", "txt", "-o", "."], "would overwrite"),

@@ -15,7 +15,7 @@ from support.shapes import draw, encoded
 import vidctl
 from vidctl import Client, VidctlError, errors
 from vidctl.media import given
-from vidctl.media.sources import PICTURES, opened, read
+from vidctl.media.sources import IMAGES, opened, read
 from vidctl.tasks.results import Failed
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_is_closed_is_told_of(tmp_path):
     (tmp_path / "frame.jpg").write_bytes(b"x")
     with (tmp_path / "frame.jpg").open("rb") as file:
         pass
-    (source,) = given.sources(file, PICTURES)
+    (source,) = given.sources(file, IMAGES)
     with pytest.raises(errors.MediaError, match=r"frame\.jpg: cannot be read \(.*closed"):
         read(source, fetch=bytes)
     with (
@@ -180,7 +180,7 @@ def of_file(tmp_path):
     ids=["path", "text", "bytes", "bytearray", "memoryview", "BytesIO", "open file", "Pillow", "BGR", "BGRA"],
 )
 def test_an_image_is_the_same_however_it_is_given(tmp_path, given_as):
-    (source,) = given.sources(given_as(of_file(tmp_path)), PICTURES)
+    (source,) = given.sources(given_as(of_file(tmp_path)), IMAGES)
     data = source.data or (source.stream.read() if source.stream else source.path.read_bytes())
     if source.stream:
         source.stream.close()
@@ -193,7 +193,7 @@ def test_an_image_of_pillows_is_taken_in_every_mode(mode):
     shown = image().convert("L").convert(mode) if mode in ("I", "I;16", "F") else image().convert(mode)
     if mode == "RGBA":
         shown.info["exif"] = b"secret place"
-    (source,) = given.sources(shown, PICTURES)
+    (source,) = given.sources(shown, IMAGES)
 
     assert (8, 4) == Image.open(io.BytesIO(source.data)).size
     assert b"secret place" not in source.data
@@ -240,6 +240,6 @@ def test_every_error_is_exported():
 
 
 def test_paths_are_of_any_kind(tmp_path):
-    (source,) = given.sources(pathlib.PurePath(of_file(tmp_path)), PICTURES)
+    (source,) = given.sources(pathlib.PurePath(of_file(tmp_path)), IMAGES)
 
     assert tmp_path / "i.png" == source.path

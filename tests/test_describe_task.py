@@ -59,14 +59,14 @@ SAID = "Héllo 🐈\u2028 there"
 # --- the question -------------------------------------------------------------------------------------------------
 
 
-def test_one_picture_is_asked_as_the_guides_handler_expects():
+def test_one_image_is_asked_as_the_guides_handler_expects():
     """`prompt`, `image`, `max_tokens` and `temperature` are all that a hand-written worker knows."""
     expected = {"prompt": "What is this?", "image": "Y2F0", "max_tokens": 512, "temperature": 0.7}
 
     assert expected == encode([CAT], ASKED, None)
 
 
-def test_several_pictures_travel_as_a_list():
+def test_several_images_travel_as_a_list():
     """In the order in which they were named, and with what was asked for besides."""
     options = replace(ASKED, system="Be brief.", seed=7, stop=("END",), max_tokens=64, temperature=0)
 
@@ -78,14 +78,14 @@ def test_several_pictures_travel_as_a_list():
 
 @pytest.mark.parametrize("pictures", [[EARLY], [EARLY, CAT]])
 def test_a_frame_travels_with_its_time(pictures):
-    """Even alone; a picture without a time stays a text."""
+    """Even alone; an image without a time stays a text."""
     images = encode(pictures, ASKED, None)["images"]
 
     assert {"image": "ZWFybHk=", "timestamp": 1.5} == images[0]
     assert ["Y2F0"] == images[1:] or len(images) == 1
 
 
-def test_a_question_may_have_no_picture():
+def test_a_question_may_have_no_image():
     """Then it is the prompt alone."""
     assert {"prompt", "max_tokens", "temperature"} == encode([], ASKED, None).keys()
 
@@ -171,7 +171,7 @@ def test_an_unknown_protocol_is_refused():
 
 
 @pytest.mark.parametrize(("width", "height"), [(20_001, 100), (1, 201)])
-def test_a_picture_that_no_model_takes_is_not_sent(width, height):
+def test_an_image_that_no_model_takes_is_not_sent(width, height):
     """Qwen's processor refuses sides of more than 200 to 1; a job that is known to fail is not paid for."""
     with pytest.raises(MediaError, match=rf"^line\.png: {width} x {height} pixels; a side may be 200 times the other"):
         encode([Sent("line.png", b"", width, height)], ASKED, None)
@@ -191,7 +191,7 @@ def test_other_fields_go_where_the_worker_takes_them():
     assert {"repetition_detection": None} == endless["sampling_params"]
 
 
-def test_what_the_pictures_were_shrunk_to_is_no_word_of_openais():
+def test_what_the_images_were_shrunk_to_is_no_word_of_openais():
     options = replace(ASKED, extra={"max_pixels": 5000})
 
     assert 5000 == encode([CAT], options, None)["max_pixels"]
@@ -275,7 +275,7 @@ def test_a_field_that_is_no_json_is_refused(value):
         DescribeOptions("What?", extra={"top_p": value})
 
 
-# --- what pictures cost ------------------------------------------------------------------------------------------
+# --- what images cost ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_field_that_is_no_json_is_refused(value):
         (6000, 4000, 16224),  # shrunk by sqrt(24e6 / 16777216) = 1.196, and rounded down: 156 x 104
     ],
 )
-def test_a_picture_costs_what_the_models_processor_makes_of_it(width, height, tokens):
+def test_an_image_costs_what_the_models_processor_makes_of_it(width, height, tokens):
     """transformers 5.19, models/qwen2_vl/image_processing_qwen2_vl.py, `smart_resize`, computed by hand.
 
     With factor 32, min_pixels 65536 and max_pixels 16777216 of Qwen3-VL's preprocessor_config.json.
@@ -304,13 +304,13 @@ def test_a_picture_costs_what_the_models_processor_makes_of_it(width, height, to
 @pytest.mark.parametrize(
     ("count", "tokens"), [(0, 1024), (1, 1024), (6, 1024), (8, 768), (16, 384), (96, 64), (500, 64)]
 )
-def test_pictures_share_what_there_is(count, tokens):
+def test_images_share_what_there_is(count, tokens):
     """Together 6144 tokens, of the 8192 that fit; none has a use for more than 1024, and none gets less than 64."""
     assert tokens * 1024 == pixel_budget(count)
     assert pixel_budget(count) <= MAX_PIXELS
 
 
-def test_pictures_share_what_the_models_context_holds():
+def test_images_share_what_the_models_context_holds():
     """Beside an answer, and 1536 tokens for words."""
     tokens = [pixel_budget(16, max_model_len=4096, max_tokens=512) / 1024, pixel_budget(4, max_tokens=4000) / 1024]
 

@@ -13,10 +13,10 @@ import pexpect
 import pytest
 from PIL import Image
 from support.command import VIDCTL
-from support.films import steady, write
 from support.project import Project, ended
 from support.runtime import until
 from support.scripted import Reply, serving
+from support.videos import steady, write
 
 from vidctl import Client
 from vidctl.errors import JobFailedError, MediaError, UsageError
@@ -29,7 +29,7 @@ def picture(width, height=64):
 
 
 def save(project, *widths):
-    """Pictures named by their widths, as which the worker without a model sees them."""
+    """Images named by their widths, as which the worker without a model sees them."""
     for width in widths:
         (project.root / f"{width}.jpg").write_bytes(picture(width))
 
@@ -59,7 +59,7 @@ def deployed(tmp_path_factory):
 
 @pytest.fixture
 def captioner(deployed):
-    """The same with one picture, 64.jpg, and a worker that was never asked."""
+    """The same with one image, 64.jpg, and a worker that was never asked."""
     kept = ("configs", "workers", "state", ".env", ".vidctl")
     for path in (*deployed.root.iterdir(), *deployed.memory.iterdir()):
         if path.name not in kept:
@@ -97,7 +97,7 @@ def shown(child):
 # --- one question --------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_and_a_question_give_an_answer(captioner):
+def test_an_image_and_a_question_give_an_answer(captioner):
     outcome = captioner.run("describe", "64.jpg", "What is it?", "--no-progress")
     (job,) = asked(captioner)
 
@@ -120,7 +120,7 @@ def test_every_option_reaches_the_worker(captioner):
     } == job  # fmt: skip
 
 
-def test_pictures_are_turned_upright_and_shrunk_to_what_the_model_sees(captioner):
+def test_images_are_turned_upright_and_shrunk_to_what_the_model_sees(captioner):
     image = Image.new("RGB", (3000, 2000))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -174,7 +174,7 @@ def test_a_file_is_not_replaced_by_nothing(captioner):
     """What an earlier run wrote is still there when this one got no answer."""
     (captioner.root / "notes.txt").write_text("from before")
     for form in ("text", "json", "jsonl"):
-        outcome = captioner.run("describe", "64.jpg", '{"error": "too many pictures"}', "-o", "notes.txt", "-f", form)
+        outcome = captioner.run("describe", "64.jpg", '{"error": "too many images"}', "-o", "notes.txt", "-f", form)
 
         assert (True, "from before") == (outcome.status != 0, (captioner.root / "notes.txt").read_text())
 
@@ -234,10 +234,10 @@ def test_a_model_that_was_cut_off_while_it_thought_is_said_to_be_so(captioner):
 
 
 def test_a_refusal_is_one_line_with_its_job(captioner):
-    outcome = captioner.run("describe", "64.jpg", '{"error": "too many pictures"}', "--json")
+    outcome = captioner.run("describe", "64.jpg", '{"error": "too many images"}', "--json")
 
     assert (3, "job_failed", True) == (outcome.status, outcome.error["code"], bool(outcome.error["job_id"]))
-    assert ("too many pictures", "too many pictures") == (
+    assert ("too many images", "too many images") == (
         outcome.error["error"],
         outcome.document["results"][0]["error"],
     )
@@ -281,15 +281,15 @@ def test_a_prompt_that_is_a_file_is_a_source_unless_it_is_said_to_be_the_prompt(
         (["64.jpg", "frames/one"], 1, "frames/one: no such file"),
         (["64.jpg", "What is it?", "--preset", "caption"], 2, "a prompt is given already"),
         (["64.jpg", "What is it?", "-p", "Who?"], 2, "a prompt is given already"),
-        (["What is it?"], 2, "the picture goes first"),
+        (["What is it?"], 2, "the image goes first"),
         (["-", "-p", "-"], 2, "there is one standard input"),
         (["-", "-", "What?"], 2, "named twice"),
         (["64.jpg", "@missing.txt"], 2, "@missing.txt: cannot be read"),
         (["64.jpg", "-p", "@64.jpg"], 2, "not text in UTF-8"),
         (["64.jpg", "-p", "-"], 2, "there is no text in it"),
         (["64.jpg", ""], 2, "prompt: there is none"),
-        (["64.jpg", "What?", "--at", "1:75"], 2, "--at 1:75: no time in a film"),
-        (["64.jpg", "What?", "--from", ""], 2, "--from : no time in a film"),
+        (["64.jpg", "What?", "--at", "1:75"], 2, "--at 1:75: no time in a video"),
+        (["64.jpg", "What?", "--from", ""], 2, "--from : no time in a video"),
         (["64.jpg", "What?", "--at", "soon"], 2, "write 83.5, 1:23, 1:02:03 or 2m"),
         (["64.mp4", "What?", "--at", "3", "--fps", "2"], 2, "both moments and a part"),
         (["64.mp4", "What?", "--from", "3", "--to", "2"], 2, "is not after"),
@@ -314,7 +314,7 @@ def test_a_prompt_that_is_a_file_is_a_source_unless_it_is_said_to_be_the_prompt(
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_sent(project, arguments, status, said):
-    """One line, no traceback, and the prompt is never taken for a picture, nor a typing error for a prompt."""
+    """One line, no traceback, and the prompt is never taken for an image, nor a typing error for a prompt."""
     save(project, 64)
     (project.root / "64.mp4").write_bytes(b"none")
     with serving(lambda _: Reply(500)) as server:
@@ -326,7 +326,7 @@ def test_what_cannot_be_is_said_before_anything_is_sent(project, arguments, stat
     assert "Traceback" not in outcome.stderr
 
 
-def test_a_picture_without_a_question_has_a_caption(captioner):
+def test_an_image_without_a_question_has_a_caption(captioner):
     captioner.run("describe", "64.jpg")
     captioner.run("describe", "64.jpg", "--preset", "caption")
     first, second = asked(captioner)
@@ -355,18 +355,18 @@ def test_an_unknown_preset_names_those_that_there_are(captioner):
     assert (2, [], True) == (outcome.status, asked(captioner), "caption, count, emotion, ocr" in outcome.stderr)
 
 
-# --- films ---------------------------------------------------------------------------------------------------------
+# --- videos ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def film(captioner):
+def video(captioner):
     """Eight seconds."""
     write(captioner.root / "clip.mp4", steady(8.0, 4), rate=4)
     return captioner
 
 
 def seen(project):
-    """The times of the pictures in each job."""
+    """The times of the images in each job."""
     return [[picture["timestamp"] for picture in job["images"]] for job in asked(project)]
 
 
@@ -380,41 +380,41 @@ def seen(project):
         ([], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]),
     ],
 )
-def test_of_a_film_the_pictures_that_were_asked_for_are_seen(film, arguments, times):
+def test_of_a_video_the_images_that_were_asked_for_are_seen(video, arguments, times):
     """In one question, each with its time."""
-    outcome = film.run("describe", "clip.mp4", "What happens?", *arguments, "--json")
+    outcome = video.run("describe", "clip.mp4", "What happens?", *arguments, "--json")
 
-    assert ([times], "clip.mp4") == (seen(film), outcome.document["results"][0]["source"])
+    assert ([times], "clip.mp4") == (seen(video), outcome.document["results"][0]["source"])
 
 
-def test_a_film_comes_from_anywhere(film):
+def test_a_video_comes_from_anywhere(video):
     """From a pipe it is one because of the moment."""
-    data = (film.root / "clip.mp4").read_bytes()
+    data = (video.root / "clip.mp4").read_bytes()
     with serving(lambda _: Reply(200, data)) as server:
-        film.run("describe", f"{server.url}/clip.mp4", "What?", "--at", "1")
-    film.run("describe", "-", "What?", "--at", "2", stdin=data)
+        video.run("describe", f"{server.url}/clip.mp4", "What?", "--at", "1")
+    video.run("describe", "-", "What?", "--at", "2", stdin=data)
 
-    assert [[1.0], [2.0]] == seen(film)
+    assert [[1.0], [2.0]] == seen(video)
 
 
-def test_pictures_and_films_are_asked_about_together(film):
-    outcome = film.run("describe", "64.jpg", "clip.mp4", "--together", "Is she in it?", "--json")
-    (job,) = asked(film)
+def test_images_and_videos_are_asked_about_together(video):
+    outcome = video.run("describe", "64.jpg", "clip.mp4", "--together", "Is she in it?", "--json")
+    (job,) = asked(video)
 
     assert ([64, 64], 9) == (job["images"][0], len(job["images"]))
     assert ["64.jpg", "clip.mp4"] == outcome.document["results"][0]["sources"]
 
 
-def test_a_moment_after_the_end_of_a_film_is_refused_with_its_length(film):
-    outcome = film.run("describe", "clip.mp4", "What?", "--at", "1:00")
+def test_a_moment_after_the_end_of_a_video_is_refused_with_its_length(video):
+    outcome = video.run("describe", "clip.mp4", "What?", "--at", "1:00")
 
-    assert (1, [], True) == (outcome.status, asked(film), "8.00 s long" in outcome.stderr)
+    assert (1, [], True) == (outcome.status, asked(video), "8.00 s long" in outcome.stderr)
 
 
 # --- several sources -----------------------------------------------------------------------------------------------
 
 
-def test_many_pictures_are_many_questions_answered_in_order(captioner):
+def test_many_images_are_many_questions_answered_in_order(captioner):
     """Files, a glob, a list, stdin and an address; each under its name."""
     save(captioner, 65, 66, 67)
     (captioner.root / "list.txt").write_text("# mine\n67.jpg\n")
@@ -462,7 +462,7 @@ def test_together_is_one_question(captioner):
     assert [[64, 64], [65, 64], [66, 64]] == asked(captioner)[0]["images"]
 
 
-def test_one_bad_picture_does_not_stop_the_others(captioner):
+def test_one_bad_image_does_not_stop_the_others(captioner):
     save(captioner, 65)
     (captioner.root / "bad.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     outcome = captioner.run("describe", "bad.jpg", "64.jpg", "missing.jpg", "65.jpg", "What?", "--json")
@@ -727,7 +727,7 @@ def test_python_gets_a_typed_answer(captioner, monkeypatch):
     ]
     with pytest.raises(JobFailedError, match="too dark"):
         client.describe(paths[0], '{"error": "too dark"}')
-    with pytest.raises(UsageError, match="no picture"):
+    with pytest.raises(UsageError, match="no image"):
         client.describe([], "What?")
 
 

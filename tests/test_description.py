@@ -177,7 +177,7 @@ def test_no_more_jobs_are_out_than_the_window(ask):
 
 
 def test_one_failed_question_does_not_stop_the_rest(ask):
-    """A picture that cannot be read, a job that fails, an answer that is none: each in its place."""
+    """An image that cannot be read, a job that fails, an answer that is none: each in its place."""
     broken = Question((Source("broken.jpg", data=b"no picture"),))
 
     def make(asked):
@@ -198,7 +198,7 @@ def test_what_is_the_same_for_every_job_ends_it_at_once(ask, status, kind):
         ask(lambda _: Reply(status), question(40), question(41))
 
 
-def test_several_pictures_are_one_question(ask):
+def test_several_images_are_one_question(ask):
     endpoint = Endpoint(lambda _: answer("both"))
     (described,) = ask(endpoint, question(64, 65, 66))
     (asked,) = endpoint.inputs
@@ -206,7 +206,7 @@ def test_several_pictures_are_one_question(ask):
     assert (3, "64.jpg and 2 more") == (len(asked["images"]), described.result.source)
 
 
-def test_many_pictures_are_smaller_than_one(ask):
+def test_many_images_are_smaller_than_one(ask):
     """Together they fit into the model's context."""
     large = Source("large.jpg", data=picture(1000, 1000))
     endpoint = Endpoint(lambda _: answer(""))
@@ -217,11 +217,11 @@ def test_many_pictures_are_smaller_than_one(ask):
     assert (1000, True) == (width_of(one), max(sizes) < (760, 760))
 
 
-def test_more_pictures_than_the_worker_takes_are_refused_with_the_numbers(ask):
+def test_more_images_than_the_worker_takes_are_refused_with_the_numbers(ask):
     endpoint = Endpoint()
-    (described,) = ask(endpoint, question(64, 65, 66, 67, 68), max_pictures=4)
+    (described,) = ask(endpoint, question(64, 65, 66, 67, 68), max_images=4)
 
-    assert ("64.jpg and 4 more: 5 pictures in one question, and the worker takes 4", []) == (
+    assert ("64.jpg and 4 more: 5 images in one question, and the worker takes 4", []) == (
         described.result.error.message,
         endpoint.inputs,
     )
@@ -460,6 +460,6 @@ def test_nothing_is_sent_before_somebody_listens(asking):
         ({"fps": 0.0}, "fps: 0"),
     ],
 )
-def test_a_part_of_a_film_that_cannot_be_is_refused(wrong, said):
+def test_a_part_of_a_video_that_cannot_be_is_refused(wrong, said):
     with pytest.raises(UsageError, match=said):
         Clip(**wrong)

@@ -25,14 +25,14 @@ def answer(*detections: object, **more: object) -> dict[str, object]:
     return {"detections": list(detections), "count": len(detections), "inference_time": 0.045, **more}
 
 
-def test_one_picture_is_asked_as_the_simplest_handler_expects():
+def test_one_image_is_asked_as_the_simplest_handler_expects():
     """`image`, `conf` and `iou` are all that a hand-written worker knows; options at their defaults are not sent."""
     expected = {"image": base64.b64encode(b"jpeg").decode(), "conf": 0.25, "iou": 0.7, "imgsz": 640}
 
     assert expected == encode([HALVED], DetectOptions())
 
 
-def test_several_pictures_travel_as_a_list_with_what_was_set():
+def test_several_images_travel_as_a_list_with_what_was_set():
     """`images`, and each option that differs from its default."""
     options = DetectOptions(conf=0.5, classes=("person", 2), max_det=10, agnostic_nms=True)
 
@@ -78,7 +78,7 @@ def test_classes_that_name_none_are_refused(text):
 
 
 def test_boxes_come_back_in_original_pixels():
-    """A picture that was halved for the model has its boxes doubled."""
+    """An image that was halved for the model has its boxes doubled."""
     (result,) = decode(answer(PERSON, image_size=[640, 360], model={"name": "yolo11m"}), [HALVED], ["a.jpg"])
 
     expected = Detections(
@@ -96,14 +96,14 @@ def test_the_answer_of_the_simplest_handler_is_enough():
     assert Detections("a.jpg", 100, 50, (Detection((1.0, 2.0, 3.0, 4.0), 1.0, 7, "7"),)) == result
 
 
-def test_results_keep_the_order_of_the_pictures():
-    """One answer a picture; the one the worker could not read takes its place as an error."""
-    output = {"results": [answer(PERSON), {"error": "not a picture"}, answer()], "model": {"name": "m"}}
+def test_results_keep_the_order_of_the_images():
+    """One answer an image; the one the worker could not read takes its place as an error."""
+    output = {"results": [answer(PERSON), {"error": "not an image"}, answer()], "model": {"name": "m"}}
 
     first, second, third = decode(output, [WHOLE, WHOLE, HALVED], ["a", "b", "c"])
 
     assert isinstance(second, MediaError)
-    assert "b: not a picture" == second.message
+    assert "b: not an image" == second.message
     assert [("a", 1, {"name": "m"}), ("c", 0, {"name": "m"})] == [
         (each.source, len(each.detections), each.model) for each in (first, third)
     ]
@@ -121,7 +121,7 @@ def test_an_image_of_another_size_fails_alone():
     assert [("a", 1), ("c", 0)] == [(each.source, len(each.detections)) for each in (first, third)]
 
 
-def test_boxes_are_clipped_to_the_picture():
+def test_boxes_are_clipped_to_the_image():
     """A model may point a little outside; a file must not."""
     outside = {**PERSON, "bbox": [-3.0, -0.5, 700.0, 361.0]}
 
@@ -163,7 +163,7 @@ def test_a_malformed_answer_names_the_field(output, field):
 
 @pytest.mark.parametrize("output", [{"results": [answer()]}, answer(), {"error": "no"}, {"results": [answer()] * 3}])
 def test_another_number_of_answers_is_refused(output):
-    """Answers that cannot be matched to pictures are worth nothing."""
+    """Answers that cannot be matched to images are worth nothing."""
     with pytest.raises(ApiError):
         decode(output, [WHOLE, WHOLE], ["a", "b"])
 
@@ -187,7 +187,7 @@ sizes = st.integers(1, 9000)
 
 @given(sizes, sizes, st.integers(32, 2048), st.lists(st.floats(0, 1), min_size=4, max_size=4))
 def test_boxes_scale_back_within_a_pixel(width, height, imgsz, corners):
-    """For any picture and any model size, a box of the original comes back where it was."""
+    """For any image and any model size, a box of the original comes back where it was."""
     scale = min(1.0, imgsz / max(width, height))
     sent = (max(1, round(width * scale)), max(1, round(height * scale)))
     (left, right), (top, bottom) = sorted(corners[::2]), sorted(corners[1::2])

@@ -1,4 +1,4 @@
-"""`vidctl detect` as its users see it: real pictures, the real worker and a real model on the local runtime."""
+"""`vidctl detect` as its users see it: real images, the real worker and a real model on the local runtime."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZE = (1280, 960)
 
 @pytest.fixture(scope="module")
 def shapes(yolo_project):
-    """Pictures four times as large as the model sees them, with what is in them: name → shapes."""
+    """Images four times as large as the model sees them, with what is in them: name → shapes."""
     folder = yolo_project.root / "frames"
     known = {}
     for seed in range(6):
@@ -43,8 +43,8 @@ def detect(project, *arguments, **options):
     return project.run("detect", *arguments, "--imgsz", "320", **options)
 
 
-def test_boxes_are_in_the_pictures_own_pixels(yolo_project, shapes):
-    """Pictures are shrunk on the way, boxes are not: what was drawn is found where it was drawn."""
+def test_boxes_are_in_the_images_own_pixels(yolo_project, shapes):
+    """Images are shrunk on the way, boxes are not: what was drawn is found where it was drawn."""
     outcome = detect(yolo_project, "frames", "--json")
 
     assert (outcome.status, outcome.stderr) == (0, "")
@@ -61,8 +61,8 @@ def test_boxes_are_in_the_pictures_own_pixels(yolo_project, shapes):
     assert found >= 0.9 * drawn
 
 
-def test_a_large_picture_and_its_small_twin_agree(yolo_project, shapes, tmp_path):
-    """The picture sent as it is, and four times as large: the same boxes within a pixel of the small one."""
+def test_a_large_image_and_its_small_twin_agree(yolo_project, shapes, tmp_path):
+    """The image sent as it is, and four times as large: the same boxes within a pixel of the small one."""
     image, _ = draw(1, (320, 240), plain=True)
     image.save(tmp_path / "small.png")
     image.resize(SIZE, Image.Resampling.NEAREST).save(tmp_path / "large.png")
@@ -85,11 +85,11 @@ def test_one_bad_file_does_not_stop_the_rest(yolo_project, shapes):
     assert sources == [
         ("frames/frame0.jpg", False), ("bad.jpg", True), ("missing.jpg", True), ("frames/frame1.jpg", False),
     ]  # fmt: skip
-    assert outcome.error == {"error": "2 of 4 pictures failed", "code": "partial"}
+    assert outcome.error == {"error": "2 of 4 images failed", "code": "partial"}
 
 
 def test_order_is_the_order_of_sources(yolo_project, shapes, tmp_path):
-    """Also when pictures come from everywhere: glob, list, stdin, URL."""
+    """Also when images come from everywhere: glob, list, stdin, URL."""
     (tmp_path / "list.txt").write_text("# mine\nframes/frame3.jpg\n\nframes/frame2.jpg\n")
     data = (yolo_project.root / "frames" / "frame0.jpg").read_bytes()
     with serving(lambda _: Reply(200, data)) as server:
@@ -119,8 +119,8 @@ def test_a_pipe_of_the_shell_is_read_once():
         assert data == read(kept, fetch=str.encode)
 
 
-def test_many_pictures_travel_in_few_jobs(yolo_project, shapes):
-    """A frame is not a job: 40 pictures make three."""
+def test_many_images_travel_in_few_jobs(yolo_project, shapes):
+    """A frame is not a job: 40 images make three."""
     before = len(yolo_project.jobs())
     outcome = detect(yolo_project, *["frames/frame0.jpg"] * 40, "--format", "jsonl")
 
@@ -171,7 +171,7 @@ def test_the_ending_of_the_file_is_the_format(yolo_project, shapes, tmp_path):
     assert (tmp_path / "boxes.csv").read_text().startswith("x_min,y_min,")
 
 
-def test_txt_into_a_folder_is_a_file_a_picture(yolo_project, shapes, tmp_path):
+def test_txt_into_a_folder_is_a_file_an_image(yolo_project, shapes, tmp_path):
     """As YOLO's labels lie; the folder is named by its slash."""
     outcome = detect(yolo_project, "frames", "--format", "txt", "-o", f"{tmp_path}/labels/")
 
@@ -179,7 +179,7 @@ def test_txt_into_a_folder_is_a_file_a_picture(yolo_project, shapes, tmp_path):
     assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [f"frame{n}.txt" for n in range(6)]
 
 
-def test_pictures_that_cannot_be_saved_are_still_results(yolo_project, shapes, tmp_path):
+def test_images_that_cannot_be_saved_are_still_results(yolo_project, shapes, tmp_path):
     """What was paid for is delivered; that it was not saved is said."""
     for name in shapes:
         (tmp_path / "taken" / name).mkdir(parents=True)
@@ -187,11 +187,11 @@ def test_pictures_that_cannot_be_saved_are_still_results(yolo_project, shapes, t
 
     assert outcome.status == 9
     assert all(result["count"] for result in outcome.document["results"])
-    assert outcome.error["error"] == "6 of 6 pictures could not be saved"
+    assert outcome.error["error"] == "6 of 6 images could not be saved"
 
 
-def test_pictures_are_saved_with_boxes_and_objects_cut_out(yolo_project, shapes, tmp_path):
-    """The annotated picture has the original's size and differs from it; a crop is as large as its box."""
+def test_images_are_saved_with_boxes_and_objects_cut_out(yolo_project, shapes, tmp_path):
+    """The annotated image has the original's size and differs from it; a crop is as large as its box."""
     outcome = detect(
         yolo_project, "frames/frame1.jpg", "--save", tmp_path / "out", "--save-crop", tmp_path / "crops", "--json"
     )

@@ -82,7 +82,7 @@ def test_a_model_that_is_larger_than_the_card(warned):
 
     assert said == (
         "4: Qwen/Qwen3-VL-8B-Instruct needs 19.5 GiB (16.3 of weights, 1.1 of cache for 8,192 tokens, about 2 for"
-        " pictures and CUDA graphs), and 0.9 of NVIDIA RTX A4000's 16 GB is 14.4; AMPERE_24 has 24 GB"
+        " images and CUDA graphs), and 0.9 of NVIDIA RTX A4000's 16 GB is 14.4; AMPERE_24 has 24 GB"
     )
 
 

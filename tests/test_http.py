@@ -175,8 +175,8 @@ def test_a_handlers_error_becomes_a_sentence(said, shown):
     assert job.error == shown
 
 
-def test_picture_downloads_carry_no_key():
-    """A picture's server is not RunPod."""
+def test_image_downloads_carry_no_key():
+    """An image's server is not RunPod."""
     with serving(script(Reply(200, b"bytes"))) as server:
         data = download(f"{server.url}/frame.jpg")
 
@@ -184,25 +184,25 @@ def test_picture_downloads_carry_no_key():
     assert "Authorization" not in server.requests[0].headers
 
 
-def test_a_picture_that_is_not_there_is_a_media_error():
+def test_an_image_that_is_not_there_is_a_media_error():
     with serving(script(Reply(404))) as server, pytest.raises(MediaError, match="answered 404"):
         download(f"{server.url}/frame.jpg")
 
 
-def test_a_sound_is_downloaded_into_a_file():
+def test_an_audio_is_downloaded_into_a_file():
     """Without the key, and no more of it than is allowed."""
-    sound = b"sound" * 500_000
-    with serving(script(Reply(200, sound))) as server:
+    audio = b"sound" * 500_000
+    with serving(script(Reply(200, audio))) as server:
         kept = io.BytesIO()
         download_into(f"{server.url}/talk.mp3", kept)
         with pytest.raises(MediaError, match="over 1 MB"):
             download_into(f"{server.url}/talk.mp3", io.BytesIO(), most_bytes=1 << 20)
 
-    assert sound == kept.getvalue()
+    assert audio == kept.getvalue()
     assert "Authorization" not in server.requests[0].headers
 
 
-def test_a_download_that_breaks_off_is_no_shorter_sound():
+def test_a_download_that_breaks_off_is_no_shorter_audio():
     """Half of what Content-Length promised is an error."""
     half = Reply(200, b"half", (("Content-Length", "8"), ("Connection", "close")))
     with serving(script(half)) as server, pytest.raises(MediaError, match="closed in the middle"):

@@ -1,4 +1,4 @@
-"""Any picture a person may have becomes a JPEG that the model can use, or one clear sentence."""
+"""Any image a person may have becomes a JPEG that the model can use, or one clear sentence."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_a_png_with_much_text_opens(kind):
 
 
 @pytest.mark.parametrize(("imgsz", "longer"), [(321, 352), (320, 320), (33, 64), (2047, 2048)])
-def test_a_picture_is_shrunk_to_what_the_worker_uses(imgsz, longer):
+def test_an_image_is_shrunk_to_what_the_worker_uses(imgsz, longer):
     """A model's input is a multiple of 32."""
     assert longer == prepare(encoded(plain(size=(4000, 300)), "PNG"), imgsz=imgsz, name="a").sent_width
 
@@ -188,7 +188,7 @@ def xmp(orientation: int) -> bytes:
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("imgsz", [640, 32])
 def test_an_orientation_in_xmp_alone_turns_nothing(kind, imgsz):
-    """As Ultralytics, whose OpenCV reads EXIF only; and it does not travel to whoever would turn the picture again."""
+    """As Ultralytics, whose OpenCV reads EXIF only; and it does not travel to whoever would turn the image again."""
     options = {"tiffinfo": {700: xmp(6)}} if kind == "TIFF" else {"xmp": xmp(6)}
     data = encoded(plain(), kind, **options)
     prepared = prepare(data, imgsz=imgsz, name="a")
@@ -270,7 +270,7 @@ def test_an_animation_gives_its_first_frame():
     ],
 )  # fmt: skip
 def test_the_longer_side_becomes_exactly_what_the_model_sees(kind, size, imgsz, sent):
-    """Large pictures shrink in proportion; small ones stay."""
+    """Large images shrink in proportion; small ones stay."""
     prepared = prepare(encoded(plain(size=size), kind), imgsz=imgsz, name="a")
 
     assert Prepared(prepared.jpeg, *size, *sent) == prepared
@@ -279,24 +279,24 @@ def test_the_longer_side_becomes_exactly_what_the_model_sees(kind, size, imgsz, 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_a_small_upright_jpeg_is_sent_as_it_is(mode):
-    """No second loss for a picture that needs nothing."""
+    """No second loss for an image that needs nothing."""
     data = encoded(plain(mode), "JPEG", quality=70)
 
     assert data == prepare(data, imgsz=640, name="a").jpeg
 
 
 def test_threads_prepare_alike():
-    """Many pictures are prepared at once, each as it would be alone."""
-    pictures = [marked(orientation, kind) for orientation in range(1, 9) for kind in ("JPEG", "PNG", "TIFF")] * 4
+    """Many images are prepared at once, each as it would be alone."""
+    images = [marked(orientation, kind) for orientation in range(1, 9) for kind in ("JPEG", "PNG", "TIFF")] * 4
 
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda data: prepare(data, imgsz=48, name="a"), pictures))
+        together = list(pool.map(lambda data: prepare(data, imgsz=48, name="a"), images))
 
-    assert [prepare(data, imgsz=48, name="a") for data in pictures] == together
+    assert [prepare(data, imgsz=48, name="a") for data in images] == together
 
 
 def test_metadata_does_not_travel():
-    """Where and with what a picture was taken is not the worker's business."""
+    """Where and with what an image was taken is not the worker's business."""
     exif = Image.Exif()
     exif[0x010F] = "Camera maker"
     data = encoded(plain(size=(1000, 500)), "JPEG", exif=exif, comment=b"private")
@@ -308,7 +308,7 @@ def test_metadata_does_not_travel():
 
 
 def marked(orientation: int, kind: str) -> bytes:
-    """A 96x64 picture as displayed, dark but for a white block at (72..88, 8..24), stored as the orientation says."""
+    """A 96x64 image as displayed, dark but for a white block at (72..88, 8..24), stored as the orientation says."""
     shown = Image.new("RGB", (96, 64), (20, 20, 20))
     shown.paste((255, 255, 255), (72, 8, 88, 24))
     inverse = {
@@ -325,7 +325,7 @@ def marked(orientation: int, kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("imgsz", [640, 48])
-def test_pictures_are_sent_the_way_they_are_displayed(kind, orientation, imgsz):
+def test_images_are_sent_the_way_they_are_displayed(kind, orientation, imgsz):
     """Whatever the EXIF orientation, the mark is where a viewer shows it, at full size and shrunk."""
     data = marked(orientation, kind)
     prepared = prepare(data, imgsz=imgsz, name="a")
@@ -340,8 +340,8 @@ def test_pictures_are_sent_the_way_they_are_displayed(kind, orientation, imgsz):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_broken_exif_does_not_spoil_a_picture():
-    """A picture whose metadata is damaged is still a picture."""
+def test_broken_exif_does_not_spoil_an_image():
+    """An image whose metadata is damaged is still an image."""
     data = encoded(plain(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
 
     assert (64, 48) == open_upright(data).size
@@ -349,7 +349,7 @@ def test_broken_exif_does_not_spoil_a_picture():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"])
-def test_a_truncated_picture_is_refused_by_name(kind):
+def test_a_truncated_image_is_refused_by_name(kind):
     """Half a download is an error, never half a result."""
     whole = encoded(Image.effect_noise((200, 200), 80).convert("RGB"), kind)
 
@@ -361,9 +361,9 @@ def test_a_truncated_picture_is_refused_by_name(kind):
 @pytest.mark.parametrize(
     "data", [b"", b"hello", b"\0" * 1000, b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%!PS-Adobe-3.0 EPSF-3.0\n"]
 )
-def test_what_is_no_picture_is_refused_by_name(data):
+def test_what_is_no_image_is_refused_by_name(data):
     """Text, zeros, SVG and PostScript are not handed to any decoder."""
-    with pytest.raises(MediaError, match=r"^notes\.txt: .*not a picture"):
+    with pytest.raises(MediaError, match=r"^notes\.txt: .*not an image"):
         prepare(data, imgsz=640, name="notes.txt")
 
 
@@ -381,8 +381,8 @@ def test_a_decompression_bomb_is_refused():
         prepare(png_header(60_000, 60_000), imgsz=640, name="bomb.png")
 
 
-def test_a_picture_of_no_pixels_is_refused():
-    """0x0 is not a picture."""
+def test_an_image_of_no_pixels_is_refused():
+    """0x0 is not an image."""
     with pytest.raises(MediaError, match=r"none\.png: "):
         prepare(png_header(0, 0), imgsz=640, name="none.png")
 
@@ -413,7 +413,7 @@ def read_or_refused(data: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_a_traceback(data):
-    """Anything may be given as a picture."""
+    """Anything may be given as an image."""
     read_or_refused(data)
 
 
@@ -425,7 +425,7 @@ def test_no_bytes_make_a_traceback(data):
     st.integers(0, 400),
 )
 def test_no_damage_makes_a_traceback(sample, changes, cut):
-    """Real pictures with bytes overwritten and the end cut off are read or refused."""
+    """Real images with bytes overwritten and the end cut off are read or refused."""
     damaged = bytearray(sample)
     for position, value in changes:
         damaged[position % len(damaged)] = value
@@ -436,8 +436,8 @@ def test_no_damage_makes_a_traceback(sample, changes, cut):
     ("size", "max_pixels", "expected"),
     [((2000, 1000), 500_000, (1000, 500)), ((64, 48), 64 * 48, (64, 48)), ((3000, 4000), 1_048_576, (886, 1182))],
 )
-def test_a_picture_for_a_language_model_is_shrunk_to_its_pixels(size, max_pixels, expected):
-    """What counts is the number of pixels, whatever the sides; the picture keeps its shape."""
+def test_an_image_for_a_language_model_is_shrunk_to_its_pixels(size, max_pixels, expected):
+    """What counts is the number of pixels, whatever the sides; the image keeps its shape."""
     prepared = prepare_within(encoded(plain(size=size), "PNG"), max_pixels=max_pixels, name="a")
 
     assert (*size, *expected) == (prepared.width, prepared.height, prepared.sent_width, prepared.sent_height)
@@ -448,7 +448,7 @@ def test_a_picture_for_a_language_model_is_shrunk_to_its_pixels(size, max_pixels
     st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)),
     st.integers(1, 2 * 10**6),
 )
-def test_no_picture_is_larger_than_its_limit(size, max_pixels):
+def test_no_image_is_larger_than_its_limit(size, max_pixels):
     """Not even one that is a single line; and none vanishes."""
     width, height = fit_within(size, max_pixels)
 
@@ -462,7 +462,7 @@ def test_no_picture_is_larger_than_its_limit(size, max_pixels):
     [((19900, 100), (14400, 72)), ((6400, 32), (6400, 32)), ((10, 10), (32, 32)), ((1000, 10), (3200, 32)),
      ((31, 62), (32, 64)), ((1, 1), (32, 32))],
 )  # fmt: skip
-def test_a_language_models_processor_takes_every_picture(size, sent):
+def test_a_language_models_processor_takes_every_image(size, sent):
     """None becomes too long for it by being shrunk, and none is smaller than a token."""
     prepared = prepare_within(encoded(plain(size=size), "PNG"), max_pixels=1_048_576, name="a")
 
@@ -477,8 +477,8 @@ def test_a_small_upright_jpeg_is_passed_to_a_language_model_as_it_is():
     assert data == prepare_within(data, max_pixels=64 * 48, name="a").jpeg
 
 
-def test_a_turned_picture_is_upright_and_within_its_pixels():
-    """The sizes told are those of the picture as people see it."""
+def test_a_turned_image_is_upright_and_within_its_pixels():
+    """The sizes told are those of the image as people see it."""
     exif = Image.Exif()
     exif[0x0112] = 6
     prepared = prepare_within(encoded(plain(size=(200, 100)), "JPEG", exif=exif), max_pixels=5000, name="a")
@@ -498,7 +498,7 @@ def test_what_is_transparent_is_white_for_a_language_model(mode):
     assert is_near((255, 255, 255), opened(prepared).convert("RGB").getpixel((35, 20)))
 
 
-def test_what_is_no_picture_is_named_to_a_language_model_too():
+def test_what_is_no_image_is_named_to_a_language_model_too():
     """One sentence that names the file."""
-    with pytest.raises(MediaError, match=r"^a\.png: not a picture that can be read$"):
+    with pytest.raises(MediaError, match=r"^a\.png: not an image that can be read$"):
         prepare_within(b"text", max_pixels=10**6, name="a.png")

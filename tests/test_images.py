@@ -160,16 +160,16 @@ def test_a_pushed_image_serves_as_cache_on_another_machine(workshop, engine, bas
 
 def test_one_line_per_step_and_per_layer(workshop, base_busybox):
     """Without a terminal a build reads as the Dockerfile does; what RUN says is passing, and whole in the log."""
-    workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\nRUN echo sound; echo noise >&2\n", a_py="1")
+    workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\nRUN echo audio; echo noise >&2\n", a_py="1")
     image = workshop.provide()
     passing = [progress.message for progress in workshop.told if progress.is_passing]
 
-    dockerfile = [f"1/7 FROM {base_busybox}", "2/7 COPY a.py /", "3/7 RUN echo sound; echo noise >&2"]
+    dockerfile = [f"1/7 FROM {base_busybox}", "2/7 COPY a.py /", "3/7 RUN echo audio; echo noise >&2"]
 
     assert [*dockerfile, f"{image.tag} is built"] == workshop.steps[:4]
     assert f"{image.tag} is in the registry: {image.digest.partition('@')[2]}" == workshop.steps[-1]
-    assert {"3/7 sound", "3/7 noise"} <= set(passing)
-    assert {"sound", "noise"} <= set(workshop.all_logs().splitlines())
+    assert {"3/7 audio", "3/7 noise"} <= set(passing)
+    assert {"audio", "noise"} <= set(workshop.all_logs().splitlines())
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in workshop.logs.iterdir()}
 
 

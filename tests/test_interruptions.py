@@ -16,7 +16,7 @@ from vidctl.local import daemon
 
 @pytest.fixture
 def waiting(project, monkeypatch):
-    """A deployed worker that answers no picture before `gate` is there; three pictures to ask about."""
+    """A deployed worker that answers no image before `gate` is there; three images to ask about."""
     for name, value in project.environ.items():
         monkeypatch.setenv(name, value)
     project.gate = project.root / "gate"

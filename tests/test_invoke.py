@@ -93,7 +93,7 @@ def test_no_more_jobs_are_out_than_the_window(journal):
 
 
 def test_questions_are_read_only_as_fast_as_answers_are_taken(journal):
-    """A generator of a million pictures is not read into memory."""
+    """A generator of a million images is not read into memory."""
     read = []
 
     def source():

@@ -353,7 +353,7 @@ def test_no_crop_takes_the_place_of_an_image_in_a_deeper_folder(endpoint):
 
 def test_subtitles_lie_beside_their_videos(endpoint):
     """Under their very names, for players find them by those; in folders, and with a number where two would be one."""
-    names = ("films/Don't Look Up (2021) [1080p] & more", "films/हिन्दी", "talk", "v1.2")
+    names = ("videos/Don't Look Up (2021) [1080p] & more", "videos/हिन्दी", "talk", "v1.2")
     endpoint.audio(*(f"{name}.wav" for name in names), "talk.flac")
     outcome = endpoint.run("transcribe", ".", "-r", "--beside", "-f", "srt,vtt")
     stems = [*names, "talk-2"]

@@ -310,7 +310,7 @@ def test_a_secret_may_be_called_like_a_field(yolo):
 
 
 @pytest.mark.parametrize("name", ["API_KEY", "HF_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS", "KEY", "openai_apikey"])
-def test_a_variable_that_sounds_secret_is_treated_as_one(yolo, name):
+def test_a_variable_that_audio_secret_is_treated_as_one(yolo, name):
     """Neither the plan nor the journal tells what it is, though the spec does not call it a secret."""
     loud = yolo.model_copy(update={"env": {name: "sk-1"}})
     todo = plan(loud, image=IMAGE, secrets=SECRETS, live=live(yolo, env={name: "sk-2"}))

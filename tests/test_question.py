@@ -1,4 +1,4 @@
-"""What is asked: sources, moments of films, and words out of presets."""
+"""What is asked: sources, moments of videos, and words out of presets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.films import HEIGHT, LIVE, MP4, WIDTH, bars, number_of, steady, write
+from support.videos import HEIGHT, LIVE, MP4, WIDTH, bars, number_of, steady, write
 
 from vidctl.errors import MediaError, UsageError
 from vidctl.media.sources import Source
@@ -18,13 +18,13 @@ RATE = 4
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    """Makes a film of so many seconds, in which each quarter of one has a picture of its own."""
-    folder = tmp_path_factory.mktemp("films")
+def videos(tmp_path_factory):
+    """Makes a video of so many seconds, in which each quarter of one has an image of its own."""
+    folder = tmp_path_factory.mktemp("videos")
 
     def make(seconds, form=MP4, size=(WIDTH, HEIGHT)):
         path = folder / f"{seconds}.{'mp4' if form is MP4 else 'mkv'}"
-        write(path, steady(seconds, RATE), form, rate=RATE, pictures=lambda number: bars(number, size))
+        write(path, steady(seconds, RATE), form, rate=RATE, images=lambda number: bars(number, size))
         return Source(path.name, path=path)
 
     return make
@@ -36,103 +36,103 @@ def jpeg(width):
     return out.getvalue()
 
 
-def pictures(*sources, clip=None, most=None):
-    album = Album(clip or Clip(), pytest.fail, lambda url, _: pytest.fail(url), max_pictures=most, budget=pixel_budget)
-    return album.pictures(Question(sources))
+def images(*sources, clip=None, most=None):
+    album = Album(clip or Clip(), pytest.fail, lambda url, _: pytest.fail(url), max_images=most, budget=pixel_budget)
+    return album.images(Question(sources))
 
 
 def second(sent):
-    """Which second of the film a picture is of."""
+    """Which second of the video an image is of."""
     return number_of(sent.jpeg) / RATE
 
 
-def test_a_film_whose_name_does_not_tell_has_a_hint(films):
+def test_a_video_whose_name_does_not_tell_has_a_hint(videos):
     with pytest.raises(MediaError) as caught:
-        pictures(Source("-", data=films(2).path.read_bytes()))
+        images(Source("-", data=videos(2).path.read_bytes()))
 
     assert "--from 0" in caught.value.hint
 
 
-def test_the_pictures_at_some_moments_of_a_film(films):
-    sent = pictures(films(8), clip=Clip(at_s=(5.5, 2.0)))
+def test_the_images_at_some_moments_of_a_video(videos):
+    sent = images(videos(8), clip=Clip(at_s=(5.5, 2.0)))
 
     assert [(5.5, 5.5), (2.0, 2.0)] == [(each.at_s, second(each)) for each in sent]
     assert ("8.mp4", WIDTH, HEIGHT) == (sent[0].source, sent[0].width, sent[0].height)
 
 
-def test_a_part_of_a_film_at_so_many_pictures_a_second(films):
-    sent = pictures(films(8), clip=Clip(from_s=2.0, to_s=4.0, fps=2.0))
+def test_a_part_of_a_video_at_so_many_images_a_second(videos):
+    sent = images(videos(8), clip=Clip(from_s=2.0, to_s=4.0, fps=2.0))
 
     assert [(2.0, 2.0), (2.5, 2.5), (3.0, 3.0), (3.5, 3.5)] == [(each.at_s, second(each)) for each in sent]
 
 
-def test_a_film_alone_is_seen_from_its_beginning_to_its_end(films):
-    """One picture a second, as long as these are not too many."""
-    assert [0.0, 1.0, 2.0, 3.0, 4.0] == [second(each) for each in pictures(films(5))]
+def test_a_video_alone_is_seen_from_its_beginning_to_its_end(videos):
+    """One image a second, as long as these are not too many."""
+    assert [0.0, 1.0, 2.0, 3.0, 4.0] == [second(each) for each in images(videos(5))]
 
 
-def test_a_long_film_is_seen_more_sparsely_over_all_of_it(films):
-    sent = pictures(films(60))
+def test_a_long_video_is_seen_more_sparsely_over_all_of_it(videos):
+    sent = images(videos(60))
 
     assert (16, True) == (len(sent), 55 <= sent[-1].at_s < 60)
     assert max(each.at_s - second(each) for each in sent) < 1 / RATE
 
 
-def test_a_film_that_does_not_say_how_long_it_is_is_seen_whole(films):
+def test_a_video_that_does_not_say_how_long_it_is_is_seen_whole(videos):
     """As a browser records it."""
-    sent = pictures(films(60, form=LIVE))
+    sent = images(videos(60, form=LIVE))
 
     assert (16, True) == (len(sent), 55 <= second(sent[-1]) < 60)
 
 
-def test_a_part_behind_the_end_of_a_film_is_refused_with_its_length(films):
+def test_a_part_behind_the_end_of_a_video_is_refused_with_its_length(videos):
     for clip in (Clip(from_s=20.0), Clip(from_s=20.0, to_s=30.0), Clip(from_s=20.0, fps=1.0)):
-        with pytest.raises(MediaError, match=r"no picture at 20 s, for the film is 8\.00 s long"):
-            pictures(films(8), clip=clip)
+        with pytest.raises(MediaError, match=r"no image at 20 s, for the video is 8\.00 s long"):
+            images(videos(8), clip=clip)
 
 
 @pytest.mark.parametrize("seconds", [21, 42, 59])
-def test_a_film_is_never_seen_more_often_than_there_may_be(films, seconds):
-    """Lengths whose share of a picture is no round number."""
-    assert [11, 16] == [len(pictures(films(seconds), most=most)) for most in (11, 16)]
+def test_a_video_is_never_seen_more_often_than_there_may_be(videos, seconds):
+    """Lengths whose share of an image is no round number."""
+    assert [11, 16] == [len(images(videos(seconds), most=most)) for most in (11, 16)]
 
 
-def test_a_worker_that_takes_fewer_pictures_sees_fewer(films):
+def test_a_worker_that_takes_fewer_images_sees_fewer(videos):
     """Those of other sources count too."""
-    assert [0.0, 5.0, 10.0, 15.0] == [round(each.at_s) for each in pictures(films(20), most=4)]
-    assert 4 == len(pictures(Source("a", data=jpeg(64)), films(20), Source("b", data=jpeg(64)), most=4))
+    assert [0.0, 5.0, 10.0, 15.0] == [round(each.at_s) for each in images(videos(20), most=4)]
+    assert 4 == len(images(Source("a", data=jpeg(64)), videos(20), Source("b", data=jpeg(64)), most=4))
 
 
-def test_more_a_second_than_the_worker_takes_is_refused_with_the_numbers(films):
+def test_more_a_second_than_the_worker_takes_is_refused_with_the_numbers(videos):
     with pytest.raises(MediaError, match="8"):
-        pictures(films(8), clip=Clip(fps=2.0), most=8)
+        images(videos(8), clip=Clip(fps=2.0), most=8)
 
 
-def test_the_more_pictures_there_are_the_smaller_they_are(films):
-    film = films(5, size=(1280, 720))
-    one, five = pictures(film, clip=Clip(at_s=(1.0,))), pictures(film, clip=Clip(fps=8.0))
+def test_the_more_images_there_are_the_smaller_they_are(videos):
+    video = videos(5, size=(1280, 720))
+    one, five = images(video, clip=Clip(at_s=(1.0,))), images(video, clip=Clip(fps=8.0))
 
     assert (1280, 40) == (one[0].width, len(five))
     assert {five[0].width} == {each.width for each in five} != {1280}
     assert sum(each.width * each.height for each in five) <= 6144 * 1024
 
 
-def test_a_picture_has_no_moments():
-    with pytest.raises(UsageError, match=r"frame\.jpg: a picture"):
-        pictures(Source("frame.jpg", path=Path("frame.jpg")), clip=Clip(at_s=(1.0,)))
+def test_an_image_has_no_moments():
+    with pytest.raises(UsageError, match=r"frame\.jpg: an image"):
+        images(Source("frame.jpg", path=Path("frame.jpg")), clip=Clip(at_s=(1.0,)))
 
 
-def test_a_film_may_come_as_bytes_or_without_a_name(films, tmp_path):
-    data = films(8).path.read_bytes()
+def test_a_video_may_come_as_bytes_or_without_a_name(videos, tmp_path):
+    data = videos(8).path.read_bytes()
     (of_bytes,) = questions([data], Clip(at_s=(3.0,)))
     piped = Source("stdin", stream=io.BytesIO(data))
 
-    assert [3, 3] == [second(pictures(each, clip=Clip(at_s=(3.0,)))[0]) for each in (*of_bytes.sources, piped)]
+    assert [3, 3] == [second(images(each, clip=Clip(at_s=(3.0,)))[0]) for each in (*of_bytes.sources, piped)]
 
 
-def test_a_folder_is_its_pictures_and_films_or_its_films_alone(films, tmp_path):
+def test_a_folder_is_its_images_and_videos_or_its_videos_alone(videos, tmp_path):
     (tmp_path / "b.jpg").write_bytes(jpeg(64))
-    (tmp_path / "a.mp4").write_bytes(films(5).path.read_bytes())
+    (tmp_path / "a.mp4").write_bytes(videos(5).path.read_bytes())
 
     def names(*, clip):
         return [Path(each.name).name for each in questions([tmp_path], clip)]

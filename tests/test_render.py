@@ -1,4 +1,4 @@
-"""Annotated pictures, crops and the files that other tools read."""
+"""Annotated images, crops and the files that other tools read."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_json_is_one_document_with_every_source():
     assert [STREET.to_dict(), BROKEN.to_dict(), EMPTY.to_dict()] == document["results"]
 
 
-def test_json_is_a_document_for_one_picture_and_for_none():
+def test_json_is_a_document_for_one_image_and_for_none():
     """A reader needs no special case."""
     assert [1, 0] == [len(json.loads(to_json(results))["results"]) for results in ([STREET], [])]
 
@@ -225,7 +225,7 @@ def changed(before: Image.Image, after: Image.Image) -> tuple[int, int, int, int
 
 
 def test_a_box_is_drawn_where_the_object_is():
-    """The outline has the class's colour; the middle and the original picture are untouched."""
+    """The outline has the class's colour; the middle and the original image are untouched."""
     image = Image.new("RGB", (400, 300), (90, 90, 90))
     found = Detection((100.0, 100.0, 300.0, 250.0), 0.91, 3, "cat")
 
@@ -236,7 +236,7 @@ def test_a_box_is_drawn_where_the_object_is():
 
 
 @pytest.mark.parametrize("box", [(0.0, 0.0, 30.0, 30.0), (370.0, 0.0, 400.0, 20.0), (0.0, 280.0, 400.0, 300.0)])
-def test_a_label_stays_inside_the_picture(box):
+def test_a_label_stays_inside_the_image(box):
     """At the top edge and at the right one the label is as wide as elsewhere: nothing of it is cut off."""
     free = Detection((100.0, 100.0, 130.0, 130.0), 0.91, 0, "person")
     blank = Image.new("RGB", (400, 300), (90, 90, 90))
@@ -250,7 +250,7 @@ def test_a_label_stays_inside_the_picture(box):
 
 
 def test_any_class_name_can_be_drawn():
-    """Other scripts, emoji, control characters, an empty name, a name wider than the picture, a box of no size."""
+    """Other scripts, emoji, control characters, an empty name, a name wider than the image, a box of no size."""
     image = Image.new("L", (60, 40))
     names = ("日本", "🚗", "a\nb\x1b[31m", "", "w" * 300)
 
@@ -277,7 +277,7 @@ def test_a_class_is_named_in_any_script_or_by_its_id(name, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".png"), ("TIFF", ".png")])
-def test_the_annotated_picture_keeps_its_kind(tmp_path, kind, suffix):
+def test_the_annotated_image_keeps_its_kind(tmp_path, kind, suffix):
     """JPEG stays JPEG; everything else becomes PNG, which loses nothing."""
     path = save_annotated(STREET, picture(kind), tmp_path / "new" / "folder")
 
@@ -287,7 +287,7 @@ def test_the_annotated_picture_keeps_its_kind(tmp_path, kind, suffix):
     assert [path] == list(path.parent.iterdir())
 
 
-def test_the_annotated_picture_is_upright(tmp_path):
+def test_the_annotated_image_is_upright(tmp_path):
     """It is saved as displayed, so no viewer turns it a second time."""
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -380,7 +380,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
         os.close(reader)
 
 
-def test_a_damaged_picture_is_refused_by_name(tmp_path):
+def test_a_damaged_image_is_refused_by_name(tmp_path):
     """Its bytes may have changed since they were sent."""
     with pytest.raises(MediaError, match=r"^street, 1\.jpg: "):
         save_annotated(STREET, picture()[:100], tmp_path)

@@ -331,7 +331,7 @@ def test_names_forge_no_line_of_what_goes_on():
 from vidctl.cli.report import Report, failure
 from vidctl.errors import MediaError, SeveralError
 from vidctl.progress import Progress
-from vidctl.tasks.answer import Failed
+from vidctl.tasks.results import Failed
 
 name, report = "a\\nforged", Report()
 report.failed(Failed(name, MediaError("no such file")))
@@ -339,7 +339,7 @@ report.failed(Failed(name, MediaError(f"{name}: no such file")))
 report.warn(name)
 report.note(name)
 report.step(Progress("build", name))
-failure(Several([MediaError(name, hint=name), MediaError("b")]), as_json=False)
+failure(SeveralError([MediaError(name, hint=name), MediaError("b")]), as_json=False)
 """
     said = run(code).stderr.splitlines()
 

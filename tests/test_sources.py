@@ -1,4 +1,4 @@
-"""Which pictures and sounds a command line means, and what is in them."""
+"""Which images and audio a command line means, and what is in them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from vidctl.errors import MediaError, NetworkError, UsageError
 from vidctl.media.sources import (
-    FILMS,
+    AUDIO,
+    IMAGES_AND_VIDEOS,
     MAX_BYTES,
-    PICTURES_AND_FILMS,
-    SOUNDS,
+    VIDEOS,
     Source,
     expand,
-    is_film,
+    is_video,
     opened,
     read,
 )
@@ -38,7 +38,7 @@ def no_download(url: str, file: BinaryIO) -> None:
 
 
 def content(source: Source, fetch_into=no_download) -> bytes:
-    """What is in a sound, read to its end and once again."""
+    """What is in an audio file, read to its end and once again."""
     with opened(source, fetch_into=fetch_into) as file:
         if isinstance(file, Path):
             return file.read_bytes()
@@ -51,7 +51,7 @@ def content(source: Source, fetch_into=no_download) -> bytes:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of pictures as people keep them; the current folder."""
+    """A folder of images as people keep them; the current folder."""
     for name in (
         "frame10.jpg", "frame2.JPG", "frame1.jpg", ".hidden.jpg", "notes.txt", "sub/deep.png", "sub/more/deeper.tif",
         ".cache/thumb.jpg", "odd/with space.jpg", "odd/-dash.png", "odd/日本.webp", "odd/img[1].jpg", "empty/readme.md",
@@ -67,15 +67,15 @@ def names(*sources: str, recursive: bool = False) -> list[str]:
     return [source.name for source in expand(sources, recursive=recursive)]
 
 
-def test_a_folder_gives_its_pictures_in_natural_order(folder):
-    """frame2 comes before frame10; hidden files and files that are no pictures stay out."""
+def test_a_folder_gives_its_images_in_natural_order(folder):
+    """frame2 comes before frame10; hidden files and files that are no images stay out."""
     expected = [str(folder / name) for name in ("frame1.jpg", "frame2.JPG", "frame10.jpg")]
 
     assert expected == names(str(folder))
 
 
 def test_recursive_enters_subfolders_but_not_hidden_ones(folder):
-    """-r finds every visible picture, once, folder by folder."""
+    """-r finds every visible image, once, folder by folder."""
     found = names(".", recursive=True)
 
     assert ["sub/deep.png", "sub/more/deeper.tif"] == [name for name in found if name.startswith("sub")]
@@ -116,7 +116,7 @@ def test_order_is_as_typed_and_repeats_stay(folder):
 
 def test_a_list_names_one_source_a_line(folder):
     """Comments and blank lines are skipped, a byte order mark too; folders, globs and addresses work in it."""
-    text = "\ufeff# my pictures\nframe1.jpg\n\n  frame2.JPG  \r\nsub\nhttps://example.org/a.jpg\nodd/*.webp\n"
+    text = "\ufeff# my images\nframe1.jpg\n\n  frame2.JPG  \r\nsub\nhttps://example.org/a.jpg\nodd/*.webp\n"
     (folder / "list.txt").write_text(text, encoding="utf-8")
 
     expected = ["frame1.jpg", "frame2.JPG", "sub/deep.png", "https://example.org/a.jpg", "odd/日本.webp"]
@@ -134,7 +134,7 @@ def test_a_list_without_sources_is_an_error(folder, content):
 
 
 @pytest.mark.parametrize("source", ["empty", "sub/more/*.jpg", "nothing*.png"])
-def test_finding_no_picture_is_an_error(folder, source):
+def test_finding_no_image_is_an_error(folder, source):
     """An empty folder and a glob without match are named, with a hint."""
     with pytest.raises(MediaError) as caught:
         expand([source])
@@ -144,15 +144,15 @@ def test_finding_no_picture_is_an_error(folder, source):
 
 
 @pytest.mark.parametrize("source", ["empty", "nothing*.png", "@list.txt"])
-def test_finding_no_picture_does_not_stop_the_rest(folder, source):
+def test_finding_no_image_does_not_stop_the_rest(folder, source):
     """An empty folder beside good files fails alone."""
     (folder / "list.txt").write_text("empty\n")
     before, none, after = expand(["frame1.jpg", source, "sub"])
 
     assert ("frame1.jpg", "sub/deep.png") == (before.name, after.name)
-    with pytest.raises(MediaError, match=r"no picture"):
+    with pytest.raises(MediaError, match=r"no image"):
         read(none, fetch=no_network)
-    with pytest.raises(MediaError, match=r"no picture"), opened(none, fetch_into=no_download):
+    with pytest.raises(MediaError, match=r"no image"), opened(none, fetch_into=no_download):
         pass
 
 
@@ -195,7 +195,7 @@ def test_two_stars_mean_folders_to_any_depth(folder, pattern):
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "pjpeg", "pjp", "MPO", "avif", "jp2"])
-def test_pictures_have_many_endings(tmp_path, suffix):
+def test_images_have_many_endings(tmp_path, suffix):
     """Browsers, cameras and phones write them."""
     (tmp_path / f"a.{suffix}").write_bytes(b"picture")
 
@@ -220,7 +220,7 @@ except VidctlError as error:
 """
 
 
-def test_pictures_that_are_not_read_here_are_said(folder):
+def test_images_that_are_not_read_here_are_said(folder):
     """A folder of an iPhone's: how many were skipped, and what would read them."""
     for name in ("sub/a.heic", "sub/b.HEIC", "sub/c.heif", "empty/d.heic"):
         (folder / name).write_bytes(b"picture")
@@ -230,7 +230,7 @@ def test_pictures_that_are_not_read_here_are_said(folder):
     assert [
         "sub: 3 HEIC files skipped: pip install 'vidctl[heic]' reads them",
         "['sub/deep.png']",
-        "empty: no pictures in this folder 1 HEIC file skipped: pip install 'vidctl[heic]' reads them",
+        "empty: no images in this folder 1 HEIC file skipped: pip install 'vidctl[heic]' reads them",
         "a.heic: HEIC, which this installation does not read pip install 'vidctl[heic]' reads them",
     ] == done.stdout.splitlines()
 
@@ -264,7 +264,7 @@ def test_a_list_keeps_names_to_the_letter(folder):
     assert [*odd, "frame1.jpg"] == names("@list.txt")
 
 
-def test_a_picture_whose_name_begins_with_an_at_is_no_list(folder):
+def test_an_image_whose_name_begins_with_an_at_is_no_list(folder):
     """The shell makes `@2x.jpg` of a glob."""
     (folder / "@2x.jpg").write_bytes(b"picture")
 
@@ -286,7 +286,7 @@ def test_a_missing_file_fails_only_when_read(folder):
         read(missing, fetch=no_network)
 
 
-def test_an_empty_file_and_a_folder_are_no_pictures(folder):
+def test_an_empty_file_and_a_folder_are_no_images(folder):
     """Each is refused in its own words."""
     (folder / "zero.jpg").touch()
 
@@ -305,7 +305,7 @@ def test_a_file_that_never_ends_is_refused(folder):
         read(expand(["huge.tif"])[0], fetch=no_network)
 
 
-def test_stdin_gives_one_picture_also_when_named_twice():
+def test_stdin_gives_one_image_also_when_named_twice():
     """`-` is drained once; both mentions see its bytes."""
     first, second = expand(["-", "-"], stdin=io.BytesIO(b"picture"))
 
@@ -329,13 +329,13 @@ def test_addresses_are_fetched(url):
 
 @pytest.mark.parametrize("url", ["http://example.org/a.jpg", "http://10.0.0.1/", "https://", "http://[bad/x.jpg"])
 def test_unsafe_addresses_are_refused(url):
-    """No picture travels in the clear, and no malformed address gets a traceback."""
+    """No image travels in the clear, and no malformed address gets a traceback."""
     with pytest.raises(MediaError, match="only https://"):
         read(expand([url])[0], fetch=no_network)
 
 
 def test_a_failed_download_is_about_its_source():
-    """The reason of the network, under the name of the picture."""
+    """The reason of the network, under the name of the image."""
 
     def broken(url: str) -> bytes:
         raise NetworkError("connection refused", hint="is it up?")
@@ -365,7 +365,7 @@ def test_whatever_is_typed_is_found_or_refused(text):
 
 @pytest.fixture
 def talks(tmp_path, monkeypatch):
-    """A folder of sounds and films, with a picture among them; the current folder."""
+    """A folder of audio files and videos, with an image among them; the current folder."""
     for name in ("talk10.MP3", "talk2.opus", "film.mkv", "cover.jpg", "notes.txt", "sub/deep.wav"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -374,18 +374,20 @@ def talks(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_folder_gives_its_sounds_and_films(talks):
+def test_a_folder_gives_its_audio_and_videos(talks):
     """Of the same folder, what can be heard instead of what can be seen."""
-    sounds = expand([".", "sub/*", "talk*.opus"], kind=SOUNDS)
+    audio_files = expand([".", "sub/*", "talk*.opus"], kind=AUDIO)
 
-    assert ["film.mkv", "talk2.opus", "talk10.MP3", "sub/deep.wav", "talk2.opus"] == [source.name for source in sounds]
+    assert ["film.mkv", "talk2.opus", "talk10.MP3", "sub/deep.wav", "talk2.opus"] == [
+        source.name for source in audio_files
+    ]
     assert ["cover.jpg"] == names(".")
 
 
 def test_a_folder_gives_what_can_be_seen(talks):
-    """Films alone, or with the pictures; a sound has nothing to show."""
-    assert ["film.mkv"] == [source.name for source in expand(["."], kind=FILMS)]
-    assert ["cover.jpg", "film.mkv"] == [source.name for source in expand(["."], kind=PICTURES_AND_FILMS)]
+    """Videos alone, or with the images; an audio file has nothing to show."""
+    assert ["film.mkv"] == [source.name for source in expand(["."], kind=VIDEOS)]
+    assert ["cover.jpg", "film.mkv"] == [source.name for source in expand(["."], kind=IMAGES_AND_VIDEOS)]
 
 
 @pytest.mark.parametrize(
@@ -397,14 +399,14 @@ def test_a_folder_gives_what_can_be_seen(talks):
         (Source("https://example.org", url="https://example.org"), False), (Source("film.mp4", data=b"film"), False),
     ],
 )  # fmt: skip
-def test_a_film_is_known_by_its_ending(source, expected):
+def test_a_video_is_known_by_its_ending(source, expected):
     """Of the file, or of what the address means; what a name alone says does not count."""
-    assert expected == is_film(source)
+    assert expected == is_video(source)
 
 
-@pytest.mark.parametrize(("kind", "called"), [(SOUNDS, "sound"), (FILMS, "film")])
+@pytest.mark.parametrize(("kind", "called"), [(AUDIO, "an audio file"), (VIDEOS, "a video")])
 def test_what_was_looked_for_is_called_by_its_name(talks, kind, called):
-    """An empty file is no film where a film was meant."""
+    """An empty file is no video where a video was meant."""
     (talks / "none").write_bytes(b"")
 
     for source, wrong in (
@@ -412,45 +414,46 @@ def test_what_was_looked_for_is_called_by_its_name(talks, kind, called):
         (Source("sub", path=Path("sub")), "a folder"),
     ):
         with (
-            pytest.raises(MediaError, match=f"^{source.name}: {wrong}, not a {called}$"),
+            pytest.raises(MediaError, match=f"^{source.name}: {wrong}, not {called}$"),
             opened(source, fetch_into=no_download, kind=kind),
         ):
             pass
 
 
-def test_a_picture_may_be_piped_where_a_film_may_be():
+def test_an_image_may_be_piped_where_a_video_may_be():
     """It is read when it is asked for."""
-    (source,) = expand(["-"], kind=PICTURES_AND_FILMS, stdin=io.BytesIO(b"picture"))
+    (source,) = expand(["-"], kind=IMAGES_AND_VIDEOS, stdin=io.BytesIO(b"picture"))
 
     assert b"picture" == read(source, fetch=no_network)
 
 
 @pytest.mark.parametrize(
-    ("source", "message"), [("none", "none: no sounds in this folder"), ("none/*", r"none/\*: no sound matches")]
+    ("source", "message"),
+    [("none", "none: no audio files in this folder"), ("none/*", r"none/\*: no audio file matches")],
 )
-def test_finding_no_sound_speaks_of_sounds(talks, source, message):
+def test_finding_no_audio_speaks_of_audio(talks, source, message):
     """And the hint names their endings."""
     (talks / "none").mkdir()
 
     with pytest.raises(MediaError, match=message) as caught:
-        expand([source], kind=SOUNDS)
-    assert caught.value.hint.startswith("sounds end in .3g2, .3gp, .aac")
+        expand([source], kind=AUDIO)
+    assert caught.value.hint.startswith("audio files end in .3g2, .3gp, .aac")
 
 
-def test_a_sound_is_opened_where_it_lies(talks):
+def test_an_audio_is_opened_where_it_lies(talks):
     """A file, however large, is not copied."""
-    (source,) = expand(["film.mkv"], kind=SOUNDS)
+    (source,) = expand(["film.mkv"], kind=AUDIO)
 
     with opened(source, fetch_into=no_download) as file:
         assert Path("film.mkv") == file
 
 
-def test_piped_sound_is_kept_while_it_is_used(talks):
+def test_piped_audio_is_kept_while_it_is_used(talks):
     """A pipe is not read before it is opened, and can then be read again and again."""
     read_end, write_end = os.pipe()
     writer = threading.Thread(target=lambda: os.fdopen(write_end, "wb").write(b"sound" * 100_000))
     with os.fdopen(read_end, "rb") as pipe:
-        (source,) = expand(["-"], kind=SOUNDS, stdin=pipe)
+        (source,) = expand(["-"], kind=AUDIO, stdin=pipe)
         writer.start()
 
         assert ("stdin", b"sound" * 100_000) == (source.name, content(source))
@@ -460,34 +463,34 @@ def test_piped_sound_is_kept_while_it_is_used(talks):
 def test_a_pipe_cannot_be_named_twice():
     """The second mention would find nothing."""
     with pytest.raises(UsageError, match="twice"):
-        expand(["-", "-"], kind=SOUNDS, stdin=io.BytesIO(b"sound"))
+        expand(["-", "-"], kind=AUDIO, stdin=io.BytesIO(b"sound"))
 
 
-def test_the_shells_own_pipe_is_a_sound():
+def test_the_shells_own_pipe_is_an_audio():
     """`<(curl …)` can be read only once, so it is kept."""
     program = (
-        "import sys; from vidctl.media.sources import SOUNDS, expand, opened\n"
-        "with opened(expand(sys.argv[1:], kind=SOUNDS)[0], fetch_into=None) as file: print(file.read(), file.seek(0))"
+        "import sys; from vidctl.media.sources import AUDIO, expand, opened\n"
+        "with opened(expand(sys.argv[1:], kind=AUDIO)[0], fetch_into=None) as file: print(file.read(), file.seek(0))"
     )
     done = subprocess.run(
-        ["bash", "-c", f'{sys.executable} -c "$0" <(printf sound)', program], capture_output=True, text=True
+        ["bash", "-c", f'{sys.executable} -c "$0" <(printf audio)', program], capture_output=True, text=True
     )
 
-    assert "b'sound' 0\n" == done.stdout, done.stderr
+    assert "b'audio' 0\n" == done.stdout, done.stderr
 
 
-def test_bytes_are_a_sound(talks):
+def test_bytes_are_an_audio(talks):
     """A script may have it in memory."""
-    assert b"sound" == content(Source("sound", data=b"sound"))
+    assert b"sound" == content(Source("audio", data=b"sound"))
 
 
-def test_a_downloaded_sound_is_kept_while_it_is_used(talks):
-    """Only https:// is fetched, and the reason of a failure stands under the sound's name."""
+def test_a_downloaded_audio_is_kept_while_it_is_used(talks):
+    """Only https:// is fetched, and the reason of a failure stands under the audio's name."""
 
     def broken(url: str, file: BinaryIO) -> None:
         raise NetworkError("connection refused")
 
-    (source,) = expand(["https://example.org/talk.mp3"], kind=SOUNDS)
+    (source,) = expand(["https://example.org/talk.mp3"], kind=AUDIO)
 
     assert b"sound of https://example.org/talk.mp3" == content(
         source, lambda url, file: file.write(b"sound of " + url.encode())
@@ -518,12 +521,12 @@ def test_nothing_that_was_kept_stays(tmp_path, monkeypatch, is_used_badly):
     ("make", "message"),
     [
         (Path.exists, "no such file"),
-        (Path.mkdir, "a folder, not a sound"),
+        (Path.mkdir, "a folder, not an audio file"),
         (os.mkfifo, "a named pipe, not a file"),
-        (Path.touch, "0 bytes, not a sound"),
+        (Path.touch, "0 bytes, not an audio file"),
     ],
 )
-def test_what_is_no_sound_file_is_refused_as_no_picture_is(tmp_path, make, message):
+def test_what_is_no_audio_file_is_refused_as_no_image_is(tmp_path, make, message):
     """Each in its own words, and a pipe that nobody writes into is not waited for."""
     make(tmp_path / "talk.mp3")
 
@@ -532,9 +535,9 @@ def test_what_is_no_sound_file_is_refused_as_no_picture_is(tmp_path, make, messa
 
 
 @pytest.mark.parametrize("source", [Source("empty", stream=io.BytesIO()), Source("empty", data=b"")])
-def test_an_empty_pipe_is_no_sound(source):
+def test_an_empty_pipe_is_no_audio(source):
     """As an empty file is none."""
-    with pytest.raises(MediaError, match="empty: 0 bytes, not a sound"):
+    with pytest.raises(MediaError, match="empty: 0 bytes, not an audio file"):
         content(source)
 
 

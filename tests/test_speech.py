@@ -11,9 +11,9 @@ import numpy as np
 import pexpect
 import pytest
 from support import speech
+from support.audio_files import COMPRESSED, WAVS, write
 from support.command import VIDCTL
 from support.runtime import until
-from support.sounds import COMPRESSED, WAVS, write
 
 from vidctl.local import daemon
 from vidctl.media import audio
@@ -79,7 +79,7 @@ def test_other_forms_are_understood_as_well(whisper_project, tmp_path, form):
     assert abs(result["duration"] - len(reading) / speech.SAMPLE_RATE) < 0.1
 
 
-def test_a_sound_in_chunks_is_the_same_sound(whisper_project, recording, recorded, whole):
+def test_an_audio_in_chunks_is_the_same_audio(whisper_project, recording, recorded, whole):
     """Cut at every 40 s: no worse understood, and each of its segments begins where the whole has that word."""
     (cut,) = transcribed(whisper_project, recorded, "--chunk", "40s", "--word-timestamps")
     begins = np.array([word["start"] for segment in whole["segments"] for word in segment["words"]])
@@ -113,7 +113,7 @@ def test_the_words_of_runpods_own_worker_are_spoken(whisper_project):
 
 
 def test_segments_appear_on_a_terminal_as_they_come(whisper_project, minute):
-    """With times and colours, while a bar counts seconds of sound; in the end only the text is there."""
+    """With times and colours, while a bar counts seconds of audio; in the end only the text is there."""
     terminal = pexpect.spawn(
         VIDCTL[0], [*VIDCTL[1:], "transcribe", str(minute), "--chunk", "20s"], cwd=whisper_project.root,
         encoding="utf-8", timeout=300, dimensions=(40, 200),

@@ -1,4 +1,6 @@
-"""What is asked of a transcription worker, how its answer is read, and how the parts of a sound are put together."""
+"""What is asked of a transcription worker, how its answer is read, and how the parts of an audio file are put
+together.
+"""
 
 from __future__ import annotations
 
@@ -181,7 +183,7 @@ def test_the_languages_are_whispers():
 
 
 def test_every_field_of_an_answer_is_read():
-    """Segments are numbered from 0, in seconds from where the sound begins."""
+    """Segments are numbered from 0, in seconds from where the audio begins."""
     told = {
         **HELLO, "id": 7, "seek": 300, "confidence": 0.9, "avg_logprob": -0.1, "no_speech_prob": 0.01,
         "compression_ratio": 1.2, "temperature": 0.2, "tokens": [1, 2],
@@ -232,7 +234,7 @@ def test_a_missing_confidence_is_the_mean_probability():
 
 
 def test_times_a_hair_off_are_moved_into_place():
-    """A word's time is an estimate: it may begin before the sound, or end before it begins."""
+    """A word's time is an estimate: it may begin before the audio, or end before it begins."""
     heard = decode(answer({**HELLO, "start": -0.02}, {**HELLO, "start": 1.0, "end": 0.96}))
 
     assert [(0.0, 1.25), (1.0, 1.0)] == [(segment.start, segment.end) for segment in heard.segments]
@@ -292,7 +294,7 @@ SRT = "1\n00:00:00,500 --> 00:00:01,250\nHello.\n\n2\n01:00:01,500 --> 01:00:02,
 
 
 def test_runpods_translation_is_read_from_its_subtitles():
-    """Its segments are still in the language of the sound."""
+    """Its segments are still in the language of the audio."""
     heard = decode(official({**HELLO, "text": " Hallo."}, detected_language="zh", translation=SRT))
 
     assert (Segment(0, 0.5, 1.25, " Hello."), Segment(1, 3601.5, 3602.0, " 2 worlds.")) == heard.segments
@@ -302,14 +304,14 @@ def test_runpods_translation_is_read_from_its_subtitles():
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [("no sound in it", "no sound in it"), (["x is required", "y is\nunknown"], "x is required; y is unknown")],
+    [("no audio in it", "no audio in it"), (["x is required", "y is\nunknown"], "x is required; y is unknown")],
 )
 def test_a_refusal_is_told(error, message):
     """In one line, also where RunPod's worker lists what it does not like."""
     with pytest.raises(ApiError) as caught:
         decode({"error": error})
 
-    assert f"the worker refused the sound: {message}" == caught.value.message
+    assert f"the worker refused the audio: {message}" == caught.value.message
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import signal
 import numpy as np
 import pexpect
 import pytest
+from support.audio_files import write_tracks
 from support.command import VIDCTL, vidctl
 from support.endpoint import answering
 from support.project import Project, ended
 from support.runtime import until
 from support.scripted import Reply, serving
-from support.sounds import write_tracks
 from support.speech import SAMPLE_RATE, write_wav
 
 from vidctl.cli import whispers
@@ -25,8 +25,10 @@ from vidctl.errors import JobFailedError
 SMOKE_AUDIO = "AAAA"  # the worker without a model does not open it
 
 
-def sounds(*numbers):
-    """Noise with a pause of a second between two sounds; with --chunk 11s each travels by itself, of a known length."""
+def audio_files(*numbers):
+    """Noise with a pause of a second between two audio files; with --chunk 11s each travels by itself, of a known
+    length.
+    """
     parts = []
     for number in numbers:
         noise = np.random.default_rng(number).normal(0, 3000, round((8.9 + 0.1 * number) * SAMPLE_RATE))
@@ -39,14 +41,14 @@ def sounds(*numbers):
 def test_another_audio_track_is_heard_if_it_is_named(dictation):
     """By its number or its language; one that is not there is an error before anything is sent."""
     project = dictation()
-    write_tracks(project.root / "film.mkv", [sounds(1), sounds(3)], languages=("en", "de"))
+    write_tracks(project.root / "film.mkv", [audio_files(1), audio_files(3)], languages=("en", "de"))
 
     first = project.run("transcribe", "film.mkv", "--json")
     others = [project.run("transcribe", "film.mkv", "--audio-track", each, "--json") for each in ("2", "German")]
     missing = project.run("transcribe", "film.mkv", "--audio-track", "7")
 
     assert [words(1), words(3), words(3)] == [each.document["results"][0]["text"] for each in (first, *others)]
-    assert "film.mkv: no audio track 7: it has 1 (en), 2 (de)" in missing.stderr
+    assert "video.mkv: no audio track 7: it has 1 (en), 2 (de)" in missing.stderr
     assert 3 == len(attempts(project))
 
 
@@ -114,10 +116,10 @@ def completed(project):
     return sum(job["status"] == "COMPLETED" for job in project.jobs()) - 1
 
 
-def test_a_long_sound_travels_in_chunks_and_comes_back_whole(dictation):
+def test_a_long_audio_travels_in_chunks_and_comes_back_whole(dictation):
     """Each chunk's segment is in its place, in seconds of the whole."""
     project = dictation()
-    write_wav(project.root / "talk.wav", sounds(1, 2, 3, 4))
+    write_wav(project.root / "talk.wav", audio_files(1, 2, 3, 4))
     outcome = project.run("transcribe", "talk.wav", "--chunk", "11s", "--json")
 
     (result,) = outcome.document["results"]
@@ -130,7 +132,7 @@ def test_a_long_sound_travels_in_chunks_and_comes_back_whole(dictation):
 def test_a_worker_that_dies_costs_time_not_words(dictation):
     """Killed with its third chunk in hand, the worker is replaced and the chunk goes again; nothing else does."""
     project = dictation(DIES="3")
-    write_wav(project.root / "talk.wav", sounds(*range(1, 9)))
+    write_wav(project.root / "talk.wav", audio_files(*range(1, 9)))
     outcome = project.run("transcribe", "talk.wav", "--chunk", "11s", "--json")
 
     assert (0, words(*range(1, 9))) == (outcome.status, outcome.document["results"][0]["text"])
@@ -140,20 +142,20 @@ def test_a_worker_that_dies_costs_time_not_words(dictation):
 def test_a_chunk_that_fails_for_good_is_a_gap(dictation):
     """The rest is delivered, the gap is marked in its place, and the exit code says that something is missing."""
     project = dictation(FAILS="2")
-    write_wav(project.root / "talk.wav", sounds(1, 2, 3, 4))
+    write_wav(project.root / "talk.wav", audio_files(1, 2, 3, 4))
     outcome = project.run("transcribe", "talk.wav", "--chunk", "11s", "--json")
     (result,) = outcome.document["results"]
     (gap,) = result["gaps"]
 
     assert (9, words(1, 3, 4)) == (outcome.status, result["text"])
     assert (9.0, 18.1) == (round(gap["start"], 1), round(gap["end"], 1))
-    assert "this sound cannot be understood" in gap["error"]
+    assert "this audio cannot be understood" in gap["error"]
     assert ("partial", True) == (outcome.error["code"], "--resume" in outcome.error["hint"])
 
 
 def test_a_gap_is_marked_in_subtitles_too(dictation):
     project = dictation(FAILS="2")
-    write_wav(project.root / "talk.wav", sounds(1, 2, 3))
+    write_wav(project.root / "talk.wav", audio_files(1, 2, 3))
     outcome = project.run("transcribe", "talk.wav", "--chunk", "11s", "-f", "srt")
     cues = outcome.stdout.strip().split("\n\n")
 
@@ -166,7 +168,7 @@ def test_a_gap_is_marked_in_subtitles_too(dictation):
 def test_resume_pays_only_for_what_failed(dictation):
     """The chunks that were answered are not sent again."""
     project = dictation(FAILS="2")
-    write_wav(project.root / "talk.wav", sounds(1, 2, 3, 4))
+    write_wav(project.root / "talk.wav", audio_files(1, 2, 3, 4))
     project.run("transcribe", "talk.wav", "--chunk", "11s")
     before = attempts(project)
     outcome = project.run("transcribe", "talk.wav", "--chunk", "11s", "--resume", "--json")
@@ -179,7 +181,7 @@ def test_resume_pays_only_for_what_failed(dictation):
 def test_a_command_that_was_ended_is_resumed(dictation, number):
     """Ended with chunks answered and chunks out: the next run has every word, and no answer is paid again."""
     project = dictation(HOLDS="4")
-    write_wav(project.root / "talk.wav", sounds(*range(1, 7)))
+    write_wav(project.root / "talk.wav", audio_files(*range(1, 7)))
     process = project.start("transcribe", "talk.wav", "--chunk", "11s", "--json")
     until(lambda: completed(project) == 3)
     _, _, stderr = ended(process, number)
@@ -194,7 +196,7 @@ def test_a_command_that_was_ended_is_resumed(dictation, number):
 def test_kill_9_pays_for_no_chunk_twice(dictation):
     """The jobs that were out went on: a resumed run waits for them."""
     project = dictation(HOLDS="4")
-    write_wav(project.root / "talk.wav", sounds(*range(1, 7)))
+    write_wav(project.root / "talk.wav", audio_files(*range(1, 7)))
     process = project.start("transcribe", "talk.wav", "--chunk", "11s", "--json")
     until(lambda: completed(project) == 3 and len(project.jobs()) == 7)
     ended(process, signal.SIGKILL)
@@ -208,7 +210,7 @@ def test_kill_9_pays_for_no_chunk_twice(dictation):
 def test_what_was_delivered_whole_is_asked_anew(dictation):
     """Also with --resume: there is nothing left to go on with."""
     project = dictation()
-    write_wav(project.root / "talk.wav", sounds(1))
+    write_wav(project.root / "talk.wav", audio_files(1))
     for _ in range(2):
         assert 0 == project.run("transcribe", "talk.wav", "--resume").status
 
@@ -218,7 +220,7 @@ def test_what_was_delivered_whole_is_asked_anew(dictation):
 def test_what_could_not_be_saved_is_not_paid_again(dictation):
     """The answer was not delivered: the next run has it, and the one after that asks anew."""
     project = dictation()
-    write_wav(project.root / "talk.wav", sounds(1))
+    write_wav(project.root / "talk.wav", audio_files(1))
     full = project.run("transcribe", "talk.wav", "-o", "/dev/full")
     again = project.run("transcribe", "talk.wav", "--resume", "--json")
     before = attempts(project)
@@ -232,10 +234,10 @@ def test_what_could_not_be_saved_is_not_paid_again(dictation):
 
 
 def test_a_document_that_was_never_written_is_not_paid_again(dictation):
-    """With --json nothing is delivered before the end: killed there, the first sound's answer is still known."""
+    """With --json nothing is delivered before the end: killed there, the first audio's answer is still known."""
     project = dictation(HOLDS="2")
     for number in (1, 2):
-        write_wav(project.root / f"{number}.wav", sounds(number))
+        write_wav(project.root / f"{number}.wav", audio_files(number))
     process = project.start("transcribe", "1.wav", "2.wav", "--json")
     until(lambda: completed(project) == 1 and 2 in attempts(project))
     ended(process, signal.SIGKILL)
@@ -249,7 +251,7 @@ def test_a_document_that_was_never_written_is_not_paid_again(dictation):
 def test_another_version_is_asked_anew(dictation):
     """What an earlier deploy answered is no part of this one's transcript."""
     project = dictation(is_alone=True, FAILS="2")
-    write_wav(project.root / "talk.wav", sounds(1, 2))
+    write_wav(project.root / "talk.wav", audio_files(1, 2))
     project.run("transcribe", "talk.wav", "--chunk", "11s")
     spec = project.root / "configs/dictation.yaml"
     spec.write_text(spec.read_text().replace('"FAILS": "2"', '"FAILS": "5"'))
@@ -266,7 +268,7 @@ def test_another_version_is_asked_anew(dictation):
     [
         (["1.wav", "2.wav", "-o", "have.txt"], "one file for several"),
         (["1.wav", "2.wav", "-o", "new.srt"], "one file for several"),
-        (["1.wav", "-f", "txt", "-o", "1.wav"], "one of the sounds"),
+        (["1.wav", "-f", "txt", "-o", "1.wav"], "one of the audio files"),
         (["1.wav", "-o", "talk.ass"], "no format has this ending"),
         (["1.wav", "--endpoint", "other"], "an endpoint for detect"),
     ],
@@ -275,18 +277,18 @@ def test_what_cannot_be_is_said_before_anything_is_paid(dictation, arguments, sa
     project = dictation()
     (project.root / "have.txt").write_text("mine")
     for number in (1, 2):
-        write_wav(project.root / f"{number}.wav", sounds(number))
+        write_wav(project.root / f"{number}.wav", audio_files(number))
     outcome = project.run("transcribe", *arguments)
 
     assert (2, [], "mine") == (outcome.status, attempts(project), (project.root / "have.txt").read_text())
     assert said in outcome.stderr
 
 
-def test_several_sounds_are_read_apart_on_a_terminal(dictation):
+def test_several_audio_are_read_apart_on_a_terminal(dictation):
     """Each under its name, one after the other, however they come."""
     project = dictation()
     for number in (3, 1, 2):
-        write_wav(project.root / f"{number}.wav", sounds(number))
+        write_wav(project.root / f"{number}.wav", audio_files(number))
     terminal = pexpect.spawn(
         VIDCTL[0], [*VIDCTL[1:], "transcribe", "3.wav", "1.wav", "2.wav", "--no-progress"], cwd=project.root,
         encoding="utf-8", timeout=60, env={**os.environ, **project.environ, "TERM": "dumb"},
@@ -298,10 +300,10 @@ def test_several_sounds_are_read_apart_on_a_terminal(dictation):
     assert ["3.wav", "word3.", "1.wav", "word1.", "2.wav", "word2."] == lines
 
 
-def test_a_sound_in_which_nothing_is_said_is_mentioned(dictation):
+def test_an_audio_in_which_nothing_is_said_is_mentioned(dictation):
     """An empty result is no mistake, and yet nobody should wonder."""
     project = dictation(SILENT="1")
-    write_wav(project.root / "talk.wav", sounds(1))
+    write_wav(project.root / "talk.wav", audio_files(1))
     outcome = project.run("transcribe", "talk.wav", "--no-progress")
 
     assert (0, "", "talk.wav: nothing is said\n") == (outcome.status, outcome.stdout, outcome.stderr)
@@ -309,7 +311,7 @@ def test_a_sound_in_which_nothing_is_said_is_mentioned(dictation):
 
 def test_formats_go_to_a_folder(dictation):
     project = dictation()
-    write_wav(project.root / "talk.wav", sounds(1))
+    write_wav(project.root / "talk.wav", audio_files(1))
     outcome = project.run("transcribe", "talk.wav", "-f", "srt,tsv", "-f", "json", "-o", "out", "--no-progress")
 
     assert (0, "") == (outcome.status, outcome.stdout)
@@ -319,12 +321,12 @@ def test_formats_go_to_a_folder(dictation):
     assert "start\tend\ttext\n500\t1000\tword1.\n" == (project.root / "out/talk.tsv").read_text()
 
 
-def test_all_formats_and_many_sounds(dictation):
-    """One set of files for each sound; sounds of one name do not overwrite each other."""
+def test_all_formats_and_many_audio(dictation):
+    """One set of files for each audio file; audio files of one name do not overwrite each other."""
     project = dictation()
     for folder, number in (("a", 1), ("b", 2)):
         (project.root / folder).mkdir()
-        write_wav(project.root / folder / "talk.wav", sounds(number))
+        write_wav(project.root / folder / "talk.wav", audio_files(number))
     outcome = project.run("transcribe", "a", "b", "-f", "all", "-o", "out")
 
     assert 0 == outcome.status, outcome.stderr
@@ -336,15 +338,15 @@ def test_all_formats_and_many_sounds(dictation):
 
 def test_a_files_ending_says_its_format(dictation):
     project = dictation()
-    write_wav(project.root / "talk.wav", sounds(1))
+    write_wav(project.root / "talk.wav", audio_files(1))
     project.run("transcribe", "talk.wav", "-o", "talk.vtt")
 
     assert "WEBVTT\n\n00:00.600 --> 00:00.800\nword1.\n\n" == (project.root / "talk.vtt").read_text()
 
 
-def test_a_pipe_gets_the_text_and_may_give_the_sound(dictation):
+def test_a_pipe_gets_the_text_and_may_give_the_audio(dictation):
     project = dictation()
-    path = write_wav(project.root / "talk.wav", sounds(1))
+    path = write_wav(project.root / "talk.wav", audio_files(1))
     outcome = project.run("transcribe", "-", "--no-progress", stdin=path.read_bytes())
 
     assert (0, "word1.\n", "") == (outcome.status, outcome.stdout, outcome.stderr)
@@ -352,16 +354,16 @@ def test_a_pipe_gets_the_text_and_may_give_the_sound(dictation):
 
 def test_a_letter_that_the_locale_cannot_write_costs_no_result(dictation):
     project = dictation()
-    path = write_wav(project.root / "größe.wav", sounds(1))
+    path = write_wav(project.root / "größe.wav", audio_files(1))
     outcome = project.run("transcribe", path.name, "--json", PYTHONIOENCODING="ascii")
 
     assert (0, "word1.") == (outcome.status, outcome.document["results"][0]["text"])
 
 
 def test_the_secrets_of_an_address_are_not_written_down(dictation):
-    """A signed address is a key: the journal and the results name the sound without it."""
+    """A signed address is a key: the journal and the results name the audio without it."""
     project = dictation()
-    path = write_wav(project.root / "talk.wav", sounds(1))
+    path = write_wav(project.root / "talk.wav", audio_files(1))
     with serving(lambda _: Reply(body=path.read_bytes())) as server:
         url = server.url.replace("://", "://me:hunter2@") + "/talk.wav?signature=s3cret"
         outcome = project.run("transcribe", url)
@@ -375,7 +377,7 @@ def test_the_secrets_of_an_address_are_not_written_down(dictation):
 
 def test_one_bad_file_does_not_stop_the_others(dictation):
     project = dictation()
-    write_wav(project.root / "talk.wav", sounds(1))
+    write_wav(project.root / "talk.wav", audio_files(1))
     (project.root / "letter.wav").write_text("Dear all,\n")
     outcome = project.run("transcribe", "letter.wav", "talk.wav", "missing.mp3", "--json")
     bad, good, missing = outcome.document["results"]
@@ -405,7 +407,7 @@ def test_one_bad_file_does_not_stop_the_others(dictation):
     ],
 )
 def test_a_wrong_option_is_one_line_and_exit_code_2(tmp_path, arguments, said):
-    write_wav(tmp_path / "talk.wav", sounds(1))
+    write_wav(tmp_path / "talk.wav", audio_files(1))
     outcome = vidctl("transcribe", "talk.wav", "--endpoint-id", "any", *arguments, cwd=tmp_path)
 
     assert (2, "") == (outcome.status, outcome.stdout)
@@ -414,7 +416,7 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(tmp_path, arguments, said):
 
 
 def test_nothing_deployed_is_said_at_once(project):
-    write_wav(project.root / "talk.wav", sounds(1))
+    write_wav(project.root / "talk.wav", audio_files(1))
     outcome = project.run("transcribe", "talk.wav", "--json")
 
     assert (5, "not_deployed") == (outcome.status, outcome.error["code"])
@@ -423,7 +425,7 @@ def test_nothing_deployed_is_said_at_once(project):
 def test_subtitles_are_cut_where_words_are(dictation):
     """Their times are asked for, and are in JSON only where somebody wants them; a segment may be kept whole."""
     project = dictation()
-    write_wav(project.root / "talk.wav", sounds(1))
+    write_wav(project.root / "talk.wav", audio_files(1))
     project.run("transcribe", "talk.wav", "-f", "srt,json", "-o", "plain/")
     project.run("transcribe", "talk.wav", "-f", "srt,json", "-o", "words/", "--word-timestamps")
     project.run("transcribe", "talk.wav", "-f", "srt", "-o", "whole/", "--keep-segments")
@@ -440,7 +442,7 @@ def test_subtitles_are_cut_where_words_are(dictation):
 def test_whispers_own_command_line_is_understood(dictation):
     """With underscores, True and False, a folder for the results, and its further options."""
     project = dictation()
-    write_wav(project.root / "talk.wav", sounds(1))
+    write_wav(project.root / "talk.wav", audio_files(1))
     outcome = project.run(
         *("transcribe", "talk.wav", "--language", "en-US", "--word_timestamps", "True", "--highlight_words=False"),
         *("--output_format", "all", "--output_dir", "out.d", "--best_of", "0", "--temperature", "1.2"),
@@ -475,8 +477,8 @@ def test_python_gets_a_typed_transcript(dictation, monkeypatch):
     project = dictation(FAILS="2")
     for name, value in project.environ.items():
         monkeypatch.setenv(name, value)
-    good = write_wav(project.root / "good.wav", sounds(1))
-    bad = write_wav(project.root / "bad.wav", sounds(2))
+    good = write_wav(project.root / "good.wav", audio_files(1))
+    bad = write_wav(project.root / "bad.wav", audio_files(2))
     client = Client(target="local", project=project.home)
     transcript = client.transcribe(good)
     with pytest.raises(JobFailedError, match="cannot be understood"):

@@ -1,4 +1,4 @@
-"""Chunks of a sound as jobs side by side: what is told while they run, and what is asked again."""
+"""Chunks of an audio file as jobs side by side: what is told while they run, and what is asked again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Endpoint:
 
     def __init__(self, *chunks):
         self.attempts = [[list(looks) for looks in attempts] for attempts in chunks]
-        self.sounds = []
+        self.audio_files = []
         self.inputs = []
 
     def __call__(self, request: Request) -> Reply:
@@ -57,8 +57,8 @@ class Endpoint:
         return ok({"id": job_id, "status": "CANCELLED"})
 
     def run(self, asked):
-        """Jobs are sent side by side, so their sound says which they are."""
-        index = self.sounds.index(asked.get("audio") or asked["audio_base64"])
+        """Jobs are sent side by side, so their audio says which they are."""
+        index = self.audio_files.index(asked.get("audio") or asked["audio_base64"])
         attempt = sum(index == other for other, _ in self.inputs)
         self.inputs.append((index, asked))
         return ok({"id": f"{index}-{attempt}", "status": "IN_QUEUE"})
@@ -66,7 +66,7 @@ class Endpoint:
 
 @pytest.fixture
 def ask(tmp_path):
-    """Transcribe a sound of so many chunks at a scripted endpoint; gives the result, and hears what is told."""
+    """Transcribe an audio file of so many chunks at a scripted endpoint; gives the result, and hears what is told."""
 
     def run(endpoint, *, chunks=1, told=None, options=None, **manner):
         noise = np.random.default_rng(3).normal(0, 3000, (chunks, 10 * SAMPLE_RATE)).astype(np.int16)
@@ -74,7 +74,7 @@ def ask(tmp_path):
         path = write_wav(tmp_path / "talk.wav", noise.reshape(-1))
         if isinstance(endpoint, Endpoint):
             sent = audio.chunks(path, name="talk", chunk_s=11.0, warn=pytest.fail)
-            endpoint.sounds = [base64.b64encode(chunk.data).decode() for chunk in sent]
+            endpoint.audio_files = [base64.b64encode(chunk.data).decode() for chunk in sent]
         with serving(endpoint) as server:
             invoker = Invoker(Jobs(Http("k"), server.url), "ep", target="local", journal=Journal(tmp_path / "j.db"))
             (done,) = transcribe(
@@ -126,8 +126,8 @@ def test_a_job_that_begins_anew_tells_nothing_twice(ask):
     assert "one two three four" == result.text
 
 
-def test_segments_are_told_in_the_order_of_the_sound(ask):
-    """A later chunk that is done first has to wait; its times are the sound's."""
+def test_segments_are_told_in_the_order_of_the_audio(ask):
+    """A later chunk that is done first has to wait; its times are the audio's."""
     second_is_done = threading.Event()
 
     def second():

@@ -1,4 +1,4 @@
-"""Any film, and the picture that a player would show at a time."""
+"""Any video, and the image that a player would show at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support.films import (
+from support.videos import (
     AVI,
     FORMS,
     HEIGHT,
@@ -44,16 +44,16 @@ PIXELS = 1_000_000
 def taken(
     file: Path | io.BytesIO, *, from_s: float = 0.0, to_s: float | None = None, fps: float = 2.0, max_frames: int = 100
 ) -> tuple[Frame, ...]:
-    return frames(file, from_s=from_s, to_s=to_s, fps=fps, max_frames=max_frames, max_pixels=PIXELS, name="film")
+    return frames(file, from_s=from_s, to_s=to_s, fps=fps, max_frames=max_frames, max_pixels=PIXELS, name="video")
 
 
 def numbers(found: tuple[Frame, ...]) -> list[tuple[float, int]]:
-    """When, and which picture."""
+    """When, and which image."""
     return [(round(frame.at_s, 3), number_of(frame.prepared.jpeg)) for frame in found]
 
 
 def at(file: Path | io.BytesIO, at_s: float, max_pixels: int = PIXELS) -> Frame:
-    return frame_at(file, at_s=at_s, max_pixels=max_pixels, name="film")
+    return frame_at(file, at_s=at_s, max_pixels=max_pixels, name="video")
 
 
 def number_at(file: Path | io.BytesIO, at_s: float) -> int:
@@ -62,8 +62,8 @@ def number_at(file: Path | io.BytesIO, at_s: float) -> int:
 
 @pytest.fixture(scope="module")
 def minute(tmp_path_factory):
-    """A minute of five pictures a second in any form, each written once."""
-    folder = tmp_path_factory.mktemp("films")
+    """A minute of five images a second in any form, each written once."""
+    folder = tmp_path_factory.mktemp("videos")
 
     def make(form: Form) -> Path:
         path = folder / str(form)
@@ -72,14 +72,14 @@ def minute(tmp_path_factory):
     return make
 
 
-# MPEG-1 knows no five pictures a second, and a bare stream cannot say that it has so many.
+# MPEG-1 knows no five images a second, and a bare stream cannot say that it has so many.
 SLOW = [form for form in FORMS if form.codec != "mpeg1video" and form != UNTIMED]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_the_same_pictures_come_out_of_every_form(tmp_path, form):
+def test_the_same_images_come_out_of_every_form(tmp_path, form):
     """Two seconds at 25 a second, looked at twice a second, and at any moment."""
-    film = write(tmp_path / "film", steady(2), form)
+    film = write(tmp_path / "video", steady(2), form)
 
     assert [(0.0, 0), (0.5, 12), (1.0, 25), (1.5, 37)] == numbers(taken(film))
     assert [0, 1, 24, 25, 49] == [number_at(film, at_s) for at_s in (0.0, 0.04, 0.999 - 0.001, 1.0, 1.97)]
@@ -90,25 +90,25 @@ SAYING = [form for form in FORMS if form not in (UNTIMED, LIVE) and form.format 
 
 
 @pytest.mark.parametrize("form", SAYING, ids=str)
-def test_a_film_says_how_long_it_is(tmp_path, form):
+def test_a_video_says_how_long_it_is(tmp_path, form):
     """Whatever it counts from."""
-    film = write(tmp_path / "film", steady(2), form)
+    film = write(tmp_path / "video", steady(2), form)
 
-    assert pytest.approx(2.0, abs=0.05) == duration_s(film, name="film")
+    assert pytest.approx(2.0, abs=0.05) == duration_s(film, name="video")
 
 
 @pytest.mark.parametrize("form", [UNTIMED, LIVE], ids=str)
-def test_a_film_may_not_say_how_long_it_is(tmp_path, form):
-    """A bare stream, or one that was recorded live; its pictures are there."""
-    film = write(tmp_path / "film", steady(2), form)
+def test_a_video_may_not_say_how_long_it_is(tmp_path, form):
+    """A bare stream, or one that was recorded live; its images are there."""
+    film = write(tmp_path / "video", steady(2), form)
 
-    assert duration_s(film, name="film") is None
+    assert duration_s(film, name="video") is None
     assert 4 == len(taken(film))
 
 
 @pytest.mark.parametrize("form", SLOW, ids=str)
 def test_moments_far_apart_are_found_in_every_form(minute, form):
-    """Sought where that can be done, and read up to where it cannot; the picture is the same."""
+    """Sought where that can be done, and read up to where it cannot; the image is the same."""
     film = minute(form)
 
     assert [(0.0, 0), (16.0, 80), (32.0, 160), (48.0, 240)] == numbers(taken(film, fps=1 / 16))
@@ -131,69 +131,69 @@ class Counted(io.BytesIO):
 def test_what_lies_between_moments_is_not_read(form):
     """Two moments of a minute need their own parts of the file, and its index."""
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 96, 3), np.uint8)
-    film = write(io.BytesIO(), steady(60, 5), form, rate=5, pictures=lambda number: noise[number % 64])
+    film = write(io.BytesIO(), steady(60, 5), form, rate=5, images=lambda number: noise[number % 64])
     counted = Counted(film.getvalue())
 
     taken(counted, from_s=20.0, to_s=55.0, fps=1 / 30)
     assert counted.count < len(film.getvalue()) / 2
 
 
-def test_pictures_without_times_are_counted(tmp_path):
+def test_images_without_times_are_counted(tmp_path):
     """A bare stream cannot be sought in: it is read from its beginning, once for all moments."""
-    film = write(tmp_path / "film", steady(40), UNTIMED)
+    film = write(tmp_path / "video", steady(40), UNTIMED)
 
     counted = Counted(film.read_bytes())
     assert [(0.0, 0), (16.0, 400), (32.0, 800)] == numbers(taken(counted, fps=1 / 16))
     assert counted.count <= 5 * film.stat().st_size  # its form and its length, two seeks in vain, and all of it
     assert 626 == number_at(film, 25.05)
-    with pytest.raises(MediaError, match=r"^film: no picture at 41 s, for the film is 40\.00 s long$"):
+    with pytest.raises(MediaError, match=r"^video: no image at 41 s, for the video is 40\.00 s long$"):
         at(film, 41.0)
-    with pytest.raises(MediaError, match=r"^film: 80 pictures at 2 a second, over the 16 that there may be$"):
+    with pytest.raises(MediaError, match=r"^video: 80 images at 2 a second, over the 16 that there may be$"):
         taken(film, max_frames=16)
 
 
 @pytest.mark.parametrize("form", [MP4, MKV], ids=str)
 @settings(max_examples=20, deadline=None)
 @given(at_s=st.floats(0, 59.99))
-def test_the_picture_of_a_moment_is_the_one_displayed(minute, form, at_s):
+def test_the_image_of_a_moment_is_the_one_displayed(minute, form, at_s):
     """The last that began by then, as of each fifth of a second."""
     assert int((at_s + 0.001) * 5) == number_at(minute(form), at_s)
 
 
 @pytest.mark.parametrize("form", [MP4, MKV, Form("mpegts"), Form("flv")], ids=str)
-def test_pictures_may_come_at_any_time(tmp_path, form):
-    """As a telephone or a screen recorder writes them: a picture lasts until the next."""
+def test_images_may_come_at_any_time(tmp_path, form):
+    """As a telephone or a screen recorder writes them: an image lasts until the next."""
     times = [0, 0.1, 0.15, 1.0, 1.02, 1.04, 3.0, 3.5]
-    film = write(tmp_path / "film", times, form)
+    film = write(tmp_path / "video", times, form)
 
     expected = [max(n for n, begins in enumerate(times) if begins <= at_s + 0.001) for at_s in (0, 0.4, 0.8, 1.2, 2.8)]
     assert expected == [number_at(film, at_s) for at_s in (0, 0.4, 0.8, 1.2, 2.8)]
     assert [(0.0, 0), (1.0, 3), (2.0, 5), (3.0, 6)] == numbers(taken(film, fps=1))
 
 
-def test_a_picture_that_stays_is_not_looked_for_again(tmp_path):
+def test_an_image_that_stays_is_not_looked_for_again(tmp_path):
     """A slide of a minute: all moments of it have the same one, made once."""
-    found = taken(write(tmp_path / "film", [0, 60, 61]), fps=1 / 15)
+    found = taken(write(tmp_path / "video", [0, 60, 61]), fps=1 / 15)
 
     assert [(0.0, 0), (15.0, 0), (30.0, 0), (45.0, 0), (60.0, 1)] == numbers(found)
     assert 2 == len({id(frame.prepared) for frame in found})
 
 
-def test_more_pictures_than_the_film_has_are_the_same_ones_again(tmp_path):
+def test_more_images_than_the_video_has_are_the_same_ones_again(tmp_path):
     """Each is made once."""
-    found = taken(write(tmp_path / "film", steady(0.2)), fps=50)
+    found = taken(write(tmp_path / "video", steady(0.2)), fps=50)
 
     assert [0, 0, 1, 1, 2, 2, 3, 3, 4, 4] == [number_of(frame.prepared.jpeg) for frame in found]
     assert found[0].prepared is found[1].prepared
 
 
 @pytest.mark.parametrize("form", [MP4, MKV], ids=str)
-def test_before_a_picture_that_begins_late_there_is_the_first(tmp_path, form):
-    """The film begins with its sound; a player has nothing else to show by then."""
-    film = write(tmp_path / "film", steady(2, since_s=3), form, sound_s=5)
+def test_before_an_image_that_begins_late_there_is_the_first(tmp_path, form):
+    """The video begins with its audio; a player has nothing else to show by then."""
+    film = write(tmp_path / "video", steady(2, since_s=3), form, audio_s=5)
 
     assert [(0.0, 0), (2.0, 0), (4.0, 25)] == numbers(taken(film, fps=0.5))
-    assert pytest.approx(5, abs=0.1) == duration_s(film, name="film")
+    assert pytest.approx(5, abs=0.1) == duration_s(film, name="video")
 
 
 @pytest.mark.parametrize(
@@ -201,16 +201,16 @@ def test_before_a_picture_that_begins_late_there_is_the_first(tmp_path, form):
     [(MKV, -1.0), *((form, since_s) for form in (MP4, MKV, Form("mpegts")) for since_s in (5.0, 70_000.0))],
     ids=str,
 )
-def test_a_film_begins_where_its_clock_does(tmp_path, form, since_s):
-    """Cut out of another, or recorded since this morning: 0 is its first picture."""
-    film = write(tmp_path / "film", steady(2, since_s=since_s), form)
+def test_a_video_begins_where_its_clock_does(tmp_path, form, since_s):
+    """Cut out of another, or recorded since this morning: 0 is its first image."""
+    film = write(tmp_path / "video", steady(2, since_s=since_s), form)
 
     assert [(0.0, 0), (0.5, 12), (1.0, 25), (1.5, 37)] == numbers(taken(film))
 
 
 def test_what_an_edit_cuts_off_is_not_displayed(tmp_path):
-    """A telephone's trimmed film: its first second is still in the file, and no player shows it."""
-    film = write(tmp_path / "film", steady(2, since_s=-1.0), MP4)
+    """A telephone's trimmed video: its first second is still in the file, and no player shows it."""
+    film = write(tmp_path / "video", steady(2, since_s=-1.0), MP4)
 
     assert [(0.0, 25), (0.5, 37)] == numbers(taken(film))
 
@@ -220,7 +220,7 @@ def test_a_clock_that_jumps_is_followed(tmp_path, then_s):
     """Two recordings, one behind the other in one file: the second goes on where the first ended."""
     form = Form("mpegts")
     halves = [write(io.BytesIO(), steady(2, since_s=since_s), form).getvalue() for since_s in (600.0, then_s)]
-    film = tmp_path / "film"
+    film = tmp_path / "video"
     film.write_bytes(b"".join(halves))
 
     found = [number for _, number in numbers(taken(film, to_s=4.0, max_frames=10_000))]
@@ -230,18 +230,18 @@ def test_a_clock_that_jumps_is_followed(tmp_path, then_s):
 
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("form", [MP4, MKV, AVI], ids=str)
-def test_a_film_may_be_a_picture_or_two(tmp_path, form, number):
+def test_a_video_may_be_an_image_or_two(tmp_path, form, number):
     """There is something to see in it."""
-    film = write(tmp_path / "film", steady(number / 25), form)
+    film = write(tmp_path / "video", steady(number / 25), form)
 
     assert list(range(number)) == [n for _, n in numbers(taken(film, fps=25))]
     assert 0 == number_at(film, 0.0)
 
 
-def test_a_moving_gif_is_a_film(tmp_path):
+def test_a_moving_gif_is_a_video(tmp_path):
     """As good as any."""
-    pictures = [Image.fromarray(bars(number)) for number in range(4)]
-    pictures[0].save(tmp_path / "film.gif", save_all=True, append_images=pictures[1:], duration=500)
+    images = [Image.fromarray(bars(number)) for number in range(4)]
+    images[0].save(tmp_path / "film.gif", save_all=True, append_images=images[1:], duration=500)
 
     assert [0, 1, 2, 3] == [number for _, number in numbers(taken(tmp_path / "film.gif"))]
 
@@ -250,9 +250,9 @@ def test_a_moving_gif_is_a_film(tmp_path):
 
 
 @pytest.mark.parametrize(("matrix", "expected"), MATRICES)
-def test_a_picture_is_turned_as_the_film_says(tmp_path, matrix, expected):
+def test_an_image_is_turned_as_the_video_says(tmp_path, matrix, expected):
     """All eight ways; ISO 14496-12 has x' = ax + cy and y' = bx + dy."""
-    film = write(tmp_path / "film", steady(0.2), pictures=corners, look=displayed_by(matrix))
+    film = write(tmp_path / "video", steady(0.2), images=corners, look=displayed_by(matrix))
 
     frame = at(film, 0)
     size = (64, 128) if abs(matrix[1]) == 1 else (128, 64)
@@ -264,12 +264,12 @@ def test_a_picture_is_turned_as_the_film_says(tmp_path, matrix, expected):
 
 
 def test_pixels_that_are_not_square_are_made_so(tmp_path):
-    """A wide film of a digital video camera: 16 by 9, in 720 x 576 pixels."""
+    """A wide video of a digital video camera: 16 by 9, in 720 x 576 pixels."""
 
     def look(stream: av.VideoStream) -> None:
         stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
 
-    film = write(tmp_path / "film", steady(0.2), pictures=lambda n: bars(n, (720, 576)), look=look)
+    film = write(tmp_path / "video", steady(0.2), images=lambda n: bars(n, (720, 576)), look=look)
 
     prepared = at(film, 0).prepared
     assert (1024, 576, 1024, 576) == (prepared.width, prepared.height, prepared.sent_width, prepared.sent_height)
@@ -280,7 +280,7 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path):
 
 @pytest.mark.parametrize(("size", "says"), [((1280, 720), True), ((1280, 720), False), ((640, 360), False)])
 def test_colours_are_those_of_a_player(tmp_path, size, says):
-    """BT.709 where the film says so, or is of high definition; else BT.601."""
+    """BT.709 where the video says so, or is of high definition; else BT.601."""
     green = np.full((size[1], size[0], 3), (30, 200, 60), np.uint8)
     is_709 = says or size[1] >= 720
 
@@ -303,9 +303,9 @@ def test_colours_are_those_of_a_player(tmp_path, size, says):
     assert (30, 200, 60) == pytest.approx(shown, abs=6)
 
 
-def test_a_picture_is_shrunk_to_its_pixels(tmp_path):
-    """Of the film's, the model sees no more than it can use."""
-    film = write(tmp_path / "film", steady(0.2))
+def test_an_image_is_shrunk_to_its_pixels(tmp_path):
+    """Of the video's, the model sees no more than it can use."""
+    film = write(tmp_path / "video", steady(0.2))
 
     prepared = at(film, 0, max_pixels=WIDTH * HEIGHT // 4).prepared
     assert (WIDTH, HEIGHT, WIDTH // 2, HEIGHT // 2) == (
@@ -317,20 +317,20 @@ def test_a_picture_is_shrunk_to_its_pixels(tmp_path):
 
 
 @pytest.mark.parametrize("form", [MP4, MKV, LIVE], ids=str)
-def test_after_its_end_a_film_has_no_picture(minute, form):
+def test_after_its_end_a_video_has_no_image(minute, form):
     """The error says how long it is; the very end still shows the last one."""
     assert 299 == number_at(minute(form), 60.0)
     for ask in (lambda: at(minute(form), 61.0), lambda: taken(minute(form), from_s=75.5)):
-        with pytest.raises(MediaError, match=r"^film: no picture at [0-9.]+ s, for the film is 60\.00 s long$"):
+        with pytest.raises(MediaError, match=r"^video: no image at [0-9.]+ s, for the video is 60\.00 s long$"):
             ask()
 
 
 @pytest.mark.parametrize("form", [MP4, LIVE], ids=str)
-def test_too_many_pictures_are_told_with_the_rate_that_fits(minute, form):
+def test_too_many_images_are_told_with_the_rate_that_fits(minute, form):
     """How many there would be, how many there may be, and the hint keeps its word."""
     with pytest.raises(MediaError) as caught:
         taken(minute(form), from_s=10.0, fps=2.0, max_frames=16)
-    assert "film: 100 pictures at 2 a second, over the 16 that there may be" == caught.value.message
+    assert "video: 100 images at 2 a second, over the 16 that there may be" == caught.value.message
     fits = float(re.fullmatch(r"fps ([0-9.]+) fits", caught.value.hint)[1])
 
     assert len(taken(minute(form), from_s=10.0, fps=fits, max_frames=16)) in (15, 16)
@@ -339,11 +339,11 @@ def test_too_many_pictures_are_told_with_the_rate_that_fits(minute, form):
 @pytest.mark.parametrize("to_s", [20.0, 80.0])
 @pytest.mark.parametrize("form", [MP4, LIVE], ids=str)
 def test_only_the_part_that_is_asked_for_counts(minute, form, to_s):
-    """Up to `to_s`, or to the film's end if that is earlier."""
+    """Up to `to_s`, or to the video's end if that is earlier."""
     expected = int(min(to_s, 60.0) - 10.0)
 
     assert expected == len(taken(minute(form), from_s=10.0, to_s=to_s, fps=1.0, max_frames=expected))
-    with pytest.raises(MediaError, match=rf"^film: {expected} pictures at 1 a second, over the {expected - 1} "):
+    with pytest.raises(MediaError, match=rf"^video: {expected} images at 1 a second, over the {expected - 1} "):
         taken(minute(form), from_s=10.0, to_s=to_s, fps=1.0, max_frames=expected - 1)
 
 
@@ -352,14 +352,14 @@ def test_only_the_part_that_is_asked_for_counts(minute, form, to_s):
 def test_the_rate_that_fits_always_fits(fps, most):
     """Whatever was asked, one may do as the hint says."""
     try:
-        found = frames(FILM, from_s=0.3, to_s=None, fps=fps, max_frames=most, max_pixels=100, name="film")
+        found = frames(VIDEO, from_s=0.3, to_s=None, fps=fps, max_frames=most, max_pixels=100, name="video")
     except MediaError as error:
         fits = float(error.hint.split()[1])
-        found = frames(FILM, from_s=0.3, to_s=None, fps=fits, max_frames=most, max_pixels=100, name="film")
+        found = frames(VIDEO, from_s=0.3, to_s=None, fps=fits, max_frames=most, max_pixels=100, name="video")
     assert 1 <= len(found) <= most
 
 
-FILM = write(io.BytesIO(), steady(4, 5), rate=5)
+VIDEO = write(io.BytesIO(), steady(4, 5), rate=5)
 
 
 @pytest.mark.parametrize(
@@ -375,75 +375,75 @@ FILM = write(io.BytesIO(), steady(4, 5), rate=5)
 def test_times_that_cannot_be_are_a_usage_error(asked, message):
     """The message names the one."""
     with pytest.raises(UsageError, match=f"^{message}"):
-        taken(FILM, **asked)
+        taken(VIDEO, **asked)
 
 
 @pytest.mark.parametrize("at_s", [-0.1, float("nan"), float("inf"), 1e300])
 def test_a_moment_that_cannot_be_is_a_usage_error(at_s):
-    """Before the film, or never."""
+    """Before the video, or never."""
     with pytest.raises(UsageError, match=r"^at: "):
-        at(FILM, at_s)
+        at(VIDEO, at_s)
 
 
-def sound_alone(cover: bool) -> bytes:
-    """A sound, with or without the picture of its record."""
+def audio_alone(cover: bool) -> bytes:
+    """An audio file, with or without the image of its record."""
     file = io.BytesIO()
     with av.open(file, "w", format="matroska" if not cover else "mp3") as container:
         stream = container.add_stream("mp3", rate=48_000)
-        picture = None
+        image = None
         if cover:
-            picture = container.add_stream("mjpeg")
-            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic
+            image = container.add_stream("mjpeg")
+            image.width, image.height, image.pix_fmt = 64, 48, "yuvj420p"
+            image.disposition = av.stream.Disposition.attached_pic
         for index in range(20):
             frame = av.AudioFrame.from_ndarray(np.zeros((2, 1152), np.float32), "fltp", "stereo")
             frame.sample_rate, frame.pts = 48_000, index * 1152
             container.mux(stream.encode(frame))
-        if picture is not None:
-            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")))
+        if image is not None:
+            container.mux(image.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")))
         container.mux(stream.encode(None))
     return file.getvalue()
 
 
 @pytest.mark.parametrize("cover", [False, True])
-def test_a_sound_is_no_film(cover):
+def test_an_audio_is_no_video(cover):
     """Not even with the cover of its record."""
-    for ask in (at, lambda file, _: taken(file), lambda file, _: duration_s(file, name="film")):
-        with pytest.raises(MediaError, match=r"^film: a sound without a picture$"):
-            ask(io.BytesIO(sound_alone(cover)), 0.0)
+    for ask in (at, lambda file, _: taken(file), lambda file, _: duration_s(file, name="video")):
+        with pytest.raises(MediaError, match=r"^video: an audio file without an image$"):
+            ask(io.BytesIO(audio_alone(cover)), 0.0)
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"\0" * 5000, b"some text\n" * 500, FILM.getvalue()[:40], b"\x1b[31mred\x1b[0m\n" * 100,
+        b"", b"\0" * 5000, b"some text\n" * 500, VIDEO.getvalue()[:40], b"\x1b[31mred\x1b[0m\n" * 100,
         b"ffconcat version 1.0\nfile '/etc/hostname'\n", b"#EXTM3U\n#EXTINF:10,\nfile:///etc/hostname\n",
     ],
 )  # fmt: skip
-def test_what_is_no_film_is_told_so(data):
+def test_what_is_no_video_is_told_so(data):
     """One sentence that names it; nothing else is opened, whatever it says."""
-    for ask in (at, lambda file, _: taken(file), lambda file, _: duration_s(file, name="film")):
-        with pytest.raises(MediaError, match=r"^film: (not a film|damaged|cannot be read|a sound)"):
+    for ask in (at, lambda file, _: taken(file), lambda file, _: duration_s(file, name="video")):
+        with pytest.raises(MediaError, match=r"^video: (not a video|damaged|cannot be read|an audio file)"):
             ask(io.BytesIO(data), 0.0)
 
 
-def test_a_film_that_is_cut_short_has_the_pictures_that_it_has(tmp_path):
-    """Its header says more: what is missing is not made up of the last picture, and the moments of it are not there."""
-    film = write(tmp_path / "film", steady(60, 5), FORMS[1], rate=5)
+def test_a_video_that_is_cut_short_has_the_images_that_it_has(tmp_path):
+    """Its header says more: what is missing is not made up of the last image, and the moments of it are not there."""
+    film = write(tmp_path / "video", steady(60, 5), FORMS[1], rate=5)
     film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
 
     found = numbers(taken(film, fps=1))
     assert 5 < len(found) < 50
     assert all(abs(number - at_s * 5) <= 1 for at_s, number in found)
-    with pytest.raises(MediaError, match=r"^film: no picture at 50 s, for the film is [0-9.]+ s long$"):
+    with pytest.raises(MediaError, match=r"^video: no image at 50 s, for the video is [0-9.]+ s long$"):
         at(film, 50.0)
 
 
-def test_a_picture_that_was_damaged_on_its_way_is_not_shown():
-    """Where a broadcast lost a packet the picture before stays, as it does on a good television."""
+def test_an_image_that_was_damaged_on_its_way_is_not_shown():
+    """Where a broadcast lost a packet the image before stays, as it does on a good television."""
     noise = np.random.default_rng(0).integers(0, 90, (HEIGHT, WIDTH, 3), np.uint8)
     form = Form("mpegts", "mpeg2video", {"g": "12", "b": "3M"})
-    film = write(io.BytesIO(), steady(2), form, pictures=lambda number: bars(number) // 255 * 160 + noise).getvalue()
+    film = write(io.BytesIO(), steady(2), form, images=lambda number: bars(number) // 255 * 160 + noise).getvalue()
     packets = [film[place : place + 188] for place in range(0, len(film), 188)]
     del packets[len(packets) // 2]
     broken = b"".join(packets)
@@ -455,32 +455,32 @@ def test_a_picture_that_was_damaged_on_its_way_is_not_shown():
 
 @settings(max_examples=60, deadline=None)
 @given(places=st.lists(st.integers(0, 10**6), min_size=1, max_size=20), value=st.integers(0, 255))
-def test_a_damaged_film_is_read_as_far_as_that_goes(places, value):
+def test_a_damaged_video_is_read_as_far_as_that_goes(places, value):
     """Or told to be damaged; nothing else comes of it."""
-    data = bytearray(FILM.getvalue())
+    data = bytearray(VIDEO.getvalue())
     for place in places:
         data[place % len(data)] = value
-    for ask in (taken, lambda file: at(file, 3.0), lambda file: duration_s(file, name="film")):
+    for ask in (taken, lambda file: at(file, 3.0), lambda file: duration_s(file, name="video")):
         try:
             ask(io.BytesIO(bytes(data)))
         except MediaError as error:
-            assert error.message.startswith("film: ")
+            assert error.message.startswith("video: ")
 
 
-def test_a_film_is_read_from_its_beginning_each_time():
+def test_a_video_is_read_from_its_beginning_each_time():
     """An open file is left where it is, and asked again."""
-    file = io.BytesIO(FILM.getvalue())
+    file = io.BytesIO(VIDEO.getvalue())
     file.seek(1000)
 
     assert numbers(taken(file)) == numbers(taken(file))
     assert 5 == number_at(file, 1.0)
 
 
-def test_no_picture_is_kept_that_was_not_asked_for(tmp_path):
-    """Three hundred pictures as they are decoded would be 415 MB; nine of them, made small, are nothing."""
+def test_no_image_is_kept_that_was_not_asked_for(tmp_path):
+    """Three hundred images as they are decoded would be 415 MB; nine of them, made small, are nothing."""
     film = write(
-        tmp_path / "film", steady(12), Form("mp4", options={"preset": "ultrafast", "g": "50"}),
-        pictures=lambda number: bars(number, (1280, 720)),
+        tmp_path / "video", steady(12), Form("mp4", options={"preset": "ultrafast", "g": "50"}),
+        images=lambda number: bars(number, (1280, 720)),
     )  # fmt: skip
     code = """if True:
         import resource, sys

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.model
 ROOT = Path(__file__).resolve().parents[1]
 
 PERSON = "mood, count int, seated bool"
-# As the guide has it, but for the two lines that name the endpoint and the picture.
+# As the guide has it, but for the two lines that name the endpoint and the image.
 GUIDE = """
 import runpod
 import base64
@@ -60,8 +60,8 @@ print(json.dumps(result), file=sys.stderr)
 
 @pytest.fixture(scope="module")
 def project(qwen_project):
-    (qwen_project.root / "frame.jpg").write_bytes(vision.picture(640, 480, form="JPEG"))
-    (qwen_project.root / "other.png").write_bytes(vision.picture(64, 64, red=20))
+    (qwen_project.root / "frame.jpg").write_bytes(vision.image(640, 480, form="JPEG"))
+    (qwen_project.root / "other.png").write_bytes(vision.image(64, 64, red=20))
     (qwen_project.root / "clip.mp4").write_bytes(vision.clip(4.0))
     return qwen_project
 
@@ -174,9 +174,9 @@ def test_the_openai_package_chats(client):
     assert (6, "length") == (completion.usage.completion_tokens, completion.choices[0].finish_reason)
 
 
-def test_the_openai_package_shows_pictures(client):
-    """A data: URL, as OpenAI's guide has it; the prompt's tokens are the picture's and more."""
-    url = f"data:image/png;base64,{vision.encoded(vision.picture(256, 192))}"
+def test_the_openai_package_shows_images(client):
+    """A data: URL, as OpenAI's guide has it; the prompt's tokens are the image's and more."""
+    url = f"data:image/png;base64,{vision.encoded(vision.image(256, 192))}"
     content = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url}}]
     completion = client.chat.completions.create(
         model="any", messages=[{"role": "user", "content": content}], max_tokens=4
@@ -227,8 +227,8 @@ def test_the_smoke_test_of_runpods_worker_is_passed_by_ours(jobs, endpoint_id):
 # --- vidctl describe --------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_described(project):
-    """The answer, its tokens, and those of the picture, which was shrunk to what this model sees."""
+def test_an_image_is_described(project):
+    """The answer, its tokens, and those of the image, which was shrunk to what this model sees."""
     (result,) = described(project, "frame.jpg", "What is it?", "--max-tokens", "12", "--set", "top_p=0.9")
 
     assert (234, True) == (result["image_tokens"], 0 < result["completion_tokens"] <= 12)
@@ -267,7 +267,7 @@ def test_choices_and_schemas_hold_through_the_command(project):
     assert (True, True) == (person["data"]["mood"] in ("calm", "angry"), 0 <= person["data"]["count"] <= 9)
 
 
-def test_several_pictures_are_one_question(project):
+def test_several_images_are_one_question(project):
     """Together they are one answer, without that one each."""
     together = described(
         project, "frame.jpg", "other.png", "clip.mp4", "What changed?", "--together", "--max-tokens", "4"
@@ -278,8 +278,8 @@ def test_several_pictures_are_one_question(project):
     assert together[0]["image_tokens"] > each[0]["image_tokens"] + each[1]["image_tokens"]
 
 
-def test_a_film_is_seen_at_a_time(project):
-    """One picture of it, or several."""
+def test_a_video_is_seen_at_a_time(project):
+    """One image of it, or several."""
     (one,) = described(project, "clip.mp4", "What?", "--at", "0:02", "--max-tokens", "4")
     (three,) = described(project, "clip.mp4", "What?", "--from", "0", "--to", "3", "--fps", "1", "--max-tokens", "4")
 

@@ -1,4 +1,4 @@
-"""`make demo`: deploy two workers to the local runtime, YOLO and Whisper; an annotated picture and a transcript stay.
+"""`make demo`: deploy two workers to the local runtime, YOLO and Whisper; an annotated image and a transcript stay.
 
 Needs no key, no GPU and no model hub.  Everything it makes is inside the project; it leaves nothing running.
 """
@@ -52,7 +52,7 @@ def main() -> int:
         else:
             env_file.write_bytes(env_before)
     transcript = OUTPUT / f"{recording.stem}.txt"
-    say(f"the annotated picture is {(OUTPUT / photograph.name).relative_to(ROOT)}")
+    say(f"the annotated image is {(OUTPUT / photograph.name).relative_to(ROOT)}")
     say(f"the transcript is {transcript.relative_to(ROOT)}: {' '.join(transcript.read_text().split())}")
     say(f"the subtitles are {transcript.with_suffix('.srt').relative_to(ROOT)}")
     say(f"done in {time.monotonic() - started:.0f} s; nothing is left running")

@@ -1,4 +1,5 @@
-"""vidctl: from a YAML file to a RunPod Serverless GPU endpoint, and from a picture, a sound or a film to an answer.
+"""vidctl: from a YAML file to a RunPod Serverless GPU endpoint, and from an image, an audio file or a video to an
+answer.
 
     from vidctl import Client
 

@@ -13,7 +13,7 @@ from vidctl.errors import NotDeployedError, SpecError, UsageError, VidctlError
 from vidctl.journal import Journal
 from vidctl.media.given import Given, several
 from vidctl.media.given import sources as sources_of
-from vidctl.media.sources import PICTURES, SOUNDS, Kind, Source, settled
+from vidctl.media.sources import AUDIO, IMAGES, Kind, Source, settled
 from vidctl.progress import Notify, silent
 from vidctl.project import configs, settings
 from vidctl.runpod import gpus
@@ -23,7 +23,7 @@ from vidctl.tasks.batch import Invoker
 from vidctl.tasks.options import check_names, made
 from vidctl.tasks.results import Failed
 
-if TYPE_CHECKING:  # Pillow for pictures, PyAV for sounds: neither is loaded for the other
+if TYPE_CHECKING:  # Pillow for images, PyAV for audio files: neither is loaded for the other
     from vidctl.spec import EndpointSpec
     from vidctl.tasks.batch import Waiting
     from vidctl.tasks.describe.model import DescribeOptions, Description
@@ -100,13 +100,13 @@ class Client:
         self._asked: tuple[str, str | None] | None = None
 
     def detect(self, source: Given, **options: Any) -> Detections:
-        """Find objects in one picture: a path, an https:// URL, a file's bytes, an open file, or an image in memory.
+        """Find objects in one image: a path, an https:// URL, a file's bytes, an open file, or an image in memory.
 
         An array is in BGR, as OpenCV and Ultralytics have it; an image of Pillow's is taken as it is.
-        `options` are those of `DetectOptions`.  Boxes are in the picture's own pixels, as displayed.  Raises
+        `options` are those of `DetectOptions`.  Boxes are in the image's own pixels, as displayed.  Raises
         MediaError, JobFailedError, TimedOutError, ….
         """
-        (found,) = self.detect_many([_only(source, PICTURES, "detect_many")], **options)
+        (found,) = self.detect_many([_only(source, IMAGES, "detect_many")], **options)
         if isinstance(found.result, Failed):
             raise found.result.error
         return found.result
@@ -119,9 +119,9 @@ class Client:
         waiting: Waiting | None = None,
         **options: Any,
     ) -> Generator[Found, None, None]:
-        """Yield what was found in each picture, in the order of `sources`: files, folders, globs, URLs, `@lists`.
+        """Yield what was found in each image, in the order of `sources`: files, folders, globs, URLs, `@lists`.
 
-        A picture that fails does not stop the rest, nor does what is no picture: its result is Failed.  Many pictures
+        An image that fails does not stop the rest, nor does what is no image: its result is Failed.  Many images
         travel in a job, several jobs at once; closing the iterator cancels what is out.  `waiting` hears, in threads,
         in what state a job that takes long is and how the endpoint is.
         """
@@ -129,18 +129,18 @@ class Client:
         from vidctl.tasks.detect.model import DetectOptions
 
         chosen = made(DetectOptions, "detect", options)
-        pictures = _expanded(sources, PICTURES, recursive=recursive)
+        pictures = _expanded(sources, IMAGES, recursive=recursive)
         self._check_key()
         asking = self._asking(*self._deployed("detect"))  # nothing is started for an endpoint that is not there
         return run.detect(pictures, chosen, asking, fetch=self._fetch, timeout_s=self._timeout_s, waiting=waiting)
 
     def transcribe(self, source: Given, **options: Any) -> Transcript:
-        """Write down what is said in one sound or film: a path, an https:// URL, a file's bytes, or an open file.
+        """Write down what is said in one audio file or video: a path, an https:// URL, a file's bytes, or an open file.
 
         `options` are those of `transcribe_many`.  A part that failed is one of the transcript's `gaps`.  Raises
         MediaError, JobFailedError, TimedOutError, … if nothing could be transcribed.
         """
-        (transcribed,) = self.transcribe_many([_only(source, SOUNDS, "transcribe_many")], **options)
+        (transcribed,) = self.transcribe_many([_only(source, AUDIO, "transcribe_many")], **options)
         if isinstance(transcribed.result, Failed):
             raise transcribed.result.error
         self.delivered(transcribed)
@@ -158,14 +158,14 @@ class Client:
         waiting: Waiting | None = None,
         **options: Any,
     ) -> Generator[Transcribed, None, None]:
-        """Yield the transcript of each sound, in the order of `sources`: files, folders, globs, URLs, `@lists`.
+        """Yield the transcript of each audio file, in the order of `sources`: files, folders, globs, URLs, `@lists`.
 
-        A sound longer than `chunk_s` seconds is cut at silences and sent as jobs side by side.  Of a film with several
-        audio tracks `audio_track` is heard, a number from 1 or a language, else what a player would choose.  With
-        `resume` only what an earlier run did not get is sent: answers are kept for a week, or until `delivered` is
-        called.  A sound that fails, or is none, does not stop the rest: its result is Failed.  `tell` hears, in
-        threads, what comes while a sound is not done, and `waiting` in what state a job that takes long is and how the
-        endpoint is.  `options` are those of `TranscribeOptions`.  Closing the iterator cancels what is out.
+        An audio file longer than `chunk_s` seconds is cut at silences and sent as jobs side by side.  Of a video with
+        several audio tracks `audio_track` is heard, a number from 1 or a language, else what a player would choose.
+        With `resume` only what an earlier run did not get is sent: answers are kept for a week, or until `delivered` is
+        called.  An audio file that fails, or is none, does not stop the rest: its result is Failed.  `tell` hears, in
+        threads, what comes while an audio file is not done, and `waiting` in what state a job that takes long is and
+        how the endpoint is.  `options` are those of `TranscribeOptions`.  Closing the iterator cancels what is out.
         """
         from vidctl.tasks.transcribe.model import TranscribeOptions
 
@@ -175,7 +175,7 @@ class Client:
         if tell is not None and not callable(tell):
             raise UsageError(f"tell: {tell!r} cannot be called")
         most_s = None if chunk_s is None else durations.seconds("chunk_s", chunk_s)
-        sounds = _expanded(sources, SOUNDS, recursive=recursive)
+        audio_files = _expanded(sources, AUDIO, recursive=recursive)
         self._check_key()
         endpoint_id, key = self._deployed("transcribe")
         from vidctl.media.audio import DEFAULT_CHUNK_S
@@ -188,7 +188,7 @@ class Client:
         manner = run.Manner(length_s, protocol, resume, version, audio_track)
         asking = self._asking(endpoint_id, key)
         return run.transcribe(
-            sounds,
+            audio_files,
             chosen,
             asking,
             manner,
@@ -207,9 +207,9 @@ class Client:
             self._invoker.forget(transcribed.digests)
 
     def describe(self, source: Given | Sequence[Given], prompt: str | None = None, **how: Any) -> Description:
-        """Ask a vision-language model about one picture or film, or about several together.
+        """Ask a vision-language model about one image or video, or about several together.
 
-        A source is what `detect` takes, or a film; `how` is what `describe_many` takes.  With a schema the
+        A source is what `detect` takes, or a video; `how` is what `describe_many` takes.  With a schema the
         answer is in the result's `data`.  Raises MediaError, JobFailedError, SchemaMismatchError, TimedOutError, ….
         """
         _refuse_together("describe", how)
@@ -270,7 +270,7 @@ class Client:
         """Yield what a model says of each source, in their order: files, folders, globs, URLs, `@lists`; or of all.
 
         `preset` names a question, `caption` where there is no prompt; what else is given goes before what it says.  Of
-        a film the pictures `at_s` seconds are seen, or `fps` a second `from_s` to `to_s`, or a few of its whole length.
+        a video the images `at_s` seconds are seen, or `fps` a second `from_s` to `to_s`, or a few of its whole length.
         `options` are those of `DescribeOptions`; a schema may be text, such as "name, age int".  A source that fails,
         or is none, does not stop the rest: its result is Failed.  Several jobs are out at once, and closing the
         iterator cancels them.  `waiting` hears, in threads, in what state a job that takes long is and how the endpoint
@@ -326,13 +326,13 @@ class Client:
         return questions.questions(sources, clip, together=together, recursive=recursive), chosen, clip
 
     def _describing(self, questions: Iterable[Question], clip: Clip) -> tuple[Invoker, Manner]:
-        """Whom to ask, and in which words; how many pictures a worker takes is looked up where there may be many."""
+        """Whom to ask, and in which words; how many images a worker takes is looked up where there may be many."""
         from vidctl.tasks.describe.run import Manner
 
         self._check_key()
         endpoint_id, key = self._deployed("describe")
         protocol = self._protocol or (protocol_of(key, self.project) if key else None)
-        are_many = not all(question.is_one_picture for question in questions)
+        are_many = not all(question.is_one_image for question in questions)
         if self._model is not None and protocol is None:
             raise UsageError(
                 f"model: {self._model}, but vidctl's own worker has one model",
@@ -492,7 +492,7 @@ def _count(text: str | None) -> int | None:
 
 
 def _only(source: Given, kind: Kind, several: str) -> Source:
-    """The one picture or sound that is meant."""
+    """The one image or audio that is meant."""
     found = settled(sources_of(source, kind))
     if len(found) != 1:
         raise UsageError(f"{source!s} means {len(found)} {kind.plural}", hint=f"use {several}")

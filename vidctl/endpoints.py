@@ -11,7 +11,7 @@ from vidctl.progress import Notify, Progress, silent
 from vidctl.project import configs, settings
 from vidctl.project.settings import Access, Project
 
-if TYPE_CHECKING:  # Pillow for pictures, PyAV for sounds: neither is loaded for the other
+if TYPE_CHECKING:  # Pillow for images, PyAV for audio files: neither is loaded for the other
     pass
 
 

@@ -65,7 +65,7 @@ class SpecError(VidctlError):
 
 
 class MediaError(VidctlError):
-    """A picture or a sound cannot be found, read or sent."""
+    """An image or an audio file cannot be found, read or sent."""
 
     code = "media_error"
 
@@ -77,7 +77,7 @@ class ApiError(VidctlError):
 
 
 class RefusedError(ApiError):
-    """RunPod does not take a value; `field` is its name in `vidctl.resources` (`workers_max`), None if unknown."""
+    """RunPod does not take a value; `field` is its name in `vidctl.runpod.types` (`workers_max`), None if unknown."""
 
     code = "value_refused"
 

@@ -42,7 +42,7 @@ _VERSION = 4  # PRAGMA user_version of a journal with these tables
 class Applied:
     """What vidctl last wrote to an endpoint.
 
-    `document` is the endpoint as `vidctl.plan.document` tells it, without the values of secrets; `fingerprint` stands
+    `document` is the endpoint as `deploy.plan.document` tells it, without the values of secrets; `fingerprint` stands
     for what a smoke test proves, and `is_proven` says that it has.
     """
 

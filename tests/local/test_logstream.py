@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vidctl.local import logstream
 from vidctl.local.processes import Log
-from vidctl.local.restwire import Problem, rfc3339
+from vidctl.local.restwire import ProblemError, rfc3339
 
 
 def past(log, query=None, last_event_id=None):
@@ -112,7 +112,7 @@ def test_times_are_those_of_rfc_3339(query, last_event_id, lines):
 
 @pytest.mark.parametrize("cursor", ["7", "/000000000042", "2026-06-01T12:00:00Z/42", "2026-13-01T12:00:00Z", "\n"])
 def test_a_cursor_that_is_none_is_refused(cursor):
-    with pytest.raises(Problem, match="Last-Event-ID is not a time of RFC 3339"):
+    with pytest.raises(ProblemError, match="Last-Event-ID is not a time of RFC 3339"):
         logstream.wish({}, cursor)
 
 

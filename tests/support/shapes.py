@@ -1,4 +1,4 @@
-"""Pictures of circles, squares and triangles whose boxes are known: what tests/data/shapes.pt was trained to find.
+"""Images of circles, squares and triangles whose boxes are known: what tests/data/shapes.pt was trained to find.
 
 Pillow and random only, so that every test can draw them.
 """
@@ -39,7 +39,7 @@ def draw(
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
-    """Give the bytes of a file of this picture."""
+    """Give the bytes of a file of this image."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()

@@ -53,7 +53,7 @@ _SPOKEN = {"mr": "mister", "2": "two", "3": "three", "10": "ten", "12": "twelve"
 
 @dataclass(frozen=True)
 class Clip:
-    """A sound file and the words in it."""
+    """An audio file file and the words in it."""
 
     path: Path
     text: str
@@ -95,7 +95,7 @@ def say(text: str, voice: str = "en-us", words_per_minute: int = 155) -> np.ndar
 
 
 def samples(file: Path | io.BytesIO) -> np.ndarray:
-    """Decode a sound to int16 samples at 16 kHz, one channel."""
+    """Decode an audio file to int16 samples at 16 kHz, one channel."""
     resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE)
     with av.open(file) as container:
         frames = [sound for frame in container.decode(audio=0) for sound in resampler.resample(frame)]

@@ -31,10 +31,10 @@ SPECIAL = (
 )  # fmt: skip
 TEXTS = (
     "Describe what is happening in this video frame. Pay attention to people's emotions and body language.",
-    "You are a careful observer. What colour is the circle in this picture? Answer with one word: yes or no.",
+    "You are a careful observer. What colour is the circle in this image? Answer with one word: yes or no.",
     'user system assistant {"name": "red", "count": 3, "objects": [true, false]} <1.5 seconds>',
 )
-# What Qwen3-VL's own template makes of plain messages with pictures.
+# What Qwen3-VL's own template makes of plain messages with images.
 TEMPLATE = """
 {%- for message in messages -%}
 {{ '<|im_start|>' + message.role + '\\n' }}

@@ -1,4 +1,4 @@
-"""A tiny Qwen3-VL whose words are noise, pictures of a known size, and what the engine counts of them."""
+"""A tiny Qwen3-VL whose words are noise, images of a known size, and what the engine counts of them."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def weights() -> Path:
     return folder
 
 
-def picture(width: int = 256, height: int = 192, *, red: int = 200, form: str = "PNG") -> bytes:
-    """A picture of one colour."""
+def image(width: int = 256, height: int = 192, *, red: int = 200, form: str = "PNG") -> bytes:
+    """An image of one colour."""
     out = io.BytesIO()
     Image.new("RGB", (width, height), (red, 40, 90)).save(out, form)
     return out.getvalue()
@@ -73,7 +73,7 @@ def encoded(data: bytes) -> str:
 
 
 def clip(seconds: float = 4.0, *, rate: int = 10, size: tuple[int, int] = (128, 96)) -> bytes:
-    """A film whose brightness grows from second to second."""
+    """A video whose brightness grows from second to second."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=rate)

@@ -194,7 +194,7 @@ def qwen_variables() -> dict[str, str]:
 
 
 def _qwen_variables() -> dict[str, str]:
-    """The tiny model under the real one's name, and four pictures a job."""
+    """The tiny model under the real one's name, and four images a job."""
     return {
         "MODEL_NAME": str(vision.weights()),
         "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "Qwen/Qwen3-VL-8B-Instruct",

@@ -48,7 +48,7 @@ def socket(worker, place):
 
 
 def ask(worker, **job_input):
-    (answer,) = worker.ask({"prompt": "Describe the picture.", "max_tokens": 8, **job_input})
+    (answer,) = worker.ask({"prompt": "Describe the image.", "max_tokens": 8, **job_input})
     return answer
 
 
@@ -72,7 +72,7 @@ def test_the_guides_request_is_answered_in_its_fields(worker):
     """Word for word: prompt, image, max_tokens and temperature in; response and two counts out."""
     request = {
         "prompt": vision.GUIDE_PROMPT,
-        "image": vision.encoded(vision.picture(form="JPEG")),
+        "image": vision.encoded(vision.image(form="JPEG")),
         "max_tokens": 512,
         "temperature": 0.7,
     }
@@ -109,29 +109,29 @@ def test_prompt_tokens_are_the_tokenizers(worker, socket):
         (1000, 100, (992, 96)),
     ],
 )
-def test_a_pictures_tokens_are_the_processors(worker, socket, width, height, seen):
+def test_an_images_tokens_are_the_processors(worker, socket, width, height, seen):
     """Width x height / 32 x 32, as transformers' processor makes it; the prompt grows by just that and two marks."""
-    data = vision.picture(width, height)
+    data = vision.image(width, height)
     answer = ask(worker, image=vision.encoded(data))
     without = ask(worker)["prompt_tokens"]
     tokens = seen[0] * seen[1] // 1024
-    messages = [{"role": "user", "content": [part(data), text("Describe the picture.")]}]
+    messages = [{"role": "user", "content": [part(data), text("Describe the image.")]}]
 
     assert [{"width": seen[0], "height": seen[1], "tokens": tokens}] == answer["images"]
     assert (tokens, without + tokens + 2) == (answer["image_tokens"], answer["prompt_tokens"])
     assert vision.prompt_tokens(socket, NAME, messages) == answer["prompt_tokens"]
 
 
-def test_a_picture_is_shrunk_to_what_the_job_asks_for(worker):
+def test_an_image_is_shrunk_to_what_the_job_asks_for(worker):
     """At most max_pixels, its ratio kept."""
-    answer = ask(worker, image=vision.encoded(vision.picture(400, 400)), max_pixels=64 * 1024)
+    answer = ask(worker, image=vision.encoded(vision.image(400, 400)), max_pixels=64 * 1024)
 
     assert [{"width": 256, "height": 256, "tokens": 64}] == answer["images"]
 
 
-def test_three_pictures_are_one_prompt(worker):
-    """Each costs its own tokens; times are told before their pictures."""
-    pictures = [vision.encoded(vision.picture(64, 64, red=red)) for red in (10, 120, 240)]
+def test_three_images_are_one_prompt(worker):
+    """Each costs its own tokens; times are told before their images."""
+    pictures = [vision.encoded(vision.image(64, 64, red=red)) for red in (10, 120, 240)]
     plain = ask(worker, images=pictures)
     timed = ask(worker, images=[{"image": one, "timestamp": at} for at, one in enumerate(pictures)])
 
@@ -153,7 +153,7 @@ def test_messages_are_a_conversation(worker):
     """OpenAI's content parts, several turns."""
     messages = [
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": [part(vision.picture(64, 64)), text("What is it?")]},
+        {"role": "user", "content": [part(vision.image(64, 64)), text("What is it?")]},
         {"role": "assistant", "content": "A square."},
         {"role": "user", "content": "And its colour?"},
     ]
@@ -244,15 +244,15 @@ def test_an_answer_that_goes_round_in_circles_is_stopped(worker):
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
-def test_five_pictures_are_more_than_four(worker):
+def test_five_images_are_more_than_four(worker):
     """The answer has both numbers, in our words and in OpenAI's."""
-    five = [vision.encoded(vision.picture(64, 64, red=red)) for red in range(5)]
-    envelope = {"messages": [{"role": "user", "content": [part(vision.picture(64, 64)) for _ in range(5)]}]}
+    five = [vision.encoded(vision.image(64, 64, red=red)) for red in range(5)]
+    envelope = {"messages": [{"role": "user", "content": [part(vision.image(64, 64)) for _ in range(5)]}]}
     ours, theirs = worker.ask(
         {"prompt": "?", "images": five}, {"openai_route": "/v1/chat/completions", "openai_input": envelope}
     )
 
-    assert {"error": "the job has 5 pictures; this worker takes 4 (MAX_IMAGES)"} == ours
+    assert {"error": "the job has 5 images; this worker takes 4 (MAX_IMAGES)"} == ours
     assert (ours["error"], 400) == (theirs["error"]["message"], theirs["error"]["code"])
 
 
@@ -261,11 +261,11 @@ def test_five_pictures_are_more_than_four(worker):
     [
         ({"prompt": "word " * 20000}, r"maximum context length is 16384 tokens"),
         ({"prompt": "?", "max_tokens": 20000}, r"max_tokens=20000 cannot be greater than max_model_len=16384"),
-        ({"prompt": "?", "image": "AAAA"}, r"image is not a picture this worker reads \(JPEG, PNG"),
-        ({"prompt": "?", "image": vision.encoded(vision.picture()[:200])}, r"image is damaged or cut short"),
-        ({"prompt": "?", "image": vision.encoded(vision.picture(4000, 10))}, r"4000 x 10 pixels"),
+        ({"prompt": "?", "image": "AAAA"}, r"image is not an image this worker reads \(JPEG, PNG"),
+        ({"prompt": "?", "image": vision.encoded(vision.image()[:200])}, r"image is damaged or cut short"),
+        ({"prompt": "?", "image": vision.encoded(vision.image(4000, 10))}, r"4000 x 10 pixels"),
         ({"prompt": "?", "images": ["#"]}, r"images\[0\] is not valid base64"),
-        ({"prompt": "?", "video": vision.encoded(vision.picture())}, r"video is no clip"),
+        ({"prompt": "?", "video": vision.encoded(vision.image())}, r"video is no clip"),
         ({"prompt": "?", "image_url": "http://169.254.169.254/latest"}, r"image_url: the URL must be https://"),
         ({"prompt": "?", "schema": {"type": "nothing"}}, r"."),
         ({"prompt": "?", "max_tokens": 4, "sampling_params": {"top_p": 7}}, r"top_p"),
@@ -337,7 +337,7 @@ def test_many_jobs_share_the_engine(worker, socket):
 
 def test_the_envelope_is_answered_as_openai_does(worker):
     """In a list, as worker-vllm has it; the name of the model does not matter."""
-    given = {"model": "gpt-4o", "messages": [{"role": "user", "content": [part(vision.picture(64, 64)), text("?")]}]}
+    given = {"model": "gpt-4o", "messages": [{"role": "user", "content": [part(vision.image(64, 64)), text("?")]}]}
     (answers,) = worker.ask({"openai_route": "/v1/chat/completions", "openai_input": {**given, "max_tokens": 5}})
     (completion,) = answers
 
@@ -393,7 +393,7 @@ def test_worker_vllms_own_input_is_answered_in_its_shape(worker, job_input, kind
 
 def test_the_first_token_is_timed(worker):
     """From the request to the engine; the whole is not shorter."""
-    timings = ask(worker, image=vision.encoded(vision.picture()))["timings"]
+    timings = ask(worker, image=vision.encoded(vision.image()))["timings"]
 
     assert {"prepare", "first_token", "total"} == timings.keys()
     assert 0 < timings["first_token"] <= timings["total"]

@@ -64,7 +64,7 @@ def said(text, reason=None):
 def test_an_answer_is_read_in_openais_words(worker, server):
     """vLLM's own fields do not reach a server that would refuse them; choices are a schema there."""
     server.events = [said('{"answer": '), said('"red"}', "stop"), END]
-    (answer,) = worker.ask({"prompt": "Which?", "image": vision.encoded(vision.picture()), "choices": ["red", "blue"]})
+    (answer,) = worker.ask({"prompt": "Which?", "image": vision.encoded(vision.image()), "choices": ["red", "blue"]})
     (body,) = server.asked
 
     assert ("red", 9, 2, "stop") == tuple(
@@ -107,8 +107,8 @@ def test_half_a_character_in_a_job_is_posted_as_a_whole_one(worker, server):
     assert ["ignored, for this worker has no such fields: ?"] == answer["warnings"]
 
 
-def test_a_text_waits_for_no_picture(worker, server):
-    """Sixteen jobs whose pictures do not come are given up, and keep nobody else waiting."""
+def test_a_text_waits_for_no_image(worker, server):
+    """Sixteen jobs whose images do not come are given up, and keep nobody else waiting."""
     server.events = [said("Yes.", "stop"), END]
     slow = {"prompt": "?", "image_url": "https://192.0.2.1/never.png"}
     answers = worker.ask(*[slow] * 16, {"prompt": "Hello"})

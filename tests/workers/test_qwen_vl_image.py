@@ -22,7 +22,7 @@ ANSWER = (
 
 
 class Standing(BaseHTTPRequestHandler):
-    """An OpenAI-compatible server that sees red in every picture."""
+    """An OpenAI-compatible server that sees red in every image."""
 
     def do_GET(self):
         self._answer({"data": [{"id": "seer"}]} if self.path == "/v1/models" else {})
@@ -78,8 +78,8 @@ def contained(base_python, repository, tmp_path, server):
 
 @pytest.mark.model
 def test_the_image_that_would_be_deployed_is_the_one_that_answers(contained, engine, repository, server):
-    """From the folder to a container that describes a picture, as a user without a name."""
-    (contained.root / "frame.png").write_bytes(vision.picture())
+    """From the folder to a container that describes an image, as a user without a name."""
+    (contained.root / "frame.png").write_bytes(vision.image())
     outcome = contained.run("deploy", "qwen-vl", "-e", "boxed", "--yes", "--json", timeout_s=1500)
     assert outcome.status == 0, outcome.stderr
     image = outcome.document["image"]["name"]

@@ -23,13 +23,13 @@ def jobinput(qwen_module):
 
 
 def media(asked):
-    """Where the pictures and clips of a request stand, and what came for them."""
+    """Where the images and clips of a request stand, and what came for them."""
     content = asked.body["messages"][-1]["content"]
     return [(part.name, part.value, part.is_clip) for part in content if not isinstance(part, dict)]
 
 
 def test_the_guides_defaults_hold(jobinput):
-    """512 tokens at 0.7; one user's message, the picture before the question."""
+    """512 tokens at 0.7; one user's message, the image before the question."""
     asked = jobinput.parse({"prompt": "What?", "image": "aGk="})
     (message,) = asked.body["messages"]
 
@@ -38,7 +38,7 @@ def test_the_guides_defaults_hold(jobinput):
     assert {"type": "text", "text": "What?"} == message["content"][-1]
 
 
-def test_times_stand_before_their_pictures(jobinput):
+def test_times_stand_before_their_images(jobinput):
     """In the form that Qwen3-VL was trained on."""
     asked = jobinput.parse({"prompt": "?", "images": [{"image": "a", "timestamp": 1.5}, "b"]})
     first, second, third, _ = asked.body["messages"][0]["content"]
@@ -62,7 +62,7 @@ def test_a_clip_has_its_rate(jobinput):
         {"type": "video_url", "video_url": {"url": "data:image/png;base64,aGk="}},
     ],
 )
-def test_pictures_in_messages_are_found(jobinput, part):
+def test_images_in_messages_are_found(jobinput, part):
     """In OpenAI's form and in Qwen's own; nothing of them reaches the engine as it came."""
     asked = jobinput.parse({"messages": [{"role": "user", "content": [part]}], "max_tokens": 3})
 
@@ -142,7 +142,7 @@ def test_how_a_model_is_to_think_reaches_the_engine(jobinput, place):
     ],
 )  # fmt: skip
 def test_a_list_of_frames_is_a_clip(jobinput, job_input):
-    """Pictures with their times, as Qwen's own tools and vLLM's clients write them."""
+    """Images with their times, as Qwen's own tools and vLLM's clients write them."""
     *frames, question = jobinput.parse(job_input).body["messages"][0]["content"]
 
     assert {"type": "text", "text": "?"} == question
@@ -159,7 +159,7 @@ def test_of_a_list_of_frames_there_are_no_more_than_wanted(jobinput):
         jobinput.parse({"prompt": "?", "video": []})
 
 
-def test_what_a_picture_is_shrunk_to_can_be_said_in_openais_words(jobinput):
+def test_what_an_image_is_shrunk_to_can_be_said_in_openais_words(jobinput):
     given = {"messages": [{"role": "user"}], "max_pixels": 5000}
     asked = jobinput.parse({"openai_route": "/v1/chat/completions", "openai_input": given})
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from support import films, vision
+from support import videos, vision
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +59,21 @@ def prepared(media, jobinput, *parts, **limits):
         ((40, 40), 65_536, 10**6, (256, 256)),  # 40 * sqrt(65536 / 1600) = 256
     ],
 )
-def test_a_picture_is_seen_as_the_processor_makes_it(picture, size, least, most, seen):
+def test_an_image_is_seen_as_the_processor_makes_it(picture, size, least, most, seen):
     assert seen == picture.seen(*size, least, most)
 
 
-def test_a_small_upright_picture_goes_as_it_is(picture):
+def test_a_small_upright_image_goes_as_it_is(picture):
     """Byte for byte: nothing is lost twice."""
     for form in ("JPEG", "PNG"):
-        data = vision.picture(form=form)
+        data = vision.image(form=form)
         found = picture.decode(data, 1_048_576, "image")
 
         assert (data, f"image/{form.lower()}", 256, 192) == (found.data, found.mime, found.width, found.height)
 
 
-def test_what_a_picture_says_of_itself_does_not_reach_the_engine(picture):
-    """Its reader would turn the picture once more by its XMP, and refuse a PNG of much text."""
+def test_what_an_image_says_of_itself_does_not_reach_the_engine(picture):
+    """Its reader would turn the image once more by its XMP, and refuse a PNG of much text."""
     image = Image.new("RGB", (64, 32), "red")
     text = PngInfo()
     text.add_text("comment", "x" * 3_000_000, zip=True)
@@ -88,7 +88,7 @@ def test_what_a_picture_says_of_itself_does_not_reach_the_engine(picture):
 
 
 @pytest.mark.parametrize(("size", "sent"), [((6400, 32), (6400, 32)), ((19900, 100), (14400, 72))])
-def test_a_picture_just_short_enough_is_taken(picture, size, sent):
+def test_an_image_just_short_enough_is_taken(picture, size, sent):
     """It is not too long at 200 to 1, nor is it made so by being shrunk."""
     found = picture.decode(saved(Image.new("RGB", size), "PNG"), 1_048_576, "image")
 
@@ -102,7 +102,7 @@ def test_a_clear_colour_of_a_png_is_white(picture):
     assert (255, 255, 255) == opened(picture.decode(data, 1_048_576, "image")).getpixel((5, 5))
 
 
-def test_a_small_picture_in_a_large_file_is_made_anew(picture):
+def test_a_small_image_in_a_large_file_is_made_anew(picture):
     """What a file holds beside its pixels would be copied many times on its way to the model."""
     data = saved(Image.new("RGB", (10, 10), (200, 40, 90)), "JPEG")
     comment = b"\xff\xfe\xea\x62" + b"y" * 60_000  # a segment has 64 KB at most
@@ -112,13 +112,13 @@ def test_a_small_picture_in_a_large_file_is_made_anew(picture):
     assert ((10, 10), True) == ((found.width, found.height), len(found.data) < 2000 < len(large))
 
 
-def test_a_picture_whose_exif_makes_no_sense_is_seen(picture):
+def test_an_image_whose_exif_makes_no_sense_is_seen(picture):
     data = saved(Image.new("RGB", (64, 32)), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
 
     assert (64, 32) == opened(picture.decode(data, 1_048_576, "image")).size
 
 
-def test_a_picture_is_turned_upright_and_shrunk(picture):
+def test_an_image_is_turned_upright_and_shrunk(picture):
     """As its EXIF says; to at most the pixels, in its ratio."""
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -130,7 +130,7 @@ def test_a_picture_is_turned_upright_and_shrunk(picture):
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
 def test_every_format_is_read(picture, form):
-    found = picture.decode(vision.picture(form=form), 10**6, "image")
+    found = picture.decode(vision.image(form=form), 10**6, "image")
 
     assert (256, 192) == opened(found).size
 
@@ -151,12 +151,12 @@ def test_grey_of_sixteen_bits_keeps_its_shades(picture):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"no picture", "image is not a picture this worker reads (JPEG, PNG, WEBP, BMP, GIF, TIFF)"),
-        (vision.picture(2000, 4), "image has 2000 x 4 pixels: one side may be 200 times the other at most"),
-        (vision.picture()[:300], "image is damaged or cut short"),
+        (b"no picture", "image is not an image this worker reads (JPEG, PNG, WEBP, BMP, GIF, TIFF)"),
+        (vision.image(2000, 4), "image has 2000 x 4 pixels: one side may be 200 times the other at most"),
+        (vision.image()[:300], "image is damaged or cut short"),
     ],
 )
-def test_what_is_no_picture_is_one_sentence(picture, jobinput, data, says):
+def test_what_is_no_image_is_one_sentence(picture, jobinput, data, says):
     with pytest.raises(jobinput.BadInputError) as caught:
         picture.decode(data, 10**6, "image")
 
@@ -171,7 +171,7 @@ def test_too_many_pixels_are_refused_with_their_number(picture):
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_picture_or_refused(qwen_module, data):
+def test_any_bytes_are_an_image_or_refused(qwen_module, data):
     picture = qwen_module("picture")
     jobinput = qwen_module("jobinput")
     try:
@@ -193,7 +193,7 @@ def test_any_bytes_are_a_picture_or_refused(qwen_module, data):
         ("https://127.0.0.1/a.png", "image: the URL is not on the public internet"),
     ],
 )
-def test_a_picture_that_cannot_be_had_is_one_sentence(picture, jobinput, value, says):
+def test_an_image_that_cannot_be_had_is_one_sentence(picture, jobinput, value, says):
     with pytest.raises(jobinput.BadInputError) as caught:
         picture.read(value, "image")
 
@@ -205,9 +205,9 @@ def test_base64_in_lines_is_read(picture):
     assert b"hello" * 40 == picture.read(base64.encodebytes(b"hello" * 40).decode(), "image")
 
 
-def test_a_message_gets_its_pictures(media, jobinput):
+def test_a_message_gets_its_images(media, jobinput):
     """As data: URLs, in their places; how the model sees each is counted."""
-    one = jobinput.Media("image", vision.encoded(vision.picture(64, 64)))
+    one = jobinput.Media("image", vision.encoded(vision.image(64, 64)))
     found = prepared(media, jobinput, one, {"type": "text", "text": "?"})
     content = found.messages[0]["content"]
 
@@ -231,29 +231,29 @@ def test_what_is_near_the_longest_ratio_is_within_it_when_it_is_shrunk(picture, 
 
 
 @pytest.mark.parametrize(("least", "size"), [(0, (10, 40)), (32, (32, 128))])
-def test_a_small_picture_is_enlarged_for_anothers_server(media, jobinput, least, size):
+def test_a_small_image_is_enlarged_for_anothers_server(media, jobinput, least, size):
     """Qwen's processor here takes it as it is; others refuse sides under 32."""
-    one = jobinput.Media("image", vision.encoded(vision.picture(10, 40)))
+    one = jobinput.Media("image", vision.encoded(vision.image(10, 40)))
     url = prepared(media, jobinput, one, least_side=least).messages[0]["content"][0]["image_url"]["url"]
 
     assert size == Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).size
 
 
-@pytest.mark.parametrize(("matrix", "expected"), films.MATRICES)
+@pytest.mark.parametrize(("matrix", "expected"), videos.MATRICES)
 def test_a_clip_is_turned_and_mirrored_as_it_says(media, jobinput, tmp_path, matrix, expected):
     """All eight ways, as the client shows a video."""
-    look = films.displayed_by(matrix)
-    film = films.write(tmp_path / "film.mp4", films.steady(0.2), pictures=films.corners, look=look)
+    look = videos.displayed_by(matrix)
+    film = videos.write(tmp_path / "film.mp4", videos.steady(0.2), images=videos.corners, look=look)
     clip = jobinput.Media("video", vision.encoded(film.read_bytes()), is_clip=True)
     url = prepared(media, jobinput, clip).messages[0]["content"][1]["image_url"]["url"]
 
-    assert expected == films.seen_in(base64.b64decode(url.partition(",")[2]))
+    assert expected == videos.seen_in(base64.b64decode(url.partition(",")[2]))
 
 
-def test_a_clip_and_pictures_share_the_limit(media, jobinput):
+def test_a_clip_and_images_share_the_limit(media, jobinput):
     """What is left is sampled over the whole length."""
     clip = jobinput.Media("video", vision.encoded(vision.clip(4.0)), is_clip=True, fps=10.0)
-    one = jobinput.Media("image", vision.encoded(vision.picture(64, 64)))
+    one = jobinput.Media("image", vision.encoded(vision.image(64, 64)))
 
     assert 4 == len(prepared(media, jobinput, one, one, clip).seen)
 
@@ -270,7 +270,7 @@ def test_clips_share_the_limit(media, jobinput):
 
 def test_a_clip_that_does_not_say_its_length_is_seen_to_its_end(media, jobinput):
     """As browsers record: Matroska that is written while it goes on."""
-    data = _film("matroska", 64, 64, count=80, live="1")
+    data = _video("matroska", 64, 64, count=80, live="1")
     clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
     with av.open(io.BytesIO(data)) as container:
         assert (None, None) == (container.duration, container.streams.video[0].duration)
@@ -282,7 +282,7 @@ def test_a_clip_that_does_not_say_its_length_is_seen_to_its_end(media, jobinput)
 
 def test_a_clip_of_too_many_pixels_is_refused_with_their_number(media, jobinput):
     """Before anything of it is decoded."""
-    data = _film("avi", 8000, 5000, count=1, codec="mjpeg", pix_fmt="yuvj420p")
+    data = _video("avi", 8000, 5000, count=1, codec="mjpeg", pix_fmt="yuvj420p")
     clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
     with pytest.raises(jobinput.BadInputError, match="8000 x 5000 pixels; of clips this worker takes 36 megapixels"):
         prepared(media, jobinput, clip)
@@ -290,7 +290,7 @@ def test_a_clip_of_too_many_pixels_is_refused_with_their_number(media, jobinput)
 
 def test_pixels_that_are_lines_are_refused(media, jobinput):
     """A clip of a few kilobytes may say that each of its pixels is hundreds of times as wide as it is high."""
-    data = _film("mp4", 640, 360, count=1, ratio=Fraction(300, 1))
+    data = _video("mp4", 640, 360, count=1, ratio=Fraction(300, 1))
     clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
     with pytest.raises(jobinput.BadInputError, match="one side may be 200 times the other"):
         prepared(media, jobinput, clip)
@@ -304,8 +304,8 @@ def test_a_clip_that_nobody_waits_for_is_not_decoded_to_its_end(media, jobinput)
         media.prepare([{"role": "user", "content": [clip]}], limits, lambda: next(looks, True))
 
 
-def _film(form, width, height, *, count, codec="libx264", pix_fmt="yuv420p", ratio=None, **options):
-    """A film's bytes, in a form of FFmpeg's with these options of its; each of its frames is black."""
+def _video(form, width, height, *, count, codec="libx264", pix_fmt="yuv420p", ratio=None, **options):
+    """A video's bytes, in a form of FFmpeg's with these options of its; each of its frames is black."""
     out = io.BytesIO()
     frame = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), format="rgb24")
     with av.open(out, "w", format=form, options=options) as container:
@@ -333,7 +333,7 @@ def test_a_playlist_opens_nothing(media, jobinput):
             server.accept()
 
 
-def test_a_sound_is_no_clip(media, jobinput):
+def test_an_audio_is_no_clip(media, jobinput):
     clip = jobinput.Media("video", vision.encoded(vision.clip(1.0)[:40]), is_clip=True)
     with pytest.raises(jobinput.BadInputError, match="video is no clip"):
         prepared(media, jobinput, clip)
@@ -341,7 +341,7 @@ def test_a_sound_is_no_clip(media, jobinput):
 
 def test_a_clip_is_seen_as_it_is_displayed(media, jobinput):
     """Pixels that are not square are made so."""
-    data = _film("mp4", 64, 64, count=1, ratio=Fraction(2, 1))
+    data = _video("mp4", 64, 64, count=1, ratio=Fraction(2, 1))
     clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
 
     assert ((128, 64),) == prepared(media, jobinput, clip).seen

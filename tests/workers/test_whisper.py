@@ -169,7 +169,7 @@ def test_a_reader_is_understood(whisper, reader):
 
 @pytest.mark.parametrize("name", ["Front_Center", "Rear_Left", "Side_Right"])
 def test_two_words_are_understood(whisper, name):
-    """As short as a sound can be, and at 48 kHz."""
+    """As short as an audio file can be, and at 48 kHz."""
     (answer,) = whisper.ask({"audio": sent(speech.alsa(name))})
 
     assert letters(name.replace("_", " ")) == letters(answer["text"])
@@ -319,7 +319,7 @@ def test_words_lie_within_their_segments(whisper, reader):
     assert edges[-1] <= answer["duration"]
 
 
-def test_segments_of_a_long_sound_are_in_order(whisper):
+def test_segments_of_a_long_audio_are_in_order(whisper):
     """Several windows and batches: ids from 1, no segment before the one before it has ended."""
     sound, said = speech.speech(45)
     (answer,) = whisper.ask({"audio": sent(sound), "chunk_length": 10, "batch_size": 2})
@@ -487,20 +487,20 @@ def test_what_the_model_cannot_do_is_one_sentence(whisper, sentence, fields, err
     assert [{"error": error}] == whisper.ask({"audio": sent(sentence), **fields})
 
 
-def test_sequential_decoding_is_for_shorter_sounds(told, volume):
-    """Its memory grows with the sound; batches' does not."""
+def test_sequential_decoding_is_for_shorter_audio(told, volume):
+    """Its memory grows with the audio; batches' does not."""
     path = _sparse(volume / "half-hour.wav", 1801, {})
 
     assert [
-        {"error": "batch_size 1 is for sounds up to 30 minutes; leave it out for this one"}
+        {"error": "batch_size 1 is for audio files up to 30 minutes; leave it out for this one"}
     ] == told.ask({"audio": str(path), "batch_size": 1})  # fmt: skip
 
 
 def test_a_callers_batches_are_no_larger_than_a_cpus(told, volume):
     """Each of a batch's windows takes 150 MB: batch_size 128 would be the end of most computers."""
     before = _memory(told, "VmHWM")
-    sounds = {at_s: speech.samples(speech.librivox()[0].path) for at_s in range(0, 120, 10)}
-    path = _sparse(volume / "two-minutes.wav", 120, sounds)
+    audio_files = {at_s: speech.samples(speech.librivox()[0].path) for at_s in range(0, 120, 10)}
+    path = _sparse(volume / "two-minutes.wav", 120, audio_files)
     job = {"audio": str(path), "chunk_length": 10, "batch_size": 12, "temperature": 0, "language": "en"}
     (answer,) = told.ask(job)
 
@@ -569,13 +569,13 @@ def test_a_cancelled_job_frees_the_model(told, updates, sentence):
 
 
 def test_three_hours_fit_into_memory(told, volume):
-    """A sound of any length is read in parts: under 2 GB beyond the model, and only what is said is decoded."""
+    """An audio file of any length is read in parts: under 2 GB beyond the model, and only what is said is decoded."""
     loaded = _memory(told, "VmRSS")
     # Three sentences: the same one thrice would fail the threshold for what repeats itself.
-    sounds = {
+    audio_files = {
         at_s: speech.samples(clip.path) for at_s, clip in zip((10, 5400, 10780), speech.librivox()[::2], strict=True)
     }
-    path = _sparse(volume / "three-hours.wav", THREE_HOURS_S, sounds)
+    path = _sparse(volume / "three-hours.wav", THREE_HOURS_S, audio_files)
     (answer,) = told.ask({"audio": str(path)})
 
     assert (THREE_HOURS_S, {0.0}) == (answer["duration"], {one["temperature"] for one in answer["transcription"]})
@@ -583,8 +583,8 @@ def test_three_hours_fit_into_memory(told, volume):
     assert _memory(told, "VmHWM") - loaded < 2e9
 
 
-def _sparse(path, seconds, sounds):
-    """Write a WAV file of silence, which takes no space, with these sounds at these seconds."""
+def _sparse(path, seconds, audio_files):
+    """Write a WAV file of silence, which takes no space, with these audio files at these seconds."""
     speech.write_wav(path, np.zeros(0, np.int16))
     size = seconds * RATE * 2
     with path.open("r+b") as file:
@@ -592,7 +592,7 @@ def _sparse(path, seconds, sounds):
         for at, value in ((4, header - 8 + size), (header - 4, size)):
             file.seek(at)
             file.write(value.to_bytes(4, "little"))
-        for at_s, sound in sounds.items():
+        for at_s, sound in audio_files.items():
             file.seek(header + at_s * RATE * 2)
             file.write(sound.astype("<i2").tobytes())
         file.truncate(header + size)

@@ -81,7 +81,7 @@ def test_what_other_tools_send_of_sampling_is_taken(parse):
     assert (1, (1.2,)) == (options.best_of, options.temperature)
 
 
-def test_a_sound_may_lie_at_a_url(jobinput):
+def test_an_audio_may_lie_at_a_url(jobinput):
     """`audio_url` is `audio` for clients that keep the two apart."""
     assert "https://x/a.mp3" == jobinput.parse({"audio_url": "https://x/a.mp3"}).audio
 
@@ -97,13 +97,13 @@ def test_clips_are_spelled_as_faster_whisper_does(parse, spelling):
     assert ((5.0, 7.0), (12.0, 15.0)) == parse(clip_timestamps=spelling).options.clip_timestamps
 
 
-def test_the_last_clip_may_end_with_the_sound(parse):
+def test_the_last_clip_may_end_with_the_audio(parse):
     """A start without an end."""
     assert ((5.0, 7.0), (12.0, None)) == parse(clip_timestamps=[5, 7, 12]).options.clip_timestamps
 
 
 @pytest.mark.parametrize("spelling", ["0", [], "", [0]])
-def test_the_whole_sound_is_no_clip(parse, spelling):
+def test_the_whole_audio_is_no_clip(parse, spelling):
     """Whisper's own default is "0"."""
     assert () == parse(clip_timestamps=spelling).options.clip_timestamps
 
@@ -131,7 +131,7 @@ def test_what_needs_sequential_decoding_has_it_with_batch_size_1(parse):
 
 
 def test_fields_of_others_are_ignored(parse):
-    """A client may send what it needs to find its sound again; whoever misspelt a name is told."""
+    """A client may send what it needs to find its audio again; whoever misspelt a name is told."""
     given = parse(chunk=7, bestof=3)
 
     assert (parse().options, ()) == (given.options, parse().warnings)
@@ -219,7 +219,7 @@ def test_a_huge_number_is_a_mistake_like_any_other(parse, jobinput):
 
 
 def test_an_input_is_an_object(jobinput):
-    """Not the sound itself."""
+    """Not the audio itself."""
     with pytest.raises(jobinput.BadInputError) as caught:
         jobinput.parse("aGk=")
 

@@ -84,7 +84,7 @@ def test_an_increment_of_nothing_is_one_temperature(official):
 
 
 def test_a_translation_is_a_second_request(official):
-    """Of the same sound and language, to English."""
+    """Of the same audio and language, to English."""
     asked = official.parse({"audio_base64": "aGk=", "translate": True, "language": "de", "translation": "vtt"})
     second = asked.translation_request
 
@@ -108,7 +108,7 @@ def test_a_translation_is_a_second_request(official):
 )
 def test_its_validators_errors_are_a_list(official, job_input, errors):
     """In the sentences of the SDK's validator, which it uses."""
-    with pytest.raises(official.Invalid) as caught:
+    with pytest.raises(official.InvalidJobError) as caught:
         official.parse(job_input)
 
     assert errors == caught.value.errors
@@ -132,7 +132,7 @@ def test_its_other_errors_are_a_sentence(official, bad_input, job_input, sentenc
     with pytest.raises(bad_input) as caught:
         official.parse(job_input)
 
-    assert (sentence, False) == (str(caught.value), isinstance(caught.value, official.Invalid))
+    assert (sentence, False) == (str(caught.value), isinstance(caught.value, official.InvalidJobError))
 
 
 @pytest.mark.parametrize("huge", [10**400, -(10**400)], ids=["above", "below"])

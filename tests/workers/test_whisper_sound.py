@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support import tls
+from support.audio_files import TELLING, undecodable, write_telling, write_tracks
 from support.scripted import Reply, script
 from support.scripted import serving as scripted
 from support.servers import dripping, serving
-from support.sounds import TELLING, undecodable, write_telling, write_tracks
 
 WHISPER = Path(__file__).resolve().parents[2] / "workers/whisper"
 LENGTH_S, TONE_AT_S, TONE_S = 5.0, 3.0, 1.0
@@ -100,18 +100,18 @@ def encoded(kind, codec, rate, layout, *, later_s=0.0, hole=None, picture=False,
     """The tone in a file; `later_s` is when it begins, `hole` a span in seconds that is left out, if not empty."""
     file = io.BytesIO()
     with av.open(file, "w", format=kind) as container:
-        film = container.add_stream("mpeg4", rate=25, width=64, height=48, pix_fmt="yuv420p") if picture else None
+        video = container.add_stream("mpeg4", rate=25, width=64, height=48, pix_fmt="yuv420p") if picture else None
         stream = container.add_stream(codec, rate=rate, layout=layout)
-        for number in range(round(length_s * 25) if film else 0):
+        for number in range(round(length_s * 25) if video else 0):
             frame = av.VideoFrame(64, 48, "yuv420p")
             frame.pts = number
-            container.mux(film.encode(frame))
+            container.mux(video.encode(frame))
         for frame in frames(tone(rate, length_s), stream):
             at_s = frame.pts / rate
             frame.pts += round(later_s * rate)
             if not hole or not hole[0] <= at_s < hole[1]:
                 container.mux(stream.encode(frame))
-        container.mux([packet for one in (film, stream) if one for packet in one.encode(None)])
+        container.mux([packet for one in (video, stream) if one for packet in one.encode(None)])
     return file.getvalue()
 
 
@@ -144,8 +144,8 @@ def test_length_and_times_are_the_files(heard, form):
 
 
 @pytest.mark.parametrize("kind", ["mp4", "matroska"])
-def test_a_sound_that_begins_later_than_the_picture_keeps_its_times(heard, kind):
-    """Times are the film's: two seconds of picture before the sound are two seconds of silence."""
+def test_an_audio_that_begins_later_than_the_image_keeps_its_times(heard, kind):
+    """Times are the video's: two seconds of image before the audio are two seconds of silence."""
     samples, _ = heard(encoded(kind, "aac", 48000, "mono", later_s=2.0, picture=True))
 
     assert pytest.approx(TONE_AT_S + 2, abs=0.05) == onset_s(samples)
@@ -153,7 +153,7 @@ def test_a_sound_that_begins_later_than_the_picture_keeps_its_times(heard, kind)
     assert not samples[: 2 * 16_000 - 2000].any()
 
 
-def test_a_hole_in_the_sound_is_silence(heard):
+def test_a_hole_in_the_audio_is_silence(heard):
     """What was never recorded takes as long as it took."""
     samples, _ = heard(encoded("matroska", "aac", 48000, "mono", hole=(1.0, 2.5)))
 
@@ -181,7 +181,7 @@ def test_holes_are_an_hour_in_all(heard):
 
 
 @pytest.mark.media
-def test_a_sound_is_a_day_at_most(refused, sound, monkeypatch):
+def test_an_audio_is_a_day_at_most(refused, sound, monkeypatch):
     """What is longer is refused when it gets there, whatever the file says."""
     monkeypatch.setattr(sound, "MAX_SOUND_S", 7200.0)
     with sound.opened(sent(wav(np.zeros(7200 * 1000), 1000))) as opened:
@@ -192,7 +192,7 @@ def test_a_sound_is_a_day_at_most(refused, sound, monkeypatch):
 
 
 def test_the_size_of_the_blocks_changes_nothing(sound):
-    """Blocks are full but for the last, and together they are the sound."""
+    """Blocks are full but for the last, and together they are the audio."""
     with sound.opened(sent(wav(tone()))) as opened:
         blocks = list(opened.blocks(1.5))
 
@@ -229,7 +229,7 @@ def test_more_channels_are_refused(refused):
 
 
 @pytest.mark.parametrize("rate", [1, 2_000_000_000])
-def test_rates_of_no_sound_are_refused(refused, rate):
+def test_rates_of_no_audio_are_refused(refused, rate):
     """Resampling them would take all memory, or all day."""
     sentence = f"audio has {rate} samples a second; this worker reads 1000 to 768000"
 
@@ -362,9 +362,9 @@ def test_a_track_that_another_takes_over_from_goes_on_in_it(heard, tmp_path):
 
 
 def test_a_clock_that_starts_over_is_followed(heard):
-    """Of films put one after the other the second's holes are silence too."""
-    film = encoded("mpegts", "aac", 48000, "mono")
-    samples, _ = heard(film + encoded("mpegts", "aac", 48000, "mono", hole=(1.0, 2.5)))
+    """Of videos put one after the other the second's holes are silence too."""
+    video = encoded("mpegts", "aac", 48000, "mono")
+    samples, _ = heard(video + encoded("mpegts", "aac", 48000, "mono", hole=(1.0, 2.5)))
 
     assert pytest.approx(2 * LENGTH_S, abs=0.2) == samples.size / 16_000
     assert pytest.approx(TONE_AT_S, abs=0.2) == onset_s(samples[5 * 16_000 :])
@@ -383,8 +383,8 @@ def test_a_file_that_breaks_off_is_heard_as_far_as_it_goes(heard, kind):
 
 @pytest.mark.parametrize("form", TELLING, ids=lambda form: "-".join(map(str, form)))
 def test_a_container_that_tells_its_length_breaks_off_only_when_it_does(heard, tmp_path, form):
-    """A film whose sound ends before its picture is whole."""
-    data = write_telling(tmp_path / "talk", voice(12.0), form, picture_s=18).read_bytes()
+    """A video whose audio ends before its image is whole."""
+    data = write_telling(tmp_path / "talk", voice(12.0), form, image_s=18).read_bytes()
 
     samples, nothing = heard(data)
     _, warnings = heard(data[: len(data) * 6 // 10])
@@ -395,10 +395,10 @@ def test_a_container_that_tells_its_length_breaks_off_only_when_it_does(heard, t
 
 def test_packets_that_do_not_decode_are_left_out(heard):
     """The rest keeps its times, and a sentence says how many."""
-    film = bytearray(encoded("matroska", "aac", 48000, "mono"))
-    at = len(film) // 3
-    film[at : at + 200] = bytes(200)
-    samples, warnings = heard(bytes(film))
+    video = bytearray(encoded("matroska", "aac", 48000, "mono"))
+    at = len(video) // 3
+    video[at : at + 200] = bytes(200)
+    samples, warnings = heard(bytes(video))
 
     assert pytest.approx(LENGTH_S, abs=0.3) == samples.size / 16_000
     assert pytest.approx(TONE_AT_S, abs=0.05) == onset_s(samples)
@@ -409,8 +409,8 @@ def test_packets_that_do_not_decode_are_left_out(heard):
 def test_memory_does_not_grow_with_the_length(tmp_path):
     """Three hours take no more of it than ten minutes."""
     code = (
-        "import resource, sys, sound\n"
-        "with open(sys.argv[1], 'rb') as file: length = sum(block.size for block in sound.Sound(file).blocks())\n"
+        "import resource, sys, audio\n"
+        "with open(sys.argv[1], 'rb') as file: length = sum(block.size for block in audio.Audio(file).blocks())\n"
         "print(length // 16_000, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     peaks = []
@@ -438,7 +438,7 @@ def jpeg():
     return file.getvalue()
 
 
-def silent_film():
+def silent_video():
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("mpeg4", rate=25, width=64, height=48, pix_fmt="yuv420p")
@@ -446,20 +446,20 @@ def silent_film():
     return file.getvalue()
 
 
-UNREADABLE = "audio is not a sound or a video that this worker reads (WAV, MP3, M4A, FLAC, Ogg, WebM, MP4, …)"
+UNREADABLE = "audio is not an audio file or a video that this worker reads (WAV, MP3, M4A, FLAC, Ogg, WebM, MP4, …)"
 BAD = {
     "not base64": ("@@@", "audio is not valid base64"),
     "a path elsewhere": ("/etc/passwd", "audio is not valid base64"),
     "empty": ("data:audio/wav;base64,", "audio is empty"),
     "a data: URL in clear": ("data:audio/wav,abc", "audio: the data: URL is not base64"),
     "a text": (sent(b"This is a text, and no sound at all.\n" * 50), UNREADABLE),
-    "a picture": (sent(jpeg()), UNREADABLE),
-    "a film without sound": (sent(silent_film()), "audio is a video without sound"),
+    "an image": (sent(jpeg()), UNREADABLE),
+    "a video without audio": (sent(silent_video()), "audio is a video without audio"),
     "an MP4 without its end": (
         sent(encoded("mp4", "aac", 48000, "mono")[:8000]),
         "audio is cut short: an MP4 whose index, at the end of the file, is missing",
     ),
-    "no samples": (sent(wav(np.zeros(0))), "audio holds no sound: it has 0 samples"),
+    "no samples": (sent(wav(np.zeros(0))), "audio holds no audio: it has 0 samples"),
     "http": ("http://example.com/a.mp3", "the audio's URL must be https://"),
     "a private address": ("https://127.0.0.1/a.mp3", "the audio's URL is not on the public internet"),
     "a file that is gone": ("/runpod-volume/a.mp3", "there is no file '/runpod-volume/a.mp3' on the volume"),
@@ -467,7 +467,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("audio", "sentence"), BAD.values(), ids=BAD)
-def test_what_is_no_sound_is_refused_in_one_sentence(refused, audio, sentence):
+def test_what_is_no_audio_is_refused_in_one_sentence(refused, audio, sentence):
     """Each says what is wrong with it."""
     assert sentence == refused(audio)
 
@@ -522,7 +522,7 @@ def test_a_path_stays_on_the_volume(sound, refused, tmp_path):
 
 
 def test_urls_are_fetched(sound, refused, monkeypatch):
-    """With the SDK's switch for private addresses a sound may lie on a server beside the worker."""
+    """With the SDK's switch for private addresses an audio file may lie on a server beside the worker."""
     monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
     with serving({"/a.wav": wav(tone())}) as base:
         with sound.opened(f"{base}/a.wav") as opened:
@@ -581,7 +581,7 @@ def test_a_busy_server_is_asked_again(sound, refused, monkeypatch, status):
 
 @pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
 def test_a_download_ends_when_it_is_stopped(sound, whisper_module, monkeypatch, head):
-    """In the middle of it: nobody waits for the sound any more."""
+    """In the middle of it: nobody waits for the audio any more."""
     monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
     came = threading.Event()
     with (

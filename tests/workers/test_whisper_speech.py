@@ -20,7 +20,7 @@ def speech(whisper_module):
 
 @pytest.fixture(scope="module")
 def windows(whisper_module, speech):
-    """Pack a sound that comes in blocks of so many seconds."""
+    """Pack an audio file that comes in blocks of so many seconds."""
     options = whisper_module("jobinput").Options
 
     def pack(sound, *, block_s=MINUTE_S, **wanted):

@@ -1,4 +1,4 @@
-"""The yolo worker's handler in its own environment, on pictures whose shapes are known."""
+"""The yolo worker's handler in its own environment, on images whose shapes are known."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_shapes_are_found_where_they_are(yolo):
     assert hits / boxes >= 0.85
 
 
-def test_boxes_are_in_pixels_of_the_picture_as_sent(yolo):
-    """A picture four times as large as the model's has boxes four times as large."""
+def test_boxes_are_in_pixels_of_the_image_as_sent(yolo):
+    """An image four times as large as the model's has boxes four times as large."""
     image, truth = shapes.draw(5, (1280, 1280))
     (answer,) = yolo.ask({"image": sent(image, "JPEG", quality=90)})
 
@@ -115,7 +115,7 @@ def test_boxes_are_in_pixels_of_the_picture_as_sent(yolo):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(yolo, orientation):
-    """Boxes are in the picture as a viewer shows it, however the camera was held."""
+    """Boxes are in the image as a viewer shows it, however the camera was held."""
     stored = shapes.draw(5, (480, 320))[0]
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -161,7 +161,7 @@ def _as_is(image):
     ids=["jpeg", "cmyk-jpeg", "webp", "bmp", "tiff", "cmyk-tiff", "alpha", "palette", "gif"],
 )
 def test_formats_and_colours_give_the_same_shapes(yolo, kind, convert):
-    """What a caller saves a picture as does not change what is in it."""
+    """What a caller saves an image as does not change what is in it."""
     image, truth = shapes.draw(9)
     options = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
     (answer,) = yolo.ask({"image": sent(convert(image), kind, **options)})
@@ -170,7 +170,7 @@ def test_formats_and_colours_give_the_same_shapes(yolo, kind, convert):
 
 
 def test_16_bit_grey_is_scaled_not_clipped(yolo):
-    """A 16-bit picture answers as its 8-bit self."""
+    """A 16-bit image answers as its 8-bit self."""
     grey = shapes.draw(9, plain=True)[0].convert("L")
     deep = Image.frombytes("I;16", grey.size, b"".join(struct.pack("<H", value * 257) for value in grey.tobytes()))
     shallow, scaled = yolo.ask({"image": sent(grey)}, {"image": sent(deep)})
@@ -234,9 +234,9 @@ def test_ultralytics_reads_what_is_written(yolo_python, tmp_path):
 
 
 DECODE = """
-import base64, json, sys, picture
+import base64, json, sys, image
 for line in sys.stdin:
-    found = picture.decode(base64.b64decode(line), 2048)
+    found = image.decode(base64.b64decode(line), 2048)
     print(json.dumps([found.size, found.pixels[:, :, ::-1].tolist()]))
 """
 
@@ -262,7 +262,7 @@ def odd_files():
 
 
 def test_worker_and_client_read_the_same_pixels(yolo_python):
-    """However a picture comes, the model sees the same: both have one rule."""
+    """However an image comes, the model sees the same: both have one rule."""
     lines = "".join(base64.b64encode(data).decode() + "\n" for data in odd_files())
     done = subprocess.run(
         [yolo_python, "-c", DECODE], cwd=YOLO, input=lines, capture_output=True, text=True, check=True
@@ -274,7 +274,7 @@ def test_worker_and_client_read_the_same_pixels(yolo_python):
 
 
 def test_the_first_frame_of_a_gif_is_what_counts(yolo):
-    """An animation is answered by its first picture."""
+    """An animation is answered by its first image."""
     first, truth = shapes.draw(9)
     others = [Image.new("RGB", first.size, "black") for _ in range(2)]
     (answer,) = yolo.ask({"image": sent(first, "GIF", save_all=True, append_images=others)})
@@ -283,9 +283,9 @@ def test_the_first_frame_of_a_gif_is_what_counts(yolo):
 
 
 def test_a_list_answers_as_one_by_one(yolo):
-    """Pictures in one batch, of several sizes, answer in order and as each alone."""
-    pictures = [sent(shapes.draw(seed, size)[0]) for seed, size in enumerate([(320, 320), (640, 360), (320, 320)] * 3)]
-    together, *alone = yolo.ask({"images": pictures}, *({"image": one} for one in pictures))
+    """Images in one batch, of several sizes, answer in order and as each alone."""
+    images = [sent(shapes.draw(seed, size)[0]) for seed, size in enumerate([(320, 320), (640, 360), (320, 320)] * 3)]
+    together, *alone = yolo.ask({"images": images}, *({"image": one} for one in images))
 
     assert [one["image_size"] for one in alone] == [one["image_size"] for one in together["results"]]
     assert all(apart(one, other) <= 1 for one, other in zip(alone, together["results"], strict=True))
@@ -304,7 +304,7 @@ def test_jobs_at_the_same_time_do_not_mix(yolo):
     assert all(apart(one, other) <= 1 for one, other in zip(alone, together, strict=True))
 
 
-def test_a_bad_picture_does_not_lose_the_others(yolo):
+def test_a_bad_image_does_not_lose_the_others(yolo):
     """It has an error in its place."""
     good = sent(shapes.draw(3)[0])
     (answer,) = yolo.ask({"images": [good, "@@@", good]})
@@ -349,10 +349,10 @@ def _png(width: int, height: int) -> bytes:
     )
 
 
-UNREADABLE = "image is not a picture this worker reads (JPEG, PNG, WEBP, BMP, GIF, TIFF)"
+UNREADABLE = "image is not an image this worker reads (JPEG, PNG, WEBP, BMP, GIF, TIFF)"
 JPEG = shapes.encoded(shapes.draw(3)[0], "JPEG")
 BAD = {
-    "nothing": ({}, "no image: input needs image (one picture) or images (a list of pictures)"),
+    "nothing": ({}, "no image: input needs image (one image) or images (a list of images)"),
     "not base64": ({"image": "@@@"}, "image is not valid base64"),
     "a number": ({"image": 7}, "image must be a base64 text, a data: URL or an https:// URL"),
     "empty": ({"image": "data:image/png;base64,"}, "image is empty"),
@@ -404,7 +404,7 @@ def _damaged():
 
 
 def test_data_urls_and_wrapped_base64_are_read(yolo):
-    """The spellings in which pictures come: bare, in a data: URL, in lines of 76."""
+    """The spellings in which images come: bare, in a data: URL, in lines of 76."""
     bare, url, wrapped = yolo.ask(
         {"image": sent(JPEG)},
         {"image": f"data:image/jpeg;base64,{sent(JPEG)}"},
@@ -427,7 +427,7 @@ def private(drive_yolo, pem):
 
 
 def test_urls_are_fetched(private):
-    """With the SDK's switch for private addresses a picture may lie on a server beside the worker."""
+    """With the SDK's switch for private addresses an image may lie on a server beside the worker."""
     with serving({"/a.jpg": JPEG}) as base:
         good, missing, bare = private.ask(
             {"image": f"{base}/a.jpg"}, {"image": f"{base}/b.jpg"}, {"images": [f"{base}/a.jpg", sent(JPEG)]}
@@ -465,8 +465,8 @@ def test_a_server_that_is_gone_is_an_error(private):
 def test_a_server_that_drips_is_given_up(yolo_python, head):
     """A byte now and then keeps a download alive for its time only, not for ever."""
     code = (
-        "import sys, picture\npicture.DOWNLOAD_TIMEOUT_S = 0.5\n"
-        "try: picture.fetch(sys.argv[1])\nexcept picture.BadInputError as error: print(error)"
+        "import sys, image\npicture.DOWNLOAD_TIMEOUT_S = 0.5\n"
+        "try: image.fetch(sys.argv[1])\nexcept image.BadInputError as error: print(error)"
     )
     env = {**os.environ, "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true"}
     with dripping(head) as base:
@@ -485,9 +485,9 @@ def test_a_server_that_drips_is_given_up(yolo_python, head):
 
 def test_openvino_detects_as_pytorch_does(yolo, drive_yolo):
     """The CPU's format changes the speed, not what is found: each sure box is there, within 2 pixels and 0.05."""
-    pictures = [sent(shapes.draw(seed)[0]) for seed in range(12)]
-    (exact,) = drive_yolo(FORMAT="pytorch").ask({"images": pictures, "conf": 0.6})
-    (fast,) = yolo.ask({"images": pictures, "conf": 0.5})
+    images = [sent(shapes.draw(seed)[0]) for seed in range(12)]
+    (exact,) = drive_yolo(FORMAT="pytorch").ask({"images": images, "conf": 0.6})
+    (fast,) = yolo.ask({"images": images, "conf": 0.5})
     pairs = list(zip(exact["results"], fast["results"], strict=True))
 
     assert ("pytorch", "openvino") == (exact["model"]["format"], fast["model"]["format"])

@@ -26,13 +26,13 @@ class Model:
         self.go = threading.Event()
         self._poison = poison
 
-    def detect(self, pictures, options):
-        self.batches.append(("".join(one.name for one in pictures), options))
+    def detect(self, images, options):
+        self.batches.append(("".join(one.name for one in images), options))
         self.running.set()
         assert self.go.wait(PATIENCE_S)
-        if self._poison in {one.name for one in pictures}:
+        if self._poison in {one.name for one in images}:
             raise RuntimeError("poisoned")
-        return [one.name.upper() for one in pictures]
+        return [one.name.upper() for one in images]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_jobs_that_wait_share_the_next_batch(batching):
 
 
 def test_only_equal_options_and_shapes_share(batching):
-    """A picture's answer does not depend on who came with it."""
+    """An image's answer does not depend on who came with it."""
 
     async def story():
         model = Model()
@@ -98,7 +98,7 @@ def test_only_equal_options_and_shapes_share(batching):
 
 
 def test_a_cancelled_job_leaves_the_queue(batching):
-    """RunPod's job-stop cancels the job's task; its pictures cost the model nothing."""
+    """RunPod's job-stop cancels the job's task; its images cost the model nothing."""
 
     async def story():
         model = Model()
@@ -117,7 +117,7 @@ def test_a_cancelled_job_leaves_the_queue(batching):
 
 
 def test_one_failure_does_not_lose_the_others(batching):
-    """A batch that fails goes again picture by picture."""
+    """A batch that fails goes again image by image."""
 
     async def story():
         model = Model(poison="c")

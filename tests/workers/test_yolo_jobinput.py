@@ -62,19 +62,19 @@ def test_imgsz_is_rounded_up_to_what_the_model_can_see(parse):
 
 
 def test_fields_of_others_are_ignored(parse):
-    """A client may send what it needs to find its picture again."""
+    """A client may send what it needs to find its image again."""
     assert parse(image="x") == parse(image="x", frame=7, camera={"name": "door"})
 
 
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "no image: input needs image (one picture) or images (a list of pictures)"),
-        ({"image": ""}, "no image: input needs image (one picture) or images (a list of pictures)"),
+        ({}, "no image: input needs image (one image) or images (a list of images)"),
+        ({"image": ""}, "no image: input needs image (one image) or images (a list of images)"),
         ({"image": "x", "images": ["x"]}, "input has both image and images; send one of them"),
         ({"images": []}, "images is an empty list"),
         ({"images": "x"}, "images must be a list, not a text"),
-        ({"images": ["x"] * 65}, "images has 65 pictures; a job may have 64"),
+        ({"images": ["x"] * 65}, "images has 65 images; a job may have 64"),
         ({"image": "x", "conf": math.nan}, "conf must be from 0 to 1, not nan"),
         ({"image": "x", "conf": -0.1}, "conf must be from 0 to 1, not -0.1"),
         ({"image": "x", "iou": 7}, "iou must be from 0 to 1, not 7"),

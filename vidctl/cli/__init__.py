@@ -35,9 +35,9 @@ class _Place(NamedTuple):
 
 
 COMMANDS = {
-    "detect": _Place("detect", "detect", "Find objects in pictures."),
-    "transcribe": _Place("transcribe", "transcribe", "Write down what is said in sounds and films."),
-    "describe": _Place("describe", "describe", "Ask about pictures and films."),
+    "detect": _Place("detect", "detect", "Find objects in images."),
+    "transcribe": _Place("transcribe", "transcribe", "Write down what is said in audio files and videos."),
+    "describe": _Place("describe", "describe", "Ask about images and videos."),
     "validate": _Place(
         "specs",
         "validate",
@@ -103,7 +103,7 @@ class _Vidctl(TyperGroup):
 app = typer.Typer(
     cls=_Vidctl,
     name="vidctl",
-    help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from pictures and sounds to "
+    help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from images and audio to "
     "answers.",
     epilog="Start with: vidctl deploy yolo; vidctl detect frame.jpg; vidctl transcribe talk.mp4; vidctl describe "
     'frame.jpg "What is this?"',
@@ -138,7 +138,7 @@ def main() -> None:
     """The `vidctl` command."""
     _open_closed_streams()
     if "--debug" not in sys.argv:
-        warnings.simplefilter("ignore")  # libraries' own, such as Pillow's of a large picture
+        warnings.simplefilter("ignore")  # libraries' own, such as Pillow's of a large image
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
         signal.signal(signal.SIGHUP, _terminate)

@@ -36,7 +36,7 @@ def describe(
         list[str],
         typer.Argument(
             metavar="SOURCE… [PROMPT]",
-            help="Pictures or films: files, folders, globs, URLs, - or @list.txt; then the question, or @FILE with it.",
+            help="Images or videos: files, folders, globs, URLs, - or @list.txt; then the question, or @FILE with it.",
         ),
     ],
     prompt: Annotated[
@@ -55,12 +55,12 @@ def describe(
     ] = None,
     together: Annotated[bool, typer.Option("--together", help="Ask about all sources in one question.")] = False,
     at: Annotated[
-        list[str] | None, typer.Option(metavar="1:23", help="Of a film the picture at this time; may be repeated.")
+        list[str] | None, typer.Option(metavar="1:23", help="Of a video the image at this time; may be repeated.")
     ] = None,
     from_time: Annotated[
-        str | None, typer.Option("--from", metavar="1:23", help="Of a film the pictures from here on.")
+        str | None, typer.Option("--from", metavar="1:23", help="Of a video the images from here on.")
     ] = None,
-    to_time: Annotated[str | None, typer.Option("--to", metavar="1:30", help="Of a film the pictures before.")] = None,
+    to_time: Annotated[str | None, typer.Option("--to", metavar="1:30", help="Of a video the images before.")] = None,
     fps: Annotated[
         float | None, typer.Option(help="How many of them a second [default: 1, or fewer if those are too many].")
     ] = None,
@@ -115,10 +115,10 @@ def describe(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Ask about pictures and films.
+    """Ask about images and videos.
 
     The last word is the prompt, if it is no file and neither -p nor --preset is given. Each source is a question of
-    its own, or all are one --together; of a film some pictures are seen. Pictures are shrunk to what the model sees.
+    its own, or all are one --together; of a video some images are seen. Images are shrunk to what the model sees.
     An answer appears as it is made where one question is asked on a terminal. A source that fails is reported and
     does not stop the rest (exit code 9).
 
@@ -132,7 +132,7 @@ def describe(
     from vidctl.cli.outputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.client import Client
-    from vidctl.media.sources import FILMS, PICTURES_AND_FILMS, expand
+    from vidctl.media.sources import IMAGES_AND_VIDEOS, VIDEOS, expand
 
     options.check_stdin(*(("", word) for word in dict.fromkeys(words)), ("-p ", prompt), ("--system ", system))
     names, question = _parted(words, prompt, preset)
@@ -155,8 +155,8 @@ def describe(
             choices=",".join(choices) if choices else None,
         ),
     }
-    is_of_films = bool(at or from_time or to_time or fps)
-    kind = FILMS if is_of_films else PICTURES_AND_FILMS
+    is_of_videos = bool(at or from_time or to_time or fps)
+    kind = VIDEOS if is_of_videos else IMAGES_AND_VIDEOS
     form = _form(output_format, output, is_json=as_json)
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json or form != "text")
     sources = expand(names, kind=kind, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
@@ -213,7 +213,7 @@ def _parted(words: list[str], prompt: str | None, preset: str | None) -> tuple[l
     if has_prompt:
         raise UsageError(f"{last}: no such file", hint="a prompt is given already; -p goes before that of a preset")
     if not others:
-        raise UsageError(f"{last}: no such file", hint=f'the picture goes first: vidctl describe FILE "{last}"')
+        raise UsageError(f"{last}: no such file", hint=f'the image goes first: vidctl describe FILE "{last}"')
     return others, options.text("the prompt", last)
 
 
@@ -233,10 +233,10 @@ def _is_said(word: str) -> bool:
 
 def _looks_like_a_file(word: str) -> bool:
     """Whether who types this means a file: one word with an ending, a folder or a pattern, or `my frame.jpg`."""
-    from vidctl.media.sources import PICTURES_AND_FILMS
+    from vidctl.media.sources import IMAGES_AND_VIDEOS
 
     if len(word.split()) != 1:
-        return PurePath(word).suffix.lower() in PICTURES_AND_FILMS.suffixes
+        return PurePath(word).suffix.lower() in IMAGES_AND_VIDEOS.suffixes
     return re.search(r"[/*\[]|\.[A-Za-z0-9]{1,5}$", word) is not None
 
 
@@ -247,7 +247,7 @@ def _seconds(name: str, text: str) -> float:
 
     found = durations.parsed(text)
     if found is None:
-        raise UsageError(f"{name} {text}: no time in a film", hint="write 83.5, 1:23, 1:02:03 or 2m")
+        raise UsageError(f"{name} {text}: no time in a video", hint="write 83.5, 1:23, 1:02:03 or 2m")
     return found
 
 

@@ -27,12 +27,12 @@ Format = Literal["table", "json", "jsonl", "csv", "coco", "txt"]
 
 def detect(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE…", help="Pictures: files, folders, globs, URLs, - or @list.txt.")
+        list[str], typer.Argument(metavar="SOURCE…", help="Images: files, folders, globs, URLs, - or @list.txt.")
     ],
     conf: Annotated[float, typer.Option(help="Least confidence.")] = 0.25,
     iou: Annotated[float, typer.Option(help="Overlap at which two boxes are one object.")] = 0.7,
-    imgsz: Annotated[int, typer.Option(help="Longer side of the picture as the model sees it, in pixels.")] = 640,
-    max_det: Annotated[int, typer.Option(help="Most boxes in a picture.")] = 300,
+    imgsz: Annotated[int, typer.Option(help="Longer side of the image as the model sees it, in pixels.")] = 640,
+    max_det: Annotated[int, typer.Option(help="Most boxes in an image.")] = 300,
     classes: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,7 +54,7 @@ def detect(
     ] = False,
     save: Annotated[
         Path | None,
-        typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save the pictures with their boxes drawn."),
+        typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save the images with their boxes drawn."),
     ] = None,
     save_crop: Annotated[
         Path | None, typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save each object, cut out.")
@@ -75,10 +75,10 @@ def detect(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Find objects in pictures.
+    """Find objects in images.
 
-    Pictures are shrunk to what the model sees before they are sent; boxes come back in the pictures' own pixels, in
-    the order of the sources. A picture that fails is reported and does not stop the rest (exit code 9).
+    Images are shrunk to what the model sees before they are sent; boxes come back in the images' own pixels, in
+    the order of the sources. An image that fails is reported and does not stop the rest (exit code 9).
     """
     from vidctl.cli.outputs import Inputs, stems
     from vidctl.cli.report import Report
@@ -136,7 +136,7 @@ def _is_special(path: Path | None) -> bool:
 
 
 class _Delivery:
-    """Takes results as they come: prints or collects them, saves pictures, and remembers what failed."""
+    """Takes results as they come: prints or collects them, saves images, and remembers what failed."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class _Delivery:
         self._lines = Lines(self._output)
         self._kept: list[Result] = []
         self.save_conf = False
-        self.tally = Tally("pictures")
+        self.tally = Tally("images")
         self.endpoint: str | None = None
 
     def spare(self, inputs: Inputs) -> None:

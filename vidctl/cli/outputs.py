@@ -35,7 +35,7 @@ class Inputs:
 
     def spare(self, option: str, path: Path) -> None:
         """Raise UsageError if a file of this name would cost one that the run reads, or an image, video or audio."""
-        from vidctl.media.sources import PICTURES, SOUNDS
+        from vidctl.media.sources import AUDIO, IMAGES
 
         said = f"{option} {path}"
         marks = _marks([path])
@@ -45,7 +45,7 @@ class Inputs:
             raise UsageError(f"{said}: this is what the run reads its words from", hint=_ELSEWHERE)
         if marks & self._project:
             raise UsageError(f"{said}: this is a file of the project itself", hint=_ELSEWHERE)
-        if path.suffix.lower() in PICTURES.suffixes | SOUNDS.suffixes and not path.is_dir():
+        if path.suffix.lower() in IMAGES.suffixes | AUDIO.suffixes and not path.is_dir():
             raise UsageError(f"{said}: an image, a video or audio by its name", hint="choose another ending")
 
     def spare_in(self, option: str, folder: Path, names: Iterable[str]) -> None:
@@ -182,10 +182,10 @@ def check_stdout() -> None:
 
 def ending(output: str | None, known: Collection[str]) -> str:
     """The ending of a file's name, of those that say a format; UsageError for another, "" where there is none."""
-    from vidctl.media.sources import PICTURES, SOUNDS
+    from vidctl.media.sources import AUDIO, IMAGES
 
     found = suffix(output)
-    if f".{found}" in PICTURES.suffixes | SOUNDS.suffixes:
+    if f".{found}" in IMAGES.suffixes | AUDIO.suffixes:
         return ""  # `Inputs.spare` says of it what is worse
     if found and found not in known:
         raise UsageError(f"-o {output}: no format has this ending", hint=f"say one with -f, or end it in {_or(known)}")

@@ -78,7 +78,7 @@ class Counter:
 
 @dataclass(frozen=True)
 class Listener:
-    """Takes what comes of sounds, and tells what is waited for meanwhile."""
+    """Takes what comes of audio files, and tells what is waited for meanwhile."""
 
     tell: Tell
     wait: Wait
@@ -185,9 +185,9 @@ class Report:
 
     @contextmanager
     def listening(self, count: int, *, shown: bool, told: bool) -> Iterator[Listener]:
-        """Take what comes of so many sounds: a bar in seconds of sound when stderr is a terminal.
+        """Take what comes of so many audio files: a bar in seconds of audio when stderr is a terminal.
 
-        With `told` segments are printed too, those of several sounds under their names.  Safe to call in threads.
+        With `told` segments are printed too, those of several audio files under their names.  Safe to call in threads.
         """
         printer = _Segments(several=count > 1).print if told else _ignore
         if not shown or self.is_silent or not _is_live():
@@ -326,7 +326,7 @@ class _UnderWay:
 
 
 class _Listening:
-    """A bar in seconds of sound, for all sources together."""
+    """A bar in seconds of audio, for all sources together."""
 
     def __init__(self, count: int, tell: Tell) -> None:
         # Rich redirects both streams to stderr, wherever stdout goes.
@@ -356,7 +356,7 @@ class _Listening:
             self._newest[id(passing.source)] = passing
             done_s = sum(each.done_s for each in self._newest.values())
             known = [max(each.total_s, each.done_s) for each in self._newest.values() if each.total_s]
-            # A sound that is not open yet may be of any length: no bar is better than one that lies.
+            # An audio file that is not open yet may be of any length: no bar is better than one that lies.
             total_s = sum(known) if len(known) == self._count else None
             speed = done_s / max(time.monotonic() - self._began, 1e-3)
             self.bar.update(

@@ -45,7 +45,7 @@ COMMAND = _Command  # what Typer makes of the function below
 def transcribe(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE…", help="Sounds or films: files, folders, globs, URLs, - or @list.txt."),
+        typer.Argument(metavar="SOURCE…", help="Audio files or videos: files, folders, globs, URLs, - or @list.txt."),
     ],
     language: Annotated[
         str | None, typer.Option(metavar="LANGUAGE", help="What is spoken: de or German [default: found out].")
@@ -92,7 +92,7 @@ def transcribe(
         typer.Option(
             metavar="5m",
             parser=options.duration("--chunk"),
-            help="The most that travels in one job; longer sounds are cut at silences.",
+            help="The most that travels in one job; longer audio files are cut at silences.",
         ),
     ] = None,
     audio_track: Annotated[
@@ -120,29 +120,29 @@ def transcribe(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write down what is said in sounds and films.
+    """Write down what is said in audio files and videos.
 
-    Only the sound travels, made small. On a terminal segments appear as they come, coloured by confidence; elsewhere
-    the text is printed, or subtitles with -f. What is missing of a sound is marked (exit code 9), and `--resume` asks
-    for that alone.
+    Only the audio travels, made small. On a terminal segments appear as they come, coloured by confidence; elsewhere
+    the text is printed, or subtitles with -f. What is missing of an audio file is marked (exit code 9), and
+    `--resume` asks for that alone.
     """
     from vidctl.cli import outputs
     from vidctl.cli.report import Report
     from vidctl.cli.waiting import telling
     from vidctl.client import Client
     from vidctl.errors import UsageError
-    from vidctl.media.sources import SOUNDS, expand
+    from vidctl.media.sources import AUDIO, expand
     from vidctl.tasks.transcribe.subtitles import Layout
 
     told = (("--initial-prompt ", initial_prompt), ("--hotwords ", hotwords))
     options.check_stdin(*(("", word) for word in dict.fromkeys(sources)), *told)
     layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words, keep_segments)
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
-    sounds = expand(sources, kind=SOUNDS, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
+    audio_files = expand(sources, kind=AUDIO, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
     if beside and (output is not None or (as_json and not formats)):
         raise UsageError(f"--beside and {'-o' if output is not None else '--json'}: one or the other")
     output = "./" if beside else output
-    form = _form(formats or [], output, is_json=as_json, count=len(sounds))
+    form = _form(formats or [], output, is_json=as_json, count=len(audio_files))
     has_words = word_timestamps or bool(layout.of_words)
     # Subtitles that are cut where words are need their times; of a translation there are none that are its own.
     cuts_words = layout.is_readable and task == "transcribe" and not {"srt", "vtt"}.isdisjoint(form)
@@ -158,9 +158,13 @@ def transcribe(
         "extra": options.settings(setting or []),
     }
     names = (
-        outputs.beside(sounds, option="--beside") if beside else outputs.stems(sounds, sources, keeps_folders=recursive)
+        outputs.beside(audio_files, option="--beside")
+        if beside
+        else outputs.stems(audio_files, sources, keeps_folders=recursive)
     )
-    place = _place(output, form, outputs.Inputs(sounds, [*sources, initial_prompt, hotwords], called="sounds"), names)
+    place = _place(
+        output, form, outputs.Inputs(audio_files, [*sources, initial_prompt, hotwords], called="audio files"), names
+    )
     client = Client(
         target=target,
         endpoint=endpoint,
@@ -173,9 +177,9 @@ def transcribe(
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
     delivery = _Delivery(form, layout, place, names, report, client, overwrite=overwrite or resume, has_words=has_words)
-    with report.listening(len(sounds), shown=not no_progress, told=delivery.is_told) as listener:
+    with report.listening(len(audio_files), shown=not no_progress, told=delivery.is_told) as listener:
         results = client.transcribe_many(
-            sounds,
+            audio_files,
             chunk_s=chunk,
             audio_track=int(audio_track) if audio_track and audio_track.isdecimal() else audio_track,
             resume=resume,
@@ -229,7 +233,7 @@ class _Place:
 
 
 def _place(output: str | None, form: tuple[str, ...], inputs: Inputs, stems: list[str]) -> _Place:
-    """Find out before anything is paid; raise UsageError for a place that cannot be, or would cost a sound."""
+    """Find out before anything is paid; raise UsageError for a place that cannot be, or would cost an audio file."""
     from vidctl.cli.outputs import check_folder, check_stdout
     from vidctl.errors import UsageError
     from vidctl.files import check
@@ -270,7 +274,7 @@ class _Delivery:
         overwrite: bool,
         has_words: bool,
     ) -> None:
-        self.tally = Tally("sounds")
+        self.tally = Tally("audio_files")
         self._has_words = has_words
         self._form = form
         self._layout = layout
@@ -368,7 +372,7 @@ class _Delivery:
             path = self._place.path / f"{stem}.{form}" if self._place.is_folder else self._place.path
             if error := self._save(path, text, result.source):
                 unsaved.append((path, text, error))
-        # Files of several formats, or JSON of several sounds, nobody could tell apart again by their headings.
+        # Files of several formats, or JSON of several audio files, nobody could tell apart again by their headings.
         is_mixed = len(unsaved) > 1 or (
             len(self._stems) > 1 and self._form not in (("txt",), ("srt",), ("vtt",), ("tsv",))
         )

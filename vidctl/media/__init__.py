@@ -1,1 +1,1 @@
-"""Pictures: find, read, open, orient, shrink, encode."""
+"""Images: find, read, open, orient, shrink, encode."""

@@ -1,4 +1,4 @@
-"""Make of any sound or film what a speech recogniser needs to hear: small chunks, cut where nobody speaks.
+"""Make of any audio file or video what a speech recogniser needs to hear: small chunks, cut where nobody speaks.
 
 Whatever PyAV raises leaves here as a MediaError that names the file.  Nothing is ever held whole but one encoded chunk.
 """
@@ -36,7 +36,7 @@ SHORTEST_CHUNK_S = 10.0
 LONGEST_CHUNK_S = 1800.0  # 9 MB with base64 at the most that the encoder makes of it; RunPod takes 10 MB
 
 _BIT_RATE = 24_000
-# Constrained, no sound needs more than 0.25 MB a minute with base64; else music takes 0.29.  Longer packets cost less
+# Constrained, no audio needs more than 0.25 MB a minute with base64; else music takes 0.29.  Longer packets cost less
 # in the file.  Level 3 is six times as fast as 10, and Whisper hears no difference to a wav.
 _OPUS = {"application": "audio", "compression_level": "3", "frame_duration": "60", "vbr": "constrained"}
 
@@ -58,7 +58,7 @@ _SMOOTHED_FRAMES = 15  # 0.3 s: no stop within a word is as long
 _PAUSE_FRAMES = 13  # all the whole frames that a pause of 0.3 s is sure to hold, less one at its edge
 _SILENCE_DB = -60.0
 
-_WHAT = "sound or film"
+_WHAT = "an audio file or video"
 
 Samples: TypeAlias = NDArray[np.int16]
 _Then = Literal["goes on", "is cut", "ends"]
@@ -66,7 +66,7 @@ _Then = Literal["goes on", "is cut", "ends"]
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a sound as it is sent: `start_s` to `end_s` of the source.
+    """A part of an audio file as it is sent: `start_s` to `end_s` of the source.
 
     `digest` is that of `data`, and the same whenever the same source is cut in the same way.
     """
@@ -94,9 +94,9 @@ _ANY = Choice()
 
 
 def duration_s(file: Path | BinaryIO, *, name: str, choice: Choice = _ANY) -> float | None:
-    """How long the file says that its sound is, without reading it; None if it does not say.  Raises MediaError."""
+    """How long the file says that its audio is, without reading it; None if it does not say.  Raises MediaError."""
     with opened(file, name, what=_WHAT) as container:
-        return _said_s(container, _sound(container, name, choice))
+        return _said_s(container, _audio(container, name, choice))
 
 
 def chunks(
@@ -107,19 +107,19 @@ def chunks(
     chunk_s: float = DEFAULT_CHUNK_S,
     choice: Choice = _ANY,
 ) -> Iterator[Chunk]:
-    """Yield the sound in chunks, each as soon as it is ready; raise MediaError if there is none that can be read.
+    """Yield the audio in chunks, each as soon as it is ready; raise MediaError if there is none that can be read.
 
     A chunk is mono Ogg Opus of at most `chunk_s` seconds, which is at most LONGEST_CHUNK_S; the last one may take what
-    would be too short for a chunk of its own.  Cuts lie in pauses, where there are any.  A sound that is small already
-    and one chunk long is passed on without its picture, but as it is.  Times are those of the film: sound that begins
-    late begins with silence, and so does one that has a hole go on.  `warn` is told of a file that is damaged or
+    would be too short for a chunk of its own.  Cuts lie in pauses, where there are any.  An audio file that is small
+    already and one chunk long is passed on without its image, but as it is.  Times are those of the video: audio that
+    begins late begins with silence, and so does one that has a hole go on.  `warn` is told of a file that is damaged or
     incomplete: of it there are the chunks that it has.
     """
     passed_on = None
     with file.open("rb") if isinstance(file, Path) else nullcontext(file) as readable, reading(name):
         is_cut = audiolength.is_cut(readable)
     with opened(file, name, what=_WHAT) as container:
-        sound = _sound(container, name, choice)
+        sound = _audio(container, name, choice)
         turns = [sound.index]
         is_alone = choice.track is not None or len(container.streams.audio) == 1
         with suppress(av.FFmpegError, ValueError):  # what cannot be copied may still be decoded
@@ -129,15 +129,15 @@ def chunks(
         return
     if not is_alone:
         with opened(file, name, what=_WHAT) as container:
-            turns = [each.index for each in audiotrack.successors(container, _sound(container, name, choice))]
+            turns = [each.index for each in audiotrack.successors(container, _audio(container, name, choice))]
     with opened(file, name, what=_WHAT) as container:
         yield from _encoded(
             _Track(container, turns, name, warn, is_cut=is_cut, is_chosen=choice.track is not None), chunk_s
         )
 
 
-def _sound(container: InputContainer, name: str, choice: Choice) -> AudioStream:
-    """The sound that is wanted, or that a player would choose."""
+def _audio(container: InputContainer, name: str, choice: Choice) -> AudioStream:
+    """The audio that is wanted, or that a player would choose."""
     tracks = container.streams.audio
     stream = audiotrack.best(tracks)
     if isinstance(stream, AudioStream):
@@ -145,8 +145,8 @@ def _sound(container: InputContainer, name: str, choice: Choice) -> AudioStream:
     if tracks:
         raise MediaError(f"{name}: its audio is in a format that cannot be decoded here")
     if container.streams.video and container.format.name != "tty":  # FFmpeg shows text as a terminal would
-        raise MediaError(f"{name}: has no sound")
-    raise MediaError(f"{name}: not a {_WHAT} that can be read")
+        raise MediaError(f"{name}: has no audio")
+    raise MediaError(f"{name}: not {_WHAT} that can be read")
 
 
 def _wanted(tracks: Sequence[AudioStream], name: str, choice: Choice) -> AudioStream:
@@ -177,7 +177,7 @@ def _said_s(container: InputContainer, stream: AudioStream) -> float | None:
 
 
 def _passed_on(container: InputContainer, stream: AudioStream, chunk_s: float, *, is_cut: bool) -> Chunk | None:
-    """The whole sound in its own packets, or None if it is large or long, or anything about it is odd."""
+    """The whole audio in its own packets, or None if it is large or long, or anything about it is odd."""
     form = _PASSED_ON.get(stream.codec_context.name)
     if form is None or (stream.bit_rate or 0) > _SMALL_BIT_RATE:
         return None
@@ -231,7 +231,7 @@ def _remuxed(packets: list[Packet[AudioStream]], stream: AudioStream, form: str)
 
 
 def _output(file: BinaryIO, form: str) -> OutputContainer:
-    """A container without serial number, date or version: the same sound is the same bytes."""
+    """A container without serial number, date or version: the same audio is the same bytes."""
     return av.open(file, "w", format=form, options={"fflags": "+bitexact"})
 
 
@@ -332,7 +332,7 @@ def _runs(claims: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]
 
 
 class _Track:
-    """The sound of a film, as samples that lie where the film's time says."""
+    """The audio of a video, as samples that lie where the video's time says."""
 
     def __init__(
         self,
@@ -365,7 +365,7 @@ class _Track:
                 resampler = _Resampler(frame)
             yield from self._listened(resampler.resampled(frame))
         if resampler is None:
-            what = "damaged from its beginning" if self._damaged_s is not None else "its sound is empty"
+            what = "damaged from its beginning" if self._damaged_s is not None else "its audio is empty"
             raise MediaError(f"{self._name}: {what}")
         yield from self._listened(resampler.rest())
         self._tell_of_damage()
@@ -395,9 +395,9 @@ class _Track:
     def _tell_of_damage(self) -> None:
         heard_s, promised_s = self._clock.heard_s, declared_s(self._container, self._streams[0])
         if is_short(max(heard_s, self._clock.reached_s), promised_s):
-            self._warn(f"{self._name}: incomplete: its sound ends after {heard_s:.1f} of {promised_s:.1f} s")
+            self._warn(f"{self._name}: incomplete: its audio ends after {heard_s:.1f} of {promised_s:.1f} s")
         elif self._is_cut:
-            self._warn(f"{self._name}: incomplete: the file breaks off, and its sound ends after {heard_s:.1f} s")
+            self._warn(f"{self._name}: incomplete: the file breaks off, and its audio ends after {heard_s:.1f} s")
         elif self._damaged_s is not None:
             self._warn(f"{self._name}: damaged at {self._damaged_s:.1f} s; what cannot be read is left out")
 

@@ -1,4 +1,4 @@
-"""Open sounds and films.  Whatever PyAV raises leaves here as a MediaError that names the file."""
+"""Open audio files and videos.  Whatever PyAV raises leaves here as a MediaError that names the file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _input(file: BinaryIO, name: str, what: str) -> InputContainer:
     try:
         return av.open(file, "r", options={"protocol_whitelist": "none"}, metadata_errors="replace")
     except av.FFmpegError as error:
-        raise MediaError(f"{name}: not a {what} that can be read, or damaged from its beginning") from error
+        raise MediaError(f"{name}: not {what} that can be read, or damaged from its beginning") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -49,5 +49,5 @@ def _reason(error: BaseException) -> str:
 
 
 def begins_s(container: InputContainer) -> float:
-    """When the film begins, by its own clock."""
+    """When the video begins, by its own clock."""
     return (container.start_time or 0) / av.time_base

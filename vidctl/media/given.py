@@ -64,9 +64,9 @@ def sources(given: Given, kind: Kind, *, recursive: bool = False) -> list[Source
     if isinstance(given, Source):
         return [given]
     if isinstance(given, (bytes, bytearray, memoryview)):
-        return [Source(kind.name, data=bytes(given))]
+        return [Source(_label(kind), data=bytes(given))]
     if _is_in_memory(given):
-        return [Source(kind.name, data=_encoded(given))]
+        return [Source(_label(kind), data=_encoded(given))]
     if hasattr(given, "read"):
         return [_opened(given, kind)]
     try:
@@ -90,7 +90,7 @@ def _opened(file: Any, kind: Kind) -> Source:
     if isinstance(file, io.TextIOBase):
         raise UsageError("a file is open for text", hint='open it for bytes: open(path, "rb")')
     name = getattr(file, "name", None)
-    return Source(name if isinstance(name, str) else kind.name, stream=file)
+    return Source(name if isinstance(name, str) else _label(kind), stream=file)
 
 
 def _encoded(given: Any) -> bytes:
@@ -122,3 +122,8 @@ def _pixels(array: Any) -> Any:
     if channels == 1:
         return array.reshape(array.shape[:2])
     return array[..., [2, 1, 0, 3][:channels]]
+
+
+def _label(kind: Kind) -> str:
+    """What a source without a name is called: `image`, `audio`, `video`."""
+    return kind.name.partition(" ")[0]

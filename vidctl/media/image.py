@@ -1,4 +1,4 @@
-"""Open, orient, shrink and encode pictures.  Whatever Pillow raises leaves here as a MediaError that names the file."""
+"""Open, orient, shrink and encode images.  Whatever Pillow raises leaves here as a MediaError that names the file."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture as it is sent, `sent_width` x `sent_height`; the original is displayed as `width` x `height` pixels."""
+    """An image as it is sent, `sent_width` x `sent_height`; the original is displayed as `width` x `height` pixels."""
 
     jpeg: bytes = field(repr=False)
     width: int
@@ -98,9 +98,9 @@ class Prepared:
 
 
 def prepare(data: bytes, *, imgsz: int, name: str) -> Prepared:
-    """Make of a picture what a model of input size `imgsz` needs to see, or raise MediaError.
+    """Make of an image what a model of input size `imgsz` needs to see, or raise MediaError.
 
-    The picture is turned as its EXIF orientation says.  If its longer side exceeds what the model uses for `imgsz`, a
+    The image is turned as its EXIF orientation says.  If its longer side exceeds what the model uses for `imgsz`, a
     multiple of 32, it is shrunk to exactly that.  An upright JPEG that is small enough keeps its pixels byte for byte,
     without what else its file says.  Of an animation the first frame counts; `pixels` has the rest of the rule.
     """
@@ -109,7 +109,7 @@ def prepare(data: bytes, *, imgsz: int, name: str) -> Prepared:
 
 
 def prepare_within(data: bytes, *, max_pixels: int, name: str) -> Prepared:
-    """Make of a picture what a vision-language model needs to see: at most `max_pixels` in all, or raise MediaError.
+    """Make of an image what a vision-language model needs to see: at most `max_pixels` in all, or raise MediaError.
 
     One that is smaller than a token is enlarged to that.  Otherwise as `prepare` does.
     """
@@ -133,8 +133,8 @@ def _prepared(data: bytes, fit: Callable[[Size], Size], name: str) -> Prepared:
     return Prepared(jpeg, *size, *sent)
 
 
-def open_upright(data: bytes, *, name: str = "picture") -> Image.Image:
-    """The whole picture as people see it: full size, sRGB, upright, on white; MediaError if it cannot be read."""
+def open_upright(data: bytes, *, name: str = "image") -> Image.Image:
+    """The whole image as people see it: full size, sRGB, upright, on white; MediaError if it cannot be read."""
     with _reading(name):
         image = _open(data)
         image.load()
@@ -144,7 +144,7 @@ def open_upright(data: bytes, *, name: str = "picture") -> Image.Image:
 
 
 def encode(image: Image.Image) -> bytes:
-    """The JPEG that is sent of a picture in RGB; nothing else of its file travels along."""
+    """The JPEG that is sent of an image in RGB; nothing else of its file travels along."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # without it the original's comment would travel along
     return out.getvalue()
@@ -179,12 +179,12 @@ def _reading(name: str) -> Iterator[None]:
         raise MediaError(f"{name}: more pixels than can be read safely", hint="shrink it first") from error
     except UnidentifiedImageError as error:
         raise MediaError(
-            f"{name}: not a picture that can be read", hint=f"known formats: {', '.join(FORMATS)}"
+            f"{name}: not an image that can be read", hint=f"known formats: {', '.join(FORMATS)}"
         ) from error
     except MemoryError as error:
         raise MediaError(f"{name}: too large for this machine's memory", hint="shrink it first") from error
     except _DAMAGE as error:
-        raise MediaError(f"{name}: damaged or incomplete picture ({_reason(error)})") from error
+        raise MediaError(f"{name}: damaged or incomplete image ({_reason(error)})") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -194,12 +194,12 @@ def _reason(error: BaseException) -> str:
 
 def _open(data: bytes) -> Image.Image:
     if not data:
-        raise MediaError("0 bytes, not a picture")
+        raise MediaError("0 bytes, not an image")
     if "HEIC" in MISSING and data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
         raise MediaError("HEIC, which this installation does not read", hint=MISSING["HEIC"])
     image = pixels.opened(data, FORMATS)
     if min(image.size) < 1:
-        raise MediaError("a picture of no pixels")
+        raise MediaError("an image of no pixels")
     return image
 
 

@@ -1,4 +1,4 @@
-"""Find the pictures, sounds or films that a command line means, and read or open them."""
+"""Find the images, audio files or videos that a command line means, and read or open them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,15 @@ class Kind:
     plural: str
     suffixes: frozenset[str]
 
+    @property
+    def one(self) -> str:
+        """One of them in a sentence: `an image`, `a video`."""
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
 
-PICTURES = Kind(
-    "picture",
-    "pictures",
+
+IMAGES = Kind(
+    "image",
+    "images",
     frozenset(
         {
             *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif"),
@@ -43,16 +48,16 @@ PICTURES = Kind(
     ),
 )
 
-# What people call the formats of pictures that not every installation reads.
+# What people call the formats of images that not every installation reads.
 _CALLED = {
     **dict.fromkeys((".avif", ".avifs"), "AVIF"),
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".jpc"), "JPEG 2000"),
 }
 
-FILMS = Kind(
-    "film",
-    "films",
+VIDEOS = Kind(
+    "video",
+    "videos",
     frozenset(
         {
             *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
@@ -61,13 +66,13 @@ FILMS = Kind(
     ),
 )
 
-PICTURES_AND_FILMS = Kind("picture or film", "pictures and films", PICTURES.suffixes | FILMS.suffixes)
+IMAGES_AND_VIDEOS = Kind("image or video", "images and videos", IMAGES.suffixes | VIDEOS.suffixes)
 
-# A film is a sound with a picture.
-SOUNDS = Kind(
-    "sound",
-    "sounds",
-    FILMS.suffixes
+# A video has audio too.
+AUDIO = Kind(
+    "audio file",
+    "audio files",
+    VIDEOS.suffixes
     | {
         *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".eac3", ".flac", ".gsm"),
         *(".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mpga", ".oga", ".ogg", ".opus", ".ra", ".snd", ".spx"),
@@ -81,7 +86,7 @@ MAX_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Source:
-    """One picture or sound: a file, an address, bytes, or a stream to read once.  `name` is what people are shown.
+    """One image or audio: a file, an address, bytes, or a stream to read once.  `name` is what people are shown.
 
     What `expand` names after an address has none of its secrets.
     """
@@ -107,17 +112,17 @@ Tell = Callable[[str], None]
 def expand(
     sources: Sequence[str],
     *,
-    kind: Kind = PICTURES,
+    kind: Kind = IMAGES,
     recursive: bool = False,
     stdin: BinaryIO | None = None,
     tell: Tell = warnings.warn,
 ) -> list[Source]:
-    """One Source a picture (or sound), in the order typed; folders and globs in natural order (frame2 before frame10).
+    """One Source an image (or audio), in the order typed; folders and globs in natural order (frame2 before frame10).
 
-    A source is a file, a folder (its pictures; with `recursive` those in its subfolders too), a glob (`**` included),
-    `-` (one picture on standard input), `@list.txt` (one source a line, paths relative to the current folder, `#`
+    A source is a file, a folder (its images; with `recursive` those in its subfolders too), a glob (`**` included),
+    `-` (one image on standard input), `@list.txt` (one source a line, paths relative to the current folder, `#`
     comments) or an address.  Hidden files are skipped, repeated ones kept.  A missing file, a folder that cannot be
-    listed and a folder or glob without pictures become a Source that `read` and `opened` refuse; MediaError is raised
+    listed and a folder or glob without images become a Source that `read` and `opened` refuse; MediaError is raised
     where there is nothing else, and for a list that cannot be read.  `tell` hears of files that are skipped for their
     format, and of links to nothing.
     """
@@ -156,18 +161,18 @@ def settled(found: list[Source]) -> list[Source]:
 
 
 def _is_named_so(source: str, kind: Kind) -> bool:
-    """Whether `@2x.jpg` is no list but a picture, as the shell's own glob spells it."""
+    """Whether `@2x.jpg` is no list but an image, as the shell's own glob spells it."""
     return _is_of(kind, Path(source))
 
 
-def is_film(source: Source) -> bool:
-    """Whether the name of a file, or of what an address means, ends as that of a film does."""
+def is_video(source: Source) -> bool:
+    """Whether the name of a file, or of what an address means, ends as that of a video does."""
     name = source.path.name if source.path is not None else urlsplit(source.label).path if source.url else ""
-    return PurePosixPath(name).suffix.lower() in FILMS.suffixes
+    return PurePosixPath(name).suffix.lower() in VIDEOS.suffixes
 
 
 def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
-    """The picture's bytes, or MediaError.  `fetch` downloads an https:// address; http:// goes to this machine only."""
+    """The image's bytes, or MediaError.  `fetch` downloads an https:// address; http:// goes to this machine only."""
     if source.problem is not None:
         raise source.problem
     if source.data is not None:
@@ -176,16 +181,16 @@ def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
         with _fetching(source.url, source.name):
             data = fetch(source.url)
     elif source.path is not None:
-        with _file(source.path, source.name, PICTURES) as file:
+        with _file(source.path, source.name, IMAGES) as file:
             data = file.read(MAX_BYTES + 1)
     elif source.stream is not None:
         data = _read(source.stream, MAX_BYTES + 1, source.name)
     else:
         raise MediaError(f"{source.name}: neither a file nor an address")
     if not data:
-        raise MediaError(f"{source.name}: 0 bytes, not a picture")
+        raise MediaError(f"{source.name}: 0 bytes, not an image")
     if len(data) > MAX_BYTES:
-        raise MediaError(f"{source.name}: over {MAX_BYTES // 1024**2} MB, too large for a picture")
+        raise MediaError(f"{source.name}: over {MAX_BYTES // 1024**2} MB, too large for an image")
     return data
 
 
@@ -201,9 +206,9 @@ def _read(stream: BinaryIO, size: int, name: str) -> bytes:
 
 @contextmanager
 def opened(
-    source: Source, *, fetch_into: Callable[[str, BinaryIO], None], kind: Kind = SOUNDS
+    source: Source, *, fetch_into: Callable[[str, BinaryIO], None], kind: Kind = AUDIO
 ) -> Iterator[Path | BinaryIO]:
-    """A sound or film to seek in: its file, or what was downloaded or piped in, kept on disk for the while.
+    """An audio file or video to seek in: its file, or what was downloaded or piped in, kept on disk for the while.
 
     `fetch_into` downloads an address into a file; `kind` is what people are told was looked for.  Raises MediaError
     on entering; what the caller does inside raises as it does.
@@ -232,7 +237,7 @@ def _is_sought(path: Path, name: str, kind: Kind) -> bool:
 def _sought(file: BinaryIO, name: str, kind: Kind) -> BinaryIO:
     """The file, at its beginning, if there is anything in it."""
     if not file.seek(0, os.SEEK_END):
-        raise MediaError(f"{name}: 0 bytes, not a {kind.name}")
+        raise MediaError(f"{name}: 0 bytes, not {kind.one}")
     file.seek(0)
     return file
 
@@ -261,10 +266,10 @@ def _keep(source: Source, kept: BinaryIO, fetch_into: Callable[[str, BinaryIO], 
 
 
 def _piped(stdin: BinaryIO | None, kind: Kind, *, again: Source | None) -> Source:
-    """A picture is small enough to be drained, so that it can be named twice; a sound stays in the pipe."""
+    """An image is small enough to be drained, so that it can be named twice; an audio file stays in the pipe."""
     if stdin is None:
-        raise UsageError(f"`-` needs a {kind.name} on standard input")
-    if kind is PICTURES:
+        raise UsageError(f"`-` needs {kind.one} on standard input")
+    if kind is IMAGES:
         return again or Source("stdin", data=stdin.read(MAX_BYTES + 1))
     if again:
         raise UsageError("`-` is named twice, and standard input can be read only once")
@@ -312,7 +317,7 @@ def _expand(source: str, kind: Kind, tell: Tell, *, recursive: bool) -> list[Sou
         search.take(search.matches(source))
         return search.found(source, f"no {kind.name} matches", tell, is_deep=True)
     if path.suffix.lower() in (".txt", ".lst") and _is(path, Path.is_file):
-        raise UsageError(f"{_shown(source)}: text, not a {kind.name}", hint=f"as a list of sources: @{_shown(source)}")
+        raise UsageError(f"{_shown(source)}: text, not {kind.one}", hint=f"as a list of sources: @{_shown(source)}")
     return [Source(_shown(source), path=path)]
 
 
@@ -436,7 +441,7 @@ def _refused(name: str, problem: MediaError) -> Source:
 
 @functools.cache
 def _unread() -> dict[str, str]:
-    """The formats of pictures that are not read here, and what would help."""
+    """The formats of images that are not read here, and what would help."""
     from vidctl.media import image
 
     return image.MISSING
@@ -499,7 +504,7 @@ def _file(path: Path, name: str, kind: Kind) -> Iterator[BinaryIO]:
     except FileNotFoundError as error:
         raise MediaError(f"{name}: no such file") from error
     except IsADirectoryError as error:
-        raise MediaError(f"{name}: a folder, not a {kind.name}") from error
+        raise MediaError(f"{name}: a folder, not {kind.one}") from error
     except PermissionError as error:
         raise MediaError(f"{name}: no permission to read it") from error
     except (OSError, ValueError, MemoryError) as error:

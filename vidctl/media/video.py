@@ -1,6 +1,6 @@
-"""Take pictures out of films, as they are displayed at a time.
+"""Take images out of videos, as they are displayed at a time.
 
-Whatever FFmpeg says leaves here as a MediaError that names the file.  Nothing is kept but the pictures asked for.
+Whatever FFmpeg says leaves here as a MediaError that names the file.  Nothing is kept but the images asked for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vidctl.media.container import begins_s, opened, reading
 from vidctl.media.displaymatrix import upright
 from vidctl.media.image import Prepared, Size, encode, for_language
 
-# To decode a second takes 15 ms at 720p, and to seek, which decodes from the key picture before, 70 (by measurement).
+# To decode a second takes 15 ms at 720p, and to seek, which decodes from the key image before, 70 (by measurement).
 _FAR_S = 10.0
 _BACK_S = 10.0  # a seek that came too late is tried once more from so much earlier
 _ROUNDING_S = 0.001  # Matroska's times are in milliseconds
@@ -36,33 +36,33 @@ _JUMP_BACK_S = 1.0
 _JUMP_AHEAD_S = 3600.0  # beyond, it is the clock that is broken
 _USUAL_RATE = 25.0  # of what says nothing of it
 _LONGEST_S = 1e8  # three years; FFmpeg counts them in ticks of 64 bits
-_FASTEST = 1000  # pictures a second
+_FASTEST = 1000  # images a second
 
-_MOST_PIXELS = 8192 * 8192  # of one picture; a decoder keeps up to 16, and more for its threads
+_MOST_PIXELS = 8192 * 8192  # of one image; a decoder keeps up to 16, and more for its threads
 _HD_LINES = 720
 _UNSPECIFIED = 2  # colours: FFmpeg's AVCOL_SPC_UNSPECIFIED
 
-# Formats whose header says when a film ends, and not how long it is.
+# Formats whose header says when a video ends, and not how long it is.
 _SAY_THE_END = ("matroska", "flv")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The picture of a film that is displayed at `at_s` seconds from its beginning, as it is sent."""
+    """The image of a video that is displayed at `at_s` seconds from its beginning, as it is sent."""
 
     at_s: float
     prepared: Prepared
 
 
 def duration_s(file: Path | BinaryIO, *, name: str) -> float | None:
-    """When the file says that its picture ends, which is not read; None if it does not say.  Raises MediaError."""
-    with opened(file, name, what="film") as container:
+    """When the file says that its image ends, which is not read; None if it does not say.  Raises MediaError."""
+    with opened(file, name, what="a video") as container:
         return _said_s(container, _stream(container, name))
 
 
 def measured_s(file: Path | BinaryIO, *, name: str) -> float:
-    """When the film ends by what is in it, for a file that does not say; nothing is decoded.  Raises MediaError."""
-    with opened(file, name, what="film") as container:
+    """When the video ends by what is in it, for a file that does not say; nothing is decoded.  Raises MediaError."""
+    with opened(file, name, what="a video") as container:
         stream = _stream(container, name)
         number, ends_s = 0, 0.0
         for packet in _packets(container, stream):
@@ -74,12 +74,12 @@ def measured_s(file: Path | BinaryIO, *, name: str) -> float:
 
 
 def frame_at(file: Path | BinaryIO, *, at_s: float, max_pixels: int, name: str) -> Frame:
-    """The picture displayed at `at_s`; MediaError, with the film's length, if it is over by then.
+    """The image displayed at `at_s`; MediaError, with the video's length, if it is over by then.
 
-    Before the first picture that is the first one, and at the very end the last.
+    Before the first image that is the first one, and at the very end the last.
     """
     _check_time("at", at_s)
-    with closing(_Film(file, name)) as film:
+    with closing(_Video(file, name)) as film:
         shown = film.shown_at(at_s)
         if shown is None and at_s <= film.ends_s + _ROUNDING_S:
             shown = film.last
@@ -98,9 +98,9 @@ def frames(
     max_pixels: int,
     name: str,
 ) -> tuple[Frame, ...]:
-    """The pictures displayed at `from_s`, `from_s` + 1/`fps`, … before `to_s`, or before the film's end.
+    """The images displayed at `from_s`, `from_s` + 1/`fps`, … before `to_s`, or before the video's end.
 
-    Raises MediaError for a film that is over before `from_s`, and for more than `max_frames`: it says how many there
+    Raises MediaError for a video that is over before `from_s`, and for more than `max_frames`: it says how many there
     would be, and which `fps` fits.
     """
     span = _Span(from_s, to_s, fps)
@@ -108,12 +108,12 @@ def frames(
         raise UsageError(f"max_frames: {max_frames} is not over 0")
     span.refuse_over(max_frames, duration_s(file, name=name), name)
     found: list[Frame] = []
-    before: _Picture | None = None
-    with closing(_Film(file, name)) as film:
+    before: _Image | None = None
+    with closing(_Video(file, name)) as film:
         for at_s, shown in film.shown_at_each(span.times()):
             if len(found) == max_frames:
                 break
-            # At more pictures a second than the film has, the same one is displayed again.
+            # At more images a second than the video has, the same one is displayed again.
             prepared = found[-1].prepared if shown is before else _prepared(shown, max_pixels, name)
             found.append(Frame(at_s, prepared))
             before = shown
@@ -122,21 +122,21 @@ def frames(
                 raise _over(name, from_s, film.ends_s)
             return tuple(found)
     span.refuse_over(max_frames, measured_s(file, name=name), name)
-    raise MediaError(f"{name}: over {max_frames} pictures at {fps:g} a second", hint="ask for fewer a second")
+    raise MediaError(f"{name}: over {max_frames} images at {fps:g} a second", hint="ask for fewer a second")
 
 
 def _check_time(name: str, value: float) -> None:
     if not 0 <= value <= _LONGEST_S:
-        raise UsageError(f"{name}: {value:g} s is no time in a film")
+        raise UsageError(f"{name}: {value:g} s is no time in a video")
 
 
 def _over(name: str, at_s: float, ends_s: float) -> MediaError:
-    return MediaError(f"{name}: no picture at {at_s:g} s, for the film is {ends_s:.2f} s long")
+    return MediaError(f"{name}: no image at {at_s:g} s, for the video is {ends_s:.2f} s long")
 
 
 @dataclass(frozen=True)
 class _Span:
-    """The times at which pictures are asked for; UsageError for what cannot be."""
+    """The times at which images are asked for; UsageError for what cannot be."""
 
     from_s: float
     to_s: float | None
@@ -157,14 +157,14 @@ class _Span:
             yield at_s
 
     def refuse_over(self, most: int, ends_s: float | None, name: str) -> None:
-        """Raise MediaError if there are more pictures than `most` in a film that ends then, where that is known."""
+        """Raise MediaError if there are more images than `most` in a video that ends then, where that is known."""
         if ends_s is None:
             return
         span_s = min(ends_s, self.to_s or ends_s) - self.from_s - _ROUNDING_S
         number = math.ceil(span_s * self.fps)
         if number > most:
             raise MediaError(
-                f"{name}: {number} pictures at {self.fps:g} a second, over the {most} that there may be",
+                f"{name}: {number} images at {self.fps:g} a second, over the {most} that there may be",
                 hint=f"fps {_rounded_down(most / span_s)} fits",
             )
 
@@ -176,8 +176,8 @@ def _rounded_down(value: float) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Picture:
-    """A picture of a film, in seconds from the film's beginning; it ends there if no other follows."""
+class _Image:
+    """An image of a video, in seconds from the video's beginning; it ends there if no other follows."""
 
     begins_s: float
     ends_s: float
@@ -185,15 +185,15 @@ class _Picture:
     pixel_ratio: Fraction
 
 
-class _Film:
-    """Finds the pictures that are displayed at times that grow: decodes what is near, seeks what is far."""
+class _Video:
+    """Finds the images that are displayed at times that grow: decodes what is near, seeks what is far."""
 
     def __init__(self, file: Path | BinaryIO, name: str) -> None:
         self._file = file
         self._name = name
         self._coming = _decoded(file, name, None)
-        self._shown: _Picture | None = None
-        self._following: _Picture | None = None
+        self._shown: _Image | None = None
+        self._following: _Image | None = None
         self._can_seek = True
         self.ends_s = 0.0  # of what was seen of it
 
@@ -201,20 +201,20 @@ class _Film:
         self._coming.close()
 
     @property
-    def last(self) -> _Picture | None:
+    def last(self) -> _Image | None:
         """The last one that was displayed."""
         return self._shown
 
-    def shown_at_each(self, times: Iterator[float]) -> Iterator[tuple[float, _Picture]]:
-        """Each time with what is displayed then, up to the film's end."""
+    def shown_at_each(self, times: Iterator[float]) -> Iterator[tuple[float, _Image]]:
+        """Each time with what is displayed then, up to the video's end."""
         for at_s in times:
             shown = self.shown_at(at_s)
             if shown is None:
                 return
             yield at_s, shown
 
-    def shown_at(self, at_s: float) -> _Picture | None:
-        """What is displayed then, before the first picture that one; None if the film is over."""
+    def shown_at(self, at_s: float) -> _Image | None:
+        """What is displayed then, before the first image that one; None if the video is over."""
         reached = self._following or self._shown
         if self._can_seek and at_s > (reached.begins_s if reached else 0.0) + _FAR_S:
             self._go_to(at_s)
@@ -223,13 +223,13 @@ class _Film:
             self._shown, self._following = following, None
             following = self._peek()
         if following is None and self._shown is None:
-            raise MediaError(f"{self._name}: damaged: it holds no picture that can be read")
+            raise MediaError(f"{self._name}: damaged: it holds no image that can be read")
         if following is None and at_s >= self.ends_s - _ROUNDING_S:
             return None
         return self._shown or following
 
-    def _peek(self) -> _Picture | None:
-        """The picture after the one that is displayed; None at the end."""
+    def _peek(self) -> _Image | None:
+        """The image after the one that is displayed; None at the end."""
         if self._following is None:
             self._following = next(self._coming, None)
             if self._following is not None:
@@ -237,7 +237,9 @@ class _Film:
         return self._following
 
     def _go_to(self, at_s: float) -> None:
-        """Have what is displayed then come next, or come soon: from the beginning, where a film cannot be sought in."""
+        """Have what is displayed then come next, or come soon: from the beginning, where a video cannot be sought
+        in.
+        """
         for since_s in (at_s, at_s - _BACK_S):
             self._begin(since_s)
             following = self._peek()
@@ -252,9 +254,9 @@ class _Film:
         self._shown = self._following = None
 
 
-def _decoded(file: Path | BinaryIO, name: str, since_s: float | None) -> Generator[_Picture, None, None]:
-    """The pictures in the order of their display, from the first one or from a key picture about then."""
-    with opened(file, name, what="film") as container:
+def _decoded(file: Path | BinaryIO, name: str, since_s: float | None) -> Generator[_Image, None, None]:
+    """The images in the order of their display, from the first one or from a key image about then."""
+    with opened(file, name, what="a video") as container:
         stream = _stream(container, name)
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
@@ -266,12 +268,12 @@ def _decoded(file: Path | BinaryIO, name: str, since_s: float | None) -> Generat
             if frame.pts is None and since_s is not None:
                 return  # nobody knows where this is
             place = clock.place(frame)
-            if not frame.is_corrupt:  # as what comes before the first key picture
-                yield _Picture(*place, frame, ratio)
+            if not frame.is_corrupt:  # as what comes before the first key image
+                yield _Image(*place, frame, ratio)
 
 
 def _stream(container: InputContainer, name: str) -> VideoStream:
-    """The picture that a player would choose; the cover of a record is none."""
+    """The image that a player would choose; the cover of a record is none."""
     for stream in (container.streams.best("video"), *container.streams.video):
         if not isinstance(stream, VideoStream) or stream.codec_context is None or container.format.name == "tty":
             continue  # FFmpeg shows text as a terminal would
@@ -281,12 +283,12 @@ def _stream(container: InputContainer, name: str) -> VideoStream:
             raise MediaError(f"{name}: more pixels than can be read safely", hint="shrink it first")
         return stream
     if container.streams.audio:
-        raise MediaError(f"{name}: a sound without a picture")
-    raise MediaError(f"{name}: not a film that can be read")
+        raise MediaError(f"{name}: an audio file without an image")
+    raise MediaError(f"{name}: not a video that can be read")
 
 
 def _sought(container: InputContainer, stream: VideoStream, since_s: float) -> bool:
-    """Go to a key picture at or before a time; whether that could be done."""
+    """Go to a key image at or before a time; whether that could be done."""
     if stream.time_base is None:
         return False
     try:
@@ -323,13 +325,13 @@ def _usual_gap_s(stream: VideoStream) -> float:
 
 
 class _Clock:
-    """Says when a picture is displayed: by the film's clock, or where it has none by counting."""
+    """Says when an image is displayed: by the video's clock, or where it has none by counting."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._zero_s = begins_s(container)
-        self._tick_s = float(stream.time_base or 0)  # a picture that the decoder gives at the end has none of its own
+        self._tick_s = float(stream.time_base or 0)  # an image that the decoder gives at the end has none of its own
         self._gap_s = _usual_gap_s(stream)
-        self._begins_s: float | None = None  # the picture before
+        self._begins_s: float | None = None  # the image before
         self._ends_s = 0.0
 
     def place(self, frame: VideoFrame) -> tuple[float, float]:
@@ -345,8 +347,8 @@ class _Clock:
         return at_s, self._ends_s
 
 
-def _prepared(picture: _Picture, max_pixels: int, name: str) -> Prepared:
-    """As it is displayed: its pixels square, and turned as the film's matrix says."""
+def _prepared(picture: _Image, max_pixels: int, name: str) -> Prepared:
+    """As it is displayed: its pixels square, and turned as the video's matrix says."""
     frame, turn = picture.frame, upright(picture.frame)
     displayed: Size = (max(1, round(frame.width * picture.pixel_ratio)), frame.height)
     sent = for_language(displayed, max_pixels)
@@ -361,7 +363,7 @@ def _prepared(picture: _Picture, max_pixels: int, name: str) -> Prepared:
 
 
 def _pixel_ratio(stream: VideoStream) -> Fraction:
-    """How much wider than high a pixel is; what no film has is a mistake of its header."""
+    """How much wider than high a pixel is; what no video has is a mistake of its header."""
     ratio = stream.sample_aspect_ratio or Fraction(1)
     return ratio if Fraction(1, 10) <= ratio <= 10 else Fraction(1)
 

@@ -56,8 +56,8 @@ _STEADY_BYTES_PER_S = 64_000  # less is a server that drips
 _TIMEOUT_HINT = "--timeout (timeout_s) says how long to wait"
 _GLANCE_S = (3, 3)
 _MOST_SEEN = 1024 * 1024
-_MAX_PICTURE_BYTES = 200 * 1024 * 1024
-_MAX_SOUND_BYTES = 32 * 1024 * 1024 * 1024  # a film is also a sound
+_MAX_IMAGE_BYTES = 200 * 1024 * 1024
+_MAX_AUDIO_BYTES = 32 * 1024 * 1024 * 1024  # a video is also an audio file
 
 _POLICY: Mapping[str, Any] = {
     "allowed_methods": None,
@@ -201,12 +201,12 @@ def look(url: str, headers: Mapping[str, str]) -> Seen | None:
 def download(url: str, *, timeout_s: float = _DOWNLOAD_S) -> bytes:
     """The bytes behind an image's URL, fetched without RunPod's key; raise MediaError."""
     file = io.BytesIO()
-    download_into(url, file, most_bytes=_MAX_PICTURE_BYTES, timeout_s=timeout_s)
+    download_into(url, file, most_bytes=_MAX_IMAGE_BYTES, timeout_s=timeout_s)
     return file.getvalue()
 
 
 def download_into(
-    url: str, file: BinaryIO, *, most_bytes: int = _MAX_SOUND_BYTES, timeout_s: float = _DOWNLOAD_S
+    url: str, file: BinaryIO, *, most_bytes: int = _MAX_AUDIO_BYTES, timeout_s: float = _DOWNLOAD_S
 ) -> None:
     """Write what is behind a URL into a file, fetched without RunPod's key; raise MediaError, also if it breaks off.
 

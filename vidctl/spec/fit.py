@@ -17,8 +17,8 @@ from vidctl.spec.model import BASE_URL, MODEL, EndpointSpec
 GB = 10**9  # what disks and files are told in
 GIB = 2**30  # what cards have: one of `24 GB` has 24 GiB, or a little less
 
-# vLLM keeps this free of weights and cache: while it starts it runs the largest picture and the longest prompt that it
-# may be sent, and records CUDA graphs.  More pictures at once take more.
+# vLLM keeps this free of weights and cache: while it starts it runs the largest image and the longest prompt that it
+# may be sent, and records CUDA graphs.  More images at once take more.
 ALLOWANCE_GIB = 2
 # Beside the weights a disk holds what vLLM compiles, and temporary files.
 ROOM_GB = 3
@@ -211,7 +211,7 @@ def _memory(spec: EndpointSpec, model: Model) -> Iterator[Doubt]:
     message = (
         f"{model.name} needs {needed / GIB:.1f} GiB{each} ({weights / GIB:.1f} of weights,"
         f" {tokens * per_token / GIB:.1f} of cache for {tokens:,} tokens,"
-        f" about {ALLOWANCE_GIB} for pictures and CUDA graphs), and {part:g} of {card.id}'s {card.memory_gb} GB"
+        f" about {ALLOWANCE_GIB} for images and CUDA graphs), and {part:g} of {card.id}'s {card.memory_gb} GB"
         f" is {room / GIB:.1f}"
     )
     if fits > 0:

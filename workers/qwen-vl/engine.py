@@ -74,7 +74,7 @@ class Facts:
     """What is known of the engine: None and 0 for what it does not tell.
 
     `is_vllm`: whether it knows vLLM's own fields.  `min_pixels` and `max_pixels` are what its processor makes of a
-    picture.
+    image.
     """
 
     model: str
@@ -279,7 +279,7 @@ def status_of(error: Any) -> int:
 
 
 def arguments(settings: Settings, socket: str) -> list[str]:
-    """The arguments of vLLM's server.  Pictures come in the request alone: it fetches nothing by itself."""
+    """The arguments of vLLM's server.  Images come in the request alone: it fetches nothing by itself."""
     wanted: dict[str, object] = {
         "--model": settings.model,
         "--revision": settings.revision,

@@ -29,7 +29,7 @@ class Settings:
     """How this worker runs.
 
     `max_model_len` None means the model's own; `request_timeout_s` is how long a request may generate, and 0 means as
-    long as it likes; `max_pixels` is what a picture is shrunk to.  `server_url` names an OpenAI-compatible server that
+    long as it likes; `max_pixels` is what an image is shrunk to.  `server_url` names an OpenAI-compatible server that
     runs already, instead of an engine of our own.
     """
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qwen-vl")
 
-LEAST_SIDE = 32  # of a picture; processors of other models and servers refuse a smaller one
+LEAST_SIDE = 32  # of an image; processors of other models and servers refuse a smaller one
 LAST_ANSWERS_S = 5.0  # for what is told of jobs whose engine is gone
 LAST_POSTS_S = 15.0  # for the end of a stream
 HEARS_STREAM = "RUNPOD_WEBHOOK_POST_STREAM"  # by hand there is none, and each chunk would log an error
@@ -61,7 +61,7 @@ class Worker:
         self._settings = settings
         # A thread for each job: one that waits for a slow server keeps nobody else waiting.
         self._threads = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="media")
-        self._knows_pictures = not settings.server_url  # what another server's model makes of them is not known
+        self._knows_images = not settings.server_url  # what another server's model makes of them is not known
         self.is_broken = False
 
     def concurrency(self, _current: int) -> int:
@@ -127,13 +127,13 @@ class Worker:
         return output
 
     async def _prepared(self, asked: Asked) -> Prepared:
-        """The request's pictures, opened; what takes longer than a request may is given up."""
+        """The request's images, opened; what takes longer than a request may is given up."""
         limits = media.Limits(
             self._settings.max_images,
             min(asked.max_pixels or self._settings.max_pixels, self._settings.max_pixels),
             self._facts.min_pixels,
             self._facts.max_pixels,
-            0 if self._knows_pictures else LEAST_SIDE,
+            0 if self._knows_images else LEAST_SIDE,
         )
         messages = asked.body["messages"]
         if not media.has_any(messages):
@@ -146,7 +146,7 @@ class Worker:
         try:
             return await asyncio.wait_for(opening, limit_s)
         except asyncio.TimeoutError:
-            raise BadInputError(f"the pictures were not there after {limit_s:g} s (REQUEST_TIMEOUT)") from None
+            raise BadInputError(f"the images were not there after {limit_s:g} s (REQUEST_TIMEOUT)") from None
         finally:
             stop.set()
 
@@ -186,7 +186,7 @@ class Worker:
         return {"response_format": {"type": "json_schema", "json_schema": named}}
 
     def _left_s(self, started: float) -> float | None:
-        """What is left of a job's time after its pictures were opened, which may have to be downloaded."""
+        """What is left of a job's time after its images were opened, which may have to be downloaded."""
         limit_s = self._settings.request_timeout_s
         return max(0.0, limit_s - (perf_counter() - started)) if limit_s else None
 
@@ -205,7 +205,7 @@ class Worker:
         except asyncio.TimeoutError:
             if not generated.has_begun:
                 whole_s = self._settings.request_timeout_s
-                words = f"not a word after {whole_s:g} s (REQUEST_TIMEOUT): too many jobs, or too many pictures"
+                words = f"not a word after {whole_s:g} s (REQUEST_TIMEOUT): too many jobs, or too many images"
                 raise RefusalError(words, 503) from None
             return True
         return False
@@ -213,10 +213,10 @@ class Worker:
     def _output(
         self, asked: Asked, prepared: Prepared, generated: Generated, took_s: tuple[float, float], *, is_late: bool
     ) -> dict[str, Any]:
-        """The answer; `took_s` is how long its pictures took, and all of it."""
+        """The answer; `took_s` is how long its images took, and all of it."""
         reason = "time" if is_late else generated.finish_reason
         warnings = list(asked.warnings)
-        if asked.max_pixels and asked.max_pixels > self._settings.max_pixels and self._knows_pictures:
+        if asked.max_pixels and asked.max_pixels > self._settings.max_pixels and self._knows_images:
             warnings.append(f"max_pixels: this worker shrinks to {self._settings.max_pixels} (MAX_PIXELS) in any case")
         if self._facts.is_vllm and (lost := relax(asked.body)[1]):
             warnings.append(_unheld(lost))
@@ -229,7 +229,7 @@ class Worker:
             **({"reasoning": thought} if thought else {}),
             "prompt_tokens": generated.prompt_tokens,
             "completion_tokens": generated.completion_tokens,
-            **(prepared.spelled() if self._knows_pictures else {}),
+            **(prepared.spelled() if self._knows_images else {}),
             "finish_reason": reason,
             "timings": {name: round(seconds, 4) for name, seconds in timings.items() if seconds is not None},
             "model": self._facts.label,

@@ -1,6 +1,6 @@
 """What a job may ask, in our words, in OpenAI's or in worker-vllm's.  Pure: JSON in, `Asked` or one sentence out.
 
-Pictures and clips stay as they came, as `Media` in the place of their content part; nothing is opened here.
+Images and clips stay as they came, as `Media` in the place of their content part; nothing is opened here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from badinput import BadInputError
 MAX_TOKENS = 512
 TEMPERATURE = 0.7
 CHAT = "/v1/chat/completions"
-# Of vLLM's server; the others would load, sleep or profile, or take pictures in forms that nobody here has looked at.
+# Of vLLM's server; the others would load, sleep or profile, or take images in forms that nobody here has looked at.
 ROUTES = {CHAT: "POST", "/v1/completions": "POST", "/v1/models": "GET"}
 
 OWN_FIELDS = frozenset({
@@ -30,14 +30,14 @@ NATIVE_FIELDS = frozenset({
 NATIVE_SIGNS = NATIVE_FIELDS - {"prompt", "stream"}
 # What a request to the engine is made of; a job cannot set it among its sampling parameters.
 RESERVED = frozenset({"model", "messages", "prompt", "stream", "stream_options", "n", "best_of"})
-# Of vLLM's requests (vllm/entrypoints/openai/*/protocol.py, 0.32): what gets round the limits of pictures, of tokens or
+# Of vLLM's requests (vllm/entrypoints/openai/*/protocol.py, 0.32): what gets round the limits of images, of tokens or
 # of memory, or is for whoever runs the server.
 INTERNAL = frozenset({
     "mm_processor_kwargs", "media_io_kwargs", "mm_payload", "return_mm_kwargs", "prompt_embeds", "use_beam_search",
     "prompt_logprobs", "request_id", "session_id", "priority", "kv_transfer_params", "ec_transfer_params", "vllm_xargs",
     "chat_template", "stream_interval",
 })  # fmt: skip
-FRAMES = "data:video/jpeg;base64,"  # a clip as a list of pictures (vllm/multimodal/media/video.py)
+FRAMES = "data:video/jpeg;base64,"  # a clip as a list of images (vllm/multimodal/media/video.py)
 MOST_STOPS = 4  # of OpenAI's API, and of vLLM
 MOST_ANSWERS = 16  # to one request in OpenAI's words: its `n` for each of its prompts
 # An answer that says the same thing over and over is stopped when at least 512 tokens in a row repeat one pattern of at
@@ -54,9 +54,9 @@ Kind = Literal["own", "openai", "native"]
 
 @dataclass(frozen=True)
 class Media:
-    """A picture or a clip as it came: base64, a data: URL or an https:// URL; `name` is where in the job it stands.
+    """An image or a clip as it came: base64, a data: URL or an https:// URL; `name` is where in the job it stands.
 
-    A clip is sampled at `fps` pictures a second, at most `max_frames` of them (None: as many as there may be).
+    A clip is sampled at `fps` images a second, at most `max_frames` of them (None: as many as there may be).
     """
 
     name: str
@@ -70,7 +70,7 @@ class Media:
 class Asked:
     """A request to the engine: `body` is its JSON but for `Media` among the content parts of its messages.
 
-    `choices` is what an answer must be one of, `max_pixels` what a picture may have of them.
+    `choices` is what an answer must be one of, `max_pixels` what an image may have of them.
     """
 
     kind: Kind
@@ -137,7 +137,7 @@ def _instead(name: str) -> str:
     if name in ("messages", "prompt", "stream"):
         return "it is a field of the job"
     if name == "mm_processor_kwargs":
-        return "max_pixels is what a picture is shrunk to"
+        return "max_pixels is what an image is shrunk to"
     return "the worker sets it"
 
 
@@ -165,13 +165,13 @@ def _messages_of(job_input: dict[str, Any]) -> list[dict[str, Any]]:
     media = _media(job_input)
     prompt = _text(job_input, "prompt") or ""
     if not prompt and not media:
-        raise BadInputError("no question: input needs a prompt, a picture (image, images), a clip (video) or messages")
+        raise BadInputError("no question: input needs a prompt, an image (image, images), a clip (video) or messages")
     content: Any = [*media, {"type": "text", "text": prompt}] if media and prompt else media or prompt
     return [*first, {"role": "user", "content": content}]
 
 
 def _media(job_input: dict[str, Any]) -> list[Any]:
-    """The pictures of a job, with the times of those that have one, as Qwen3-VL is told the times of frames."""
+    """The images of a job, with the times of those that have one, as Qwen3-VL is told the times of frames."""
     given = [name for name in ("image", "image_url", "images", "video", "video_url") if job_input.get(name) is not None]
     if len(given) > 1:
         raise BadInputError(f"input has both {given[0]} and {given[1]}; send one of them")
@@ -258,7 +258,7 @@ def _message(message: Any, where: str) -> dict[str, Any]:
 
 
 def _parts(part: Any, where: str) -> list[Any]:
-    """A content part; a picture or clip, in OpenAI's form or in Qwen's own, becomes Media, a list of frames several."""
+    """A content part; an image or clip, in OpenAI's form or in Qwen's own, becomes Media, a list of frames several."""
     if not isinstance(part, dict):
         return [part]
     for kind in ("image_url", "image", "video_url", "video"):

@@ -1,4 +1,4 @@
-"""Open the pictures and clips of a request, within the worker's limits, and put them into its messages."""
+"""Open the images and clips of a request, within the worker's limits, and put them into its messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from fractions import Fraction
 
-    from picture import Picture
+    from picture import LoadedImage
 
     Stopped = Callable[[], bool]
 
@@ -37,9 +37,9 @@ TAGS = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 
 
 @dataclass(frozen=True)
 class Limits:
-    """At most `max_images` pictures in a request, each shrunk to `max_pixels`; what the model's own processor does.
+    """At most `max_images` images in a request, each shrunk to `max_pixels`; what the model's own processor does.
 
-    `seen_min` and `seen_max` are the pixels between which the processor brings a picture, `least_side` what a side
+    `seen_min` and `seen_max` are the pixels between which the processor brings an image, `least_side` what a side
     must have for others' processors.
     """
 
@@ -52,13 +52,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request's messages with its pictures in them as data: URLs, and how the model sees each: (width, height)."""
+    """A request's messages with its images in them as data: URLs, and how the model sees each: (width, height)."""
 
     messages: list[dict[str, Any]]
     seen: tuple[tuple[int, int], ...]
 
     def spelled(self) -> dict[str, Any]:
-        """What an answer says of its pictures: as the model saw each, and how many tokens it cost."""
+        """What an answer says of its images: as the model saw each, and how many tokens it cost."""
         images = [
             {"width": width, "height": height, "tokens": width * height // picture.SIDE**2}
             for width, height in self.seen
@@ -67,14 +67,14 @@ class Prepared:
 
 
 def count(messages: list[dict[str, Any]], max_images: int) -> None:
-    """Raise BadInputError if there are more pictures than may be; a clip is at least one."""
+    """Raise BadInputError if there are more images than may be; a clip is at least one."""
     number = len(_media(messages))
     if number > max_images:
-        raise BadInputError(f"the job has {number} pictures; this worker takes {max_images} (MAX_IMAGES)")
+        raise BadInputError(f"the job has {number} images; this worker takes {max_images} (MAX_IMAGES)")
 
 
 def has_any(messages: list[dict[str, Any]]) -> bool:
-    """Whether there is a picture or clip to be opened."""
+    """Whether there is an image or clip to be opened."""
     return bool(_media(messages))
 
 
@@ -100,7 +100,7 @@ def prepare(messages: list[dict[str, Any]], limits: Limits, stopped: Stopped = l
                 shown = _frames(part, limits, left // clips, stopped)
                 left, clips = left - len(shown), clips - 1
             else:
-                shown = [(None, _picture(part, limits))]
+                shown = [(None, _image(part, limits))]
             for at_s, one in shown:
                 parts += [] if at_s is None else [{"type": "text", "text": stamp(at_s)}]
                 parts.append({"type": "image_url", "image_url": {"url": one.url}})
@@ -123,34 +123,34 @@ def _go_on(stopped: Stopped) -> None:
         raise BadInputError("the job was cancelled")
 
 
-def _picture(one: Media, limits: Limits) -> Picture:
+def _image(one: Media, limits: Limits) -> LoadedImage:
     data = picture.read(one.value, one.name)
     with DECODING:
         return picture.decode(data, limits.max_pixels, one.name, least_side=limits.least_side)
 
 
-def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tuple[float | None, Picture]]:
-    """The frames of a clip at its rate, as (seconds from its start, picture).
+def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tuple[float | None, LoadedImage]]:
+    """The frames of a clip at its rate, as (seconds from its start, image).
 
     A clip that has more than there may be is sampled more sparsely, over all of its length.
     """
     if most < 1:
-        raise BadInputError(f"{clip.name}: the other pictures are {limits.max_images} already (MAX_IMAGES)")
+        raise BadInputError(f"{clip.name}: the other images are {limits.max_images} already (MAX_IMAGES)")
     most = min(most, clip.max_frames or most)
     data = picture.read(clip.value, clip.name)
     with DECODING:
         length_s = min(_length_s(data, clip.name, stopped), MAX_CLIP_S)
         every_s = max(1 / clip.fps, length_s / most)
         sampled = _sampled(data, clip.name, every_s, limits.max_pixels, stopped)
-        frames: list[tuple[float | None, Picture]] = list(islice(sampled, most))
+        frames: list[tuple[float | None, LoadedImage]] = list(islice(sampled, most))
     if not frames:
-        raise BadInputError(f"{clip.name} holds no picture that can be decoded")
+        raise BadInputError(f"{clip.name} holds no image that can be decoded")
     return frames
 
 
 def _sampled(
     data: bytes, name: str, every_s: float, max_pixels: int, stopped: Stopped
-) -> Iterator[tuple[float, Picture]]:
+) -> Iterator[tuple[float, LoadedImage]]:
     """The frame that is shown at 0, every_s, 2 * every_s, …, upright and as it is sent."""
     with _opened(data, name) as container:
         stream = container.streams.video[0]
@@ -188,7 +188,7 @@ def _packets(container: Any, stream: Any, stopped: Stopped) -> Iterator[Any]:
             return
 
 
-def _displayed(frame: Any, pixel_ratio: Fraction | None, max_pixels: int, name: str) -> Picture:
+def _displayed(frame: Any, pixel_ratio: Fraction | None, max_pixels: int, name: str) -> LoadedImage:
     """As it is displayed: with square pixels, and turned or mirrored as its matrix says; at most `max_pixels`."""
     width, height = max(1, round(frame.width * (pixel_ratio or 1))), frame.height
     picture.check_ratio(width, height, name)
@@ -218,7 +218,7 @@ def _opened(data: bytes, name: str) -> Any:
         raise BadInputError(f"{name} is no clip that this worker reads") from error
     if not container.streams.video:
         container.close()
-        raise BadInputError(f"{name} is no clip: it holds no picture")
+        raise BadInputError(f"{name} is no clip: it holds no image")
     size = container.streams.video[0].codec_context
     if size.width * size.height > MOST_CLIP_PIXELS:
         container.close()

@@ -1,4 +1,4 @@
-"""From what a caller sent to what the engine is sent.  Any bytes give a `Picture` or BadInputError, nothing else."""
+"""From what a caller sent to what the engine is sent.  Any bytes give a `Image` or BadInputError, nothing else."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MOST_BESIDE = 65_536  # bytes of a file beside its pixels that are passed on: a 
 # Qwen3-VL sees patches of 16 pixels, 2 by 2 of which are one token (its preprocessor_config.json).
 SIDE = 32
 
-Image.init()  # Pillow loads its formats at the first picture, which here comes on several threads at once
+Image.init()  # Pillow loads its formats at the first image, which here comes on several threads at once
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as the engine is sent it, `width` x `height` pixels; `mime` is image/jpeg or image/png."""
+class LoadedImage:
+    """An image as the engine is sent it, `width` x `height` pixels; `mime` is image/jpeg or image/png."""
 
     data: bytes = field(repr=False)
     mime: str
@@ -43,7 +43,7 @@ class Picture:
 
 
 def seen(width: int, height: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """The size in which the model sees a picture: sides in whole tokens, of pixels within the two limits.
+    """The size in which the model sees an image: sides in whole tokens, of pixels within the two limits.
 
     As transformers computes it (models/qwen2_vl/image_processing_qwen2_vl.py, smart_resize).  One token is 32 x 32.
     """
@@ -58,7 +58,7 @@ def seen(width: int, height: int, min_pixels: int, max_pixels: int) -> tuple[int
 
 
 def read(value: Any, name: str) -> bytes:
-    """The bytes of a picture or clip: base64, a data: URL, or an https:// URL; raise BadInputError naming `name`."""
+    """The bytes of an image or clip: base64, a data: URL, or an https:// URL; raise BadInputError naming `name`."""
     if not is_url(value):
         return from_text(value, name)
     file = io.BytesIO()
@@ -73,8 +73,8 @@ def read(value: Any, name: str) -> bytes:
     return file.getvalue()
 
 
-def decode(data: bytes, max_pixels: int, name: str, *, least_side: int = 0) -> Picture:
-    """Open a picture upright, shrunk to at most `max_pixels`; raise BadInputError naming `name`.
+def decode(data: bytes, max_pixels: int, name: str, *, least_side: int = 0) -> LoadedImage:
+    """Open an image upright, shrunk to at most `max_pixels`; raise BadInputError naming `name`.
 
     One with a side of less than `least_side` is enlarged to that.
     """
@@ -88,11 +88,11 @@ def decode(data: bytes, max_pixels: int, name: str, *, least_side: int = 0) -> P
         raise BadInputError(f"{name} is damaged or cut short") from error
 
 
-def _decode(data: bytes, max_pixels: int, name: str, least_side: int) -> Picture:
+def _decode(data: bytes, max_pixels: int, name: str, least_side: int) -> LoadedImage:
     try:
         image = pixels.opened(data, FORMATS)
     except Image.UnidentifiedImageError as error:
-        raise BadInputError(f"{name} is not a picture this worker reads ({', '.join(FORMATS)})") from error
+        raise BadInputError(f"{name} is not an image this worker reads ({', '.join(FORMATS)})") from error
     _check_size(*image.size, name)
     kind, mode, (width, height) = image.format, image.mode, image.size
     sent = pixels.fit_within((width, height), max_pixels)
@@ -105,7 +105,7 @@ def _decode(data: bytes, max_pixels: int, name: str, least_side: int) -> Picture
     if as_it_is and not image.has_transparency_data:
         data = pixels.bare(data)  # the engine would turn it as its XMP says
         if len(data) <= MOST_BESIDE + 3 * width * height:
-            return Picture(data, f"image/{kind.lower()}", width, height)
+            return LoadedImage(data, f"image/{kind.lower()}", width, height)
     return encoded(_enlarged(pixels.turned(pixels.flat(image), turn), least_side), max_pixels)
 
 
@@ -133,15 +133,15 @@ def check_ratio(width: int, height: int, name: str) -> None:
         )
 
 
-def encoded(image: Image.Image, max_pixels: int) -> Picture:
-    """An upright picture in RGB as it is sent, at most `max_pixels`."""
+def encoded(image: Image.Image, max_pixels: int) -> LoadedImage:
+    """An upright image in RGB as it is sent, at most `max_pixels`."""
     image = shrunk(image, image.size, max_pixels)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # Pillow would copy the comment of the file
-    return Picture(out.getvalue(), "image/jpeg", *image.size)
+    return LoadedImage(out.getvalue(), "image/jpeg", *image.size)
 
 
 def shrunk(image: Image.Image, size: tuple[int, int], max_pixels: int) -> Image.Image:
-    """The picture in this size, its width and height, and smaller where that has more than `max_pixels`."""
+    """The image in this size, its width and height, and smaller where that has more than `max_pixels`."""
     size = pixels.fit_within(size, max_pixels)
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)

@@ -65,7 +65,7 @@ def _levels(samples: Samples) -> NDArray[np.float64]:
 
 
 class Loudness:
-    """How much of a sound is not silent, beside what is loud in it."""
+    """How much of an audio file is not silent, beside what is loud in it."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(121, np.int64)  # of frames, from -120 dB to 0

@@ -32,7 +32,7 @@ log = logging.getLogger("whisper")
 BLOCK_S = 60.0  # the model begins with the first while the second is decoded
 HEARS_PROGRESS = "RUNPOD_WEBHOOK_POST_OUTPUT"  # by hand there is none, and each update would log an error
 PROGRESS_EVERY_S = 1.0
-PROGRESS_SEGMENTS = 200  # of the last ones; an update is not to grow with the sound
+PROGRESS_SEGMENTS = 200  # of the last ones; an update is not to grow with the audio
 
 
 class Worker:
@@ -103,7 +103,7 @@ class Worker:
 
 
 class _Timed:
-    """Blocks of a sound, and the seconds it took to have them."""
+    """Blocks of an audio file, and the seconds it took to have them."""
 
     def __init__(self, blocks: Iterator[Samples]) -> None:
         self._blocks = blocks

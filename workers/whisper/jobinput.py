@@ -1,4 +1,4 @@
-"""What a job may ask.  Pure: JSON in, a `Request` or one clear sentence out; no sound is opened here.
+"""What a job may ask.  Pure: JSON in, a `Request` or one clear sentence out; no audio is opened here.
 
 The names, and the defaults of whatever changes what the model does, are faster-whisper's.
 """
@@ -71,7 +71,7 @@ class Options:
 
     `language` is a code, None to detect it.  `temperature` holds what is tried in turn.  `vad_parameters` are names and
     values of faster-whisper's VadOptions.  `clip_timestamps` are (start, end) in seconds, in order and apart, end None
-    for the end of the sound; empty means all of it.  `batch_size` None means the worker's own.  The last five are for
+    for the end of the audio; empty means all of it.  `batch_size` None means the worker's own.  The last five are for
     `batch_size` 1 only.
     """
 

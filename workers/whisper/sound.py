@@ -1,6 +1,6 @@
-"""From what a caller sent to the samples Whisper hears, in blocks: memory stays bounded however long the sound is.
+"""From what a caller sent to the samples Whisper hears, in blocks: memory stays bounded however long the audio is.
 
-Any bytes give a `Sound` or BadInputError, nothing else.
+Any bytes give a `Audio` or BadInputError, nothing else.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000
 VOLUME = Path("/runpod-volume")  # where RunPod mounts a network volume
 
-# ffmpeg's names of the formats that hold sound.  It knows hundreds more, among them playlists, which open other files
+# ffmpeg's names of the formats that hold audio.  It knows hundreds more, among them playlists, which open other files
 # and addresses.
 FORMATS = (
     "aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dts", "eac3", "flac", "flv", "matroska", "mov",
@@ -42,7 +42,7 @@ FORMATS = (
 SOME_FORMATS = "WAV, MP3, M4A, FLAC, Ogg, WebM, MP4, …"
 MAX_CHANNELS = 8
 RATES = range(1_000, 768_001)  # beyond them ffmpeg's resampler takes gigabytes or minutes
-MAX_SOUND_S = 24 * 3600.0  # a small file can hold days of nothing
+MAX_AUDIO_S = 24 * 3600.0  # a small file can hold days of nothing
 MAX_DOWNLOAD_BYTES = 2_000_000_000
 DOWNLOAD_TIMEOUT_S = 300  # for all of it
 SERVER_SILENCE_S = 30  # until a server's next byte
@@ -53,8 +53,8 @@ TAGS = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 
 BATCH = 100_000  # samples that are mixed at once: a call for each of a file's frames takes as long as decoding it
 
 
-class Sound:
-    """An open sound.
+class Audio:
+    """An open audio.
 
     `expected_s` is how long its file says it is, None if it does not say; `warnings` grows while it is read.
     """
@@ -81,7 +81,7 @@ class Sound:
     def blocks(self, seconds: float = 300.0) -> Iterator[NDArray[np.float32]]:
         """Yield mono samples at 16 kHz, within -1 to 1, `seconds` at a time; raise BadInputError if none or too many.
 
-        Where the sound begins later than the picture or has a hole there is silence: times are those of the film.
+        Where the audio begins later than the image or has a hole there is silence: times are those of the video.
         """
         size = round(seconds * SAMPLE_RATE)
         total, waiting, count = 0, [], 0
@@ -95,10 +95,10 @@ class Sound:
                 total, waiting, count = total + size, [], 0
             waiting.append(rest)
             count += rest.size
-            if total + count > MAX_SOUND_S * SAMPLE_RATE:
-                raise BadInputError(f"audio is longer than {MAX_SOUND_S / 3600:.0f} hours")
+            if total + count > MAX_AUDIO_S * SAMPLE_RATE:
+                raise BadInputError(f"audio is longer than {MAX_AUDIO_S / 3600:.0f} hours")
         if not total + count:
-            raise BadInputError("audio holds no sound: it has 0 samples")
+            raise BadInputError("audio holds no audio: it has 0 samples")
         if count:
             yield np.concatenate(waiting)
         self._warn((total + count) / SAMPLE_RATE)
@@ -235,12 +235,12 @@ def _container(file: IO[bytes]) -> Any:
         file.seek(4)
         if file.read(4) == b"ftyp":
             raise BadInputError("audio is cut short: an MP4 whose index, at the end of the file, is missing") from error
-        raise BadInputError(f"audio is not a sound or a video that this worker reads ({SOME_FORMATS})") from error
+        raise BadInputError(f"audio is not an audio file or a video that this worker reads ({SOME_FORMATS})") from error
 
 
 def _stream(container: Any) -> Any:
     if not container.streams.audio:
-        raise BadInputError("audio is a video without sound" if container.streams.video else "audio holds no sound")
+        raise BadInputError("audio is a video without audio" if container.streams.video else "audio holds no audio")
     stream = audiotrack.best(container.streams.audio)
     if stream is None:
         raise BadInputError("audio is in a codec that this worker does not know")
@@ -252,13 +252,13 @@ def _never() -> bool:
 
 
 @contextmanager
-def opened(audio: str, *, volume: Path = VOLUME, stopped: Stopped = _never) -> Iterator[Sound]:
+def opened(audio: str, *, volume: Path = VOLUME, stopped: Stopped = _never) -> Iterator[Audio]:
     """Open base64, a data: URL, an https:// URL or a path below `volume`; raise BadInputError with one sentence.
 
     A download ends as soon as `stopped` says so.
     """
     with _file(audio, volume, stopped) as file:
-        sound = Sound(file)
+        sound = Audio(file)
         try:
             yield sound
         except av.FFmpegError as error:

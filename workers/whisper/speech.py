@@ -90,7 +90,7 @@ class _Cut:
 
 
 def windows(blocks: Iterable[Samples], options: Options, find_voices: FindVoices) -> Iterator[Window]:
-    """Pack what is spoken into windows; holds no more than a block and a window, however long the sound."""
+    """Pack what is spoken into windows; holds no more than a block and a window, however long the audio."""
     limit = options.chunk_length * SAMPLE_RATE
     if options.clip_timestamps:
         cuts = _at_quiet_moments(_clipped(blocks, options.clip_timestamps), limit)

@@ -1,4 +1,4 @@
-"""A sound's way through the model: blocks of samples in, segments out.  Import it after `Settings.apply()`."""
+"""An audio file's way through the model: blocks of samples in, segments out.  Import it after `Settings.apply()`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class Result:
 
 
 class Transcriber:
-    """Turns sounds into segments; jobs at the same time take turns, batch by batch.  `info` describes the model."""
+    """Turns audio files into segments; jobs at the same time take turns, batch by batch.  `info` describes the
+    model.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Load the model and warm up; raise StartError."""
@@ -95,7 +97,8 @@ class Transcriber:
     def transcribe(
         self, blocks: Iterable[Samples], options: Options, *, words: bool, heard: Heard, stopped: Stopped
     ) -> Result:
-        """Transcribe a sound; raise BadInputError with one sentence, or StoppedError soon after `stopped` says so.
+        """Transcribe an audio file; raise BadInputError with one sentence, or StoppedError soon after `stopped` says
+        so.
 
         `heard` is told all segments so far and the second they reach to, as long as a good deal is still to come.
         """
@@ -211,7 +214,7 @@ class Transcriber:
                 Segment(
                     id=len(segments) + 1,
                     seek=one.seek,
-                    start_s=min(one.start, read.seconds),  # the model may take the padding for sound
+                    start_s=min(one.start, read.seconds),  # the model may take the padding for audio
                     end_s=min(one.end, read.seconds),
                     text=one.text,
                     avg_logprob=one.avg_logprob,
@@ -280,7 +283,7 @@ def _whole(read: _Read) -> Samples:
     for block in read:
         if read.seconds > MAX_SEQUENCE_S:
             raise BadInputError(
-                f"batch_size 1 is for sounds up to {MAX_SEQUENCE_S // 60} minutes; leave it out for this one"
+                f"batch_size 1 is for audio files up to {MAX_SEQUENCE_S // 60} minutes; leave it out for this one"
             )
         blocks.append(block)
     return np.concatenate(blocks)

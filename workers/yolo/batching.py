@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """The rows of one picture (x1, y1, x2, y2, confidence, class), and the seconds it waited and took of its batch."""
+    """The rows of one image (x1, y1, x2, y2, confidence, class), and the seconds it waited and took of its batch."""
 
     rows: NDArray[np.float32]
     queued_s: float
@@ -37,12 +37,12 @@ class _Waiting:
 
     @property
     def group(self) -> tuple[Any, ...]:
-        # Pictures of one shape only: beside another shape a picture would be padded differently and answer differently.
+        # Images of one shape only: beside another shape an image would be padded differently and answer differently.
         return (self.options, self.pixels.shape)
 
 
 class Batcher:
-    """Runs `detect` on one thread, at most `max_batch` pictures at a time.  Use it within one event loop."""
+    """Runs `detect` on one thread, at most `max_batch` images at a time.  Use it within one event loop."""
 
     def __init__(self, detect: Detect, max_batch: int) -> None:
         self._detect = detect
@@ -51,11 +51,11 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._runner: asyncio.Task[None] | None = None
 
-    async def detect(self, pictures: Sequence[NDArray[np.uint8]], options: Options) -> list[Found]:
-        """Detect in all pictures of a job; cancelled, it takes those that still wait out of the queue."""
+    async def detect(self, images: Sequence[NDArray[np.uint8]], options: Options) -> list[Found]:
+        """Detect in all images of a job; cancelled, it takes those that still wait out of the queue."""
         loop = asyncio.get_running_loop()
         now = perf_counter()
-        mine = [_Waiting(pixels, options, now, loop.create_future()) for pixels in pictures]
+        mine = [_Waiting(pixels, options, now, loop.create_future()) for pixels in images]
         self._waiting.extend(mine)
         if self._runner is None or self._runner.done():
             self._runner = loop.create_task(self._run())
@@ -66,7 +66,7 @@ class Batcher:
             await self._answer(batch)
 
     def _next_batch(self) -> list[_Waiting]:
-        """Take the longest waiting picture and those behind it that can share its batch."""
+        """Take the longest waiting image and those behind it that can share its batch."""
         batch: list[_Waiting] = []
         others: deque[_Waiting] = deque()
         while self._waiting and len(batch) < self._max_batch:
@@ -92,7 +92,7 @@ class Batcher:
                 one.found.set_result(Found(rows, started - one.since, share_s))
 
     async def _answer_failed(self, batch: list[_Waiting], error: BaseException) -> None:
-        """One picture must not lose the others their answers: each goes again alone."""
+        """One image must not lose the others their answers: each goes again alone."""
         if len(batch) > 1:
             for one in batch:
                 await self._answer([one])

@@ -27,7 +27,7 @@ DOWNLOADS = 32  # at once
 
 
 class Worker:
-    """Answers jobs.  Pictures are decoded side by side; jobs in flight at the same time share the model's batches."""
+    """Answers jobs.  Images are decoded side by side; jobs in flight at the same time share the model's batches."""
 
     def __init__(self, detector: Detector, settings: Settings) -> None:
         self._detector = detector
@@ -57,7 +57,7 @@ class Worker:
         if not request.is_list and isinstance(loaded[0], BadInputError):
             raise loaded[0]
         decoded = perf_counter()
-        pictures = [one for one in loaded if isinstance(one, picture.Picture)]
+        pictures = [one for one in loaded if isinstance(one, picture.LoadedImage)]
         found = await self._batches.detect([one.pixels for one in pictures], request.options)
         ended = perf_counter()
         queued_s = min((one.queued_s for one in found), default=0.0)
@@ -74,7 +74,7 @@ class Worker:
         answers = self._answers(loaded, iter(found))
         return {"results": answers, **about} if request.is_list else {**answers[0], **about}
 
-    async def _load(self, image: Any, options: Options) -> picture.Picture | BadInputError:
+    async def _load(self, image: Any, options: Options) -> picture.LoadedImage | BadInputError:
         try:
             loop = asyncio.get_running_loop()
             data = await loop.run_in_executor(self._downloads, picture.fetch, image) if is_url(image) else image
@@ -82,13 +82,13 @@ class Worker:
         except BadInputError as error:
             return error
 
-    def _answers(self, loaded: list[picture.Picture | BadInputError], found: Any) -> list[dict[str, Any]]:
+    def _answers(self, loaded: list[picture.LoadedImage | BadInputError], found: Any) -> list[dict[str, Any]]:
         return [
             {"error": str(one)} if isinstance(one, BadInputError) else self._answer_for(one, next(found))
             for one in loaded
         ]
 
-    def _answer_for(self, one: picture.Picture, found: Found) -> dict[str, Any]:
+    def _answer_for(self, one: picture.LoadedImage, found: Found) -> dict[str, Any]:
         detections = [self._detection(row, one) for row in found.rows.tolist()]
         return {
             "detections": detections,
@@ -97,7 +97,7 @@ class Worker:
             "image_size": list(one.size),
         }
 
-    def _detection(self, row: list[float], one: picture.Picture) -> dict[str, Any]:
+    def _detection(self, row: list[float], one: picture.LoadedImage) -> dict[str, Any]:
         *corners, confidence, number = row[:6]
         height, width = one.pixels.shape[:2]
         scales = (one.size[0] / width, one.size[1] / height) * 2
@@ -109,7 +109,7 @@ class Worker:
         }
 
 
-def _decode(data: bytes | Any, imgsz: int) -> picture.Picture:
+def _decode(data: bytes | Any, imgsz: int) -> picture.LoadedImage:
     return picture.decode(data if isinstance(data, bytes) else from_text(data, "image"), imgsz)
 
 

@@ -1,4 +1,4 @@
-"""What a job may ask.  Pure: JSON in, a `Request` or one clear sentence out; no picture is opened here."""
+"""What a job may ask.  Pure: JSON in, a `Request` or one clear sentence out; no image is opened here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """The pictures of a job, each base64, a data: URL or an https:// URL; `is_list` asks for the answer as a list."""
+    """The images of a job, each base64, a data: URL or an https:// URL; `is_list` asks for the answer as a list."""
 
     images: tuple[Any, ...]
     is_list: bool
@@ -64,14 +64,14 @@ def _images(job_input: dict[str, Any]) -> tuple[tuple[Any, ...], bool]:
         raise BadInputError("input has both image and images; send one of them")
     if images is None:
         if image is None or image == "":
-            raise BadInputError("no image: input needs image (one picture) or images (a list of pictures)")
+            raise BadInputError("no image: input needs image (one image) or images (a list of images)")
         return (image,), False
     if not isinstance(images, list):
         raise BadInputError(f"images must be a list, not {_kind(images)}")
     if not images:
         raise BadInputError("images is an empty list")
     if len(images) > MAX_IMAGES:
-        raise BadInputError(f"images has {len(images)} pictures; a job may have {MAX_IMAGES}")
+        raise BadInputError(f"images has {len(images)} images; a job may have {MAX_IMAGES}")
     return tuple(images), True
 
 

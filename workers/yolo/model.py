@@ -43,10 +43,10 @@ class Detector:
         }
         self._warm_up(settings.threads)
 
-    def detect(self, pictures: list[NDArray[np.uint8]], options: Options) -> list[NDArray[np.float32]]:
-        """Run one batch of BGR pictures (height, width, 3); give each its rows x1, y1, x2, y2, confidence, class."""
+    def detect(self, images: list[NDArray[np.uint8]], options: Options) -> list[NDArray[np.float32]]:
+        """Run one batch of BGR images (height, width, 3); give each its rows x1, y1, x2, y2, confidence, class."""
         results = self._yolo.predict(
-            pictures,
+            images,
             conf=options.conf,
             iou=options.iou,
             classes=list(options.classes) or None,
@@ -55,7 +55,7 @@ class Detector:
             agnostic_nms=options.agnostic,
             device=self.device,
             half=self.half,
-            batch=len(pictures),
+            batch=len(images),
             verbose=False,
         )
         return [result.boxes.data.cpu().numpy() for result in results]

@@ -1,4 +1,4 @@
-"""From what a caller sent to the pixels a model sees.  Any bytes give a `Picture` or BadInputError, nothing else."""
+"""From what a caller sent to the pixels a model sees.  Any bytes give a `Image` or BadInputError, nothing else."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MAX_DOWNLOAD_BYTES = 50_000_000
 DOWNLOAD_TIMEOUT_S = 20  # for all of it
 SILENCE_S = 10  # until a server's next byte
 
-Image.init()  # Pillow loads its formats at the first picture, which here comes on several threads at once
+Image.init()  # Pillow loads its formats at the first image, which here comes on several threads at once
 
 
 @dataclass(frozen=True)
-class Picture:
+class LoadedImage:
     """BGR `pixels` (height, width, 3) as shown, no longer than the model's size; `size` is (width, height) as sent."""
 
     pixels: NDArray[np.uint8]
@@ -48,8 +48,8 @@ def fetch(url: str) -> bytes:
     return file.getvalue()
 
 
-def decode(data: bytes, imgsz: int) -> Picture:
-    """Open a picture upright, in 8-bit colour, shrunk so that its longer side is at most `imgsz`."""
+def decode(data: bytes, imgsz: int) -> LoadedImage:
+    """Open an image upright, in 8-bit colour, shrunk so that its longer side is at most `imgsz`."""
     try:
         return _decode(data, imgsz)
     except BadInputError:
@@ -60,11 +60,11 @@ def decode(data: bytes, imgsz: int) -> Picture:
         raise BadInputError("image is damaged or cut short") from error
 
 
-def _decode(data: bytes, imgsz: int) -> Picture:
+def _decode(data: bytes, imgsz: int) -> LoadedImage:
     try:
         image = pixels.opened(data, FORMATS)
     except Image.UnidentifiedImageError as error:
-        raise BadInputError(f"image is not a picture this worker reads ({', '.join(FORMATS)})") from error
+        raise BadInputError(f"image is not an image this worker reads ({', '.join(FORMATS)})") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _too_large()
@@ -75,7 +75,7 @@ def _decode(data: bytes, imgsz: int) -> Picture:
     orientation = pixels.orientation(image)
     size = (height, width) if orientation >= 5 else (width, height)
     upright = pixels.turned(pixels.flat(image), orientation)
-    return Picture(_shrunk(cv2.cvtColor(np.asarray(upright), cv2.COLOR_RGB2BGR), size, imgsz), size)
+    return LoadedImage(_shrunk(cv2.cvtColor(np.asarray(upright), cv2.COLOR_RGB2BGR), size, imgsz), size)
 
 
 def _too_large() -> BadInputError:
@@ -83,7 +83,7 @@ def _too_large() -> BadInputError:
 
 
 def _shrunk(pixels: NDArray[np.uint8], size: tuple[int, int], imgsz: int) -> NDArray[np.uint8]:
-    """Shrink just as Ultralytics' letterbox would, but here, where pictures are decoded side by side."""
+    """Shrink just as Ultralytics' letterbox would, but here, where images are decoded side by side."""
     ratio = min(1.0, imgsz / max(size))
     width, height = (max(1, round(side * ratio)) for side in size)
     if pixels.shape[:2] == (height, width):

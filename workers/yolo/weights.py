@@ -91,7 +91,7 @@ def openvino(weights: Path, folder: Path) -> Path:
 
 
 def export(weights: Path) -> str:
-    """Export for any picture size and batch, as float32; return the folder made."""
+    """Export for any image size and batch, as float32; return the folder made."""
     model = load(weights)
     return str(model.export(format="openvino", dynamic=True, imgsz=own_imgsz(model.overrides), device="cpu"))
 

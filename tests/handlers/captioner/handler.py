@@ -1,11 +1,11 @@
 """Answers as a vision-language worker does, without a model: in the words of workers/qwen-vl, and of worker-vllm.
 
-What it says is "I see 64x48 and 32x32.", the pictures' sizes.  A prompt that begins with a JSON object says instead
+What it says is "I see 64x48 and 32x32.", the images' sizes.  A prompt that begins with a JSON object says instead
 what is to be answered: `say` a text (`again`, if the prompt tells that it was said before),
 `pieces` of a text to be streamed, `finish_reason`, `warnings`, `error`, `waits` for FOLDER/gate after so many pieces,
 or `dies` after the first piece, the first time.
 
-FOLDER/asked gets a line for each job: its input, with its pictures' sizes in their place; FOLDER/most how many jobs
+FOLDER/asked gets a line for each job: its input, with its images' sizes in their place; FOLDER/most how many jobs
 were in its hands at once, at the most.
 """
 
@@ -36,7 +36,7 @@ def size_of(picture):
 
 
 def own_question(given):
-    """The prompt, the sizes of the pictures, and the input with these in the pictures' place."""
+    """The prompt, the sizes of the images, and the input with these in the images' place."""
     shown, sizes = dict(given), []
     for name in IMAGES:
         if name in given:

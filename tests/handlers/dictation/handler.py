@@ -1,6 +1,6 @@
-"""Answers as a whisper worker does, without a model: a sound's one segment tells its number, " word3." for 9.2 s.
+"""Answers as a whisper worker does, without a model: an audio file's one segment tells its number, " word3." for 9.2 s.
 
-FOLDER/attempts gets a line for each sound that was begun.  At the number DIES the worker kills itself, once; the
+FOLDER/attempts gets a line for each audio file that was begun.  At the number DIES the worker kills itself, once; the
 number FAILS is always refused; at SILENT nothing is said; from the number HOLDS on it waits for FOLDER/gate.
 """
 
@@ -33,7 +33,7 @@ def handler(job):
         (FOLDER / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     if is_number("FAILS", number):
-        return {"error": "this sound cannot be understood"}
+        return {"error": "this audio cannot be understood"}
     while number >= int(os.environ.get("HOLDS", "1000")) and not (FOLDER / "gate").exists():
         time.sleep(0.05)
     if is_number("SILENT", number):

@@ -1,4 +1,4 @@
-"""Answers no picture before the file $GATE is there, and then finds nothing."""
+"""Answers no image before the file $GATE is there, and then finds nothing."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Ask a vision-language model about pictures, and read the answer.  Pure: no network, no files.
+"""Ask a vision-language model about images, and read the answer.  Pure: no network, no files.
 
 The fields are those of the worker in workers/qwen-vl, or, with the protocol `worker-vllm`, those of OpenAI's chat
 completions in the envelope that RunPod's own worker of that name takes.  What a model writes is given as it is: whoever
@@ -53,11 +53,11 @@ def encode(
     model: str | None = None,
     stream: bool = False,
 ) -> dict[str, Any]:
-    """The job's input: a question about all the pictures together, answered at once or, with `stream`, as it comes.
+    """The job's input: a question about all the images together, answered at once or, with `stream`, as it comes.
 
     `model` is the name that RunPod's worker serves its model by; vidctl's own has one model.  The form asked for is
     enforced by the engine, and said in the prompt too: a model that knows it answers better.
-    Raises UsageError for an unknown protocol or a missing name, and MediaError for a picture that no model takes.
+    Raises UsageError for an unknown protocol or a missing name, and MediaError for an image that no model takes.
     """
     for picture in pictures:
         _check_shape(picture)
@@ -80,7 +80,7 @@ def _own(pictures: Sequence[Sent], options: DescribeOptions, stream: bool) -> di
     if len(pictures) == 1 and pictures[0].at_s is None:
         payload["image"] = _base64(pictures[0].jpeg)
     elif pictures:
-        payload["images"] = [_own_picture(picture) for picture in pictures]
+        payload["images"] = [_own_image(picture) for picture in pictures]
     for name in ("system", "seed", "stop", "schema", "choices", "regex"):
         value = getattr(options, name)
         if value != DEFAULTS[name]:
@@ -90,7 +90,7 @@ def _own(pictures: Sequence[Sent], options: DescribeOptions, stream: bool) -> di
     return payload | _own_extra(options.extra)
 
 
-def _own_picture(picture: Sent) -> str | dict[str, Any]:
+def _own_image(picture: Sent) -> str | dict[str, Any]:
     image = _base64(picture.jpeg)
     return image if picture.at_s is None else {"image": image, "timestamp": picture.at_s}
 
@@ -119,12 +119,12 @@ def _openai(pictures: Sequence[Sent], options: DescribeOptions, model: str, stre
     request |= _openai_form(options)
     for name in request.keys() & options.extra.keys():
         raise UsageError(f"{name}: an option of its own says this")
-    # The pictures were shrunk to max_pixels, for which OpenAI's API has no word.
+    # The images were shrunk to max_pixels, for which OpenAI's API has no word.
     return request | {name: value for name, value in options.extra.items() if name != "max_pixels"}
 
 
 def _parts(pictures: Sequence[Sent]) -> Iterator[dict[str, Any]]:
-    """Each picture, after its time if it has one, as Qwen3-VL's own processor tells it of a film's frames."""
+    """Each image, after its time if it has one, as Qwen3-VL's own processor tells it of a video's frames."""
     for picture in pictures:
         if picture.at_s is not None:
             yield {"type": "text", "text": f"<{picture.at_s:.1f} seconds>"}

@@ -25,7 +25,7 @@ _MOST_STOPS = 4  # of OpenAI's API, and of vLLM
 
 @dataclass(frozen=True)
 class Sent:
-    """One picture of a question, as it is sent; `at_s` is its time in a film."""
+    """One image of a question, as it is sent; `at_s` is its time in a video."""
 
     source: str
     jpeg: bytes = field(repr=False)
@@ -102,7 +102,7 @@ DEFAULTS = {each.name: each.default for each in fields(DescribeOptions)}
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture as the model saw it, in pixels, and the tokens that it cost."""
+    """An image as the model saw it, in pixels, and the tokens that it cost."""
 
     width: int
     height: int

@@ -1,6 +1,6 @@
-"""What is asked: which pictures, of which sources, in which words.
+"""What is asked: which images, of which sources, in which words.
 
-A source is opened when its pictures are wanted, and closed when they are there.
+A source is opened when its images are wanted, and closed when they are there.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from vidctl.errors import MediaError, UsageError
 from vidctl.media import image
 from vidctl.media.given import Given, listed, several
 from vidctl.media.given import sources as sources_of
-from vidctl.media.sources import FILMS, PICTURES, PICTURES_AND_FILMS, Source, is_film, opened, read, settled
+from vidctl.media.sources import IMAGES, IMAGES_AND_VIDEOS, VIDEOS, Source, is_video, opened, read, settled
 from vidctl.tasks.describe.model import DescribeOptions, Sent
 from vidctl.tasks.options import made, settle
 
-if TYPE_CHECKING:  # PyAV stays out where there are pictures only
+if TYPE_CHECKING:  # PyAV stays out where there are images only
     from vidctl.media.video import Frame
 
 DEFAULT_PRESET = "caption"
 FORM_PROMPT = "Look carefully, and answer by what you see. Where it does not show something, do not make it up."
-FRAMES = 16  # of a film, where nothing is known of what the worker takes
+FRAMES = 16  # of a video, where nothing is known of what the worker takes
 _MOST_FRAMES = 256
 _FRAMES_PER_S = 1.0
 
@@ -38,10 +38,10 @@ FetchInto = Callable[[str, BinaryIO], None]
 
 @dataclass(frozen=True)
 class Clip:
-    """Which pictures of a film are shown: those at `at_s`, or `fps` a second from `from_s` to `to_s`.
+    """Which images of a video are shown: those at `at_s`, or `fps` a second from `from_s` to `to_s`.
 
     Without `fps` there is one a second, or fewer, over all of that part, if those would be too many; without any of
-    them the part is the whole film.  UsageError for what cannot be.
+    them the part is the whole video.  UsageError for what cannot be.
     """
 
     at_s: tuple[float, ...] = ()
@@ -53,10 +53,10 @@ class Clip:
         settle(self)
         span = (self.from_s, self.to_s, self.fps)
         if self.at_s and span != (None, None, None):
-            raise UsageError("both moments and a part of a film are given", hint="say either at, or from, to and fps")
+            raise UsageError("both moments and a part of a video are given", hint="say either at, or from, to and fps")
         for name, value in (*(("at", each) for each in self.at_s), ("from", self.from_s), ("to", self.to_s)):
             if value is not None and not 0 <= value < float("inf"):
-                raise UsageError(f"{name}: {value:g} s is no time in a film")
+                raise UsageError(f"{name}: {value:g} s is no time in a video")
         if self.fps is not None and not 0 < self.fps <= 240:
             raise UsageError(f"fps: {self.fps:g} is not over 0 and up to 240")
         if self.to_s is not None and self.to_s <= (self.from_s or 0.0):
@@ -69,7 +69,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about together: most often one picture or film."""
+    """What is asked about together: most often one image or video."""
 
     sources: tuple[Source, ...]
 
@@ -79,10 +79,10 @@ class Question:
         return self._named([source.name for source in self.sources])
 
     @property
-    def is_one_picture(self) -> bool:
-        """Whether there is one source, whose name is a picture's: without opening it."""
+    def is_one_image(self) -> bool:
+        """Whether there is one source, whose name is an image's: without opening it."""
         only = self.sources[0].path if len(self.sources) == 1 else None
-        return only is not None and only.suffix.lower() in PICTURES.suffixes
+        return only is not None and only.suffix.lower() in IMAGES.suffixes
 
     @property
     def label(self) -> str:
@@ -96,7 +96,7 @@ class Question:
 def questions(
     sources: Given | Iterable[Given], clip: Clip, *, together: bool = False, recursive: bool = False
 ) -> list[Question]:
-    """A question for each picture or film, or one for all of them together.  Raises MediaError where there are none.
+    """A question for each image or video, or one for all of them together.  Raises MediaError where there are none.
 
     What is no source is a question that cannot be asked; together with others it is raised.
     """
@@ -107,7 +107,7 @@ def questions(
         else several(sources, look_up)
     )
     if not found:
-        raise UsageError("no picture or film is named")
+        raise UsageError("no image or video is named")
     return [Question(tuple(found))] if together else [Question((each,)) for each in found]
 
 
@@ -115,8 +115,8 @@ def _expanded(source: Given, clip: Clip, *, recursive: bool) -> list[Source]:
     if isinstance(source, Source):
         return [source]
     if isinstance(source, (str, os.PathLike)):
-        return sources_of(source, FILMS if clip.is_given else PICTURES_AND_FILMS, recursive=recursive)
-    return sources_of(source, FILMS if clip.is_given else PICTURES)
+        return sources_of(source, VIDEOS if clip.is_given else IMAGES_AND_VIDEOS, recursive=recursive)
+    return sources_of(source, VIDEOS if clip.is_given else IMAGES)
 
 
 def options(prompt: str | None, preset: str | None, given: Mapping[str, Any], *, root: Path) -> DescribeOptions:
@@ -166,49 +166,49 @@ def _value(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-Budget = Callable[[int], int]  # how many pixels each of so many pictures may have
-Take = Callable[[int], tuple[Sent, ...]]  # the pictures, each of at most so many pixels
+Budget = Callable[[int], int]  # how many pixels each of so many images may have
+Take = Callable[[int], tuple[Sent, ...]]  # the images, each of at most so many pixels
 
 
 class Album:
-    """Opens what is asked about: pictures, and those of films."""
+    """Opens what is asked about: images, and those of videos."""
 
     def __init__(
-        self, clip: Clip, fetch: Fetch, fetch_into: FetchInto, *, max_pictures: int | None = None, budget: Budget
+        self, clip: Clip, fetch: Fetch, fetch_into: FetchInto, *, max_images: int | None = None, budget: Budget
     ) -> None:
         self._clip = clip
-        self._most = max_pictures  # in a question, if that is known
+        self._most = max_images  # in a question, if that is known
         self._budget = budget
         self._fetch = fetch
         self._fetch_into = fetch_into
 
-    def pictures(self, question: Question) -> tuple[Sent, ...]:
-        """The question's pictures; the more there are, the smaller they are."""
-        stills = sum(not self._is_film(source) for source in question.sources)
-        films = len(question.sources) - stills
-        frames = max(1, ((self._most or FRAMES) - stills) // films) if films else 0
+    def images(self, question: Question) -> tuple[Sent, ...]:
+        """The question's images; the more there are, the smaller they are."""
+        stills = sum(not self._is_video(source) for source in question.sources)
+        videos = len(question.sources) - stills
+        frames = max(1, ((self._most or FRAMES) - stills) // videos) if videos else 0
         with ExitStack() as stack:
             planned = [self._planned(source, frames, stack) for source in question.sources]
             count = sum(number for number, _ in planned)
             if self._most is not None and count > self._most:
                 raise UsageError(
-                    f"{question.name}: {count} pictures in one question, and the worker takes {self._most}",
+                    f"{question.name}: {count} images in one question, and the worker takes {self._most}",
                     hint="MAX_IMAGES in the spec's env changes that",
                 )
             return tuple(chain.from_iterable(take(self._budget(count)) for _, take in planned))
 
-    def _is_film(self, source: Source) -> bool:
+    def _is_video(self, source: Source) -> bool:
         if not self._clip.is_given:
-            return is_film(source)
-        if PurePosixPath(source.label).suffix.lower() in PICTURES.suffixes:
-            raise UsageError(f"{source.name}: a picture, which has no moments", hint="--at, --from, … are for films")
+            return is_video(source)
+        if PurePosixPath(source.label).suffix.lower() in IMAGES.suffixes:
+            raise UsageError(f"{source.name}: an image, which has no moments", hint="--at, --from, … are for videos")
         return True
 
     def _planned(self, source: Source, frames: int, stack: ExitStack) -> tuple[int, Take]:
-        """How many pictures a source gives, and how they are had."""
-        if not self._is_film(source):
+        """How many images a source gives, and how they are had."""
+        if not self._is_video(source):
             return 1, partial(self._still, source)
-        file = stack.enter_context(opened(source, fetch_into=self._fetch_into, kind=FILMS))
+        file = stack.enter_context(opened(source, fetch_into=self._fetch_into, kind=VIDEOS))
         if self._clip.at_s:
             return len(self._clip.at_s), partial(self._moments, source, file)
         return self._span(source, file, frames)
@@ -218,9 +218,9 @@ class Album:
         try:
             prepared = image.prepare_within(data, max_pixels=max_pixels, name=source.name)
         except MediaError as error:
-            if source.problem is None and PurePosixPath(source.label).suffix.lower() not in PICTURES.suffixes:
+            if source.problem is None and PurePosixPath(source.label).suffix.lower() not in IMAGES.suffixes:
                 formats = f"; {error.hint}" if error.hint else ""
-                error.hint = f"if it is a film, whose name does not tell: --from 0 takes it for one{formats}"
+                error.hint = f"if it is a video, whose name does not tell: --from 0 takes it for one{formats}"
             raise
         return (Sent(source.name, prepared.jpeg, prepared.sent_width, prepared.sent_height),)
 
@@ -254,7 +254,7 @@ class Album:
 
 
 def _sparse(span_s: float | None, most: int) -> float:
-    """A picture a second, or so many fewer that there are at most `most`."""
+    """An image a second, or so many fewer that there are at most `most`."""
     if not span_s:
         return _FRAMES_PER_S
     return min(_FRAMES_PER_S, most / span_s)

@@ -1,4 +1,4 @@
-"""Describe pictures and films: made ready ahead, one job a question, answers in the order of the questions."""
+"""Describe images and videos: made ready ahead, one job a question, answers in the order of the questions."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ JOBS_IN_FLIGHT = 16  # a worker takes as many at once, and its engine makes thei
 _READ_AHEAD = 8
 _READERS = 4
 _JOB_BYTES = MAX_REQUEST_BYTES - 64 * 1024
-_LEAST_PIXELS = 32 * 32  # of a picture that is to be shrunk still further
+_LEAST_PIXELS = 32 * 32  # of an image that is to be shrunk still further
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How questions travel: `clip` is what is seen of films, `protocol` what the worker speaks (None: vidctl's own).
+    """How questions travel: `clip` is what is seen of videos, `protocol` what the worker speaks (None: vidctl's own).
 
     `model` is what an OpenAI server knows the model by, `max_pictures` what the worker takes at once, if known, and
     `max_model_len` how many tokens the model's context holds.
@@ -48,7 +48,7 @@ class Manner:
     clip: Clip = field(default_factory=Clip)
     protocol: str | None = None
     model: str | None = None
-    max_pictures: int | None = None
+    max_images: int | None = None
     max_model_len: int | None = None
 
 
@@ -360,7 +360,7 @@ def _sum(values: Sequence[int | None]) -> int | None:
 
 @dataclass(frozen=True)
 class _Posed:
-    """A question that was sent: which one it is, and how many tokens its pictures are to a Qwen3-VL."""
+    """A question that was sent: which one it is, and how many tokens its images are to a Qwen3-VL."""
 
     number: int
     image_tokens: int
@@ -375,10 +375,10 @@ class _Asker:
         # Without a form that its answer must have, whatever was answered can be read.
         self._formless = replace(options, schema=None, choices=(), regex=None)
         self.has_form = self._formless != options
-        self._album = Album(manner.clip, fetch, fetch_into, max_pictures=manner.max_pictures, budget=self._pixels)
+        self._album = Album(manner.clip, fetch, fetch_into, max_images=manner.max_images, budget=self._pixels)
 
     def _pixels(self, count: int) -> int:
-        """How many each of so many pictures may have; `--set max_pixels` says it of each."""
+        """How many each of so many images may have; `--set max_pixels` says it of each."""
         context = self.manner.max_model_len or MAX_MODEL_LEN
         asked = self._options.extra.get("max_pixels")
         if isinstance(asked, int) and asked > 0:
@@ -426,7 +426,7 @@ class _Asker:
         return answer
 
     def _is_qwen3_vl(self, answer: Description) -> bool:
-        """Whether it is known what a picture costs this model, where its worker does not say it."""
+        """Whether it is known what an image costs this model, where its worker does not say it."""
         names = (self.manner.model, (answer.model or {}).get("name"))
         return self.manner.protocol is not None and any("qwen3-vl" in str(name).lower() for name in names)
 
@@ -441,8 +441,8 @@ class _Asker:
         return None
 
     def _fitting(self, question: Question, *, is_streamed: bool) -> tuple[tuple[Sent, ...], dict[str, Any]]:
-        """The pictures, small enough for what RunPod takes in a request, and the input that they are in."""
-        sent = self._album.pictures(question)
+        """The images, small enough for what RunPod takes in a request, and the input that they are in."""
+        sent = self._album.images(question)
         while True:
             payload = self._payload(sent, self._options, is_streamed=is_streamed)
             size = len(json.dumps({"input": payload}))
@@ -455,14 +455,14 @@ class _Asker:
 
 
 def _smaller(sent: Sequence[Sent], size: int, name: str) -> tuple[Sent, ...]:
-    pictures = sum(len(each.jpeg) * 4 // 3 for each in sent)
-    room = _JOB_BYTES - (size - pictures)
+    images = sum(len(each.jpeg) * 4 // 3 for each in sent)
+    room = _JOB_BYTES - (size - images)
     if room <= 0:
-        raise UsageError(f"{name}: the words to send are {(size - pictures) / 1e6:.1f} MB, over RunPod's 10 MB")
-    share = 0.9 * room / pictures
+        raise UsageError(f"{name}: the words to send are {(size - images) / 1e6:.1f} MB, over RunPod's 10 MB")
+    share = 0.9 * room / images
     if min(each.width * each.height * share for each in sent) < _LEAST_PIXELS:
         raise MediaError(
-            f"{name}: {len(sent)} pictures are {pictures / 1e6:.1f} MB to send, over RunPod's 10 MB for a request",
+            f"{name}: {len(sent)} images are {images / 1e6:.1f} MB to send, over RunPod's 10 MB for a request",
             hint="ask about fewer at a time",
         )
     return tuple(_shrunk(each, share) for each in sent)

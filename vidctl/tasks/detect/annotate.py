@@ -1,4 +1,4 @@
-"""Draw detections into pictures, and cut them out."""
+"""Draw detections into images, and cut them out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def annotate(image: Image.Image, detections: Iterable[Detection], *, line_width:
     """A copy with a box and a label like `person 0.91` for each detection, the most confident on top.
 
     A class whose name no font here can write is labelled with its id.  `line_width` in pixels follows the size of the
-    picture unless given.
+    image unless given.
     """
     copy = image.convert("RGB") if image.mode != "RGB" else image.copy()
     draw = ImageDraw.Draw(copy)
@@ -59,7 +59,7 @@ def annotate(image: Image.Image, detections: Iterable[Detection], *, line_width:
 def save_annotated(
     result: Detections, data: bytes, folder: Path, *, stem: str | None = None, overwrite: bool = False
 ) -> Path:
-    """Write the annotated picture into the folder: a JPEG stays a JPEG, all else becomes PNG.
+    """Write the annotated image into the folder: a JPEG stays a JPEG, all else becomes PNG.
 
     `stem` names the file; without it the source does (see `files.stems` for sources that share a name).  UsageError if
     that would overwrite the source itself, MediaError if it cannot be read, VidctlError if nothing can be written, or
@@ -75,7 +75,7 @@ def save_annotated(
 def save_crops(
     result: Detections, data: bytes, folder: Path, *, stem: str | None = None, overwrite: bool = False
 ) -> list[Path]:
-    """Write each detection as `folder/<class name>/<stem>-<n>.jpg`, n counting the picture's detections from 1.
+    """Write each detection as `folder/<class name>/<stem>-<n>.jpg`, n counting the image's detections from 1.
 
     Boxes of less than a pixel are left out.  Errors are those of `save_annotated`.
     """
@@ -100,7 +100,7 @@ def _label(
     size: tuple[int, int],
     line: int,
 ) -> None:
-    """Above the box where there is room, else inside its top edge; never outside the picture."""
+    """Above the box where there is room, else inside its top edge; never outside the image."""
     name = "".join(char if char.isprintable() else " " for char in found.class_name)
     file = _font_of(name)
     font = ImageFont.truetype(file, font_size) if file else ImageFont.load_default(font_size)

@@ -1,7 +1,7 @@
-"""Ask for the objects in pictures, and read the answer.  Pure: no network, no files.
+"""Ask for the objects in images, and read the answer.  Pure: no network, no files.
 
 The fields are those of the worker in workers/yolo: `image` or `images` in; `detections`, `count`, `image_size` and
-`inference_time` out, or `results` with one such answer a picture.
+`inference_time` out, or `results` with one such answer an image.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from vidctl.errors import ApiError, MediaError, UsageError
 from vidctl.tasks.results import Reader
 
-if TYPE_CHECKING:  # Pillow stays out of a program that has no picture to prepare
+if TYPE_CHECKING:  # Pillow stays out of a program that has no image to prepare
     from vidctl.media.image import Prepared
 
 from vidctl.tasks.detect.model import Box, Detection, Detections, DetectOptions
 
-# No picture is a million pixels wide.
+# No image is a million pixels wide.
 _READ = Reader("a detection worker", largest=1e6)
 
 
@@ -40,9 +40,9 @@ def parse_classes(text: str) -> tuple[str | int, ...]:
 _WORD = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^,]*?))\s*(?:,|$)')
 
 
-def encode(pictures: Sequence[Prepared], options: DetectOptions) -> dict[str, Any]:
-    """The job's input: `image` for one picture, `images` for several; the rarer options only when they are set."""
-    encoded = [_base64(picture.jpeg) for picture in pictures]
+def encode(images: Sequence[Prepared], options: DetectOptions) -> dict[str, Any]:
+    """The job's input: `image` for one image, `images` for several; the rarer options only when they are set."""
+    encoded = [_base64(picture.jpeg) for picture in images]
     payload: dict[str, Any] = {"image": encoded[0]} if len(encoded) == 1 else {"images": encoded}
     payload |= {"conf": options.conf, "iou": options.iou, "imgsz": options.imgsz}
     for name in ("max_det", "classes", "agnostic_nms"):
@@ -55,29 +55,29 @@ def encode(pictures: Sequence[Prepared], options: DetectOptions) -> dict[str, An
 DEFAULTS = {field.name: field.default for field in fields(DetectOptions)}
 
 
-def decode(output: object, pictures: Sequence[Prepared], sources: Sequence[str]) -> list[Detections | MediaError]:
-    """Read the answer to `encode(pictures, …)`: one entry a picture, in their order, boxes in the originals' pixels.
+def decode(output: object, images: Sequence[Prepared], sources: Sequence[str]) -> list[Detections | MediaError]:
+    """Read the answer to `encode(images, …)`: one entry an image, in their order, boxes in the originals' pixels.
 
-    A picture that the worker could not read becomes a MediaError in its place, and so does one of several that it saw
+    An image that the worker could not read becomes a MediaError in its place, and so does one of several that it saw
     in another size.  ApiError is raised for anything that is not an answer to the question, and names the field.
     """
     answer = _READ.mapping(output, "output")
-    items = _items(answer, len(pictures))
+    items = _items(answer, len(images))
     return [
         _decode_one(item, where, answer, picture, source)
-        for (where, item), picture, source in zip(items, pictures, sources, strict=True)
+        for (where, item), picture, source in zip(items, images, sources, strict=True)
     ]
 
 
 def _items(answer: Mapping[str, Any], expected: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """One object a picture, each with the name that an error message gives it."""
+    """One object an image, each with the name that an error message gives it."""
     if "results" in answer:
         results = _READ.items(answer["results"], "results")
         if len(results) != expected:
-            raise ApiError(f"the worker answered {len(results)} results for {expected} pictures")
+            raise ApiError(f"the worker answered {len(results)} results for {expected} images")
         return [(f"results[{index}]", _READ.mapping(item, f"results[{index}]")) for index, item in enumerate(results)]
     if expected != 1 and "error" in answer:
-        raise ApiError(f"the worker refused the pictures: {_READ.text(answer['error'], 'error')}")
+        raise ApiError(f"the worker refused the images: {_READ.text(answer['error'], 'error')}")
     if expected != 1:
         _READ.refuse("results", "is missing")
     return [("output", answer)]
@@ -118,10 +118,10 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 def _check_size(value: object, where: str, picture: Prepared) -> None:
-    """An answer about a picture of another size is an answer about another picture."""
+    """An answer about an image of another size is an answer about another image."""
     sent = [picture.sent_width, picture.sent_height]
     if value is not None and value != sent:
-        _READ.refuse(f"{where}.image_size", f"is {_READ.short(value)}, but the picture sent was {sent}")
+        _READ.refuse(f"{where}.image_size", f"is {_READ.short(value)}, but the image sent was {sent}")
 
 
 def _detection(value: object, where: str, picture: Prepared) -> Detection:
@@ -139,7 +139,7 @@ def _detection(value: object, where: str, picture: Prepared) -> Detection:
 
 
 def _box(value: object, where: str, picture: Prepared) -> Box:
-    """The box in the original's pixels, within the picture, to a hundredth."""
+    """The box in the original's pixels, within the image, to a hundredth."""
     corners = [_READ.number(corner, where) for corner in _READ.items(value, where)]
     if len(corners) != 4:
         _READ.refuse(where, f"has {len(corners)} numbers instead of x1, y1, x2, y2")

@@ -34,7 +34,7 @@ CSV_COLUMNS = (
 
 
 def to_json(results: Iterable[Result], *, endpoint: str | None = None) -> str:
-    """One document for any number of pictures: `{"schema", "results": […]}`; a failed source has `error` and `code`.
+    """One document for any number of images: `{"schema", "results": […]}`; a failed source has `error` and `code`.
 
     `endpoint` is who was asked.
     """
@@ -102,7 +102,7 @@ def to_coco(results: Iterable[Result]) -> str:
 
 
 def to_txt(results: Iterable[Result], *, save_conf: bool = False) -> str:
-    """The label files of several pictures, to be looked at: under a `# source` line each."""
+    """The label files of several images, to be looked at: under a `# source` line each."""
     return "".join(
         _heading(result) + (yolo_lines(result, save_conf=save_conf) if isinstance(result, Detections) else "")
         for result in results
@@ -119,7 +119,7 @@ FORMATS: dict[str, Callable[[Iterable[Result]], str]] = {
 
 
 def yolo_lines(result: Detections, *, save_conf: bool = False) -> str:
-    """The label file of one picture, as Ultralytics' `save_txt` writes it, and trains on.
+    """The label file of one image, as Ultralytics' `save_txt` writes it, and trains on.
 
     Class, centre x, centre y, width, height (all 0 to 1); `save_conf` adds the confidence, which no training takes.
     """
@@ -129,7 +129,7 @@ def yolo_lines(result: Detections, *, save_conf: bool = False) -> str:
 def save_txt(
     result: Detections, folder: Path, *, stem: str | None = None, overwrite: bool = False, save_conf: bool = False
 ) -> Path:
-    """Write the picture's label file into the folder; see `stems` for pictures that share a name.
+    """Write the image's label file into the folder; see `stems` for images that share a name.
 
     Labels that are there and differ are only replaced with `overwrite`.
     """

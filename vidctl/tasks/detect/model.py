@@ -10,7 +10,7 @@ from vidctl.errors import UsageError
 from vidctl.tasks.options import settle
 from vidctl.tasks.results import Failed
 
-if TYPE_CHECKING:  # Pillow stays out of a program that has no picture to prepare
+if TYPE_CHECKING:  # Pillow stays out of a program that has no image to prepare
     pass
 
 Box = tuple[float, float, float, float]
@@ -43,7 +43,7 @@ class DetectOptions:
 
 @dataclass(frozen=True)
 class Detection:
-    """One object: `bbox` is x1, y1, x2, y2 in pixels of the original picture as displayed; `confidence` is 0 to 1."""
+    """One object: `bbox` is x1, y1, x2, y2 in pixels of the original image as displayed; `confidence` is 0 to 1."""
 
     bbox: Box
     confidence: float
@@ -62,7 +62,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one picture of `width` x `height` pixels, most confident first as the worker sends them.
+    """What was found in one image of `width` x `height` pixels, most confident first as the worker sends them.
 
     `names` are all of the model's classes, by their ids; empty if the worker does not tell them.
     """

@@ -1,4 +1,4 @@
-"""Find objects in many pictures: read ahead, pack many into a job, and put results back in the order of the sources."""
+"""Find objects in many images: read ahead, pack many into a job, and put results back in the order of the sources."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from vidctl.tasks.detect.codec import decode, encode
 from vidctl.tasks.detect.model import DetectOptions, Result
 from vidctl.tasks.results import Failed
 
-# What RunPod's queue gives one worker is about a job a second, so a job carries many pictures.
-PICTURES_PER_JOB = 16
+# What RunPod's queue gives one worker is about a job a second, so a job carries many images.
+IMAGES_PER_JOB = 16
 JOBS_IN_FLIGHT = 6
 _JOB_BYTES = MAX_REQUEST_BYTES - 64 * 1024  # of base64; the rest is for the options
 
@@ -32,7 +32,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Image:
     index: int
     source: Source
     prepared: Prepared
@@ -83,12 +83,12 @@ def _read_ahead(
     readers: ThreadPoolExecutor,
     unread: dict[int, Found],
     fetch: Callable[[str], bytes],
-) -> Iterator[_Picture]:
-    """Pictures ready to be sent, in order, a job's worth ahead; those that cannot be read go into `unread`."""
+) -> Iterator[_Image]:
+    """Images ready to be sent, in order, a job's worth ahead; those that cannot be read go into `unread`."""
     waiting: deque[tuple[int, Source, Future[tuple[Source, Prepared]]]] = deque()
     source_numbers = enumerate(sources)
     while True:
-        while len(waiting) < PICTURES_PER_JOB and (following := next(source_numbers, None)) is not None:
+        while len(waiting) < IMAGES_PER_JOB and (following := next(source_numbers, None)) is not None:
             index, source = following
             waiting.append((index, source, readers.submit(_prepare, source, options.imgsz, fetch)))
         if not waiting:
@@ -99,7 +99,7 @@ def _read_ahead(
         except VidctlError as error:
             unread[index] = _failed(source, error)
         else:
-            yield _Picture(index, kept, prepared)
+            yield _Image(index, kept, prepared)
 
 
 def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple[Source, Prepared]:
@@ -115,8 +115,8 @@ def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple
     return (source if is_file else dataclasses.replace(source, data=data)), prepared
 
 
-def _requests(pictures: Iterable[_Picture], options: DetectOptions) -> Iterator[Request[list[_Picture]]]:
-    for job in _packed(pictures):
+def _requests(images: Iterable[_Image], options: DetectOptions) -> Iterator[Request[list[_Image]]]:
+    for job in _packed(images):
         first = job[0].source.label
         yield Request(
             encode([picture.prepared for picture in job], options),
@@ -125,11 +125,11 @@ def _requests(pictures: Iterable[_Picture], options: DetectOptions) -> Iterator[
         )
 
 
-def _packed(pictures: Iterable[_Picture]) -> Iterator[list[_Picture]]:
-    """As many pictures to a job as RunPod takes in a request."""
-    job: list[_Picture] = []
-    for picture in pictures:
-        is_full = len(job) == PICTURES_PER_JOB or sum(p.encoded_bytes for p in job) + picture.encoded_bytes > _JOB_BYTES
+def _packed(images: Iterable[_Image]) -> Iterator[list[_Image]]:
+    """As many images to a job as RunPod takes in a request."""
+    job: list[_Image] = []
+    for picture in images:
+        is_full = len(job) == IMAGES_PER_JOB or sum(p.encoded_bytes for p in job) + picture.encoded_bytes > _JOB_BYTES
         if job and is_full:
             yield job
             job = []
@@ -138,25 +138,25 @@ def _packed(pictures: Iterable[_Picture]) -> Iterator[list[_Picture]]:
         yield job
 
 
-def _found(answer: Answer[list[_Picture]]) -> list[Found]:
-    pictures = answer.request.subject
+def _found(answer: Answer[list[_Image]]) -> list[Found]:
+    images = answer.request.subject
     if isinstance(answer.error, (AuthError, NotDeployedError)):
         raise answer.error  # it will be the same for every other job
     if answer.job is None:
         reason = answer.error or JobFailedError("the job ended without an answer")
-        return [_failed(picture.source, reason) for picture in pictures]
+        return [_failed(picture.source, reason) for picture in images]
     try:
         results = decode(
             answer.job.output,
-            [picture.prepared for picture in pictures],
-            [picture.source.name for picture in pictures],
+            [picture.prepared for picture in images],
+            [picture.source.name for picture in images],
         )
     except VidctlError as error:
         error.job_id = answer.job.id
-        return [_failed(picture.source, error) for picture in pictures]
+        return [_failed(picture.source, error) for picture in images]
     return [
         _failed(picture.source, result) if isinstance(result, VidctlError) else Found(picture.source, result)
-        for picture, result in zip(pictures, results, strict=True)
+        for picture, result in zip(images, results, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Ask for the words in a sound, and read the answer.  Pure: no network, no files.
+"""Ask for the words in an audio file, and read the answer.  Pure: no network, no files.
 
 The fields are those of the worker in workers/whisper, or, with the protocol `worker-faster_whisper`, those of RunPod's
 own worker of that name.
@@ -22,7 +22,7 @@ from vidctl.tasks.transcribe.model import DEFAULTS, OFFICIAL, Heard, Segment, Tr
 
 _Value = TypeVar("_Value")
 
-# A sound of a billion of Whisper's frames would last four months.
+# An audio file of a billion of Whisper's frames would last four months.
 _READ = Reader("a transcription worker", largest=1e9)
 
 # What RunPod's worker takes besides; it refuses a job with any other name in it.
@@ -33,7 +33,7 @@ _OFFICIAL_EXTRA = (
 
 
 def encode(data: bytes, options: TranscribeOptions, *, protocol: str | None = None) -> dict[str, Any]:
-    """The job's input for the sound in `data`: what differs from the defaults of vidctl's own worker, or of RunPod's.
+    """The job's input for the audio in `data`: what differs from the defaults of vidctl's own worker, or of RunPod's.
 
     Raise UsageError for an unknown protocol, and for what RunPod's worker cannot do.
     """
@@ -63,7 +63,7 @@ def _official(options: TranscribeOptions) -> dict[str, Any]:
     chosen["enable_vad"] = options.vad_filter
     chosen.pop("vad_filter", None)
     if chosen.pop("task", None) == "translate":
-        # Its segments stay in the language of the sound: the times of the English text are those of subtitles.
+        # Its segments stay in the language of the audio: the times of the English text are those of subtitles.
         chosen |= {"translate": True, "translation": "srt"}
     if "temperature" in chosen:
         # It climbs from the temperature to 1 in steps; one that leads beyond 1 at once leaves it at the temperature.
@@ -88,7 +88,7 @@ def decode(output: object) -> Heard:
     only = output[0] if isinstance(output, list) and len(output) == 1 else output
     answer = _READ.mapping(only, "output")
     if answer.get("error") is not None:
-        raise ApiError(f"the worker refused the sound: {_refusal(answer['error'])}")
+        raise ApiError(f"the worker refused the audio: {_refusal(answer['error'])}")
     is_official = "segments" in answer
     language = _optional(_text, answer, "detected_language" if is_official else "language", "output")
     return Heard(
@@ -216,14 +216,14 @@ def _span(item: Mapping[str, Any], where: str) -> tuple[float, float]:
     return start, max(start, end)
 
 
-# The times of words are estimates: one may begin a hair before the sound, or end a hair before it begins.
+# The times of words are estimates: one may begin a hair before the audio, or end a hair before it begins.
 _TINY_S = 0.1
 
 
 def _seconds(value: object, where: str) -> float:
     seconds = _READ.number(value, where)
     if seconds < -_TINY_S:
-        _READ.refuse(where, f"is {seconds:g}, before the sound begins")
+        _READ.refuse(where, f"is {seconds:g}, before the audio begins")
     return max(0.0, seconds)
 
 

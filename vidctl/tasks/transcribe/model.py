@@ -144,7 +144,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Heard:
-    """The answer of one job, in seconds from where its sound begins."""
+    """The answer of one job, in seconds from where its audio begins."""
 
     segments: tuple[Segment, ...]
     duration: float | None = None

@@ -1,4 +1,4 @@
-"""Transcribe sounds of any length: cut at silences, sent as jobs side by side, and put together again."""
+"""Transcribe audio files of any length: cut at silences, sent as jobs side by side, and put together again."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class Passing:
 
 @dataclass(frozen=True)
 class Manner:
-    """How sounds travel: at most `chunk_s` seconds to a job, in the words of `protocol` (None: vidctl's own worker).
+    """How audio files travel: at most `chunk_s` seconds to a job, in the words of `protocol` (None: vidctl's own
+    worker).
 
     Of a file with several audio tracks `audio_track` is heard, a number from 1 or a language; None is what a player
     would choose.  With `resumes` a job that an earlier run sent is not sent again, if `version` is that of then: what
@@ -155,7 +156,7 @@ def _requests_of(
         for chunk in _chunks(hearing, manner, fetch_into):
             if "clip_timestamps" in options.extra and not (chunk.index == 0 and chunk.is_last):
                 raise UsageError(
-                    f"{hearing.source.name}: clip_timestamps mean one job's sound, and this one is cut",
+                    f"{hearing.source.name}: clip_timestamps mean one job's audio, and this one is cut",
                     hint=f"--chunk takes up to {audio.LONGEST_CHUNK_S / 60:g}m",
                 )
             sent = hearing.sends(chunk)

@@ -21,7 +21,7 @@ BAKED = Path("/models/hub")  # where the image's Dockerfile downloads to
 # serverless/endpoints/model-caching; worker-vllm reads them from there as well).
 VOLUME = Path("/runpod-volume")
 VOLUME_HUB = VOLUME / "huggingface-cache" / "hub"
-# Transformers' formats of the same weights, and pictures of the model card.
+# Transformers' formats of the same weights, and images of the model card.
 INDEX = "model.safetensors.index.json"
 UNUSED = ["*.pth", "*.pt", "original/*", "*.gguf", "*.onnx", "*.png", "*.jpg", "*.mp4"]
 
@@ -47,7 +47,7 @@ def find(
 
 
 def limits(folder: Path) -> dict[str, int]:
-    """What the model's processor makes of a picture, for counting its tokens: pixels at least and at most.
+    """What the model's processor makes of an image, for counting its tokens: pixels at least and at most.
 
     Transformers writes them as `size` with `shortest_edge` and `longest_edge`, which are pixels in all.
     """

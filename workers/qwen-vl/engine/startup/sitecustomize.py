@@ -1,4 +1,4 @@
-"""Let PyPI's torchvision be imported beside a CPU-only torch: vLLM's picture processors want it, not its operators.
+"""Let PyPI's torchvision be imported beside a CPU-only torch: vLLM's image processors want it, not its operators.
 
 PyPI's torchvision is built for CUDA.  Beside a torch without it, its compiled operators do not load, and then
 `import torchvision` fails with "operator torchvision::nms does not exist".  Where they load, nothing happens here.

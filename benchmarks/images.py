@@ -30,18 +30,18 @@ _COUNTED = re.compile(rb"image (\d+)/(\d+) ")
 
 @dataclass
 class Runs:
-    """The seconds of each run over the same number of pictures, and how many objects the last one found."""
+    """The seconds of each run over the same number of images, and how many objects the last one found."""
 
-    pictures: int
+    images: int
     seconds: list[float] = field(default_factory=list)
     objects: int = 0
 
     @property
     def rate(self) -> float:
-        return self.pictures / statistics.median(self.seconds)
+        return self.images / statistics.median(self.seconds)
 
     def row(self, name: str, details: str = "") -> tuple[str, str, str, str]:
-        rates = sorted(self.pictures / seconds for seconds in self.seconds)
+        rates = sorted(self.images / seconds for seconds in self.seconds)
         return name, f"{self.rate:.1f}", f"{rates[0]:.1f} – {rates[-1]:.1f}", details or f"{self.objects} objects"
 
 
@@ -92,14 +92,14 @@ def measure_as_typed(bench: Bench, weights: Path, label: str, *, is_judged: bool
         for _ in range(bench.rounds):
             runtime.detect(vidctl)
             yolo_predict(bench, weights, whole, loop)
-            ratios.append((vidctl.pictures / vidctl.seconds[-1]) / (loop.pictures / loop.seconds[-1]))
+            ratios.append((vidctl.images / vidctl.seconds[-1]) / (loop.images / loop.seconds[-1]))
     print_table(
         f"{label}, as typed: {bench.count} photographs of 1280x720, {bench.rounds} turns",
         ("", "pictures/s", "least – most", ""),
         [
             vidctl.row("vidctl detect, the whole command"),
             whole.row("yolo predict, the whole command", "with its start"),
-            loop.row("yolo predict, from its first picture to its last", "what is promised against"),
+            loop.row("yolo predict, from its first image to its last", "what is promised against"),
         ],
     )
     what = f"vidctl detect against yolo predict's loop: {label}"
@@ -107,7 +107,7 @@ def measure_as_typed(bench: Bench, weights: Path, label: str, *, is_judged: bool
 
 
 def yolo_predict(bench: Bench, weights: Path, whole: Runs, loop: Runs) -> None:
-    """Run it with its defaults; when a picture is done is seen by the line that it prints."""
+    """Run it with its defaults; when an image is done is seen by the line that it prints."""
     typed = ["predict", f"model={weights}", f"source={bench.photographs}", "imgsz=640"]
     begin = perf_counter()
     with subprocess.Popen(
@@ -118,8 +118,8 @@ def yolo_predict(bench: Bench, weights: Path, whole: Runs, loop: Runs) -> None:
         stderr=subprocess.STDOUT,
     ) as process:
         printed = [perf_counter() for line in process.stdout or () if _COUNTED.match(line)]
-    if process.returncode or len(printed) != whole.pictures:
-        raise SystemExit(f"yolo predict ended with status {process.returncode} after {len(printed)} pictures")
+    if process.returncode or len(printed) != whole.images:
+        raise SystemExit(f"yolo predict ended with status {process.returncode} after {len(printed)} images")
     whole.seconds.append(perf_counter() - begin)
     loop.seconds.append(printed[-1] - printed[0])
 
@@ -205,8 +205,8 @@ class Runtime:
         runs.seconds.append(perf_counter() - begin)
         results: list[dict[str, Any]] = json.loads(said)["results"]
         runs.objects = sum(result["count"] for result in results)
-        if len(results) != runs.pictures:
-            raise SystemExit(f"vidctl detect answered for {len(results)} of {runs.pictures} pictures")
+        if len(results) != runs.images:
+            raise SystemExit(f"vidctl detect answered for {len(results)} of {runs.images} images")
         return runs.seconds[-1]
 
     def _vidctl(self, *arguments: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Real films, small ones: each picture is a bar code of its number, so that whoever sees one knows which it is."""
+"""Real videos, small ones: each image is a bar code of its number, so that whoever sees one knows which it is."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BAR = 16  # pixels
 WIDTH, HEIGHT = BITS * BAR, 48
 RATE = 48_000
 
-# A film with B-frames, so that the order of decoding is not that of display, and with few key pictures.
+# A video with B-frames, so that the order of decoding is not that of display, and with few key images.
 REORDERED = {"preset": "veryfast", "bf": "2", "g": "25", "x264-params": "b-adapt=0:scenecut=0"}
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a film is written: format and codec, as FFmpeg names them."""
+    """How a video is written: format and codec, as FFmpeg names them."""
 
     format: str
     codec: str = "libx264"
@@ -60,17 +60,17 @@ FORMS = [
 
 
 def bars(number: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
-    """The picture of a number."""
+    """The image of a number."""
     bits = [number >> bit & 1 for bit in range(BITS)]
     line = np.repeat(np.array(bits, np.uint8) * 255, BAR)
-    picture = Image.fromarray(np.repeat(np.tile(line, (HEIGHT, 1))[:, :, None], 3, axis=2))
-    return np.asarray(picture.resize(size, Image.Resampling.NEAREST))
+    image = Image.fromarray(np.repeat(np.tile(line, (HEIGHT, 1))[:, :, None], 3, axis=2))
+    return np.asarray(image.resize(size, Image.Resampling.NEAREST))
 
 
 def number_of(jpeg: bytes) -> int:
-    """The number whose picture this is."""
-    picture = Image.open(io.BytesIO(jpeg)).convert("L").resize((BITS, 1), Image.Resampling.BOX)
-    return sum(1 << bit for bit in range(BITS) if picture.getpixel((bit, 0)) > 127)
+    """The number whose image this is."""
+    image = Image.open(io.BytesIO(jpeg)).convert("L").resize((BITS, 1), Image.Resampling.BOX)
+    return sum(1 << bit for bit in range(BITS) if image.getpixel((bit, 0)) > 127)
 
 
 def write(
@@ -79,16 +79,16 @@ def write(
     form: Form = MP4,
     *,
     rate: int = 25,
-    sound_s: float = 0.0,
-    pictures: Callable[[int], np.ndarray] = bars,
+    audio_s: float = 0.0,
+    images: Callable[[int], np.ndarray] = bars,
     look: Callable[[av.VideoStream], object] = id,
 ) -> Path | BinaryIO:
-    """A film whose pictures begin at `times`, in seconds; with `sound_s` it has a sound, from 0 on.
+    """A video whose images begin at `times`, in seconds; with `sound_s` it has an audio file, from 0 on.
 
     `look` is shown the stream before anything is written.
     """
     times = list(times)
-    height, width, _ = pictures(0).shape
+    height, width, _ = images(0).shape
     with av.open(
         str(file) if isinstance(file, Path) else file, "w", format=form.format, options=form.container_options
     ) as container:
@@ -97,12 +97,12 @@ def write(
         ticks = Fraction(1, rate) if form.codec in ("mpeg4", "mpeg1video", "mpeg2video") else Fraction(1, 90_000)
         stream.codec_context.time_base = ticks
         look(stream)
-        sound = container.add_stream("aac", rate=RATE, layout="mono") if sound_s else None
+        sound = container.add_stream("aac", rate=RATE, layout="mono") if audio_s else None
         if sound is not None:
-            for packet in _silence(sound, sound_s):
+            for packet in _silence(sound, audio_s):
                 container.mux(packet)
         for number, at_s in enumerate(times):
-            frame = VideoFrame.from_ndarray(pictures(number), "rgb24")
+            frame = VideoFrame.from_ndarray(images(number), "rgb24")
             frame.pts, frame.time_base = round(at_s / ticks), ticks
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -119,7 +119,7 @@ def _silence(stream: av.AudioStream, seconds: float) -> Sequence[av.Packet]:
 
 
 def steady(seconds: float, rate: int = 25, since_s: float = 0.0) -> list[float]:
-    """The times of a film of so many pictures a second."""
+    """The times of a video of so many images a second."""
     return [since_s + number / rate for number in range(round(seconds * rate))]
 
 
@@ -156,10 +156,10 @@ def displayed_by(matrix: Sequence[float]) -> Callable[[av.VideoStream], None]:
 
 def seen_in(jpeg: bytes) -> list[str]:
     """The names of the colours in the corners: above, from left to right, and below."""
-    picture = Image.open(io.BytesIO(jpeg)).convert("RGB").resize((2, 2), Image.Resampling.BOX)
+    image = Image.open(io.BytesIO(jpeg)).convert("RGB").resize((2, 2), Image.Resampling.BOX)
 
     def name(place: tuple[int, int]) -> str:
-        shown = np.array(picture.getpixel(place))
+        shown = np.array(image.getpixel(place))
         return min(CORNERS, key=lambda each: abs(shown - CORNERS[each]).sum())
 
     return [name(place) for place in ((0, 0), (1, 0), (0, 1), (1, 1))]

@@ -310,7 +310,7 @@ def test_a_secret_may_be_called_like_a_field(yolo):
 
 
 @pytest.mark.parametrize("name", ["API_KEY", "HF_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS", "KEY", "openai_apikey"])
-def test_a_variable_that_audio_secret_is_treated_as_one(yolo, name):
+def test_a_variable_whose_name_is_a_secrets_is_treated_as_one(yolo, name):
     """Neither the plan nor the journal tells what it is, though the spec does not call it a secret."""
     loud = yolo.model_copy(update={"env": {name: "sk-1"}})
     todo = plan(loud, image=IMAGE, secrets=SECRETS, live=live(yolo, env={name: "sk-2"}))
@@ -318,6 +318,30 @@ def test_a_variable_that_audio_secret_is_treated_as_one(yolo, name):
 
     assert (change.old, change.new) == ("(set)", "(changed)")
     assert "sk-" not in repr(todo) + repr(todo.document())
+
+
+@pytest.mark.parametrize(
+    "value", ["postgres://app:Pa55word@db/app", "https://host/hook?sig=Pa55word", "Server=db;Password=Pa55word"]
+)
+def test_a_value_that_holds_a_secret_is_treated_as_one(yolo, value):
+    """A password in a URL or in a connection string, whatever the variable is called."""
+    loud = yolo.model_copy(update={"env": {"CONNECTION": value}})
+    todo = plan(loud, image=IMAGE, secrets=SECRETS, live=live(yolo, env={"CONNECTION": f"{value}-old"}))
+
+    assert Change("template", "env.CONNECTION", "(set)", "(changed)") in todo.changes
+    assert "Pa55word" not in repr(todo.changes) + str(todo.document())
+
+
+def test_what_a_variable_gave_is_treated_as_a_secret(tmp_path):
+    """`${TOK}` came from the environment or from .env: the spec does not say whether it may be read."""
+    path = tmp_path / "yolo.yaml"
+    path.write_text(YAML.format(image=DIGEST).replace("MODEL: yolo11m.pt", 'MODEL: yolo11m.pt, OTHER: "${TOK}"'))
+    filled = spec.load(path, environ={"TOK": "Pa55word"})
+    todo = planned(filled)
+
+    assert ("yolo11m.pt", None) == (todo.document()["template.env.MODEL"], todo.document()["template.env.OTHER"])
+    assert "Pa55word" not in repr(todo.changes)
+    assert "Pa55word" == todo.endpoint.template.env["OTHER"]
 
 
 def test_no_secret_is_in_any_repr(yolo):

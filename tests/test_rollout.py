@@ -64,7 +64,7 @@ def test_quiet_leaves_results(echo):
 def test_a_version_that_does_not_work_is_put_back(echo):
     """The smoke test fails: the image that was there is there again, the exit code says so, and it still answers.
 
-    The journal then knows what is live, without the value of a variable that audio files like a secret.
+    The journal then knows what is live, without the value of a variable that looks like a secret.
     """
     echo.spec("echo", worker="echo", smoke=SMOKE, env={"DB_PASSWORD": "c5b4a39d8f7e6"})
     echo.run("deploy", "echo")

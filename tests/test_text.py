@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from vidctl.text import is_secret_name, one_line, reason, without_secrets
+from vidctl.text import is_secret_name, is_secret_value, one_line, reason, without_secrets
 
 
 @pytest.mark.parametrize(
     "name",
     ["HF_TOKEN", "hfToken", "RUNPOD_API_KEY", "apikey", "DB_PASSWORD", "MYSECRET", "AWS_SECRET_ACCESS_KEY", "AUTH",
-     "X-Amz-Signature", "PGPASSWD", "GITHUB_PAT", "SSH_PASSPHRASE", "GOOGLE_CREDENTIALS",
+     "X-Amz-Signature", "PGPASSWD", "GITHUB_PAT", "SSH_PASSPHRASE", "GOOGLE_CREDENTIALS", "JWT",
+     "SLACK_WEBHOOK", "SENTRY_DSN",
      "MYKEY", "DBPASS", "OAUTH", "BASICAUTH", "PASSWORDS", "API_TOKENS", "SSHKEYS"],
 )  # fmt: skip
 def test_names_of_secrets(name):
@@ -22,6 +23,26 @@ def test_names_of_secrets(name):
 def test_names_of_none(name):
     """A word that only begins like one."""
     assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["postgres://app:pw@db/app", "https://key@sentry.io/1", "https://hooks.example/x?sig=1", "Server=db;Password=pw",
+     "api_key=abc", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "-----BEGIN RSA PRIVATE KEY-----", "hf_abcdefgh12",
+     "sk-proj-abcdefgh", "AKIAIOSFODNN7EXAMPLE"],
+)  # fmt: skip
+def test_values_that_hold_secrets(value):
+    """A user or a query of a URL, a password of a connection string, a key by how it begins."""
+    assert is_secret_value(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["yolo11m.pt", "Qwen/Qwen3-VL-8B-Instruct", "https://example.org/models/a.pt", "0.9", "--max-model-len=8192",
+     "user@example.org", "passwordless", "s3://bucket/weights", "task-force", "desk-job-abcdefgh"],
+)  # fmt: skip
+def test_values_of_none(value):
+    assert not is_secret_value(value)
 
 
 def test_urls_without_their_secrets():

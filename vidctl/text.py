@@ -15,9 +15,18 @@ SENTENCE = 300  # as many characters of what a server says are read
 # Words of a name (`HF_TOKEN`, `hfToken`, `MYSECRET`).  What is hidden for nothing costs less than what is shown.
 _SECRET_WORD = re.compile(
     r".*(AUTH|COOKIE|CREDENTIAL|KEY|PASS|PASSPHRASE|PASSWD|PASSWORD|SECRET|SIGNATURE|TOKEN)S?"
-    r"|AUTHORIZATION|BEARER|CREDS?|PAT|PWD|SIG"
+    r"|AUTHORIZATION|BEARER|CREDS?|DSN|JWT|PAT|PWD|SIG|WEBHOOK"
 )
 _HARMLESS_WORDS = frozenset({"BYPASS", "COMPASS", "DONKEY", "HOTKEY", "MONKEY", "TURKEY"})
+# A connection string's password, a JSON Web Token, a private key, and keys by how they begin.
+_SECRET_VALUE = re.compile(
+    r"\b(?:password|passwd|pwd|accountkey|sharedaccesskey|secret|token|api[_-]?key)\s*=\s*\S"
+    r"|\beyJ[\w-]+\.eyJ[\w-]+\."
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|(?<![A-Za-z0-9])(?:hf_|rpa_|sk-|ghp_|github_pat_|glpat-|xox[abp]-|AKIA)[A-Za-z0-9_-]{8,}",
+    re.IGNORECASE,
+)
+_URL_SECRETS = re.compile(r"\b[a-z][a-z0-9+.-]*://(?:([^\s/?#@]+@)|[^\s?#]*(\?[^\s#]+))", re.IGNORECASE)
 _COUNTED = frozenset({"MAX", "MIN", "NUM"})  # MAX_TOKENS is a number
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _TOLD = ("error_message", "message", "error", "detail")  # what the sentence of an error is called
@@ -31,6 +40,11 @@ def is_secret_name(name: str) -> bool:
     if _COUNTED & set(words):
         words = [word for word in words if word != "TOKENS"]
     return any(word not in _HARMLESS_WORDS and _SECRET_WORD.fullmatch(word) for word in words)
+
+
+def is_secret_value(value: str) -> bool:
+    """Whether a value of any name holds what nobody else may read: a URL with a user or a query, a key, a password."""
+    return _SECRET_VALUE.search(value) is not None or any(parts[0] or parts[1] for parts in _URL_SECRETS.findall(value))
 
 
 def without_secrets(url: str) -> str:

@@ -15,7 +15,7 @@ from vidctl.errors import UsageError
 from vidctl.runpod import gpus
 from vidctl.runpod.types import STAMP, Catalogue, Endpoint, Image, Stock, Template
 from vidctl.spec import EndpointSpec
-from vidctl.text import is_secret_name
+from vidctl.text import is_secret_name, is_secret_value
 
 Action = Literal["create", "update", "keep"]
 Plane = Literal["graphql", "rest"]
@@ -163,7 +163,12 @@ def plan(
     )
     models = model_cache.decide(spec, live=live, applied=applied, plane=plane)
     wanted = dataclasses.replace(wanted, model_references=models.saved)
-    hidden = frozenset(spec.secrets) | _secret_names(wanted) | (_secret_names(live) if live else frozenset())
+    hidden = (
+        frozenset(spec.secrets)
+        | spec.filled_in
+        | _secret_names(wanted)
+        | (_secret_names(live) if live else frozenset())
+    )
     if live is not None:
         template = dataclasses.replace(wanted.template, id=live.template.id, name=_kept_name(spec, live, wanted))
         wanted = dataclasses.replace(wanted, id=live.id, template=template)
@@ -285,7 +290,9 @@ def document(endpoint: Endpoint, hidden: frozenset[str] = frozenset()) -> dict[s
 
 def _secret_names(endpoint: Endpoint) -> frozenset[str]:
     """Variables that look as if they hold a secret, whether or not the spec calls them one."""
-    return frozenset(name for name in endpoint.template.env if is_secret_name(name))
+    return frozenset(
+        name for name, value in endpoint.template.env.items() if is_secret_name(name) or is_secret_value(value)
+    )
 
 
 _Resource = Literal["template", "endpoint"]

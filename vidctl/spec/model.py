@@ -101,6 +101,12 @@ def _read_number(value: Any) -> Any:
     return value
 
 
+def _as_filled_in(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """The text, which still says whether a variable gave it."""
+    checked = check(value)
+    return value if isinstance(value, Interpolated) else checked
+
+
 def _read_flag(value: Any) -> Any:
     if isinstance(value, Interpolated) and value in ("true", "false"):
         return value == "true"
@@ -389,7 +395,7 @@ Name = Annotated[
 VariableName = Annotated[
     str, AfterValidator(_variable_name), Field(json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
 ]
-Environment = dict[VariableName, str]
+Environment = dict[VariableName, Annotated[str, WrapValidator(_as_filled_in)]]
 BuildArgument = Annotated[
     str, AfterValidator(_build_argument), Field(json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
 ]
@@ -825,6 +831,11 @@ class EndpointSpec(Part):
         if self.weights != "cache":
             return ()
         return (f"https://huggingface.co/{self.env[MODEL]}:{self.env.get(REVISION) or DEFAULT_REVISION}",)
+
+    @property
+    def filled_in(self) -> frozenset[str]:
+        """The variables whose values come from the environment or from `.env`, by `${NAME}`: they may be secrets."""
+        return frozenset(name for name, value in self.env.items() if isinstance(value, Interpolated))
 
     @property
     def worker_env(self) -> dict[str, str]:

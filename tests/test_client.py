@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.endpoint import answering
+from support.failing import failing
 from support.scripted import ok, serving
 from support.shapes import draw, encoded
 
@@ -88,22 +89,22 @@ WRONG = {
 
 @pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
 def test_whatever_is_given_wrong_is_a_usage_error(client, call):
-    with pytest.raises(VidctlError) as raised:
+    with failing("usage_error", varies=True) as caught:
         call(client)
 
-    assert ("usage_error", 2) == (raised.value.code, raised.value.exit_status)
+    assert 2 == caught.value.exit_status
 
 
-def test_a_file_that_is_closed_is_told_of(tmp_path):
+def test_a_closed_file_is_an_error(tmp_path):
     """Of an image, and of audio, which is kept on disk for the while."""
     (tmp_path / "frame.jpg").write_bytes(b"x")
     with (tmp_path / "frame.jpg").open("rb") as file:
         pass
     (source,) = given.sources(file, IMAGES)
-    with pytest.raises(errors.MediaError, match=r"frame\.jpg: cannot be read \(.*closed"):
+    with failing("media_error", "frame.jpg: ", "closed", varies=True):
         read(source, fetch=bytes)
     with (
-        pytest.raises(errors.MediaError, match=r"frame\.jpg: cannot be read \(.*closed"),
+        failing("media_error", "frame.jpg: ", "closed", varies=True),
         opened(source, fetch_into=print),
     ):
         pass
@@ -119,10 +120,10 @@ def test_a_file_that_is_closed_is_told_of(tmp_path):
     ],
 )
 def test_a_wrong_keyword_names_the_right_one(client, call, meant):
-    with pytest.raises(VidctlError) as raised:
+    with failing("usage_error", meant, varies=True) as caught:
         WRONG[call](client)
 
-    assert f"did you mean {meant}?" == raised.value.hint
+    assert meant in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pillow_heif import register_heif_opener
+from support.failing import failing
 
 from vidctl.errors import MediaError
+from vidctl.media import image
 from vidctl.media.image import FORMATS, Prepared, open_upright, prepare, prepare_within
 from vidctl.media.pixels import fit_within, is_too_long
 
@@ -353,7 +355,7 @@ def test_a_truncated_image_is_refused_by_name(kind):
     """Half a download is an error, never half a result."""
     whole = encoded(Image.effect_noise((200, 200), 80).convert("RGB"), kind)
 
-    with pytest.raises(MediaError, match=r"^holiday\.jpg: ") as caught:
+    with failing("media_error", "holiday.jpg: ", varies=True) as caught:
         prepare(whole[: len(whole) // 2], imgsz=640, name="holiday.jpg")
     assert "\n" not in caught.value.message
 
@@ -363,7 +365,7 @@ def test_a_truncated_image_is_refused_by_name(kind):
 )
 def test_what_is_no_image_is_refused_by_name(data):
     """Text, zeros, SVG and PostScript are not handed to any decoder."""
-    with pytest.raises(MediaError, match=r"^notes\.txt: .*not an image"):
+    with failing("media_error", "notes.txt: ", "not an image", varies=True):
         prepare(data, imgsz=640, name="notes.txt")
 
 
@@ -377,13 +379,13 @@ def png_header(width: int, height: int) -> bytes:
 
 def test_a_decompression_bomb_is_refused():
     """A few bytes that claim gigapixels are refused before a pixel is decoded."""
-    with pytest.raises(MediaError, match=r"bomb\.png: more pixels"):
+    with failing("media_error", "bomb.png: ", "pixels"):
         prepare(png_header(60_000, 60_000), imgsz=640, name="bomb.png")
 
 
 def test_an_image_of_no_pixels_is_refused():
     """0x0 is not an image."""
-    with pytest.raises(MediaError, match=r"none\.png: "):
+    with failing("media_error", "none.png: ", varies=True):
         prepare(png_header(0, 0), imgsz=640, name="none.png")
 
 
@@ -498,7 +500,8 @@ def test_what_is_transparent_is_white_for_a_language_model(mode):
     assert is_near((255, 255, 255), opened(prepared).convert("RGB").getpixel((35, 20)))
 
 
-def test_what_is_no_image_is_named_to_a_language_model_too():
+def test_what_is_no_image_is_named_to_a_language_model_too(monkeypatch):
     """One sentence that names the file."""
-    with pytest.raises(MediaError, match=r"^a\.png: not an image that can be read$"):
+    monkeypatch.setattr(image, "FORMATS", ("JPEG", "PNG"))
+    with failing("media_error", "a.png: ", "not an image", "JPEG, PNG"):
         prepare_within(b"text", max_pixels=10**6, name="a.png")

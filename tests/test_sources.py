@@ -14,8 +14,9 @@ from typing import BinaryIO
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.failing import failing, same_wording
 
-from vidctl.errors import MediaError, NetworkError, UsageError
+from vidctl.errors import MediaError, NetworkError
 from vidctl.media.sources import (
     AUDIO,
     IMAGES_AND_VIDEOS,
@@ -129,17 +130,16 @@ def test_a_list_without_sources_is_an_error(folder, content):
     if content is not None:
         (folder / "list.txt").write_text(content)
 
-    with pytest.raises(MediaError, match=r"@list\.txt"):
+    with failing("media_error", "@list.txt: "):
         expand(["@list.txt"])
 
 
 @pytest.mark.parametrize("source", ["empty", "sub/more/*.jpg", "nothing*.png"])
 def test_finding_no_image_is_an_error(folder, source):
     """An empty folder and a glob without match are named, with a hint."""
-    with pytest.raises(MediaError) as caught:
+    with failing("media_error", f"{source}: ") as caught:
         expand([source])
 
-    assert caught.value.message.startswith(source)
     assert caught.value.hint
 
 
@@ -150,9 +150,9 @@ def test_finding_no_image_does_not_stop_the_rest(folder, source):
     before, none, after = expand(["frame1.jpg", source, "sub"])
 
     assert ("frame1.jpg", "sub/deep.png") == (before.name, after.name)
-    with pytest.raises(MediaError, match=r"no image"):
+    with failing("media_error", "no image"):
         read(none, fetch=no_network)
-    with pytest.raises(MediaError, match=r"no image"), opened(none, fetch_into=no_download):
+    with failing("media_error", "no image"), opened(none, fetch_into=no_download):
         pass
 
 
@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_listed_does_not_stop_the_rest(folder, source, r
     *found, last = expand([source], recursive=recursive)
 
     assert ["sub/deep.png", "sub/more/deeper.tif"] == [each.name for each in found]
-    with pytest.raises(MediaError, match=r"^sub/more/d+/.*: cannot be listed \(File name too long\)$"):
+    with failing("media_error", f"sub/more/{'d' * 240}/", "(File name too long)", varies=True):
         read(last, fetch=no_network)
 
 
@@ -210,7 +210,7 @@ from vidctl.media.image import prepare
 from vidctl.media.sources import expand
 for source in sys.argv[1:]:
     try:
-        print([each.name for each in expand([source], tell=print)])
+        print([each.name for each in expand([source], warn=print)])
     except VidctlError as error:
         print(error.message, error.hint)
 try:
@@ -227,12 +227,12 @@ def test_images_that_are_not_read_here_are_said(folder):
     command = [sys.executable, "-c", NO_HEIF, "sub", "empty"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    assert [
-        "sub: 3 HEIC files skipped: pip install 'vidctl[heic]' reads them",
-        "['sub/deep.png']",
-        "empty: no images in this folder 1 HEIC file skipped: pip install 'vidctl[heic]' reads them",
-        "a.heic: HEIC, which this installation does not read pip install 'vidctl[heic]' reads them",
-    ] == done.stdout.splitlines()
+    skipped, found, nothing, refused = done.stdout.splitlines()
+    assert "['sub/deep.png']" == found
+    assert ["sub: 3 HEIC", "empty: no image", "a.heic: HEIC"] == [skipped[:11], nothing[:15], refused[:12]]
+    assert "1 HEIC" in nothing
+    assert all("pip install 'vidctl[heic]'" in each for each in (skipped, nothing, refused))
+    same_wording(done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -243,14 +243,14 @@ def test_a_link_to_nothing_is_said_and_skipped(folder, source, told):
     for name in ("sub/gone.png", "sub/more/gone.jpg", "sub/gone.txt", "empty/gone.jpg"):
         (folder / name).symlink_to("nowhere")
     said: list[str] = []
-    found = [each.name for each in expand([source], tell=said.append)]
+    found = [each.name for each in expand([source], warn=said.append)]
 
     assert ([f"{source}: {told} skipped"], True) == (said, "sub/deep.png" in found)
     assert not any("gone" in name for name in found)
-    with pytest.raises(MediaError, match=r"^sub/gone\.png: no such file"):
-        read(*expand(["sub/gone.png"], tell=said.append), fetch=no_network)
+    with failing("media_error", "sub/gone.png: "):
+        read(*expand(["sub/gone.png"], warn=said.append), fetch=no_network)
     with pytest.raises(MediaError) as nothing:
-        expand(["empty"], tell=said.append)
+        expand(["empty"], warn=said.append)
     assert ("1 broken link skipped", 1) == (nothing.value.hint, len(said))
 
 
@@ -273,7 +273,7 @@ def test_an_image_whose_name_begins_with_an_at_is_no_list(folder):
 
 def test_an_empty_source_is_a_usage_error():
     """An unset shell variable must not mean the current folder."""
-    with pytest.raises(UsageError):
+    with failing("usage_error", "https://"):
         expand([""])
 
 
@@ -282,7 +282,7 @@ def test_a_missing_file_fails_only_when_read(folder):
     missing, present = expand(["gone.jpg", "frame1.jpg"])
 
     assert b"frame1.jpg" == read(present, fetch=no_network)
-    with pytest.raises(MediaError, match=r"gone\.jpg: no such file"):
+    with failing("media_error", "gone.jpg: "):
         read(missing, fetch=no_network)
 
 
@@ -290,9 +290,9 @@ def test_an_empty_file_and_a_folder_are_no_images(folder):
     """Each is refused in its own words."""
     (folder / "zero.jpg").touch()
 
-    with pytest.raises(MediaError, match=r"zero\.jpg: 0 bytes"):
+    with failing("media_error", "zero.jpg: 0 bytes"):
         read(expand(["zero.jpg"])[0], fetch=no_network)
-    with pytest.raises(MediaError, match="sub: a folder"):
+    with failing("media_error", "sub: ", "folder"):
         read(Source("sub", path=Path("sub")), fetch=no_network)
 
 
@@ -301,7 +301,7 @@ def test_a_file_that_never_ends_is_refused(folder):
     with (folder / "huge.tif").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
 
-    with pytest.raises(MediaError, match=r"huge\.tif: over 512 MB"):
+    with failing("media_error", "huge.tif: ", "512 MB"):
         read(expand(["huge.tif"])[0], fetch=no_network)
 
 
@@ -315,7 +315,7 @@ def test_stdin_gives_one_image_also_when_named_twice():
 
 def test_stdin_without_stdin_is_a_usage_error():
     """A library call without a stream says so."""
-    with pytest.raises(UsageError):
+    with failing("usage_error", "`-`"):
         expand(["-"])
 
 
@@ -330,8 +330,9 @@ def test_addresses_are_fetched(url):
 @pytest.mark.parametrize("url", ["http://example.org/a.jpg", "http://10.0.0.1/", "https://", "http://[bad/x.jpg"])
 def test_unsafe_addresses_are_refused(url):
     """No image travels in the clear, and no malformed address gets a traceback."""
-    with pytest.raises(MediaError, match="only https://"):
-        read(expand([url])[0], fetch=no_network)
+    (source,) = expand([url])
+    with failing("media_error", f"{source.name}: ", "https://"):
+        read(source, fetch=no_network)
 
 
 def test_a_failed_download_is_about_its_source():
@@ -340,7 +341,7 @@ def test_a_failed_download_is_about_its_source():
     def broken(url: str) -> bytes:
         raise NetworkError("connection refused", hint="is it up?")
 
-    with pytest.raises(MediaError, match=r"https://example\.org/a\.jpg: connection refused") as caught:
+    with failing("media_error", "https://example.org/a.jpg: connection refused") as caught:
         read(Source("https://example.org/a.jpg", url="https://example.org/a.jpg"), fetch=broken)
     assert "is it up?" == caught.value.hint
 
@@ -411,10 +412,10 @@ def test_what_was_looked_for_is_called_by_its_name(talks, kind, called):
 
     for source, wrong in (
         (Source("none", path=Path("none")), "0 bytes"),
-        (Source("sub", path=Path("sub")), "a folder"),
+        (Source("sub", path=Path("sub")), "folder"),
     ):
         with (
-            pytest.raises(MediaError, match=f"^{source.name}: {wrong}, not {called}$"),
+            failing("media_error", f"{source.name}: ", wrong, called),
             opened(source, fetch_into=no_download, kind=kind),
         ):
             pass
@@ -427,17 +428,13 @@ def test_an_image_may_be_piped_where_a_video_may_be():
     assert b"picture" == read(source, fetch=no_network)
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [("none", "none: no audio files in this folder"), ("none/*", r"none/\*: no audio file matches")],
-)
-def test_finding_no_audio_speaks_of_audio(talks, source, message):
+@pytest.mark.parametrize("source", ["none", "none/*"])
+def test_finding_no_audio_speaks_of_audio(talks, source):
     """And the hint names their endings."""
     (talks / "none").mkdir()
 
-    with pytest.raises(MediaError, match=message) as caught:
+    with failing("media_error", f"{source}: no audio file", ".3g2, .3gp, .aac"):
         expand([source], kind=AUDIO)
-    assert caught.value.hint.startswith("audio files end in .3g2, .3gp, .aac")
 
 
 def test_an_audio_is_opened_where_it_lies(talks):
@@ -462,7 +459,7 @@ def test_piped_audio_is_kept_while_it_is_used(talks):
 
 def test_a_pipe_cannot_be_named_twice():
     """The second mention would find nothing."""
-    with pytest.raises(UsageError, match="twice"):
+    with failing("usage_error", "`-`", "twice"):
         expand(["-", "-"], kind=AUDIO, stdin=io.BytesIO(b"sound"))
 
 
@@ -495,9 +492,9 @@ def test_a_downloaded_audio_is_kept_while_it_is_used(talks):
     assert b"sound of https://example.org/talk.mp3" == content(
         source, lambda url, file: file.write(b"sound of " + url.encode())
     )
-    with pytest.raises(MediaError, match=r"https://example\.org/talk\.mp3: connection refused"):
+    with failing("media_error", "https://example.org/talk.mp3: connection refused"):
         content(source, broken)
-    with pytest.raises(MediaError, match="only https://"):
+    with failing("media_error", "http://example.org/: ", "https://"):
         content(Source("http://example.org/", url="http://example.org/"))
 
 
@@ -518,26 +515,27 @@ def test_nothing_that_was_kept_stays(tmp_path, monkeypatch, is_used_badly):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "facts"),
     [
-        (Path.exists, "no such file"),
-        (Path.mkdir, "a folder, not an audio file"),
-        (os.mkfifo, "a named pipe, not a file"),
-        (Path.touch, "0 bytes, not an audio file"),
+        (Path.exists, []),
+        (Path.mkdir, ["folder", "audio file"]),
+        (os.mkfifo, ["named pipe", "- < "]),
+        (Path.touch, ["0 bytes", "audio file"]),
     ],
+    ids=["nothing", "a folder", "a pipe", "empty"],
 )
-def test_what_is_no_audio_file_is_refused_as_no_image_is(tmp_path, make, message):
+def test_what_is_no_audio_file_is_refused_as_no_image_is(tmp_path, make, facts):
     """Each in its own words, and a pipe that nobody writes into is not waited for."""
     make(tmp_path / "talk.mp3")
 
-    with pytest.raises(MediaError, match=f"^talk: {message}"):
+    with failing("media_error", "talk: ", *facts):
         content(Source("talk", path=tmp_path / "talk.mp3"))
 
 
 @pytest.mark.parametrize("source", [Source("empty", stream=io.BytesIO()), Source("empty", data=b"")])
 def test_an_empty_pipe_is_no_audio(source):
     """As an empty file is none."""
-    with pytest.raises(MediaError, match="empty: 0 bytes, not an audio file"):
+    with failing("media_error", "empty: 0 bytes", "audio file"):
         content(source)
 
 
@@ -553,7 +551,9 @@ def test_a_full_disk_is_one_line(size):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     folder = tempfile.gettempdir()
-    assert f"stdin: cannot be kept in {folder} (File too large) / TMPDIR names another folder\n" == done.stdout
+    assert done.stdout.startswith("stdin: ")
+    assert [] == [fact for fact in (folder, "(File too large)", " / ", "TMPDIR") if fact not in done.stdout]
+    assert 1 == done.stdout.count("\n")
 
 
 @pytest.mark.parametrize("scheme", ["https", "http", "ftp"])

@@ -29,41 +29,44 @@ def detect(
     sources: Annotated[
         list[str], typer.Argument(metavar="SOURCE…", help="Images: files, folders, globs, URLs, - or @list.txt.")
     ],
-    conf: Annotated[float, typer.Option(help="Least confidence.")] = 0.25,
-    iou: Annotated[float, typer.Option(help="Overlap at which two boxes are one object.")] = 0.7,
-    imgsz: Annotated[int, typer.Option(help="Longer side of the image as the model sees it, in pixels.")] = 640,
-    max_det: Annotated[int, typer.Option(help="Most boxes in an image.")] = 300,
+    conf: Annotated[float, typer.Option(help="Minimum confidence, 0 to 1.")] = 0.25,
+    iou: Annotated[float, typer.Option(help="IoU threshold of non-maximum suppression, 0 to 1.")] = 0.7,
+    imgsz: Annotated[int, typer.Option(help="Input size of the model: longer side, in pixels.")] = 640,
+    max_det: Annotated[int, typer.Option(help="Maximum number of detections per image.")] = 300,
     classes: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="person,car", help='Only these: names or ids, "1" in double quotes a name; may be repeated.'
+            metavar="person,car", help='Detect only these: names or ids; a name in double quotes, as "1"; repeatable.'
         ),
     ] = None,
-    agnostic_nms: Annotated[bool, typer.Option("--agnostic-nms", help="Let classes suppress each other.")] = False,
+    agnostic_nms: Annotated[
+        bool, typer.Option("--agnostic-nms", help="Suppress overlapping boxes of different classes.")
+    ] = False,
     recursive: options.Recursive = False,
     output_format: Annotated[
         Format | None,
-        typer.Option("--format", "-f", help="How to print the result [default: by FILE's ending, else table]."),
+        typer.Option("--format", "-f", help="Output format [default: by FILE's ending, else table]."),
     ] = None,
     as_json: options.JsonResult = False,
     output: Annotated[
-        str | None, options.output("FILE|-", "Write the result to FILE, or txt of several to DIR/.")
+        str | None, options.output("FILE|-", "Write results to FILE, or with -f txt one file per image to DIR/.")
     ] = None,
     save_conf: Annotated[
-        bool, typer.Option("--save-conf", help="txt: the confidence as sixth column, which no training takes.")
+        bool, typer.Option("--save-conf", help="With -f txt: add the confidence as column 6 (not for training).")
     ] = False,
     save: Annotated[
         Path | None,
-        typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save the images with their boxes drawn."),
+        typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save annotated images to DIR."),
     ] = None,
     save_crop: Annotated[
-        Path | None, typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save each object, cut out.")
+        Path | None,
+        typer.Option(parser=options.folder_of_output, metavar="DIR", help="Save a crop of each object to DIR."),
     ] = None,
     overwrite: options.Overwrite = False,
     endpoint: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="A deployed spec [default: the one for detect].", autocompletion=options.specs
+            metavar="NAME", help="Deployed spec to use [default: the one for detect].", autocompletion=options.specs
         ),
     ] = None,
     env: options.Environment = None,
@@ -77,8 +80,8 @@ def detect(
 ) -> None:
     """Find objects in images.
 
-    Images are shrunk to what the model sees before they are sent; boxes come back in the images' own pixels, in
-    the order of the sources. An image that fails is reported and does not stop the rest (exit code 9).
+    Images are resized before upload; boxes are in pixels of the original images. Results are in the order of the
+    sources. A failed image is reported and does not stop the others (exit code 9).
     """
     from vidctl.cli.outputs import Inputs, stems
     from vidctl.cli.report import Report
@@ -92,9 +95,9 @@ def detect(
     wanted = DetectOptions(conf, iou, imgsz, max_det, named, agnostic_nms)
     chosen = _form(output_format, output, is_json=as_json)
     if save_conf and chosen != "txt":
-        raise UsageError("--save-conf: only -f txt has columns to add it to")
+        raise UsageError("--save-conf: only supported with -f txt")
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json or chosen in ("json", "jsonl"))
-    pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, tell=report.warn)
+    pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, warn=report.warn)
     inputs = Inputs(pictures, sources)
     names = stems(pictures, sources, keeps_folders=recursive)
     delivery = _Delivery(chosen, output, names, report, save, save_crop, overwrite)
@@ -104,7 +107,7 @@ def detect(
         target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, timeout_s=timeout, notify=report.step
     )
     if client.is_target_by_default:
-        report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
+        report.detail("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
     try:
         with report.counting("detect", len(pictures), shown=not no_progress) as counter:
             found = client.detect_many(pictures, waiting=telling(counter.wait), **vars(wanted))
@@ -155,7 +158,7 @@ class _Delivery:
         self._output = None if output is None or output == "-" else Path(output)
         is_folder = output is not None and self._output is not None and (output.endswith("/") or self._output.is_dir())
         if is_folder and form != "txt":
-            raise UsageError(f"-o {output}: a folder, not a file", hint="-f txt writes a file for each image into it")
+            raise UsageError(f"-o {output}: a folder, not a file", hint="write a file per image into it with -f txt")
         self._is_folder = is_folder
         self._names = names
         self._report = report
@@ -176,7 +179,7 @@ class _Delivery:
 
         if self._form == "txt" and not self._is_folder and len(self._names) > 1 and not _is_special(self._output):
             raise UsageError(
-                f"-o {self._output}: YOLO's labels are a file for each image", hint="-o DIR/ writes them into a folder"
+                f"-o {self._output}: YOLO labels need one file per image", hint="write them into a folder with -o DIR/"
             )
         if self._output is None:
             check_stdout()
@@ -249,7 +252,9 @@ class _Delivery:
 
         answered = [result for result in self._kept if not isinstance(result, Failed)]
         if self._form == "coco" and answered and not any(result.names for result in answered):
-            self._report.note("this worker does not tell its model's classes: the categories are those that were seen")
+            self._report.note(
+                "the worker does not report its model's classes: categories are limited to the detected ones"
+            )
 
     def _print(self, result: Result) -> None:
         from vidctl.cli import report

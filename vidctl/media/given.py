@@ -1,4 +1,4 @@
-"""Take what a program gives as a source: a path, an address, a file's bytes, an open file, or an image in memory."""
+"""Take what a program gives as a source: a path, a URL, a file's bytes, an open file, or an image in memory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def sources(given: Given, kind: Kind, *, recursive: bool = False) -> list[Source
         return looked_up([os.fsdecode(given)], kind=kind, recursive=recursive)  # type: ignore[arg-type]
     except TypeError as error:
         raise UsageError(
-            "a source is a path, an address, a file's bytes, an open file, or an image of Pillow's or NumPy's, "
+            "invalid source: expected a path, a URL, bytes, a binary file, a Pillow image or a NumPy array, "
             f"not {type(given).__name__}"
         ) from error
 
@@ -88,7 +88,9 @@ def _is_in_memory(given: object) -> bool:
 
 def _opened(file: Any, kind: Kind) -> Source:
     if isinstance(file, io.TextIOBase):
-        raise UsageError("a file is open for text", hint='open it for bytes: open(path, "rb")')
+        raise UsageError(
+            "invalid source: the file is open in text mode", hint='open it in binary mode: open(path, "rb")'
+        )
     name = getattr(file, "name", None)
     return Source(name if isinstance(name, str) else _label(kind), stream=file)
 
@@ -107,7 +109,9 @@ def _encoded(given: Any) -> bytes:
             has_png = image.mode in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
             (image if has_png else image.convert("RGB")).save(file, "PNG", compress_level=1)
     except (OSError, ValueError, SystemError) as error:
-        raise MediaError(f"an image of {image.width} x {image.height} pixels in mode {image.mode}: {error}") from error
+        raise MediaError(
+            f"invalid image of {image.width} x {image.height} pixels in mode {image.mode}: {error}"
+        ) from error
     return file.getvalue()
 
 
@@ -116,8 +120,8 @@ def _pixels(array: Any) -> Any:
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype.name != "uint8" or array.ndim not in (2, 3) or channels not in (1, 3, 4) or not array.size:
         raise UsageError(
-            f"an array of {array.dtype.name}, shape {array.shape}: not an image",
-            hint="an image is uint8 of shape (height, width), (height, width, 3) or (height, width, 4), in BGR(A)",
+            f"invalid image: an array of {array.dtype.name}, shape {array.shape}",
+            hint="pass uint8 of shape (height, width), (height, width, 3) or (height, width, 4), in BGR(A)",
         )
     if channels == 1:
         return array.reshape(array.shape[:2])

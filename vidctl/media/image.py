@@ -1,4 +1,4 @@
-"""Open, orient, shrink and encode images.  Whatever Pillow raises leaves here as a MediaError that names the file."""
+"""Open, orient, resize and encode images.  Whatever Pillow raises leaves here as a MediaError that names the file."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def _has_heif() -> bool:
 
 # Those that not every installation reads, by what people call them, with Pillow's name and what would help.
 _EXTRA = (
-    ("AVIF", "AVIF", _has_avif(), "a newer Pillow reads them"),
-    ("JPEG 2000", "JPEG2000", features.check("jpg_2000"), "a Pillow with OpenJPEG reads them"),
-    ("HEIC", "HEIF", _has_heif(), "pip install 'vidctl[heic]' reads them"),
+    ("AVIF", "AVIF", _has_avif(), "install a newer Pillow to read them"),
+    ("JPEG 2000", "JPEG2000", features.check("jpg_2000"), "install a Pillow with OpenJPEG to read them"),
+    ("HEIC", "HEIF", _has_heif(), "run pip install 'vidctl[heic]' to read them"),
 )
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", *(name for _, name, is_read, _ in _EXTRA if is_read))
 # What people call a format that is not read here, and what would help.
@@ -98,10 +98,10 @@ class Prepared:
 
 
 def prepare(data: bytes, *, imgsz: int, name: str) -> Prepared:
-    """Make of an image what a model of input size `imgsz` needs to see, or raise MediaError.
+    """Decode an image and resize it for a model of input size `imgsz`, or raise MediaError.
 
     The image is turned as its EXIF orientation says.  If its longer side exceeds what the model uses for `imgsz`, a
-    multiple of 32, it is shrunk to exactly that.  An upright JPEG that is small enough keeps its pixels byte for byte,
+    multiple of 32, it is resized to exactly that.  An upright JPEG that is small enough keeps its pixels byte for byte,
     without what else its file says.  Of an animation the first frame counts; `pixels` has the rest of the rule.
     """
     longest = pixels.stride_up(imgsz)
@@ -109,7 +109,7 @@ def prepare(data: bytes, *, imgsz: int, name: str) -> Prepared:
 
 
 def prepare_within(data: bytes, *, max_pixels: int, name: str) -> Prepared:
-    """Make of an image what a vision-language model needs to see: at most `max_pixels` in all, or raise MediaError.
+    """Decode an image and resize it for a vision-language model: at most `max_pixels` in all, or raise MediaError.
 
     One that is smaller than a token is enlarged to that.  Otherwise as `prepare` does.
     """
@@ -127,7 +127,7 @@ def _prepared(data: bytes, fit: Callable[[Size], Size], name: str) -> Prepared:
         if image.format == "JPEG" and image.mode in ("RGB", "L") and sent == size and orientation == 1:
             jpeg = pixels.bare(data)  # not compressed once more
         else:
-            jpeg = encode(pixels.turned(_shrunk(pixels.flat(image), sent), orientation))
+            jpeg = encode(pixels.turned(_resized(pixels.flat(image), sent), orientation))
     if orientation >= 5:
         size, sent = size[::-1], sent[::-1]
     return Prepared(jpeg, *size, *sent)
@@ -144,9 +144,9 @@ def open_upright(data: bytes, *, name: str = "image") -> Image.Image:
 
 
 def encode(image: Image.Image) -> bytes:
-    """The JPEG that is sent of an image in RGB; nothing else of its file travels along."""
+    """The JPEG that is sent of an image in RGB; nothing else of its file is sent."""
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # without it the original's comment would travel along
+    image.save(out, "JPEG", quality=JPEG_QUALITY, comment=b"")  # without it the original's comment would be sent
     return out.getvalue()
 
 
@@ -176,13 +176,13 @@ def _reading(name: str) -> Iterator[None]:
     except MediaError as error:
         raise MediaError(f"{name}: {error.message}", hint=error.hint) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise MediaError(f"{name}: more pixels than can be read safely", hint="shrink it first") from error
+        raise MediaError(f"{name}: too many pixels to decode safely", hint="resize it first") from error
     except UnidentifiedImageError as error:
         raise MediaError(
-            f"{name}: not an image that can be read", hint=f"known formats: {', '.join(FORMATS)}"
+            f"{name}: not an image of a supported format", hint=f"convert it to one of {', '.join(FORMATS)}"
         ) from error
     except MemoryError as error:
-        raise MediaError(f"{name}: too large for this machine's memory", hint="shrink it first") from error
+        raise MediaError(f"{name}: out of memory while decoding", hint="resize it first") from error
     except _DAMAGE as error:
         raise MediaError(f"{name}: damaged or incomplete image ({_reason(error)})") from error
 
@@ -196,10 +196,10 @@ def _open(data: bytes) -> Image.Image:
     if not data:
         raise MediaError("0 bytes, not an image")
     if "HEIC" in MISSING and data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        raise MediaError("HEIC, which this installation does not read", hint=MISSING["HEIC"])
+        raise MediaError("HEIC is not supported by this installation", hint=MISSING["HEIC"])
     image = pixels.opened(data, FORMATS)
     if min(image.size) < 1:
-        raise MediaError("an image of no pixels")
+        raise MediaError("not an image: 0 pixels")
     return image
 
 
@@ -212,7 +212,7 @@ def _fit(size: Size, longest: int) -> Size:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.size == size:
         return image
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)

@@ -86,9 +86,9 @@ MAX_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Source:
-    """One image or audio: a file, an address, bytes, or a stream to read once.  `name` is what people are shown.
+    """One image, audio file or video: a file, a URL, bytes, or a stream to read once.  `name` is what people are shown.
 
-    What `expand` names after an address has none of its secrets.
+    What `expand` names after a URL has none of its secrets.
     """
 
     name: str
@@ -100,13 +100,13 @@ class Source:
 
     @property
     def label(self) -> str:
-        """The name as it may be written down: an address without the secrets that it may carry."""
+        """The name as it may be written down: a URL without the secrets that it may carry."""
         if self.url is None:
             return self.name
         return re.sub(r"//[^/@?#]*@", "//", re.split(r"[?#]", self.name)[0])
 
 
-Tell = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
 def expand(
@@ -115,18 +115,18 @@ def expand(
     kind: Kind = IMAGES,
     recursive: bool = False,
     stdin: BinaryIO | None = None,
-    tell: Tell = warnings.warn,
+    warn: Warn = warnings.warn,
 ) -> list[Source]:
     """One Source an image (or audio), in the order typed; folders and globs in natural order (frame2 before frame10).
 
     A source is a file, a folder (its images; with `recursive` those in its subfolders too), a glob (`**` included),
     `-` (one image on standard input), `@list.txt` (one source a line, paths relative to the current folder, `#`
-    comments) or an address.  Hidden files are skipped, repeated ones kept.  A missing file, a folder that cannot be
+    comments) or a URL.  Hidden files are skipped, repeated ones kept.  A missing file, a folder that cannot be
     listed and a folder or glob without images become a Source that `read` and `opened` refuse; MediaError is raised
-    where there is nothing else, and for a list that cannot be read.  `tell` hears of files that are skipped for their
-    format, and of links to nothing.
+    where there is nothing else, and for a list that cannot be read.  `warn` hears of files that are skipped for their
+    format, and of broken links.
     """
-    return settled(looked_up(sources, kind=kind, recursive=recursive, stdin=stdin, tell=tell))
+    return settled(looked_up(sources, kind=kind, recursive=recursive, stdin=stdin, warn=warn))
 
 
 def looked_up(
@@ -135,7 +135,7 @@ def looked_up(
     kind: Kind,
     recursive: bool = False,
     stdin: BinaryIO | None = None,
-    tell: Tell = warnings.warn,
+    warn: Warn = warnings.warn,
 ) -> list[Source]:
     """As `expand`, also where there is nothing else than what is refused."""
     found: list[Source] = []
@@ -146,9 +146,9 @@ def looked_up(
             found.append(piped)
         elif source.startswith("@") and not _is_named_so(source, kind):
             for line in _lines(source[1:]):
-                found.extend(_expand(line, kind, tell, recursive=recursive))
+                found.extend(_expand(line, kind, warn, recursive=recursive))
         else:
-            found.extend(_expand(source, kind, tell, recursive=recursive))
+            found.extend(_expand(source, kind, warn, recursive=recursive))
     return found
 
 
@@ -166,13 +166,13 @@ def _is_named_so(source: str, kind: Kind) -> bool:
 
 
 def is_video(source: Source) -> bool:
-    """Whether the name of a file, or of what an address means, ends as that of a video does."""
+    """Whether the name of a file, or of what a URL means, ends as that of a video does."""
     name = source.path.name if source.path is not None else urlsplit(source.label).path if source.url else ""
     return PurePosixPath(name).suffix.lower() in VIDEOS.suffixes
 
 
 def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
-    """The image's bytes, or MediaError.  `fetch` downloads an https:// address; http:// goes to this machine only."""
+    """The image's bytes, or MediaError.  `fetch` downloads an https:// URL; http:// goes to this machine only."""
     if source.problem is not None:
         raise source.problem
     if source.data is not None:
@@ -186,7 +186,7 @@ def read(source: Source, *, fetch: Callable[[str], bytes]) -> bytes:
     elif source.stream is not None:
         data = _read(source.stream, MAX_BYTES + 1, source.name)
     else:
-        raise MediaError(f"{source.name}: neither a file nor an address")
+        raise MediaError(f"{source.name}: not a file or a URL")
     if not data:
         raise MediaError(f"{source.name}: 0 bytes, not an image")
     if len(data) > MAX_BYTES:
@@ -200,7 +200,7 @@ def _read(stream: BinaryIO, size: int, name: str) -> bytes:
     except (OSError, ValueError) as error:  # it is closed, say, or open for writing
         raise MediaError(f"{name}: cannot be read ({_reason(error)})") from error
     if not isinstance(data, bytes):
-        raise MediaError(f"{name}: what it gives is {type(data).__name__}, not bytes")
+        raise MediaError(f"{name}: read() returned {type(data).__name__}, not bytes")
     return data
 
 
@@ -210,7 +210,7 @@ def opened(
 ) -> Iterator[Path | BinaryIO]:
     """An audio file or video to seek in: its file, or what was downloaded or piped in, kept on disk for the while.
 
-    `fetch_into` downloads an address into a file; `kind` is what people are told was looked for.  Raises MediaError
+    `fetch_into` downloads a URL into a file; `kind` is named in errors.  Raises MediaError
     on entering; what the caller does inside raises as it does.
     """
     if source.problem is not None:
@@ -254,14 +254,14 @@ def _keep(source: Source, kept: BinaryIO, fetch_into: Callable[[str, BinaryIO], 
             while data := _read(source.stream, 1 << 20, source.name):
                 kept.write(data)
         else:
-            raise MediaError(f"{source.name}: neither a file nor an address")
+            raise MediaError(f"{source.name}: not a file or a URL")
         kept.flush()
     except OSError as error:
         with suppress(OSError):  # closing tries once more to write what did not fit
             kept.close()
         raise MediaError(
-            f"{source.name}: cannot be kept in {tempfile.gettempdir()} ({_reason(error)})",
-            hint="TMPDIR names another folder",
+            f"{source.name}: cannot be saved to {tempfile.gettempdir()} ({_reason(error)})",
+            hint="set TMPDIR to another folder",
         ) from error
 
 
@@ -272,7 +272,7 @@ def _piped(stdin: BinaryIO | None, kind: Kind, *, again: Source | None) -> Sourc
     if kind is IMAGES:
         return again or Source("stdin", data=stdin.read(MAX_BYTES + 1))
     if again:
-        raise UsageError("`-` is named twice, and standard input can be read only once")
+        raise UsageError("`-` is given twice: standard input can be read only once")
     return Source("stdin", stream=stdin)
 
 
@@ -283,10 +283,10 @@ def _lines(list_file: str) -> Iterator[str]:
     except (OSError, ValueError) as error:
         raise MediaError(f"@{_shown(list_file)}: cannot be read ({_reason(error)})") from error
     if "\0" in text:
-        raise MediaError(f"@{_shown(list_file)}: not a list, which is text with one source a line")
+        raise MediaError(f"@{_shown(list_file)}: not a list: expected text with one source per line")
     lines = [line for line in map(_line, text.split("\n")) if line]
     if not lines:
-        raise MediaError(f"@{_shown(list_file)}: names no sources")
+        raise MediaError(f"@{_shown(list_file)}: no sources in this list")
     yield from lines
 
 
@@ -299,9 +299,9 @@ def _line(text: str) -> str:
     return text if text.strip() else ""
 
 
-def _expand(source: str, kind: Kind, tell: Tell, *, recursive: bool) -> list[Source]:
+def _expand(source: str, kind: Kind, warn: Warn, *, recursive: bool) -> list[Source]:
     if not source:
-        raise UsageError("an empty source", hint="name a file, a folder, a glob or an https:// address")
+        raise UsageError("empty source", hint="pass a file, a folder, a glob or an https:// URL")
     if re.match(r"[a-z][a-z0-9+.-]*://", source, re.IGNORECASE):
         return [Source(without_secrets(_shown(source)), url=source)]
     path = Path(source)
@@ -311,13 +311,15 @@ def _expand(source: str, kind: Kind, tell: Tell, *, recursive: bool) -> list[Sou
             search.take(folder.files)
             if not recursive:
                 break
-        return search.found(source, f"no {kind.plural} in this folder", tell, is_deep=recursive)
+        return search.found(source, f"no {kind.plural} in this folder", warn, is_deep=recursive)
     if not _is(path, os.path.lexists) and glob.has_magic(source):
         search = _Search(kind)
         search.take(search.matches(source))
-        return search.found(source, f"no {kind.name} matches", tell, is_deep=True)
+        return search.found(source, f"no {kind.name} matches", warn, is_deep=True)
     if path.suffix.lower() in (".txt", ".lst") and _is(path, Path.is_file):
-        raise UsageError(f"{_shown(source)}: text, not {kind.one}", hint=f"as a list of sources: @{_shown(source)}")
+        raise UsageError(
+            f"{_shown(source)}: a text file, not {kind.one}", hint=f"read it as a list of sources: @{_shown(source)}"
+        )
     return [Source(_shown(source), path=path)]
 
 
@@ -342,7 +344,7 @@ class _Search:
         self._kind = kind
         self._files: dict[Path, None] = {}  # in the order found
         self._skipped: Counter[str] = Counter()
-        self._broken: set[Path] = set()  # links to what is not there
+        self._broken: set[Path] = set()  # links without a target
         self._problems: dict[Path, Source] = {}
 
     def take(self, paths: Iterable[Path]) -> None:
@@ -358,7 +360,7 @@ class _Search:
             else:
                 self._files[path] = None
 
-    def found(self, source: str, nothing: str, tell: Tell, *, is_deep: bool) -> list[Source]:
+    def found(self, source: str, nothing: str, warn: Warn, *, is_deep: bool) -> list[Source]:
         """The files in natural order, then the folders that were not seen into; `nothing` is said where none are."""
         skipped = [
             f"{count} {called} file{'s' if count > 1 else ''} skipped: {_unread()[called]}"
@@ -367,11 +369,11 @@ class _Search:
         if self._broken:
             skipped.append(f"{len(self._broken)} broken link{'s' if len(self._broken) > 1 else ''} skipped")
         if not self._files and not self._problems:
-            hint = f"{self._kind.plural} end in {', '.join(sorted(self._kind.suffixes))}"
-            hint = "; ".join(skipped) or (hint if is_deep else f"{hint}; -r looks in subfolders too")
+            hint = f"supported endings: {', '.join(sorted(self._kind.suffixes))}"
+            hint = "; ".join(skipped) or (hint if is_deep else f"{hint}; search subfolders with -r")
             return [_refused(_shown(source), MediaError(f"{_shown(source)}: {nothing}", hint=hint))]
         for note in skipped:
-            tell(f"{_shown(source)}: {note}")
+            warn(f"{_shown(source)}: {note}")
         paths = sorted(self._files, key=_natural)
         return [*(Source(_shown(str(path)), path=path) for path in paths), *self._problems.values()]
 
@@ -461,10 +463,10 @@ _PIECES = re.compile(r"([^0-9]*)([0-9]*)")
 
 @contextmanager
 def _fetching(url: str, name: str) -> Iterator[None]:
-    """Refuse an address that nothing should be fetched from; tell a failure under the source's name."""
+    """Refuse a URL that nothing should be fetched from; report a failure under the source's name."""
     if not is_safe(url):
         raise MediaError(
-            f"{name}: only https:// addresses are fetched", hint="http:// is for this machine's own addresses"
+            f"{name}: only https:// URLs are downloaded", hint="use http:// for addresses of this machine only"
         )
     try:
         yield
@@ -498,7 +500,7 @@ def _file(path: Path, name: str, kind: Kind) -> Iterator[BinaryIO]:
     try:
         # Nobody may ever write into a named pipe; one of the shell's own, as in <(curl …), is fine.
         if path.is_fifo() and not str(path).startswith(("/dev/fd/", "/proc/")):
-            raise MediaError(f"{name}: a named pipe, not a file", hint="read it with - < PIPE")
+            raise MediaError(f"{name}: a named pipe, not a file", hint="pass it on standard input: - < PIPE")
         with path.open("rb") as file:
             yield file
     except FileNotFoundError as error:
@@ -506,7 +508,7 @@ def _file(path: Path, name: str, kind: Kind) -> Iterator[BinaryIO]:
     except IsADirectoryError as error:
         raise MediaError(f"{name}: a folder, not {kind.one}") from error
     except PermissionError as error:
-        raise MediaError(f"{name}: no permission to read it") from error
+        raise MediaError(f"{name}: permission denied") from error
     except (OSError, ValueError, MemoryError) as error:
         raise MediaError(f"{name}: cannot be read ({_reason(error)})") from error
 

@@ -1,4 +1,4 @@
-"""Ask for the objects in images, and read the answer.  Pure: no network, no files.
+"""Encode detection requests, and decode their answers.  Pure: no network, no files.
 
 The fields are those of the worker in workers/yolo: `image` or `images` in; `detections`, `count`, `image_size` and
 `inference_time` out, or `results` with one such answer an image.
@@ -33,7 +33,7 @@ def parse_classes(text: str) -> tuple[str | int, ...]:
         elif plain:
             words.append(int(plain) if plain.isascii() and plain.isdigit() else plain)
     if not words:
-        raise UsageError(f"classes: {text!r} names none", hint="leave it out to find all")
+        raise UsageError(f"classes: {text!r} has no names or ids", hint="omit it to detect all classes")
     return tuple(words)
 
 
@@ -59,7 +59,7 @@ def decode(output: object, images: Sequence[Prepared], sources: Sequence[str]) -
     """Read the answer to `encode(images, …)`: one entry an image, in their order, boxes in the originals' pixels.
 
     An image that the worker could not read becomes a MediaError in its place, and so does one of several that it saw
-    in another size.  ApiError is raised for anything that is not an answer to the question, and names the field.
+    in another size.  ApiError is raised for anything that does not answer the request, and names the field.
     """
     answer = _READ.mapping(output, "output")
     items = _items(answer, len(images))
@@ -74,7 +74,8 @@ def _items(answer: Mapping[str, Any], expected: int) -> list[tuple[str, Mapping[
     if "results" in answer:
         results = _READ.items(answer["results"], "results")
         if len(results) != expected:
-            raise ApiError(f"the worker answered {len(results)} results for {expected} images")
+            count = f"{len(results)} result{'' if len(results) == 1 else 's'}"
+            raise ApiError(f"the worker returned {count} for {expected} images")
         return [(f"results[{index}]", _READ.mapping(item, f"results[{index}]")) for index, item in enumerate(results)]
     if expected != 1 and "error" in answer:
         raise ApiError(f"the worker refused the images: {_READ.text(answer['error'], 'error')}")
@@ -111,7 +112,7 @@ def _decode_one(
 
 
 def _names(value: object) -> tuple[str, ...]:
-    """All of the model's classes, as the worker of workers/yolo tells them; others may mean other things by `names`."""
+    """All of the model's classes, as workers/yolo reports them; other workers may mean other things by `names`."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         return ()
     return tuple(value)
@@ -142,10 +143,10 @@ def _box(value: object, where: str, picture: Prepared) -> Box:
     """The box in the original's pixels, within the image, to a hundredth."""
     corners = [_READ.number(corner, where) for corner in _READ.items(value, where)]
     if len(corners) != 4:
-        _READ.refuse(where, f"has {len(corners)} numbers instead of x1, y1, x2, y2")
+        _READ.refuse(where, f"has {len(corners)} numbers, not 4 (x1, y1, x2, y2)")
     x1, y1, x2, y2 = corners
     if x2 < x1 or y2 < y1:
-        _READ.refuse(where, "has its corners swapped")
+        _READ.refuse(where, "has swapped corners")
     across, down = picture.width / picture.sent_width, picture.height / picture.sent_height
     return (
         _within(x1 * across, picture.width),

@@ -36,7 +36,7 @@ CSV_COLUMNS = (
 def to_json(results: Iterable[Result], *, endpoint: str | None = None) -> str:
     """One document for any number of images: `{"schema", "results": […]}`; a failed source has `error` and `code`.
 
-    `endpoint` is who was asked.
+    `endpoint` is the one that answered.
     """
     document = {"schema": SCHEMA, **_said_by(endpoint), "results": [result.to_dict() for result in results]}
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
@@ -70,8 +70,8 @@ def to_csv(results: Iterable[Result], *, header: bool = True) -> str:
 def to_coco(results: Iterable[Result]) -> str:
     """A COCO data set with scores.  Image ids count sources from 1; a failed one leaves a gap and is in `errors`.
 
-    A category's id is its class's, counted from 1.  All of the model's classes are there if the worker tells them, else
-    those that were seen.
+    A category's id is its class's, counted from 1.  All of the model's classes are there if the worker reports
+    them, else those that were seen.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -38,7 +38,7 @@ class DetectOptions:
         _check_whole("max_det", self.max_det, 1, 1000)
         for wanted in self.classes:
             if isinstance(wanted, bool) or (wanted < 0 if isinstance(wanted, int) else not wanted):
-                raise UsageError(f"classes: {wanted!r} is neither a class name nor an id")
+                raise UsageError(f"classes: {wanted!r} is not a class name or an id")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Detection:
 class Detections:
     """What was found in one image of `width` x `height` pixels, most confident first as the worker sends them.
 
-    `names` are all of the model's classes, by their ids; empty if the worker does not tell them.
+    `names` are all of the model's classes, by their ids; empty if the worker does not report them.
     """
 
     source: str

@@ -107,8 +107,8 @@ def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple
     prepared = prepare(data, imgsz=imgsz, name=source.name)
     if len(prepared.jpeg) * 4 // 3 > _JOB_BYTES:
         raise MediaError(
-            f"{source.name}: {len(prepared.jpeg) / 1e6:.1f} MB to send, over RunPod's 10 MB for a request",
-            hint="a smaller --imgsz sends less",
+            f"{source.name}: {len(prepared.jpeg) / 1e6:.1f} MB to send, over RunPod's limit of 10 MB per request",
+            hint="use a smaller --imgsz",
         )
     # A file is read again by whoever wants to draw on it; what came over the network, or a pipe, cannot be, or not so.
     is_file = source.path is not None and source.path.is_file()

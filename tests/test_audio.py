@@ -28,8 +28,8 @@ from support.audio_files import (
     write_telling,
     write_tracks,
 )
+from support.failing import failing, same_wording
 
-from vidctl.errors import MediaError
 from vidctl.media.audio import DEFAULT_CHUNK_S, LONGEST_CHUNK_S, Choice, Chunk, chunks, duration_s
 
 RATE = 16_000
@@ -289,13 +289,13 @@ def test_a_track_that_cannot_be_decoded_is_passed_over(tmp_path, number):
     (chunk,) = cut(undecodable(file, number))
 
     assert 0.1 < np.abs(heard(chunk.data)).max()
-    with pytest.raises(MediaError, match=f"talk: audio track {number + 1} is in a format that cannot be decoded"):
+    with failing("media_error", "talk", f"track {number + 1}", "decoded"):
         list(chunks(file, name="talk", warn=no_warning, choice=Choice(number + 1)))
 
 
 def test_the_track_marked_as_default_is_heard(tmp_path):
     """Not the first, nor the one with more in it."""
-    file = write_tracks(tmp_path / "film.mkv", [room(12), tone(12)], default=1)
+    file = write_tracks(tmp_path / "video.mkv", [room(12), tone(12)], default=1)
 
     (chunk,) = cut(file)
 
@@ -305,7 +305,7 @@ def test_the_track_marked_as_default_is_heard(tmp_path):
 @pytest.mark.parametrize("wanted", [2, "ger", "DE"])
 def test_a_track_can_be_chosen(tmp_path, wanted):
     """By its number or its language, which files and people write in several ways."""
-    file = write_tracks(tmp_path / "film.mkv", [tone(12), room(12), tone(12)], languages=("eng", "ger", "fre"))
+    file = write_tracks(tmp_path / "video.mkv", [tone(12), room(12), tone(12)], languages=("eng", "ger", "fre"))
 
     def spoken(language):
         return {"ger": "de"}.get(language.lower(), language.lower())
@@ -313,7 +313,7 @@ def test_a_track_can_be_chosen(tmp_path, wanted):
     (chunk,) = chunks(file, name="talk", warn=no_warning, choice=Choice(wanted, spoken))
 
     assert np.abs(heard(chunk.data)).max() < 0.01
-    with pytest.raises(MediaError, match=r"talk: no audio track it: it has 1 \(eng\), 2 \(ger\), 3 \(fre\)"):
+    with failing("media_error", "talk", "track it", "1 (eng), 2 (ger), 3 (fre)"):
         list(chunks(file, name="talk", warn=no_warning, choice=Choice("it", spoken)))
 
 
@@ -324,7 +324,9 @@ def test_a_silent_track_beside_another_is_said(tmp_path):
 
     cut(file, warn=warnings.append)
 
-    assert ["talk: audio track 1 is silent; --audio-track 2 hears another"] == warnings
+    (warning,) = warnings
+    assert [] == [fact for fact in ("talk: ", "track 1", "silent", "--audio-track 2") if fact not in warning]
+    same_wording(warning)
 
 
 def test_a_track_that_another_takes_over_from_goes_on_in_it(tmp_path):
@@ -450,7 +452,7 @@ def no_audio(tmp_path) -> Callable[[str], bytes]:
         match what:
             case "letter.txt":
                 path.write_text("Dear Sir or Madam,\n" * 500)
-            case "film.srt":
+            case "video.srt":
                 path.write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n" * 20)
             case "photo.jpg":
                 Image.new("RGB", (64, 64)).save(path)
@@ -475,28 +477,27 @@ def no_audio(tmp_path) -> Callable[[str], bytes]:
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "fact"),
     [
-        ("letter.txt", "not an audio file or video"),
-        ("film.srt", "not an audio file or video"),
-        ("noise.bin", "not an audio file or video"),
-        ("empty", "not an audio file or video"),
-        ("half.m4a", "damaged from its beginning"),
-        ("header.wav", "its audio is empty"),
-        ("photo.jpg", "has no audio"),
-        ("silent.mp4", "has no audio"),
+        ("letter.txt", "not an audio file"),
+        ("video.srt", "not an audio file"),
+        ("noise.bin", "not an audio file"),
+        ("empty", "not an audio file"),
+        ("half.m4a", "damaged"),
+        ("header.wav", "empty"),
+        ("photo.jpg", "no audio"),
+        ("silent.mp4", "no audio"),
     ],
 )
 @pytest.mark.parametrize("has_name", [True, False])
-def test_what_cannot_be_heard_is_refused_in_one_line(no_audio, tmp_path, what, said, has_name):
+def test_what_cannot_be_heard_is_refused_in_one_line(no_audio, tmp_path, what, fact, has_name):
     """The name first, then what is wrong; whether or not a file's ending tells FFmpeg what it might be."""
     data = no_audio(what)
 
-    with pytest.raises(MediaError) as caught:
+    with failing("media_error", fact) as caught:
         cut(tmp_path / what if has_name else io.BytesIO(data))
 
     assert caught.value.message.startswith("talk: ")
-    assert said in caught.value.message
     assert "\n" not in caught.value.message
 
 
@@ -510,7 +511,8 @@ def test_what_breaks_off_goes_as_far_as_it_goes(made, tmp_path, form):
 
     (warning,) = warnings
     assert pytest.approx(LENGTH_S / 2, abs=2) == found[-1].end_s
-    assert f"talk: incomplete: its audio ends after {found[-1].end_s:.1f} of {LENGTH_S:.1f} s" == warning
+    facts = ("talk: incomplete", f"{found[-1].end_s:.1f} of {LENGTH_S:.1f} s")
+    assert [] == [fact for fact in facts if fact not in warning]
     assert found[-1].is_last
 
 
@@ -556,7 +558,7 @@ def test_a_playlist_opens_nothing(tmp_path, monkeypatch, text):
     write(tmp_path / "secret.wav", tone(10), WAVS[2])
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(MediaError, match="not an audio file"):
+    with failing("media_error", "talk", "not an audio file"):
         cut(io.BytesIO(text.encode()))
 
 

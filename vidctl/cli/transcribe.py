@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from vidctl.tasks.transcribe.subtitles import Layout
 
 SCHEMA = "vidctl.transcribe/1"
-_KEPT = "with --resume the same command does not pay for it again"
-_RESUME = "the same command with --resume asks, and pays, only for what is missing"
+_KEPT = "run the same command with --resume to get the result without paying again"
+_RESUME = "run the same command with --resume: it requests, and pays for, only what is missing"
 
 
 class _Command(TyperCommand):
@@ -45,45 +45,47 @@ COMMAND = _Command  # what Typer makes of the function below
 def transcribe(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE…", help="Audio files or videos: files, folders, globs, URLs, - or @list.txt."),
+        typer.Argument(metavar="SOURCE…", help="Audio files and videos: files, folders, globs, URLs, - or @list.txt."),
     ],
     language: Annotated[
-        str | None, typer.Option(metavar="LANGUAGE", help="What is spoken: de or German [default: found out].")
+        str | None, typer.Option(metavar="LANGUAGE", help="Spoken language: de or German [default: detected].")
     ] = None,
     task: Annotated[
-        Literal["transcribe", "translate"], typer.Option(help="Write down as spoken, or translate to English.")
+        Literal["transcribe", "translate"], typer.Option(help="Transcribe as spoken, or translate to English.")
     ] = "transcribe",
-    word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Times of single words too.")] = False,
-    vad: Annotated[bool, typer.Option("--vad/--no-vad", help="Leave out what is not speech.")] = True,
+    word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Add the times of single words.")] = False,
+    vad: Annotated[bool, typer.Option("--vad/--no-vad", help="Skip what is not speech.")] = True,
     initial_prompt: Annotated[
         str | None,
-        typer.Option(metavar="TEXT|@FILE|-", help="A text in the manner of what is to come, with its names."),
+        typer.Option(metavar="TEXT|@FILE|-", help="Text in the style of the transcript, with its names."),
     ] = None,
     hotwords: Annotated[str | None, typer.Option(metavar="WORDS|@FILE|-", help="Words to expect.")] = None,
-    beam_size: Annotated[int, typer.Option(help="Beams of the search.")] = 5,
+    beam_size: Annotated[int, typer.Option(help="Number of beams in the search.")] = 5,
     temperature: Annotated[
-        float | None, typer.Option(help="Of sampling [default: 0, and more where that fails].")
+        float | None, typer.Option(help="Sampling temperature [default: 0, higher where that fails].")
     ] = None,
     setting: options.Settings = None,
-    max_line_width: Annotated[int | None, typer.Option(min=1, help="Most characters in a line of subtitles.")] = None,
-    max_line_count: Annotated[int | None, typer.Option(min=1, help="Most lines in a subtitle.")] = None,
-    max_words_per_line: Annotated[int | None, typer.Option(min=1, help="Most words in a line of subtitles.")] = None,
+    max_line_width: Annotated[
+        int | None, typer.Option(min=1, help="Maximum characters in a line of subtitles.")
+    ] = None,
+    max_line_count: Annotated[int | None, typer.Option(min=1, help="Maximum lines in a subtitle.")] = None,
+    max_words_per_line: Annotated[int | None, typer.Option(min=1, help="Maximum words in a line of subtitles.")] = None,
     highlight_words: Annotated[
         bool, typer.Option("--highlight-words", help="Underline each word as it is spoken, in srt and vtt.")
     ] = False,
     keep_segments: Annotated[
-        bool, typer.Option("--keep-segments", help="A subtitle a segment, however long, as whisper's command has it.")
+        bool, typer.Option("--keep-segments", help="Write one subtitle per segment, however long, as whisper does.")
     ] = False,
     formats: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", "-f", metavar="txt,srt,vtt,tsv,json|all", help="How to write it [default: by FILE's ending]."
+            "--format", "-f", metavar="txt,srt,vtt,tsv,json|all", help="Output formats [default: by FILE's ending]."
         ),
     ] = None,
     as_json: options.JsonResult = False,
-    output: Annotated[str | None, options.output("DIR|FILE|-", "Where to write it [default: -].")] = None,
+    output: Annotated[str | None, options.output("DIR|FILE|-", "Where to write the transcript [default: -].")] = None,
     beside: Annotated[
-        bool, typer.Option("--beside", help="Write it next to each source, under its name, where players look for it.")
+        bool, typer.Option("--beside", help="Write next to each source, under its name, where players look for it.")
     ] = False,
     overwrite: options.Overwrite = False,
     recursive: options.Recursive = False,
@@ -92,15 +94,15 @@ def transcribe(
         typer.Option(
             metavar="5m",
             parser=options.duration("--chunk"),
-            help="The most that travels in one job; longer audio files are cut at silences.",
+            help="Longest audio to send in one job; longer audio is cut at silences.",
         ),
     ] = None,
     audio_track: Annotated[
         str | None,
-        typer.Option(metavar="N|LANGUAGE", help="Which audio track to hear [default: what a player would choose]."),
+        typer.Option(metavar="N|LANGUAGE", help="Audio track to transcribe [default: the one a player would choose]."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an earlier run ended; only what is missing is paid.")
+        bool, typer.Option("--resume", help="Continue an earlier run; only what is missing is paid for.")
     ] = False,
     endpoint: Annotated[
         str | None,
@@ -111,7 +113,7 @@ def transcribe(
     env: options.Environment = None,
     endpoint_id: options.EndpointId = None,
     protocol: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What that endpoint speaks: worker-faster_whisper.")
+        str | None, typer.Option(metavar="NAME", help="Protocol of that endpoint: worker-faster_whisper.")
     ] = None,
     target: options.Target = None,
     timeout: options.Timeout = 600,
@@ -120,11 +122,11 @@ def transcribe(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write down what is said in audio files and videos.
+    """Transcribe audio files and videos.
 
-    Only the audio travels, made small. On a terminal segments appear as they come, coloured by confidence; elsewhere
-    the text is printed, or subtitles with -f. What is missing of an audio file is marked (exit code 9), and
-    `--resume` asks for that alone.
+    Only the audio is uploaded, compressed. On a terminal segments are streamed, coloured by confidence; elsewhere
+    the text is printed, or subtitles with -f. Missing parts are marked (exit code 9), and `--resume` requests only
+    those.
     """
     from vidctl.cli import outputs
     from vidctl.cli.report import Report
@@ -175,7 +177,7 @@ def transcribe(
         notify=report.step,
     )
     if client.is_target_by_default:
-        report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
+        report.detail("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
     delivery = _Delivery(form, layout, place, names, report, client, overwrite=overwrite or resume, has_words=has_words)
     with report.listening(len(audio_files), shown=not no_progress, told=delivery.is_told) as listener:
         results = client.transcribe_many(
@@ -193,7 +195,7 @@ def transcribe(
                 delivery.add(each)
         except KeyboardInterrupt:
             interrupted = client.interrupt()
-            interrupted.hint = "what was answered is kept: the same command with --resume goes on"
+            interrupted.hint = "answers so far are kept: run the same command with --resume to continue"
             raise interrupted from None
         finally:
             results.close()
@@ -209,9 +211,9 @@ def _form(formats: list[str], output: str | None, *, is_json: bool, count: int) 
 
     names = [name for each in formats for name in each.replace(" ", "").split(",") if name]
     if unknown := [name for name in names if name != "all" and name not in FORMATS]:
-        raise UsageError(f"-f {unknown[0]}: no such format", hint=f"{', '.join(FORMATS)} or all")
+        raise UsageError(f"-f {unknown[0]}: unknown format", hint=f"use {', '.join(FORMATS)} or all")
     if formats and not names:
-        raise UsageError(f"-f {formats[0]}: names no format", hint=f"{', '.join(FORMATS)} or all")
+        raise UsageError(f"-f {formats[0]}: no format given", hint=f"use {', '.join(FORMATS)} or all")
     if is_json:
         check_json(names, output, document=None)  # -f json is Whisper's own JSON
     if is_json and not names and suffix(output) not in FORMATS.keys() - {"json"}:
@@ -219,7 +221,9 @@ def _form(formats: list[str], output: str | None, *, is_json: bool, count: int) 
     chosen = tuple(FORMATS) if "all" in names else tuple(dict.fromkeys(names))
     if output in (None, "-"):
         if len(chosen) > 1 or (count > 1 and chosen not in ((), ("txt",))):
-            raise UsageError("several files on one stdout", hint="name a folder with -o DIR")
+            raise UsageError(
+                "stdout: takes one file, and there are several to write", hint="write to a folder: -o DIR/"
+            )
         return chosen
     return chosen or (ending(output, FORMATS) or "txt",)
 
@@ -245,7 +249,7 @@ def _place(output: str | None, form: tuple[str, ...], inputs: Inputs, stems: lis
     is_folder = path.is_dir() or str(output).endswith("/") or not (path.suffix or path.exists())
     is_one = form == ("document",) or (len(form) == 1 and len(stems) == 1)
     if not is_one and (path.exists() or path.suffix) and not is_folder:
-        raise UsageError(f"-o {output}: one file for several", hint="name a folder: -o DIR/")
+        raise UsageError(f"-o {output}: one file cannot hold several", hint="write to a folder: -o DIR/")
     if not is_folder:
         inputs.spare("-o", path)
     elif form == ("document",):
@@ -337,16 +341,16 @@ class _Delivery:
         from vidctl.errors import PartialFailureError
 
         if not result.segments and not result.gaps:
-            self._report.note(f"{result.source}: nothing is said")
+            self._report.note(f"{result.source}: no speech found")
         for warning in result.warnings:
             self._report.flaw(warning if result.source in warning else f"{result.source}: {warning}")
         for gap in result.gaps:
-            self._report.flaw(f"{result.source}: {gap.start:.0f}-{gap.end:.0f} s are missing: {gap.error.message}")
+            self._report.flaw(f"{result.source}: missing {gap.start:.0f}-{gap.end:.0f} s: {gap.error.message}")
         if result.gaps:
             self.tally.flawed.append(
                 PartialFailureError(
-                    f"{result.source}: {sum(gap.end - gap.start for gap in result.gaps):.0f} of "
-                    f"{result.duration:.0f} s are missing",
+                    f"{result.source}: missing {sum(gap.end - gap.start for gap in result.gaps):.0f} of "
+                    f"{result.duration:.0f} s",
                     hint=_RESUME,
                     job_id=result.gaps[0].error.job_id,
                 )

@@ -143,10 +143,10 @@ def _audio(container: InputContainer, name: str, choice: Choice) -> AudioStream:
     if isinstance(stream, AudioStream):
         return stream if choice.track is None else _wanted(tracks, name, choice)
     if tracks:
-        raise MediaError(f"{name}: its audio is in a format that cannot be decoded here")
+        raise MediaError(f"{name}: the audio cannot be decoded: unsupported codec")
     if container.streams.video and container.format.name != "tty":  # FFmpeg shows text as a terminal would
         raise MediaError(f"{name}: has no audio")
-    raise MediaError(f"{name}: not {_WHAT} that can be read")
+    raise MediaError(f"{name}: not {_WHAT}")
 
 
 def _wanted(tracks: Sequence[AudioStream], name: str, choice: Choice) -> AudioStream:
@@ -156,10 +156,10 @@ def _wanted(tracks: Sequence[AudioStream], name: str, choice: Choice) -> AudioSt
         wanted = choice.spoken(str(choice.track))
         found = [track for track in tracks if choice.spoken(track.language or "") == wanted]
     if not found:
-        raise MediaError(f"{name}: no audio track {choice.track}: it has {', '.join(map(_named, tracks))}")
+        raise MediaError(f"{name}: audio track {choice.track} not found: there are {', '.join(map(_named, tracks))}")
     stream = audiotrack.best(found)
     if not isinstance(stream, AudioStream):
-        raise MediaError(f"{name}: audio track {choice.track} is in a format that cannot be decoded here")
+        raise MediaError(f"{name}: audio track {choice.track} cannot be decoded: unsupported codec")
     return stream
 
 
@@ -365,7 +365,7 @@ class _Track:
                 resampler = _Resampler(frame)
             yield from self._listened(resampler.resampled(frame))
         if resampler is None:
-            what = "damaged from its beginning" if self._damaged_s is not None else "its audio is empty"
+            what = "damaged from the start" if self._damaged_s is not None else "the audio is empty"
             raise MediaError(f"{self._name}: {what}")
         yield from self._listened(resampler.rest())
         self._tell_of_damage()
@@ -395,18 +395,18 @@ class _Track:
     def _tell_of_damage(self) -> None:
         heard_s, promised_s = self._clock.heard_s, declared_s(self._container, self._streams[0])
         if is_short(max(heard_s, self._clock.reached_s), promised_s):
-            self._warn(f"{self._name}: incomplete: its audio ends after {heard_s:.1f} of {promised_s:.1f} s")
+            self._warn(f"{self._name}: incomplete: the audio ends after {heard_s:.1f} of {promised_s:.1f} s")
         elif self._is_cut:
-            self._warn(f"{self._name}: incomplete: the file breaks off, and its audio ends after {heard_s:.1f} s")
+            self._warn(f"{self._name}: incomplete: the file breaks off, and the audio ends after {heard_s:.1f} s")
         elif self._damaged_s is not None:
-            self._warn(f"{self._name}: damaged at {self._damaged_s:.1f} s; what cannot be read is left out")
+            self._warn(f"{self._name}: damaged at {self._damaged_s:.1f} s; unreadable parts are skipped")
 
     def _tell_of_silence(self) -> None:
         turns = [stream.index for stream in self._streams]
         others = audiotrack.unheard(self._container, turns, self._peak / 32768)
         if others and not self._is_chosen:
             number = self._container.streams.audio.index(self._streams[0]) + 1
-            self._warn(f"{self._name}: audio track {number} is silent; --audio-track {others[0]} hears another")
+            self._warn(f"{self._name}: audio track {number} is silent; use --audio-track {others[0]} for another")
 
 
 class _Resampler:

@@ -30,7 +30,7 @@ def reading(name: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise MediaError(f"{name}: too large for this machine's memory") from error
+        raise MediaError(f"{name}: not enough memory on this machine") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{name}: cannot be read ({_reason(error)})") from error
 
@@ -41,7 +41,7 @@ def _input(file: BinaryIO, name: str, what: str) -> InputContainer:
     try:
         return av.open(file, "r", options={"protocol_whitelist": "none"}, metadata_errors="replace")
     except av.FFmpegError as error:
-        raise MediaError(f"{name}: not {what} that can be read, or damaged from its beginning") from error
+        raise MediaError(f"{name}: not {what}, or damaged from the start") from error
 
 
 def _reason(error: BaseException) -> str:

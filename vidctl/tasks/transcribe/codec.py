@@ -41,7 +41,7 @@ def encode(data: bytes, options: TranscribeOptions, *, protocol: str | None = No
     if protocol is None:
         return {"audio": audio, **_set(options), **options.extra}
     if protocol != OFFICIAL:
-        raise UsageError(f"protocol: vidctl transcribes with its own worker (none) or {OFFICIAL}, not {protocol!r}")
+        raise UsageError(f"invalid protocol {protocol!r}: expected {OFFICIAL}, or none for vidctl's own worker")
     return {"audio_base64": audio, **_official(options), **options.extra}
 
 
@@ -73,14 +73,14 @@ def _official(options: TranscribeOptions) -> dict[str, Any]:
 
 def _check_official(options: TranscribeOptions) -> None:
     if options.hotwords is not None:
-        raise UsageError(f"hotwords: {OFFICIAL} knows none", hint="put the words into the initial prompt")
+        raise UsageError(f"hotwords: not supported by {OFFICIAL}", hint="put the words into the initial prompt")
     if options.task == "translate" and options.word_timestamps:
-        raise UsageError(f"word_timestamps: {OFFICIAL} does not time the words of a translation")
+        raise UsageError(f"word_timestamps: not supported by {OFFICIAL} for a translation")
     for name in options.extra:
         if name not in _OFFICIAL_EXTRA:
             near = difflib.get_close_matches(name, _OFFICIAL_EXTRA, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(_OFFICIAL_EXTRA)}"
-            raise UsageError(f"extra: {OFFICIAL} knows no {name!r}", hint=hint)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(_OFFICIAL_EXTRA)}"
+            raise UsageError(f"extra: unknown key {name!r} for {OFFICIAL}", hint=hint)
 
 
 def decode(output: object) -> Heard:
@@ -88,7 +88,7 @@ def decode(output: object) -> Heard:
     only = output[0] if isinstance(output, list) and len(output) == 1 else output
     answer = _READ.mapping(only, "output")
     if answer.get("error") is not None:
-        raise ApiError(f"the worker refused the audio: {_refusal(answer['error'])}")
+        raise ApiError(f"the worker rejected the audio: {_refusal(answer['error'])}")
     is_official = "segments" in answer
     language = _optional(_text, answer, "detected_language" if is_official else "language", "output")
     return Heard(

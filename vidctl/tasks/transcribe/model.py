@@ -42,22 +42,22 @@ class TranscribeOptions:
         settle(self)
         language_code(self.language)
         if self.task not in TASKS:
-            raise UsageError(f"task: {self.task!r} is neither {TASKS[0]} nor {TASKS[1]}")
+            raise UsageError(f"invalid task {self.task!r}: expected {TASKS[0]} or {TASKS[1]}")
         if isinstance(self.beam_size, bool) or not isinstance(self.beam_size, int) or not 1 <= self.beam_size <= 20:
-            raise UsageError(f"beam_size: {self.beam_size} is not a whole number from 1 to 20")
+            raise UsageError(f"invalid beam_size {self.beam_size}: expected a whole number from 1 to 20")
         if self.temperature is not None and (
             isinstance(self.temperature, bool)
             or not isinstance(self.temperature, (int, float))
             or not 0 <= self.temperature <= MAX_TEMPERATURE
         ):
-            raise UsageError(f"temperature: {self.temperature} is not between 0 and {MAX_TEMPERATURE}")
+            raise UsageError(f"invalid temperature {self.temperature}: expected a number from 0 to {MAX_TEMPERATURE}")
         for name in self.extra:
             if name in _SAID or name in DEFAULTS:
-                raise UsageError(f"{name}: an option of its own says this, or vidctl itself")
-        try:
-            json.dumps(dict(self.extra), allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"a field for the worker cannot be sent as JSON: {error}") from error
+                raise UsageError(f"{name}: has an option of its own, or is set by vidctl")
+            try:
+                json.dumps({name: self.extra[name]}, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"{name}: cannot be sent as JSON: {self.extra[name]!r:.60}") from error
 
 
 DEFAULTS = {each.name: each.default for each in fields(TranscribeOptions)}
@@ -68,14 +68,14 @@ def language_code(language: str | None) -> str | None:
     if language is None:
         return None
     if not isinstance(language, str):
-        raise UsageError(f"language: {language!r} is neither a code nor a name")
+        raise UsageError(f"invalid language {language!r}: expected a code or an English name")
     if languages.is_open(language):
         return None
     code = languages.code(language)
     if code is None:
         near = languages.nearest(language)
-        hint = f"did you mean {' or '.join(near)}?" if near else "give a code or an English name: de, german"
-        raise UsageError(f"language: Whisper knows no {language!r}", hint=hint)
+        hint = f"did you mean {' or '.join(near)}?" if near else "use a code or an English name: de, german"
+        raise UsageError(f"unknown language {language!r}", hint=hint)
     return code
 
 

@@ -70,14 +70,15 @@ class Manner:
     def __post_init__(self) -> None:
         if not audio.SHORTEST_CHUNK_S <= self.chunk_s <= audio.LONGEST_CHUNK_S:
             raise UsageError(
-                f"a chunk of {self.chunk_s:g} s: it has {audio.SHORTEST_CHUNK_S:g} s to {audio.LONGEST_CHUNK_S:g} s",
-                hint="shorter ones cost accuracy, and longer ones are more than RunPod takes in a request",
+                f"invalid chunk of {self.chunk_s:g} s: "
+                f"expected {audio.SHORTEST_CHUNK_S:g} s to {audio.LONGEST_CHUNK_S:g} s",
+                hint="shorter chunks cost accuracy, and longer ones exceed RunPod's request limit",
             )
         track = self.audio_track
         if track is not None and (isinstance(track, bool) or not isinstance(track, (int, str)) or track in (0, "")):
-            raise UsageError(f"audio_track: {track!r} is neither a number from 1 nor a language")
+            raise UsageError(f"invalid audio_track {track!r}: expected a number from 1, or a language")
         if isinstance(track, int) and track < 1:
-            raise UsageError(f"audio_track: {track} is not a number from 1")
+            raise UsageError(f"invalid audio_track {track}: expected a number from 1, or a language")
 
 
 Tell = Callable[[Passing], None]
@@ -156,8 +157,8 @@ def _requests_of(
         for chunk in _chunks(hearing, manner, fetch_into):
             if "clip_timestamps" in options.extra and not (chunk.index == 0 and chunk.is_last):
                 raise UsageError(
-                    f"{hearing.source.name}: clip_timestamps mean one job's audio, and this one is cut",
-                    hint=f"--chunk takes up to {audio.LONGEST_CHUNK_S / 60:g}m",
+                    f"{hearing.source.name}: clip_timestamps need the audio in one job, and it is cut into chunks",
+                    hint=f"send more in one job: up to --chunk {audio.LONGEST_CHUNK_S / 60:g}m",
                 )
             sent = hearing.sends(chunk)
             payload = encode(chunk.data, options, protocol=manner.protocol)
@@ -208,7 +209,7 @@ def _take(answer: Answer[_Sent], invoker: Invoker) -> None:
             error = damage
             invoker.forget([answer.request.digest or ""])  # it would be as little use to a run that resumes
     elif error is None:
-        error = JobFailedError("the job ended without an answer")
+        error = JobFailedError("the job ended without output")
     sent.hearing.takes(sent, heard, error, answer.request.digest)
 
 

@@ -47,7 +47,7 @@ class Layout:
         for name in ("max_line_width", "max_line_count", "max_words_per_line"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name}: {value} is not a whole number above 0")
+                raise UsageError(f"invalid {name} {value}: expected a whole number above 0")
         if self.max_line_count is not None and self.max_line_width is None:
             raise UsageError("max_line_count: has no effect without max_line_width")
         if self.max_words_per_line is not None and self.max_line_width is not None:
@@ -181,7 +181,7 @@ def _cues(transcript: Transcript, layout: Layout, spelled: Spelled = str) -> Ite
     has_words = any(segment.words is not None for segment in transcript.segments)
     if layout.of_words and transcript.segments and not has_words:
         raise UsageError(
-            f"{layout.of_words[0]}: needs the times of words, and there are none", hint="ask for word timestamps"
+            f"{layout.of_words[0]}: needs word timestamps, and there are none", hint="transcribe with word timestamps"
         )
     for segments, gap in _runs(transcript):
         if layout.is_readable:

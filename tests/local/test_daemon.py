@@ -1,4 +1,4 @@
-"""The runtime starts once, is found from anywhere, and is gone when it is told to go."""
+"""The runtime starts once, is found from anywhere, and stops when it is stopped."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What fails is told once and holds nothing up."""
+"""What fails is logged once and holds nothing up."""
 
 import pytest
 

@@ -18,7 +18,7 @@ def past(log, query=None, last_event_id=None):
     closing.set()
 
     async def read():
-        stream = await logstream.opened(log, logstream.wish(query or {}, last_event_id), closing)
+        stream = await logstream.open_stream(log, logstream.read_request(query or {}, last_event_id), closing)
         return [event.decode() async for event in stream]
 
     parts = [event.removesuffix("\n\n").split("\ndata: ") for event in asyncio.run(read())]
@@ -107,13 +107,13 @@ def test_times_are_those_of_rfc_3339(query, last_event_id, lines):
     ]
 
     assert "2026-06-01T12:00:00.000Z" == rfc3339(first_ms)
-    assert lines == [line.text for line in logstream.wish(query, last_event_id).past(there)]
+    assert lines == [line.text for line in logstream.read_request(query, last_event_id).past(there)]
 
 
 @pytest.mark.parametrize("cursor", ["7", "/000000000042", "2026-06-01T12:00:00Z/42", "2026-13-01T12:00:00Z", "\n"])
 def test_a_cursor_that_is_none_is_refused(cursor):
     with pytest.raises(ProblemError, match="Last-Event-ID is not a time of RFC 3339"):
-        logstream.wish({}, cursor)
+        logstream.read_request({}, cursor)
 
 
 def test_a_log_that_is_gone_is_empty(log):

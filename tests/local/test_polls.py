@@ -86,7 +86,7 @@ def test_a_poll_ends_with_204_when_its_time_is_over(play, monkeypatch):
 
 def test_a_batch_has_as_many_jobs_as_were_asked_for(play, monkeypatch):
     """Once the worker no longer waits to be less than full."""
-    monkeypatch.setattr(server, "BRIM_S", 0)
+    monkeypatch.setattr(server, "FULL_WAIT_S", 0)
 
     async def scene(bench):
         job_ids = [await bench.run() for _ in range(3)]
@@ -157,9 +157,9 @@ def test_a_stop_that_came_before_the_job_was_begun_is_told_once_more(play):
     """The SDK drops a stop for a job that it has and has not begun; its next question for stops is no proof."""
 
     async def scene(bench):
-        desk, worker = bench.runtime._desk, bench.workers["a"]
-        now = desk.clock()
-        desk.clock = lambda: now
+        queue, worker = bench.runtime._queue, bench.workers["a"]
+        now = queue.clock()
+        queue.clock = lambda: now
         job_id = await bench.run()
         await bench.take("a")
         await bench.ask("POST", f"cancel/{job_id}")
@@ -168,7 +168,7 @@ def test_a_stop_that_came_before_the_job_was_begun_is_told_once_more(play):
         await turn()
         waited, is_kept = not poll.is_answered, worker.is_busy
         now += 500
-        bench.runtime._supervisor.stops.ring_all("a")
+        bench.runtime._supervisor.stops.notify_all("a")
         second = await poll
         third = bench.ask("GET", "job-stop/a?gpu=x")
         await turn()
@@ -207,7 +207,7 @@ def test_a_worker_that_heard_of_a_stop_says_soon_whether_it_has_jobs(play, is_dr
 )
 def test_only_a_worker_that_cannot_say_is_spared_when_it_keeps_a_stopped_job(play, has_other, hears, is_killed):
     async def scene(bench):
-        desk, supervisor, worker = bench.runtime._desk, bench.runtime._supervisor, bench.workers["a"]
+        queue, supervisor, worker = bench.runtime._queue, bench.runtime._supervisor, bench.workers["a"]
         job_ids = [await bench.run() for _ in range(1 + has_other)]
         for _ in job_ids:
             await bench.take("a", has_job=True)
@@ -218,8 +218,8 @@ def test_only_a_worker_that_cannot_say_is_spared_when_it_keeps_a_stopped_job(pla
             await turn()
             poll.hang_up()
             await poll
-        later = desk.clock() + 5_000
-        supervisor._look_at(supervisor._fleets["ep"], worker, later)
+        later = queue.clock() + 5_000
+        supervisor._check_worker(supervisor._fleets["ep"], worker, later)
 
         assert ("killed" in worker.log.path.read_text() if worker.log.path.exists() else False) == is_killed
         assert (job_ids[0] in worker.stops) == is_killed
@@ -229,7 +229,7 @@ def test_only_a_worker_that_cannot_say_is_spared_when_it_keeps_a_stopped_job(pla
 
 def test_a_worker_that_is_all_but_full_does_not_stand_in_an_idle_ones_way(play, monkeypatch):
     """It asked first, but waits for a job of its own to end."""
-    monkeypatch.setattr(server, "BRIM_S", 60)
+    monkeypatch.setattr(server, "FULL_WAIT_S", 60)
 
     async def scene(bench):
         first = await bench.run()
@@ -258,9 +258,9 @@ def test_the_jobs_of_a_burst_are_given_together_and_fill_the_worker(play, monkey
     monkeypatch.setattr(server, "BURST_S", 60)
 
     async def scene(bench):
-        desk = bench.runtime._desk
-        now = desk.clock()
-        desk.clock = lambda: now
+        queue = bench.runtime._queue
+        now = queue.clock()
+        queue.clock = lambda: now
         poll = bench.take_batch("a", 4)
         await turn()
         first = await bench.run()
@@ -281,9 +281,9 @@ def test_a_burst_fills_a_worker_that_asked_for_less_while_it_had_a_job(play, mon
     monkeypatch.setattr(server, "BURST_S", 60)
 
     async def scene(bench):
-        desk = bench.runtime._desk
-        now = desk.clock()
-        desk.clock = lambda: now
+        queue = bench.runtime._queue
+        now = queue.clock()
+        queue.clock = lambda: now
         earlier = await bench.run()
         await bench.take_batch("a", 4)
         poll = bench.take_batch("a", 2, has_job=True)
@@ -335,9 +335,9 @@ def test_a_job_that_comes_alone_waits_for_no_other(play, monkeypatch, apart_ms):
     monkeypatch.setattr(server, "BURST_S", 60)
 
     async def scene(bench):
-        desk = bench.runtime._desk
-        now = desk.clock()
-        desk.clock = lambda: now
+        queue = bench.runtime._queue
+        now = queue.clock()
+        queue.clock = lambda: now
         given = []
         for has_job in (False, True):
             now += apart_ms
@@ -407,10 +407,10 @@ def test_a_running_job_is_forgotten_and_stopped_when_its_ttl_is_over(play):
     async def scene(bench):
         job_id = await bench.run(policy={"ttl": 10_000})
         await bench.take("a")
-        desk = bench.runtime._desk
-        later = desk.clock() + 10_000
-        desk.clock = lambda: later
-        desk.expire_overdue()
+        queue = bench.runtime._queue
+        later = queue.clock() + 10_000
+        queue.clock = lambda: later
+        queue.expire_overdue()
 
         assert await bench.ask("GET", "job-stop/a?gpu=x") == (200, {"jobsToStop": [job_id]})
         assert (await bench.ask("GET", f"status/{job_id}"))[0] == 404

@@ -1,4 +1,4 @@
-"""The registry keeps what was saved and says who must hear of a change."""
+"""The registry keeps what was saved and reports which endpoints a change affects."""
 
 import sqlite3
 from dataclasses import replace
@@ -18,10 +18,10 @@ def registry(tmp_path):
 
 @pytest.fixture
 def changes(registry):
-    """The endpoint ids that were told to whoever runs the workers."""
-    told = []
-    registry.on_change = told.append
-    return told
+    """The endpoint ids that were reported to whoever runs the workers."""
+    changed = []
+    registry.on_change = changed.append
+    return changed
 
 
 @pytest.fixture

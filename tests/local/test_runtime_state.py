@@ -1,4 +1,4 @@
-"""How a job's life goes, in plain values, and what the store keeps of it."""
+"""How a job's state changes, in plain values, and what the store keeps of it."""
 
 from dataclasses import replace
 

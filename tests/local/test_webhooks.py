@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from vidctl.local import state, webhooks
-from vidctl.local.jobs import Desk
+from vidctl.local.jobs import JobQueue
 from vidctl.local.state import ALWAYS, JobStore
 
 NOW = 1_700_000_000_000
@@ -60,9 +60,9 @@ async def serve_until(statuses, store):
         store.add(job, b'{"input":{"n":1}}')
         store.save(job, output=b"2")
         clock = iter(range(NOW, NOW + 10**9, 5_000))
-        delivery = asyncio.create_task(webhooks.deliver(Desk(store, clock=lambda: next(clock)), spacing_s=0.01))
+        delivery = asyncio.create_task(webhooks.deliver(JobQueue(store, clock=lambda: next(clock)), spacing_s=0.01))
         await asyncio.wait_for(done.wait(), 30)
-        while store.get(job.id, NOW).webhook_due_at_ms is not None:  # noqa: ASYNC110  (a database rings no bell)
+        while store.get(job.id, NOW).webhook_due_at_ms is not None:  # noqa: ASYNC110  (a database notifies nobody)
             await asyncio.sleep(0.01)
         delivery.cancel()
         await asyncio.gather(delivery, return_exceptions=True)
@@ -145,10 +145,10 @@ def test_a_webhook_looks_like_runpods():
 
 async def deliver_until(condition, store, **options):
     """Deliver what is due until `condition` is true of the store."""
-    delivery = asyncio.create_task(webhooks.deliver(Desk(store, clock=lambda: NOW), **options))
+    delivery = asyncio.create_task(webhooks.deliver(JobQueue(store, clock=lambda: NOW), **options))
 
     async def come_true():
-        while not condition():  # noqa: ASYNC110  (a database rings no bell)
+        while not condition():  # noqa: ASYNC110  (a database notifies nobody)
             await asyncio.sleep(0.01)
 
     await asyncio.wait_for(come_true(), 30)

@@ -73,8 +73,8 @@ def up(
     from vidctl.local import daemon
 
     report = Report(quiet=quiet, as_json=as_json)
-    wish: daemon.Isolation | None = isolation.value if isolation else None
-    running = daemon.up(_port(port), isolation=wish, has_rate_limits=rate_limits, notify=report.note)
+    chosen: daemon.Isolation | None = isolation.value if isolation else None
+    running = daemon.up(_port(port), isolation=chosen, has_rate_limits=rate_limits, notify=report.note)
     document = {
         "url": running.url,
         "port": running.port,
@@ -94,8 +94,8 @@ def down(port: Port = None, as_json: options.Json = False, debug: options.Debug 
     from vidctl.local import daemon
 
     stopped = daemon.down(_port(port))
-    said = "the local runtime is stopped" if stopped else "the local runtime was not running"
-    print(json.dumps({"stopped": stopped}) if as_json else said)  # noqa: T201
+    message = "the local runtime is stopped" if stopped else "the local runtime was not running"
+    print(json.dumps({"stopped": stopped}) if as_json else message)  # noqa: T201
 
 
 @app.command()
@@ -171,7 +171,7 @@ def env(port: Port = None, as_json: options.Json = False, debug: options.Debug =
         "RUNPOD_API_KEY": running.api_key,
         "RUNPOD_API_BASE_URL": running.api_base_url,
         "RUNPOD_ENDPOINT_BASE_URL": running.endpoint_base_url,
-        **_others(running.url),
+        **_other_tools(running.url),
         # For vidctl itself, which would take a key for RunPod's.
         "VIDCTL_TARGET": "local",
         "VIDCTL_LOCAL_PORT": str(running.port),
@@ -180,7 +180,7 @@ def env(port: Port = None, as_json: options.Json = False, debug: options.Debug =
     print(json.dumps(variables) if as_json else f"export {words}")  # noqa: T201
 
 
-def _others(url: str) -> dict[str, str]:
+def _other_tools(url: str) -> dict[str, str]:
     """The same for RunPod's other tools, which would send the local key to RunPod.
 
     Of the MCP server see src/_shared/hosts.ts in runpod/runpod-mcp, of runpodctl internal/configenv in

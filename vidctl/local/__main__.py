@@ -1,6 +1,6 @@
-"""`python -m vidctl.local --state-dir D --port P`: serve until told to stop, with the key in D/credentials.json.
+"""`python -m vidctl.local --state-dir D --port P`: serve until stopped, with the key in D/credentials.json.
 
-`--isolation` is what a deploy is told when it asks; the runtime runs any image that it is given.
+`--isolation` is what the runtime reports to a deploy; the runtime runs any image that it is given.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from docker import APIClient  # type: ignore[import-untyped]  # it ships no types
 
-    from vidctl.local.launching import Life, Order, Prepared
+    from vidctl.local.launching import LaunchRequest, Prepared, WorkerInstance
     from vidctl.local.processes import Log
 
 RUNTIME_LABEL: Final = "vidctl.runtime"  # the folder of the runtime's workers, in which its port is
@@ -34,28 +34,28 @@ _START: Final = "start Docker, or set DOCKER_HOST and start the runtime again: v
 _SHELL_SIGNAL: Final = 128  # the init in a container ends, as a shell does, with this and the number of the signal
 
 
-async def prepare_container(order: Order, log: Log) -> Prepared:
+async def prepare_container(request: LaunchRequest, log: Log) -> Prepared:
     """Pull a worker's image if the engine does not have it."""
-    await in_thread(lambda: _require_image(order, log))
-    return _Image(order)
+    await in_thread(lambda: _require_image(request, log))
+    return _Image(request)
 
 
-def _require_image(order: Order, log: Log) -> None:
+def _require_image(request: LaunchRequest, log: Log) -> None:
     from docker.errors import APIError, ImageNotFound  # type: ignore[import-untyped]
 
     with _engine() as engine:
         with suppress(ImageNotFound):
-            engine.inspect_image(order.image_name)
+            engine.inspect_image(request.image_name)
             return
-        log.note(f"pulling {order.image_name}")
-        login = order.login and {"username": order.login.username, "password": order.login.password}
+        log.note(f"pulling {request.image_name}")
+        login = request.login and {"username": request.login.username, "password": request.login.password}
         try:
-            lines = list(engine.pull(order.image_name, auth_config=login, stream=True, decode=True))
+            lines = list(engine.pull(request.image_name, auth_config=login, stream=True, decode=True))
         except APIError as error:
-            raise _missing(order.image_name, error.explanation) from error
+            raise _missing(request.image_name, error.explanation) from error
         if failure := next((line["error"] for line in lines if "error" in line), None):
-            raise _missing(order.image_name, failure)
-        log.note(f"pulled {order.image_name}")
+            raise _missing(request.image_name, failure)
+        log.note(f"pulled {request.image_name}")
 
 
 def _missing(name: str, reason: str) -> LocalRuntimeError:
@@ -74,15 +74,15 @@ def container_environment(variables: Mapping[str, str], *, inherited: Mapping[st
 class _Image:
     """An image that the engine has, and what to run of it."""
 
-    order: Order
+    request: LaunchRequest
 
-    async def start(self, log: Log) -> Life:
+    async def start(self, log: Log) -> WorkerInstance:
         return await in_thread(lambda: self._start(log))
 
-    def _start(self, log: Log) -> _ContainerLife:
+    def _start(self, log: Log) -> _ContainerInstance:
         with _translated():
             engine = _connect()
-            _mark(self.order.folder.parent).touch()
+            _mark(self.request.folder.parent).touch()
             container = self._create(engine)
             try:
                 # Attached before it starts, so that nothing it says is lost; a slow reader makes it wait.
@@ -92,26 +92,26 @@ class _Image:
                 _remove(engine, container)
                 engine.close()
                 raise
-        return _ContainerLife(engine, container, output, log)
+        return _ContainerInstance(engine, container, output, log)
 
     def _create(self, engine: APIClient) -> str:
         from docker.types import LogConfig  # type: ignore[import-untyped]
 
-        order = self.order
+        request = self.request
         host = engine.create_host_config(
             network_mode="host",  # the runtime listens on this machine's loopback
             init=True,  # as the first process, Python would ignore SIGTERM
             log_config=LogConfig(type="none"),  # we read it, so the engine need not keep it
             device_requests=_gpus(engine),
         )
-        words = commands.read(order.command)
+        words = commands.read(request.command)
         created = engine.create_container(
-            order.image_name,
-            command=(order.command if words is None else words.get("cmd")) or None,
+            request.image_name,
+            command=(request.command if words is None else words.get("cmd")) or None,
             entrypoint=(words or {}).get("entrypoint"),
-            name=f"vidctl-{order.worker_id}",
-            environment=container_environment(order.variables, inherited=os.environ),
-            labels={RUNTIME_LABEL: str(order.folder.parent), WORKER_LABEL: order.worker_id},
+            name=f"vidctl-{request.worker_id}",
+            environment=container_environment(request.variables, inherited=os.environ),
+            labels={RUNTIME_LABEL: str(request.folder.parent), WORKER_LABEL: request.worker_id},
             host_config=host,
         )
         return str(created["Id"])
@@ -125,7 +125,7 @@ def _gpus(engine: APIClient) -> list[Any]:
     return [DeviceRequest(count=-1, capabilities=[["gpu"]])] if has_gpus else []
 
 
-class _ContainerLife:
+class _ContainerInstance:
     """A container that was started."""
 
     pid = None  # the engine's business: it need not even be a process of this machine
@@ -172,7 +172,7 @@ def _unawaited(work: Callable[[], None]) -> None:
 
 
 def remove_orphans(workers: Path) -> None:
-    """Remove the containers that a previous life of the runtime left.
+    """Remove the containers that a previous run of the runtime left.
 
     Raise LocalRuntimeError when there may be some and no engine answers; the next call tries again.
     """
@@ -186,7 +186,7 @@ def remove_orphans(workers: Path) -> None:
 
 
 def _mark(workers: Path) -> Path:
-    """Present where there may be containers of ours: without it no engine needs to be asked."""
+    """Present where there may be containers of ours: without it no engine is needed."""
     return workers.with_name("containers")
 
 
@@ -240,7 +240,7 @@ def _translated() -> Iterator[None]:
 def _host() -> str:
     try:
         return docker_config.endpoint(os.environ, docker_config.read(os.environ)).host
-    except ImageError:  # was told before
+    except ImageError:  # was reported before
         return docker_config.DEFAULT_HOST
 
 

@@ -107,8 +107,8 @@ def up(
 
 
 def _is_wanted(running: Connection, isolation: Isolation | None, has_rate_limits: bool | None) -> bool:
-    is_as_asked = isolation in (None, running.isolation) and has_rate_limits in (None, running.has_rate_limits)
-    return running.version == __version__ and is_as_asked
+    is_as_requested = isolation in (None, running.isolation) and has_rate_limits in (None, running.has_rate_limits)
+    return running.version == __version__ and is_as_requested
 
 
 def down(port: int | None = None) -> bool:

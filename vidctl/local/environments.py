@@ -46,9 +46,9 @@ _CONSTRAINT = re.compile(r"\s*(?:-c|--constraint)[\s=]+(?P<path>\S+)")
 _EXTRA_INDEX = re.compile(r"\s*--extra-index-url[\s=]+(?P<url>\S+)")
 _SIZE = re.compile(r"\((\d+(?:\.\d+)?) ?([kKMG])i?B\)")
 _MEGABYTES = {"k": 1e-3, "K": 1e-3, "M": 1.0, "G": 1e3}
-_WORTH_TELLING_MB = 5.0
+_MIN_SHOWN_MB = 5.0
 _WHEEL = re.compile(r"^(?:\S*/)?([^-/\s]+)-([^-/\s]+)(?:-\S+\.whl|\.tar\.gz|\.zip)")
-_INDEX_PATIENCE_S = 3.0
+_INDEX_TIMEOUT_S = 3.0
 _LAST_LINES = 20
 _UNUSED_S = 30 * 86_400
 
@@ -203,7 +203,7 @@ def handler(image_name: str) -> Path:
 def interpreter(folder: Path, env: Mapping[str, str], notify: Callable[[str], None]) -> Path:
     """Return the Python that runs this worker, making its environment first where needed.
 
-    `env` is the endpoint's environment, which the folder's `prepare.py` sees when it is run, once.  `notify` hears one
+    `env` is the endpoint's environment, which the folder's `prepare.py` sees when it is run, once.  `notify` gets one
     line per step of what takes long.  Raise LocalRuntimeError, with the last lines of the tool's output, when the
     environment cannot be made; nothing half-made is left.
     """
@@ -242,7 +242,7 @@ def _environment(folder: Path, notify: Callable[[str], None], *, is_frozen: bool
     if _is_complete(home) and not _is_unused(stamp):
         os.utime(stamp)
         return python
-    with _locked(home.with_suffix(".lock"), f"the environment of {_called(folder)}", notify) as lock:
+    with _locked(home.with_suffix(".lock"), f"the environment of {_display_name(folder)}", notify) as lock:
         if not _is_complete(home):
             _make(home, folder, requirements, lock, notify)
         os.utime(stamp)
@@ -289,22 +289,24 @@ def _make(home: Path, folder: Path, requirements: _Requirements, lock: int, noti
     uv = _uv()
     log = home.with_suffix(".log")
     log.unlink(missing_ok=True)
-    notify(f"making an environment for {_called(folder)} with {'uv' if uv else 'pip'}")
+    notify(f"making an environment for {_display_name(folder)} with {'uv' if uv else 'pip'}")
     try:
         home.mkdir(parents=True)
         _write(home / "requirements.txt", _reachable(requirements.wanted, notify))
         _write(home / "constraints.txt", requirements.constraints)
         for command in _commands(uv, home, is_frozen=requirements.is_frozen):
-            what = f"the environment of {_called(folder)}"
-            _run(command, what=what, cwd=folder, env=_surroundings(), log=log, lock=lock, notify=_steps(notify))
+            what = f"the environment of {_display_name(folder)}"
+            _run(
+                command, what=what, cwd=folder, env=_installer_environment(), log=log, lock=lock, notify=_steps(notify)
+            )
         (home / "complete").touch()
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
         raise
-    notify(f"made the environment of {_called(folder)}")
+    notify(f"made the environment of {_display_name(folder)}")
 
 
-def _called(folder: Path) -> str:
+def _display_name(folder: Path) -> str:
     return f"{folder.parent.name}'s engine" if folder.name == ENGINE else folder.name
 
 
@@ -332,13 +334,13 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 def _uv() -> str | None:
     """Find uv, or None when pip is to be used: `$VIDCTL_INSTALLER` decides, else whether uv is installed."""
-    wish = os.environ.get("VIDCTL_INSTALLER", "")
+    installer = os.environ.get("VIDCTL_INSTALLER", "")
     uv = shutil.which("uv")
-    if wish not in ("", "pip", "uv"):
-        raise LocalRuntimeError(f"VIDCTL_INSTALLER is {wish!r}", hint="set it to pip or uv, or unset it")
-    if wish == "uv" and uv is None:
+    if installer not in ("", "pip", "uv"):
+        raise LocalRuntimeError(f"VIDCTL_INSTALLER is {installer!r}", hint="set it to pip or uv, or unset it")
+    if installer == "uv" and uv is None:
         raise LocalRuntimeError("VIDCTL_INSTALLER is uv, and uv is not on the PATH", hint="pip install uv")
-    return None if wish == "pip" else uv
+    return None if installer == "pip" else uv
 
 
 def _commands(uv: str | None, home: Path, *, is_frozen: bool) -> tuple[list[str], list[str]]:
@@ -369,7 +371,7 @@ def _answers(url: str) -> bool:
     if urlsplit(url).scheme not in ("http", "https"):
         return True
     try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_INDEX_PATIENCE_S).close()  # noqa: S310
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_INDEX_TIMEOUT_S).close()  # noqa: S310
     except urllib.error.HTTPError:
         return True
     except urllib.error.URLError as error:
@@ -381,14 +383,14 @@ def _answers(url: str) -> bool:
 
 
 def _steps(notify: Callable[[str], None]) -> Callable[[str], None]:
-    """Tell of an installer's output what moves the work on."""
+    """Pass on the lines of an installer's output that report progress, in short."""
 
-    def tell(line: str) -> None:
+    def on_line(line: str) -> None:
         step = _step(line)
         if step is not None:
             notify(step)
 
-    return tell
+    return on_line
 
 
 def _step(line: str) -> str | None:
@@ -399,11 +401,7 @@ def _step(line: str) -> str | None:
         return f"installing {count} package{'s' if count > 1 else ''}"
     if verb in ("Resolved", "Prepared", "Installed"):
         return f"{verb.lower()} {rest}"
-    if (
-        verb == "Downloading"
-        and (size := _SIZE.search(rest))
-        and float(size[1]) * _MEGABYTES[size[2]] >= _WORTH_TELLING_MB
-    ):
+    if verb == "Downloading" and (size := _SIZE.search(rest)) and float(size[1]) * _MEGABYTES[size[2]] >= _MIN_SHOWN_MB:
         return "downloading " + _WHEEL.sub(r"\1 \2", rest)
     return None
 
@@ -518,10 +516,10 @@ def _child(command: list[str], cwd: Path, env: Mapping[str, str], lock: int) -> 
             raise
 
 
-def _surroundings() -> dict[str, str]:
+def _installer_environment() -> dict[str, str]:
     """What an installer gets: all, for an index may want the user's keys, but what leads to our packages and RunPod.
 
-    uv is told to trust whom the system trusts, as pip does: behind a company's proxy its own list is not enough.
+    uv is set to trust whom the system trusts, as pip does: behind a company's proxy its own list is not enough.
     """
     ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RUNPOD_", "VIDCTL_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -13,10 +13,10 @@ _log = logging.getLogger(__name__)
 
 
 class Faults:
-    """Survives failures and tells of each once, however often it is met before the thing works again."""
+    """Survives failures and logs each once, however often it happens before the thing works again."""
 
     def __init__(self) -> None:
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
     @contextmanager
     def survived(self, what: str) -> Iterator[None]:
@@ -24,8 +24,8 @@ class Faults:
         try:
             yield
         except Exception as error:  # noqa: BLE001  (whatever it is: a full disk, a row that nobody foresaw)
-            if self._told.get(what) != repr(error):
-                self._told[what] = repr(error)
+            if self._reported.get(what) != repr(error):
+                self._reported[what] = repr(error)
                 _log.error("%s failed, the rest goes on", what, exc_info=error)
         else:
-            self._told.pop(what, None)
+            self._reported.pop(what, None)

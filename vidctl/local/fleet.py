@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vidctl.local.launching import Life
+    from vidctl.local.launching import WorkerInstance
     from vidctl.local.processes import Log
     from vidctl.local.records import EndpointRecord
     from vidctl.local.state import Demand
@@ -44,7 +44,7 @@ def workers_wanted(endpoint: EndpointRecord, demand: Demand, *, have: int, start
     return min(endpoint.workers_max, max(endpoint.workers_min, needed))
 
 
-def jobs_to_give(asked: int, *, busy: int, ended: int, may_wait: bool) -> int:
+def jobs_to_give(requested: int, *, busy: int, ended: int, may_wait: bool) -> int:
     """How many of the jobs that a worker asks for it gets at once; 0 is: wait until one of its jobs ends.
 
     `busy` is how many it runs, `ended` how many have ended since it asked.  The SDK's loop (rp_scale.py, get_jobs)
@@ -52,9 +52,9 @@ def jobs_to_give(asked: int, *, busy: int, ended: int, may_wait: bool) -> int:
     never quite full keeps asking, which makes short jobs many times faster.
     """
     if not may_wait:
-        return asked
-    unnoticed = (asked + ended - 1) // 2
-    return min(asked, unnoticed if busy else max(1, unnoticed))
+        return requested
+    unnoticed = (requested + ended - 1) // 2
+    return min(requested, unnoticed if busy else max(1, unnoticed))
 
 
 def backoff_s(crashes: int) -> float:
@@ -103,7 +103,7 @@ class Worker:
     log: Log
     started_at_ms: int
     image: str | None = None
-    life: Life | None = None
+    instance: WorkerInstance | None = None
     spawned_at_ms: int | None = None
     is_ready: bool = False
     is_stopping: bool = False
@@ -127,26 +127,26 @@ class Worker:
         if not self.is_ready:
             return not self.is_stopping
         is_wanted = self.takes_jobs and not self.was_killed
-        return is_wanted and self.life is not None and self.life.exit_code != 0
+        return is_wanted and self.instance is not None and self.instance.exit_code != 0
 
     @property
     def is_busy(self) -> bool:
         return bool(self.jobs or self.stops)
 
-    def room(self, asked: int, now_ms: int) -> int | None:
+    def room(self, requested: int, now_ms: int) -> int | None:
         """How many jobs a worker that asks for several can be given at once; None: `jobs_to_give` says it.
 
         One that has ended no job lately has nothing to lose by being filled.  It asks for less than it can take, for it
         counts twice what it has just got.
         """
-        if asked == 1 or now_ms - self.ended_at_ms < CALM_MS:
+        if requested == 1 or now_ms - self.ended_at_ms < CALM_MS:
             return None
-        return max(asked, self.concurrency - len(self.jobs))
+        return max(requested, self.concurrency - len(self.jobs))
 
     @property
     def is_settling(self) -> bool:
-        """Whether it has heard of a stop, and has not said yet that the job is over."""
-        return any(stop.is_heard for stop in self.stops.values())
+        """Whether it has acknowledged a stop, and has not reported yet that the job is over."""
+        return any(stop.is_acknowledged for stop in self.stops.values())
 
     @property
     def status(self) -> WorkerStatus:
@@ -157,28 +157,28 @@ class Worker:
 
 @dataclass
 class Stop:
-    """A job that a worker should drop; when it has not let go of it by then, the worker is killed.
+    """A job that a worker should drop; a worker that still has it at `kill_at_ms` is killed.
 
     The SDK (rp_scale.py, stop_job) drops a stop for a job that it has and has not begun, as it does within 0.1 s: one
-    that was told that early is told once more.  `is_heard`: the worker has asked for stops again after it was told.
+    that was sent that early is sent once more.  `is_acknowledged`: the worker has asked for stops again since.
     """
 
     kill_at_ms: int
     given_at_ms: int = 0
-    told_at_ms: int | None = None
-    is_told_again: bool = False
-    is_heard: bool = False
+    sent_at_ms: int | None = None
+    is_resent: bool = False
+    is_acknowledged: bool = False
 
     def due_at_ms(self) -> int | None:
-        """When it is to be told; None when there is nothing more to tell."""
-        if self.told_at_ms is None:
+        """When it is to be sent; None when it is not to be sent again."""
+        if self.sent_at_ms is None:
             return 0
-        was_early = self.told_at_ms - self.given_at_ms < BEGUN_AFTER_MS
-        return self.told_at_ms + BEGUN_AFTER_MS if was_early and not self.is_told_again else None
+        was_early = self.sent_at_ms - self.given_at_ms < BEGUN_AFTER_MS
+        return self.sent_at_ms + BEGUN_AFTER_MS if was_early and not self.is_resent else None
 
-    def told(self, now_ms: int) -> None:
-        self.is_told_again = self.told_at_ms is not None
-        self.told_at_ms = now_ms
+    def mark_sent(self, now_ms: int) -> None:
+        self.is_resent = self.sent_at_ms is not None
+        self.sent_at_ms = now_ms
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The desk where callers hand in jobs and workers fetch them: the store, and who is to be woken by what.
+"""The queue that callers submit jobs to and workers take them from: the store, and whom each change wakes.
 
 Everything here runs on the event loop's thread.  Nothing is remembered in memory but who is waiting right now.
 """
@@ -26,20 +26,20 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Bell:
+class Waiters:
     """Wakes those who wait for a name; a name that nobody waits for costs nothing."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     def wait(self, name: str) -> asyncio.Future[None]:
-        """A future that the next ring of `name` resolves; hand it to `leave` when done with it."""
+        """A future that the next `notify` of `name` resolves; hand it to `leave` when done with it."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(name, deque()).append(future)
         return future
 
     def leave(self, name: str, future: asyncio.Future[None]) -> None:
-        """Stop waiting.  A ring that came meanwhile still counts: look once more, or `ring` for the next in line."""
+        """Stop waiting.  A notification that came meanwhile still counts: look again, or `notify` the next in line."""
         queue = self._waiting.get(name)
         if queue is None:
             return
@@ -48,7 +48,7 @@ class Bell:
         if not queue:
             del self._waiting[name]
 
-    def ring(self, name: str) -> None:
+    def notify(self, name: str) -> None:
         """Wake the one who has waited longest."""
         queue = self._waiting.get(name, ())
         for future in queue:
@@ -56,18 +56,18 @@ class Bell:
                 future.set_result(None)
                 return
 
-    def ring_everyone(self) -> None:
+    def notify_everyone(self) -> None:
         for name in list(self._waiting):
-            self.ring_all(name)
+            self.notify_all(name)
 
-    def ring_all(self, name: str) -> None:
+    def notify_all(self, name: str) -> None:
         for future in self._waiting.get(name, ()):
             if not future.done():
                 future.set_result(None)
 
 
-class Desk:
-    """Jobs in, jobs out; each change is durable before anyone hears of it.
+class JobQueue:
+    """Jobs in, jobs out; each change is durable before anyone is notified of it.
 
     `on_queued(endpoint_id)` is called when a job starts to wait, `on_stop(job)` when its worker should drop it,
     `on_released(job)` when its worker has it no more.
@@ -76,8 +76,8 @@ class Desk:
     def __init__(self, store: JobStore, *, clock: Callable[[], int] = now_ms) -> None:
         self.store = store
         self.clock = clock
-        self.takers = Bell()
-        self.watchers = Bell()
+        self.takers = Waiters()
+        self.watchers = Waiters()
         self.webhooks = asyncio.Event()
         self._arrivals: dict[str, deque[int]] = {}
         self.on_queued: Callable[[str], None] = lambda _endpoint_id: None
@@ -117,7 +117,7 @@ class Desk:
 
     def stream(self, job: Job, chunks: list[bytes]) -> None:
         self.store.append(job.id, chunks)
-        self.watchers.ring_all(job.id)
+        self.watchers.notify_all(job.id)
 
     def keep_for(self, job: Job, ttl_ms: int) -> None:
         """Forget a result sooner than RunPod does by itself: so long after now, or after the job's end."""
@@ -167,7 +167,7 @@ class Desk:
         if expired:
             self.store.delete([job.id for job in expired])
         for job in expired:
-            self.watchers.ring_all(job.id)
+            self.watchers.notify_all(job.id)
             if job.status == "IN_PROGRESS":
                 self.on_stop(job)
 
@@ -177,20 +177,20 @@ class Desk:
         self.store.delete_endpoint(endpoint_id)
         self._arrivals.pop(endpoint_id, None)
         for job in (*running, *waiting):
-            self.watchers.ring_all(job.id)
+            self.watchers.notify_all(job.id)
 
     def recover(self) -> None:
-        """Queue again what the previous life of the runtime left running."""
+        """Queue again what the previous run of the runtime left in progress."""
         for job in self.store.running():
             self.store.save(state.requeued(job, self.clock()))
 
     def _end(self, job: Job, *, output: bytes | None = None, error: bytes | None = None) -> None:
         self.store.save(job, output=output, error=error)
-        self.watchers.ring_all(job.id)
+        self.watchers.notify_all(job.id)
         if job.webhook_due_at_ms is not None:
             self.webhooks.set()
 
     def _announce(self, endpoint_id: str) -> None:
         self._arrivals.setdefault(endpoint_id, deque(maxlen=2)).append(self.clock())
-        self.takers.ring(endpoint_id)
+        self.takers.notify(endpoint_id)
         self.on_queued(endpoint_id)

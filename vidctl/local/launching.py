@@ -1,4 +1,4 @@
-"""How a worker comes to life: what a way of doing so must offer, and the one that runs a worker folder as a process.
+"""How a worker is launched: what each launcher must offer, and the one that runs a worker folder as a process.
 
 The other one is containers.py.  Which of them a worker gets is decided by the name of its image.
 """
@@ -27,8 +27,8 @@ STOP_GRACE_S = 5.0
 
 
 @dataclass(frozen=True)
-class Order:
-    """The worker that is wanted.
+class LaunchRequest:
+    """The worker to launch.
 
     `folder` is its own, for its log and records; `variables` are RunPod's and the template's, which `template_env`
     holds alone; `login` is the one to the image's registry.
@@ -43,8 +43,8 @@ class Order:
     login: RegistryAuthRecord | None = None
 
 
-class Life(Protocol):
-    """A worker that was started: while it lives, and after."""
+class WorkerInstance(Protocol):
+    """A worker that was started: while it runs, and after."""
 
     @property
     def pid(self) -> int | None:
@@ -52,7 +52,7 @@ class Life(Protocol):
 
     @property
     def exit_code(self) -> int | None:
-        """None while it lives; the negative number of the signal that ended it."""
+        """None while it runs; the negative number of the signal that ended it."""
 
     def stop(self) -> None:
         """Ask it to end."""
@@ -65,30 +65,30 @@ class Life(Protocol):
 
 
 class Prepared(Protocol):
-    """All that may take long is done."""
+    """A worker that is ready to start: all that may take long is done."""
 
-    async def start(self, log: Log) -> Life:
+    async def start(self, log: Log) -> WorkerInstance:
         """Start it; raise LocalRuntimeError, OSError or ValueError when that cannot be."""
 
 
-class Prepare(Protocol):
-    """A way to bring workers to life."""
+class Launcher(Protocol):
+    """A way to launch workers: as a process, or as a container."""
 
-    async def __call__(self, order: Order, log: Log) -> Prepared:
-        """Get what the worker needs, telling its log of what takes long; raise LocalRuntimeError when it cannot be."""
+    async def __call__(self, request: LaunchRequest, log: Log) -> Prepared:
+        """Get what the worker needs, noting in its log what takes long; raise LocalRuntimeError when that fails."""
 
 
-async def prepare_process(order: Order, log: Log) -> Prepared:
+async def prepare_process(request: LaunchRequest, log: Log) -> Prepared:
     """Make the virtual environment of a worker folder, where there is none yet."""
-    source = environments.folder(order.image_name)
-    python = await in_thread(lambda: environments.interpreter(source, order.template_env, log.note))
-    engine = await in_thread(lambda: environments.engine(source, order.template_env, log.note))
-    home, cache_home = order.folder / "home", environments.cache_home(source)
+    source = environments.folder(request.image_name)
+    python = await in_thread(lambda: environments.interpreter(source, request.template_env, log.note))
+    engine = await in_thread(lambda: environments.engine(source, request.template_env, log.note))
+    home, cache_home = request.folder / "home", environments.cache_home(source)
     home.mkdir(exist_ok=True)
     cache_home.mkdir(parents=True, exist_ok=True)
-    variables = {**environments.activated(python), **engine, **order.variables}
+    variables = {**environments.activated(python), **engine, **request.variables}
     env = process_environment(variables, inherited=os.environ, home=home, cache_home=cache_home)
-    return _Command(python, environments.handler(order.image_name), source, env, order.folder)
+    return _Command(python, environments.handler(request.image_name), source, env, request.folder)
 
 
 def process_environment(
@@ -111,8 +111,8 @@ class _Command:
     env: dict[str, str] = field(repr=False)
     folder: Path
 
-    async def start(self, log: Log) -> Life:
-        own = _own_source(self.folder)
+    async def start(self, log: Log) -> WorkerInstance:
+        own = _source_copy(self.folder)
         try:
             await in_thread(lambda: environments.copy_source(self.source, own, self.handler))
             linked = await in_thread(lambda: _linked_files(own))
@@ -125,10 +125,10 @@ class _Command:
             shutil.rmtree(own, ignore_errors=True)
             raise
         processes.remember(self.folder, process.pid)
-        return _ProcessLife(process, log, self.folder, linked)
+        return _ProcessInstance(process, log, self.folder, linked)
 
 
-def _own_source(folder: Path) -> Path:
+def _source_copy(folder: Path) -> Path:
     return folder / "source"
 
 
@@ -147,11 +147,11 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 def remove_copies(workers: Path) -> None:
     """Remove the copies that workers of a runtime that was killed ran in."""
-    for copy in workers.glob(f"*/{_own_source(workers).name}"):
+    for copy in workers.glob(f"*/{_source_copy(workers).name}"):
         shutil.rmtree(copy, ignore_errors=True)
 
 
-class _ProcessLife:
+class _ProcessInstance:
     """A process group."""
 
     def __init__(
@@ -186,15 +186,15 @@ class _ProcessLife:
         # The SDK's heartbeat runs in a process of its own, which outlives a killed parent.
         self.kill()
         processes.forget(self._folder)
-        own = _own_source(self._folder)
+        own = _source_copy(self._folder)
         await in_thread(lambda: shutil.rmtree(own, ignore_errors=True))
         # A grandchild in a session of its own may hold the pipe open for ever.
         await asyncio.wait({self._reading}, timeout=1)
         self._reading.cancel()
-        await in_thread(self._tell_of_changes)
+        await in_thread(self._report_changes)
         return exit_code
 
-    def _tell_of_changes(self) -> None:
+    def _report_changes(self) -> None:
         """No permission keeps root from writing through the links, nor the files' owner."""
         changed = sorted(str(path) for path, state in self._linked.items() if _state(path) != state)
         if changed:

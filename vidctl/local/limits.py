@@ -1,6 +1,6 @@
 """RunPod's rate limits of the job API, per endpoint and operation: so many requests in 10 s, so many at once.
 
-The numbers are those of RunPod docs, serverless/endpoints/send-requests.  What many workers add to them is not told
+The numbers are those of RunPod docs, serverless/endpoints/send-requests.  What many workers add to them is not given
 there in numbers, and not done here.
 """
 
@@ -61,11 +61,11 @@ class Limits:
         while taken and taken[0] <= now - WINDOW_S:
             taken.popleft()
         if len(taken) >= limit.rate:
-            said = f"RunPod takes {limit.rate} {limit.operation} requests in 10 s"
-            raise TooManyRequestsError(f"{said}{_OFF}", retry_after_s=ceil(taken[0] + WINDOW_S - now))
+            message = f"RunPod takes {limit.rate} {limit.operation} requests in 10 s"
+            raise TooManyRequestsError(f"{message}{_OFF}", retry_after_s=ceil(taken[0] + WINDOW_S - now))
         if limit.at_once is not None and self._now[key] >= limit.at_once:
-            said = f"RunPod takes {limit.at_once} {limit.operation} requests at a time"
-            raise TooManyRequestsError(f"{said}{_OFF}", retry_after_s=1)
+            message = f"RunPod takes {limit.at_once} {limit.operation} requests at a time"
+            raise TooManyRequestsError(f"{message}{_OFF}", retry_after_s=1)
         taken.append(now)
         self._now[key] += 1
         try:

@@ -42,7 +42,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Wish:
+class LogRequest:
     """Which lines a client wants: those after a place in the log, or since a time, or the last few."""
 
     source: str | None
@@ -59,7 +59,7 @@ class Wish:
         return lines[-self.tail :] if self.tail else []
 
 
-def wish(query: Mapping[str, str], last_event_id: str | None) -> Wish:
+def read_request(query: Mapping[str, str], last_event_id: str | None) -> LogRequest:
     """Read a request: Last-Event-ID wins over `since`, and that over `tail`.  Raise ProblemError for what is wrong."""
     source = query.get("source")
     if source not in ("container", "system", None):
@@ -67,15 +67,15 @@ def wish(query: Mapping[str, str], last_event_id: str | None) -> Wish:
     tail = _tail(query.get("tail", str(_DEFAULT_TAIL)))
     if last_event_id:
         return _resumed(source, tail, last_event_id)
-    return Wish(source, tail, since_ms=_milliseconds(query["since"], "since") if "since" in query else None)
+    return LogRequest(source, tail, since_ms=_milliseconds(query["since"], "since") if "since" in query else None)
 
 
-def _resumed(source: str | None, tail: int, cursor: str) -> Wish:
+def _resumed(source: str | None, tail: int, cursor: str) -> LogRequest:
     match = _CURSOR.fullmatch(cursor)
     at_ms = _milliseconds(match["time"] if match else cursor, "Last-Event-ID")
     place = match["place"] if match else None
     # A cursor without a place is a time at which the client saw a line, which it does not want twice.
-    return Wish(source, tail, since_ms=at_ms + 1, after_place=None if place is None else int(place))
+    return LogRequest(source, tail, since_ms=at_ms + 1, after_place=None if place is None else int(place))
 
 
 def _tail(text: str) -> int:
@@ -99,22 +99,24 @@ def _milliseconds(text: str, name: str) -> int:
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-async def opened(log: Log, wanted: Wish, closing: asyncio.Event) -> AsyncIterator[bytes]:
+async def open_stream(log: Log, request: LogRequest, closing: asyncio.Event) -> AsyncIterator[bytes]:
     """A stream of the wanted lines that there are now, then of each as it comes; an idle one sends nothing.
 
     It ends only with the runtime.
     """
     lines, seen = await in_thread(partial(_lines, log, 0))
-    return _events(log, wanted, wanted.past(_of(lines, wanted.source)), seen, closing)
+    return _events(log, request, request.past(_of(lines, request.source)), seen, closing)
 
 
-async def _events(log: Log, wanted: Wish, past: list[Line], seen: int, closing: asyncio.Event) -> AsyncIterator[bytes]:
+async def _events(
+    log: Log, request: LogRequest, past: list[Line], seen: int, closing: asyncio.Event
+) -> AsyncIterator[bytes]:
     for line in past:
         yield _event(line)
     while not closing.is_set():
         if log.written > seen:
             lines, seen = await in_thread(partial(_lines, log, seen))
-            for line in _of(lines, wanted.source):
+            for line in _of(lines, request.source):
                 yield _event(line)
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(closing.wait(), _LOOK_S)

@@ -35,7 +35,7 @@ def inheritable(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """Its caller's proxies, which are not asked for the way to this machine."""
+    """Its caller's proxies, which are bypassed for this machine."""
     env = {name: value for name, value in environ.items() if name in _PROXIES}
     if "HTTP_PROXY" in env or "http_proxy" in env:
         direct = (env.get("NO_PROXY") or env.get("no_proxy"), "127.0.0.1,localhost")
@@ -61,7 +61,7 @@ class Log:
     """An append-only log that keeps its last 5 to 10 MB: `path`, and `path` with `.1` behind it.
 
     `written` is how many bytes were ever written, those that are gone included.  Threads may write to it, and
-    `on_write` hears of what a worker prints in the one that did.
+    `on_write` is called with what a worker prints, in the one that did.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = LOG_BYTES) -> None:
@@ -196,7 +196,7 @@ def forget(folder: Path) -> None:
 
 
 def kill_orphans(workers: Path) -> list[int]:
-    """Kill the process groups that a previous life of the runtime remembered and left; their ids."""
+    """Kill the process groups that a previous run of the runtime recorded and left; their ids."""
     killed = []
     for record in sorted(workers.glob("*/process")):
         number, _, started = record.read_text().strip().partition(" ")
@@ -213,7 +213,7 @@ def signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def _is_ours(pid: int, started: str, *, worker_id: str) -> bool:
-    """Whether the group is the one we started: its leader lives, or a member still carries the worker's name."""
+    """Whether the group is the one we started: its leader runs, or a member still carries the worker's name."""
     current = identity(pid)
     if current is not None:
         return bool(started) and current == started

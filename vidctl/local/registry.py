@@ -128,7 +128,7 @@ class Registry:
             if before is not None and _content(before) != _content(after):
                 for user in users:
                     self._keep(user, replace(user, version=user.version + 1), before, after)
-        self._tell(user.id for user in users)
+        self._notify(user.id for user in users)
         return after
 
     def save_endpoint(self, record: EndpointRecord) -> EndpointRecord:
@@ -145,7 +145,7 @@ class Registry:
             if template is None:
                 raise RegistryError("Template not found.")
             self._keep(before, after, self.template(before.template_id) if before else None, template)
-        self._tell([after.id])
+        self._notify([after.id])
         return after
 
     def save_with_container(self, record: EndpointRecord, container: TemplateRecord) -> EndpointRecord:
@@ -165,7 +165,7 @@ class Registry:
             if had != has:
                 self._store_template(has)
             self._keep(before, after, had, has)
-        self._tell([after.id])
+        self._notify([after.id])
         return after
 
     def delete_template(self, name: str) -> None:
@@ -184,7 +184,7 @@ class Registry:
             for template in self.templates() if with_template else ():
                 if template.bound_endpoint_id == endpoint_id and not self._users(template.id):
                     self._connection.execute("DELETE FROM templates WHERE id = ?", (template.id,))
-        self._tell([endpoint_id] if deleted else [])
+        self._notify([endpoint_id] if deleted else [])
 
     def save_registry_auth(self, record: RegistryAuthRecord) -> RegistryAuthRecord:
         """Create it when its id is empty, else replace it; return it as kept.
@@ -288,7 +288,7 @@ class Registry:
             raise
         self._connection.execute("COMMIT")
 
-    def _tell(self, endpoint_ids: Iterable[str]) -> None:
+    def _notify(self, endpoint_ids: Iterable[str]) -> None:
         for endpoint_id in endpoint_ids:
             self.on_change(endpoint_id)
 

@@ -204,8 +204,8 @@ class ControlPlane:
 
     async def _stream_logs(self, request: Request) -> Response:
         log = self._supervisor.log(self._endpoint(request).id, request.path_params["worker_id"])
-        wanted = logstream.wish(request.query_params, request.headers.get("last-event-id"))
-        stream = await logstream.opened(_found(log, "worker"), wanted, self._closing)
+        wanted = logstream.read_request(request.query_params, request.headers.get("last-event-id"))
+        stream = await logstream.open_stream(_found(log, "worker"), wanted, self._closing)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
 

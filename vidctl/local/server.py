@@ -27,7 +27,7 @@ from vidctl._version import __version__
 from vidctl.errors import LocalRuntimeError
 from vidctl.local import limits, rest, state, webhooks, wire
 from vidctl.local.fleet import Worker, jobs_to_give
-from vidctl.local.jobs import Desk
+from vidctl.local.jobs import JobQueue
 from vidctl.local.limits import Limits, TooManyRequestsError
 from vidctl.local.registry import Registry
 from vidctl.local.state import JobStore, WrongStateError
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from vidctl.local.daemon import Isolation
-    from vidctl.local.jobs import Bell
+    from vidctl.local.jobs import Waiters
     from vidctl.local.limits import Limit
     from vidctl.local.records import EndpointRecord
     from vidctl.local.state import Job
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 POLL_S = 20.0  # a worker's long poll; the SDK gives up after 90 s
-BRIM_S = 0.5
+FULL_WAIT_S = 0.5
 BURST_S = 0.05
-SETTLE_S = 0.5  # how often a worker that was told to drop a job is to say whether it has jobs
+SETTLE_S = 0.5  # how often a worker that got a stop for a job is to say whether it has jobs
 DEFAULT_WAIT_MS = 90_000
 WAIT_MS = (1_000, 300_000)
 # RunPod documents 10 s, which is also when RunPod's own client gives up reading: a little less serves it too.
@@ -66,7 +66,7 @@ class NotFoundError(BadRequestError):
     """No such endpoint, job or worker; answered with HTTP 404."""
 
 
-class Gone(ClientDisconnect):
+class ClientGoneError(ClientDisconnect):
     """The client closed the connection while it was waiting."""
 
 
@@ -152,11 +152,11 @@ class Runtime:
         self._limits = Limits() if has_rate_limits else None
         self._registry = Registry(database)
         self._store = JobStore(database)
-        self._desk = Desk(self._store)
+        self._queue = JobQueue(self._store)
         self._supervisor = Supervisor(
             state_dir / "workers",
             registry=self._registry,
-            desk=self._desk,
+            queue=self._queue,
             url=f"http://127.0.0.1:{port}",
             api_key=api_key,
         )
@@ -164,7 +164,7 @@ class Runtime:
         self._housekeeping: list[asyncio.Task[None]] = []
         self.failure: BaseException | None = None
         self.app = rest.ControlPlane(
-            _Guarded(Starlette(routes=self._routes(), exception_handlers=_ERRORS), api_key),
+            _Authenticated(Starlette(routes=self._routes(), exception_handlers=_ERRORS), api_key),
             registry=self._registry,
             supervisor=self._supervisor,
             closing=self._closing,
@@ -178,7 +178,7 @@ class Runtime:
         self._supervisor.start()
         self._housekeeping = [
             asyncio.ensure_future(self._supervisor.run()),
-            asyncio.ensure_future(webhooks.deliver(self._desk)),
+            asyncio.ensure_future(webhooks.deliver(self._queue)),
         ]
 
         def note(task: asyncio.Task[None]) -> None:
@@ -192,7 +192,7 @@ class Runtime:
 
     async def stop(self) -> None:
         self._closing.set()
-        self._desk.watchers.ring_everyone()
+        self._queue.watchers.notify_everyone()
         for task in self._housekeeping:
             task.cancel()
         await asyncio.gather(*self._housekeeping, return_exceptions=True)
@@ -255,53 +255,53 @@ class Runtime:
         Jobs of a burst are given together: one that could take more than there are gets them a little later.  So does
         one whose SDK would begin those that come after the first only when that has ended.
         A worker that would be full waits for one of its jobs to end, or for half a second; see `jobs_to_give`.  One
-        that was told to drop a job is soon answered, for what it says when it asks again.
+        that got a stop for a job is soon answered, for what its next poll says.
         """
         worker = self._worker(request, endpoint)
-        self._supervisor.asked_for_job(endpoint.id, worker)
+        self._supervisor.mark_ready(endpoint.id, worker)
         if request.query_params.get("job_in_progress") == "0":
-            self._supervisor.holds_nothing(endpoint.id, worker)
+            self._supervisor.reports_no_jobs(endpoint.id, worker)
             worker.concurrency = limit  # only then it asks for as many as it can take
         begins_late = wire.begins_late(request.headers.get("user-agent", ""))
         before = len(worker.jobs)
-        poll = _Poll(request, self._desk.takers, endpoint.id, POLL_S)
-        brim = asyncio.get_running_loop().time() + BRIM_S
+        poll = _Poll(request, self._queue.takers, endpoint.id, POLL_S)
+        full_until = asyncio.get_running_loop().time() + FULL_WAIT_S
         settled = asyncio.get_running_loop().time() + SETTLE_S
         gathered = float("inf")
         try:
             async for _ in poll:
                 if not worker.takes_jobs:
-                    # It was woken to hear that it is to end, or for a job that is for the next in line.
-                    self._desk.takers.ring(endpoint.id)
+                    # It was woken because it is to end, or for a job that is for the next in line.
+                    self._queue.takers.notify(endpoint.id)
                     await self._hold_until_stopped(request, worker)
                     return []
                 time = asyncio.get_running_loop().time()
                 busy = len(worker.jobs)
-                room = worker.room(limit, self._desk.clock())
-                count = room or jobs_to_give(limit, busy=busy, ended=before - busy, may_wait=time < brim)
-                is_burst = self._desk.is_burst(endpoint.id) or (begins_late and not busy)
+                room = worker.room(limit, self._queue.clock())
+                count = room or jobs_to_give(limit, busy=busy, ended=before - busy, may_wait=time < full_until)
+                is_burst = self._queue.is_burst(endpoint.id) or (begins_late and not busy)
                 if room and time < gathered and is_burst and self._is_room_left(endpoint.id, room):
                     gathered = min(gathered, time + BURST_S)
                     poll.listen_to(endpoint.id)
-                    poll.look_again_at(gathered)
+                    poll.wake_at(gathered)
                     continue
-                taken = self._desk.take(endpoint, worker.id, count) if count else []
+                taken = self._queue.take(endpoint, worker.id, count) if count else []
                 if taken:
-                    self._supervisor.gave_jobs(worker, [job.id for job, _ in taken])
+                    self._supervisor.assign_jobs(worker, [job.id for job, _ in taken])
                     return [wire.for_worker(job, body) for job, body in taken]
-                if _is_to_ask_again(worker, poll, settled):
+                if _should_poll_again(worker, poll, settled):
                     return []
                 # While it waits for its own jobs to end, a new job is for another worker.
                 poll.listen_to(endpoint.id if count else worker.id)
                 if not count:
-                    poll.look_again_at(brim)
+                    poll.wake_at(full_until)
         finally:
             poll.close()
         return []
 
     def _is_room_left(self, endpoint_id: str, room: int) -> bool:
         """Whether there are jobs, and they do not fill a worker."""
-        return 0 < self._store.demand(endpoint_id, self._desk.clock()).queued < room
+        return 0 < self._store.demand(endpoint_id, self._queue.clock()).queued < room
 
     async def _hold_until_stopped(self, request: Request, worker: Worker) -> None:
         """Keep a worker that gets no more jobs from asking again at once, which the SDK does after a 204."""
@@ -309,14 +309,14 @@ class Runtime:
         settled = asyncio.get_running_loop().time() + SETTLE_S
         try:
             async for _ in poll:
-                if worker.is_stopping or self._closing.is_set() or _is_to_ask_again(worker, poll, settled):
+                if worker.is_stopping or self._closing.is_set() or _should_poll_again(worker, poll, settled):
                     return
         finally:
             poll.close()
 
     async def _job_stop(self, request: Request, endpoint: EndpointRecord) -> Response:
         worker = self._worker(request, endpoint)
-        self._supervisor.heard_stops(worker)
+        self._supervisor.acknowledge_stops(worker)
         stops: list[str] = []
         poll = _Poll(request, self._supervisor.stops, worker.id, POLL_S)
         try:
@@ -326,7 +326,7 @@ class Runtime:
                     break
                 in_s = self._supervisor.next_stop_s(worker)
                 if in_s is not None:
-                    poll.look_again_at(asyncio.get_running_loop().time() + in_s)
+                    poll.wake_at(asyncio.get_running_loop().time() + in_s)
         finally:
             poll.close()
         return _json(wire.answer({"jobsToStop": stops})) if stops else Response(status_code=204)
@@ -354,11 +354,11 @@ class Runtime:
         job = self._running(endpoint, worker_id, job_id)
         if result.get("status") == "IN_PROGRESS":
             if job is not None:
-                self._desk.progress(job, wire.dumps(result.get("output")))
+                self._queue.progress(job, wire.dumps(result.get("output")))
             return
         if job is not None:
             has_output = "output" in result and not (is_stream and result["output"] == [])
-            self._desk.finish(
+            self._queue.finish(
                 job,
                 output=wire.dumps(result["output"]) if has_output else None,
                 error=wire.dumps(result["error"]) if result.get("error") else None,
@@ -378,10 +378,10 @@ class Runtime:
         except BadRequestError as error:
             # The SDK goes on after a chunk that was refused, and the caller would not miss it.
             if job is not None:
-                self._desk.finish(job, error=wire.dumps(f"the worker's stream was refused: {error}"))
+                self._queue.finish(job, error=wire.dumps(f"the worker's stream was refused: {error}"))
             raise
         if job is not None:
-            self._desk.stream(job, pieces)
+            self._queue.stream(job, pieces)
         return _json(b"{}")
 
     async def _ping(self, _request: Request, _endpoint: EndpointRecord) -> Response:
@@ -395,7 +395,7 @@ class Runtime:
         return worker
 
     def _running(self, endpoint: EndpointRecord, worker_id: str, job_id: str) -> Job | None:
-        job = self._desk.find(endpoint.id, job_id)
+        job = self._queue.find(endpoint.id, job_id)
         is_running = job is not None and job.status == "IN_PROGRESS" and job.worker_id == worker_id
         return job if is_running else None
 
@@ -407,8 +407,8 @@ class Runtime:
 
     async def _runsync(self, request: Request, endpoint: EndpointRecord) -> Response:
         wait_ms = _integer(request, "wait", DEFAULT_WAIT_MS, WAIT_MS)
-        asked_ms = wait_ms if "wait" in request.query_params else 0
-        submitted = self._submit(endpoint, await _body(request, wire.SYNC_BYTES), is_sync=True, wait_ms=asked_ms)
+        requested_ms = wait_ms if "wait" in request.query_params else 0
+        submitted = self._submit(endpoint, await _body(request, wire.SYNC_BYTES), is_sync=True, wait_ms=requested_ms)
         job = await self._ended(request, submitted, wait_ms / 1000)
         return self._describe(job) if job.is_final else _json(wire.answer({"id": job.id, "status": job.status}))
 
@@ -418,19 +418,19 @@ class Runtime:
         job = state.submitted(
             wire.new_job_id(is_sync=is_sync),
             endpoint.id,
-            self._desk.clock(),
+            self._queue.clock(),
             ttl_ms=request.ttl_ms or state.DEFAULT_TTL_MS,
             execution_timeout_ms=request.execution_timeout_ms,
             low_priority=request.low_priority,
             webhook=request.webhook,
             wait_ms=wait_ms,
         )
-        self._desk.submit(job, request.body)
+        self._queue.submit(job, request.body)
         return job
 
     async def _ended(self, request: Request, job: Job, timeout_s: float) -> Job:
         """The job once it has ended, or as it is when the time is over or the runtime ends."""
-        poll = _Poll(request, self._desk.watchers, job.id, timeout_s)
+        poll = _Poll(request, self._queue.watchers, job.id, timeout_s)
         try:
             async for _ in poll:
                 job = self._job(job.endpoint_id, job.id)
@@ -443,7 +443,7 @@ class Runtime:
     async def _status(self, request: Request, endpoint: EndpointRecord) -> Response:
         job = self._job(endpoint.id, request.path_params["job_id"])
         if "ttl" in request.query_params:
-            self._desk.keep_for(job, _integer(request, "ttl", 0, (0, wire.MAX_POLICY_MS)))
+            self._queue.keep_for(job, _integer(request, "ttl", 0, (0, wire.MAX_POLICY_MS)))
         return self._describe(job)
 
     async def _status_sync(self, request: Request, endpoint: EndpointRecord) -> Response:
@@ -461,7 +461,7 @@ class Runtime:
 
     async def _chunks(self, request: Request, job: Job, timeout_s: float) -> tuple[Job, list[bytes]]:
         """The job and its chunks, as soon as there are any or it has ended."""
-        poll = _Poll(request, self._desk.watchers, job.id, timeout_s)
+        poll = _Poll(request, self._queue.watchers, job.id, timeout_s)
         chunks: list[bytes] = []
         try:
             async for _ in poll:
@@ -474,18 +474,18 @@ class Runtime:
         return job, chunks
 
     async def _cancel(self, request: Request, endpoint: EndpointRecord) -> Response:
-        job = self._desk.cancel(self._job(endpoint.id, request.path_params["job_id"]))
+        job = self._queue.cancel(self._job(endpoint.id, request.path_params["job_id"]))
         return _json(wire.answer({"id": job.id, "status": job.status}))
 
     async def _retry(self, request: Request, endpoint: EndpointRecord) -> Response:
-        job = self._desk.retry(self._job(endpoint.id, request.path_params["job_id"]))
+        job = self._queue.retry(self._job(endpoint.id, request.path_params["job_id"]))
         return _json(wire.answer({"id": job.id, "status": job.status}))
 
     async def _purge(self, _request: Request, endpoint: EndpointRecord) -> Response:
-        return _json(wire.answer({"removed": self._desk.purge(endpoint.id), "status": "completed"}))
+        return _json(wire.answer({"removed": self._queue.purge(endpoint.id), "status": "completed"}))
 
     async def _health(self, _request: Request, endpoint: EndpointRecord) -> Response:
-        demand = self._store.demand(endpoint.id, self._desk.clock())
+        demand = self._store.demand(endpoint.id, self._queue.clock())
         tally = self._store.tally(endpoint.id)
         jobs = {
             "completed": tally.completed,
@@ -497,7 +497,7 @@ class Runtime:
         return _json(wire.answer({"jobs": jobs, "workers": self._supervisor.health(endpoint.id)}))
 
     def _job(self, endpoint_id: str, job_id: str) -> Job:
-        job = self._desk.find(endpoint_id, job_id)
+        job = self._queue.find(endpoint_id, job_id)
         if job is None:
             raise NotFoundError(f"job {job_id} not found: it never was, or its time is over")
         return job
@@ -526,7 +526,7 @@ class Runtime:
         while True:
             try:
                 job, chunks = await self._chunks(request, job, state.DEFAULT_TTL_MS / 1000)
-            except Gone:
+            except ClientGoneError:
                 return
             for chunk in chunks:
                 yield events.take(chunk)
@@ -563,14 +563,14 @@ class Runtime:
 
 
 class _Poll:
-    """Times to look whether something has come: once at the start, then at each ring, until time is over.
+    """Times to look whether something has come: once at the start, then at each notification, until time is over.
 
-    Raise Gone when the client hangs up, so that nothing is given to a client that is not there.
+    Raise ClientGoneError when the client hangs up, so that nothing is given to a client that is not there.
     """
 
-    def __init__(self, request: Request, bell: Bell, name: str, timeout_s: float) -> None:
+    def __init__(self, request: Request, waiters: Waiters, name: str, timeout_s: float) -> None:
         self._receive = request.receive
-        self._bell = bell
+        self._waiters = waiters
         self._name = name
         self._timeout_s = timeout_s
         self._deadline = 0.0
@@ -586,11 +586,11 @@ class _Poll:
         if self._hangup is None or self._future is None:
             self._hangup = loop.create_task(_until_hangup(self._receive))
             self._deadline = loop.time() + self._timeout_s
-            self._future = self._bell.wait(self._name)
+            self._future = self._waiters.wait(self._name)
             await asyncio.sleep(0)
             if self._hangup.done():
                 self._pass_on()
-                raise Gone
+                raise ClientGoneError
             return
         left = self._deadline - loop.time()
         future = self._future
@@ -599,49 +599,49 @@ class _Poll:
         await asyncio.wait({future, self._hangup}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if self._hangup.done():
             self._pass_on()
-            raise Gone
+            raise ClientGoneError
         if not future.done():
             raise StopAsyncIteration
-        self._bell.leave(self._name, future)
-        self._future = self._bell.wait(self._name)
+        self._waiters.leave(self._name, future)
+        self._future = self._waiters.wait(self._name)
 
     def _pass_on(self) -> None:
-        """A ring that reached somebody who is gone is for the next in line."""
+        """A notification that reached a client that is gone is for the next in line."""
         if self._future is not None and self._future.done():
             self.close()
-            self._bell.ring(self._name)
+            self._waiters.notify(self._name)
 
     def listen_to(self, name: str) -> None:
         """Be woken by this name from now on."""
         if name != self._name and self._future is not None:
-            self._bell.leave(self._name, self._future)
+            self._waiters.leave(self._name, self._future)
             if self._future.done():
-                self._bell.ring(self._name)
+                self._waiters.notify(self._name)
             self._name = name
-            self._future = self._bell.wait(name)
+            self._future = self._waiters.wait(name)
 
-    def look_again_at(self, loop_time: float) -> None:
-        """Look at that time even if nothing rings, or before, when it has been told so."""
+    def wake_at(self, loop_time: float) -> None:
+        """Look at that time even without a notification, or at an earlier one that was set before."""
         loop = asyncio.get_running_loop()
         if self._alarm is not None and loop.time() < self._alarm.when() <= loop_time:
             return
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = loop.call_at(loop_time, lambda: self._bell.ring_all(self._name))
+        self._alarm = loop.call_at(loop_time, lambda: self._waiters.notify_all(self._name))
 
     def close(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
         if self._future is not None:
-            self._bell.leave(self._name, self._future)
+            self._waiters.leave(self._name, self._future)
         if self._hangup is not None:
             self._hangup.cancel()
 
 
-def _is_to_ask_again(worker: Worker, poll: _Poll, at: float) -> bool:
-    """Whether a poll is to end, for its worker has heard of a stop and this question may be from before that."""
+def _should_poll_again(worker: Worker, poll: _Poll, at: float) -> bool:
+    """Whether a poll is to end: its worker acknowledged a stop, and this poll may be from before that."""
     if worker.is_settling and asyncio.get_running_loop().time() < at:
-        poll.look_again_at(at)
+        poll.wake_at(at)
         return False
     return worker.is_settling
 
@@ -654,7 +654,7 @@ async def _until_hangup(receive: Receive) -> None:
 _BEARER = re.compile(rb"bearer +", re.IGNORECASE)
 
 
-class _Guarded:
+class _Authenticated:
     """Answers 401 to everyone without the key, before anything is read.
 
     The key comes as `Bearer <key>` or bare, as RunPod's SDK sends it from a worker, and for GraphQL as `?api_key=`.
@@ -680,7 +680,7 @@ class _Guarded:
 
 
 async def _body(request: Request, max_bytes: int) -> bytes:
-    """The body; raise BadRequestError when it is over the limit, once it is read: a client must be able to hear it."""
+    """The body; raise BadRequestError when it is over the limit, once it is read, so that a client can read that."""
     return _within(*await _read(request, max_bytes), max_bytes)
 
 
@@ -730,15 +730,15 @@ async def _refuse(request: Request, error: Exception) -> Response:
         case NotFoundError():
             status = 404
         case HTTPException(status_code=status):
-            said = HTTPStatus(status).phrase.lower()
-            answer = _json(wire.answer({"error": f"{request.method} {request.url.path}: {said}"}), status)
+            phrase = HTTPStatus(status).phrase.lower()
+            answer = _json(wire.answer({"error": f"{request.method} {request.url.path}: {phrase}"}), status)
             answer.headers.update(error.headers or {})
             return answer
         case TooManyRequestsError(retry_after_s=seconds):
             answer = _json(wire.answer({"error": str(error)}), 429)
             answer.headers["Retry-After"] = str(seconds)
             return answer
-        case Gone() | ClientDisconnect():
+        case ClientGoneError() | ClientDisconnect():
             return Response(status_code=499)
         case _:
             status = 400

@@ -38,7 +38,7 @@ class WrongStateError(LocalRuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """One job's life without its payloads; times are milliseconds since 1970.
+    """One job's state without its payloads; times are milliseconds since 1970.
 
     `expires_at_ms` is when it is forgotten: TTL after submission while it is open, its retention after it ended.
     `execution_timeout_ms` is the caller's policy; None means the endpoint's.  `retries` counts dispatches that were
@@ -100,7 +100,7 @@ def submitted(
     webhook: str | None = None,
     wait_ms: int = 0,
 ) -> Job:
-    """A job as it enters the queue; `wait_ms` is what a /runsync caller asked to wait, which lengthens retention."""
+    """A job as it enters the queue; `wait_ms` is how long a /runsync caller waits, which lengthens retention."""
     retention_ms = RUN_RETENTION_MS
     if job_id.startswith("sync-"):
         retention_ms = min(max(SYNC_RETENTION_MS, wait_ms), SYNC_RETENTION_MAX_MS)
@@ -165,7 +165,7 @@ def requeued(job: Job, now_ms: int) -> Job:
 
 
 def retried(job: Job, now_ms: int) -> Job:
-    """The caller asked for another attempt of a FAILED or TIMED_OUT job: same id, same input, a new life."""
+    """The caller asked for another attempt of a FAILED or TIMED_OUT job: same id, same input, a new start."""
     _require(job, RETRYABLE, "IN_QUEUE")
     return replace(
         job,

@@ -19,7 +19,7 @@ from vidctl.local.threads import in_thread
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-    from vidctl.local.jobs import Desk
+    from vidctl.local.jobs import JobQueue
     from vidctl.local.state import Job
 
 TRIES = 3
@@ -36,44 +36,44 @@ def next_try(job: Job, now_ms: int, *, delivered: bool, spacing_s: float = SPACI
     return replace(job, webhook_tries=tries, webhook_due_at_ms=now_ms + int(spacing_s * 1000) if again else None)
 
 
-async def deliver(desk: Desk, *, spacing_s: float = SPACING_S) -> None:
+async def deliver(queue: JobQueue, *, spacing_s: float = SPACING_S) -> None:
     """Deliver what is due, as it comes, until cancelled.  A receiver that takes its time holds up nobody else's."""
     out: dict[str, asyncio.Task[None]] = {}
     faults = Faults()
 
     async def attempt(job: Job) -> None:
         with faults.survived(f"the webhook of job {job.id}"):
-            await _attempt(desk, job, spacing_s)
-            desk.webhooks.set()
+            await _attempt(queue, job, spacing_s)
+            queue.webhooks.set()
         del out[job.id]
 
     try:
         while True:
             with faults.survived("looking for webhooks"):
                 # Those that are out are among the ones that are due, and the first of them.
-                for job in desk.store.webhooks_due(desk.clock(), limit=_AT_ONCE):
+                for job in queue.store.webhooks_due(queue.clock(), limit=_AT_ONCE):
                     if job.id not in out:
                         out[job.id] = asyncio.ensure_future(attempt(job))
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(desk.webhooks.wait(), min(1.0, spacing_s))
-            desk.webhooks.clear()
+                await asyncio.wait_for(queue.webhooks.wait(), min(1.0, spacing_s))
+            queue.webhooks.clear()
     finally:
         for task in list(out.values()):
             task.cancel()
 
 
-async def _attempt(desk: Desk, job: Job, spacing_s: float) -> None:
-    delivered = await post(job.webhook or "", _body(desk, job))
-    current = desk.store.get(job.id, ALWAYS)
+async def _attempt(queue: JobQueue, job: Job, spacing_s: float) -> None:
+    delivered = await post(job.webhook or "", _body(queue, job))
+    current = queue.store.get(job.id, ALWAYS)
     # The caller may have had it retried meanwhile: its next end has its own webhook.
     if current is not None and current.webhook_due_at_ms == job.webhook_due_at_ms:
-        desk.store.note_webhook(next_try(current, desk.clock(), delivered=delivered, spacing_s=spacing_s))
+        queue.store.note_webhook(next_try(current, queue.clock(), delivered=delivered, spacing_s=spacing_s))
 
 
-def _body(desk: Desk, job: Job) -> bytes:
+def _body(queue: JobQueue, job: Job) -> bytes:
     """The whole job, what was handed in included."""
-    output, error = desk.store.result(job.id)
-    handed_in = wire.loads(desk.store.body(job.id), max_bytes=wire.SYNC_BYTES)
+    output, error = queue.store.result(job.id)
+    handed_in = wire.loads(queue.store.body(job.id), max_bytes=wire.SYNC_BYTES)
     return wire.answer({**wire.status_fields(job, output, error), "input": handed_in["input"], "webhook": job.webhook})
 
 

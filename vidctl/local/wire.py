@@ -206,11 +206,11 @@ def openai_answer(job: Job, output: bytes | None, error: bytes | None, chunks: l
 
 
 def _openai_error(job: Job, error: bytes | None) -> tuple[int, bytes]:
-    told = json.loads(error) if error is not None else f"the job is {job.status}"
-    if not isinstance(told, dict):
-        told = {"message": str(told), "type": "server_error", "param": None, "code": None}
-    code = told.get("code")
-    return (code if isinstance(code, int) and 400 <= code <= 599 else 500), dumps({"error": told})
+    shown = json.loads(error) if error is not None else f"the job is {job.status}"
+    if not isinstance(shown, dict):
+        shown = {"message": str(shown), "type": "server_error", "param": None, "code": None}
+    code = shown.get("code")
+    return (code if isinstance(code, int) and 400 <= code <= 599 else 500), dumps({"error": shown})
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,7 +1,7 @@
 """Start, watch and stop the workers of every endpoint, as RunPod's scheduler would.
 
 How many there should be is decided in fleet.py; `Supervisor` acts on it.  A worker is a process or a container, as its
-image's name says, and is told by environment variables where its job queue is.
+image's name says, and learns from environment variables where its job queue is.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from vidctl.local.fleet import (
     worker_variables,
     workers_wanted,
 )
-from vidctl.local.jobs import Bell
-from vidctl.local.launching import STOP_GRACE_S, Order, prepare_process
+from vidctl.local.jobs import Waiters
+from vidctl.local.launching import STOP_GRACE_S, LaunchRequest, prepare_process
 from vidctl.local.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
     from pathlib import Path
 
-    from vidctl.local.jobs import Desk
-    from vidctl.local.launching import Prepare, Prepared
+    from vidctl.local.jobs import JobQueue
+    from vidctl.local.launching import Launcher, Prepared
     from vidctl.local.records import EndpointRecord
     from vidctl.local.registry import Registry
     from vidctl.local.state import Job
 
-STABLE_AFTER_S = 60  # a worker that has lived so long is no crash loop
+STABLE_AFTER_S = 60  # a worker that has run so long is no crash loop
 TICK_S = 0.25
 # What the SDK logs of a job (rp_http.py, _handle_result): that it cannot be sent, and then that it is over.
 UNSENT = "Error while returning job result."
 FINISHED = "Finished."
 
 
-def way_to_life(image_name: str) -> Prepare:
+def launcher_for(image_name: str) -> Launcher:
     """A worker folder is run by a process of this machine, any other image by a container of it."""
     return prepare_process if environments.is_folder(image_name) else containers.prepare_container
 
@@ -58,22 +58,22 @@ def way_to_life(image_name: str) -> Prepare:
 class Supervisor:
     """Keeps every endpoint's workers as its record and its queue ask for."""
 
-    def __init__(self, folder: Path, *, registry: Registry, desk: Desk, url: str, api_key: str) -> None:
+    def __init__(self, folder: Path, *, registry: Registry, queue: JobQueue, url: str, api_key: str) -> None:
         self._folder = folder
         self._registry = registry
-        self._desk = desk
+        self._queue = queue
         self._url = url
         self._api_key = api_key
         self._fleets: dict[str, Fleet] = {}
-        self._lives: set[asyncio.Task[None]] = set()
-        self._poke = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
         self._faults = Faults()
         self._is_stopping = False
-        self.stops = Bell()
+        self.stops = Waiters()
         registry.on_change = self.changed
-        desk.on_queued = self._queued
-        desk.on_stop = self._stop_job
-        desk.on_released = self._released
+        queue.on_queued = self._queued
+        queue.on_stop = self._stop_job
+        queue.on_released = self._released
 
     # What the server asks
 
@@ -85,72 +85,72 @@ class Supervisor:
         fleet = self._fleets.get(endpoint_id)
         return None if fleet is None else fleet.workers.get(worker_id)
 
-    def asked_for_job(self, endpoint_id: str, worker: Worker) -> None:
-        """Its first question shows that a worker has started."""
+    def mark_ready(self, endpoint_id: str, worker: Worker) -> None:
+        """Its first request for a job shows that a worker has started."""
         if worker.is_ready:
             return
         worker.is_ready = True
-        worker.idle_since_ms = self._desk.clock()
+        worker.idle_since_ms = self._queue.clock()
         self._fleets[endpoint_id].is_broken = False
-        self._poke.set()
+        self._wake.set()
 
-    def holds_nothing(self, endpoint_id: str, worker: Worker) -> None:
+    def reports_no_jobs(self, endpoint_id: str, worker: Worker) -> None:
         """The worker says that it has no job: what it was given and has not answered, or its result, was lost.
 
         The SDK counts a job from when it has it until its result is posted or given up (rp_job.py, job_in_progress).
         """
         for job_id in worker.jobs | worker.stops.keys():
-            job = self._desk.find(endpoint_id, job_id)
+            job = self._queue.find(endpoint_id, job_id)
             if job is not None and job.status == "IN_PROGRESS" and job.worker_id == worker.id:
-                self._desk.lose(job, is_counted=True)
-            self.let_go(worker, job_id)
+                self._queue.lose(job, is_counted=True)
+            self.release(worker, job_id)
 
-    def gave_jobs(self, worker: Worker, job_ids: list[str]) -> None:
+    def assign_jobs(self, worker: Worker, job_ids: list[str]) -> None:
         worker.jobs.update(job_ids)
 
-    def heard_stops(self, worker: Worker) -> None:
-        """The worker asks for stops again: its loop lives and has dealt with what it was told before.
+    def acknowledge_stops(self, worker: Worker) -> None:
+        """The worker asks for stops again: its loop runs and has dealt with those that it got before.
 
-        Whether it has let go of the jobs is not said by that.  What it says when it next asks for a job is (see
-        `holds_nothing`), so that question is not to hang for long now.
+        That does not say whether it has dropped the jobs.  What it says when it next asks for a job does (see
+        `reports_no_jobs`), so that poll is answered soon now.
         """
         for stop in worker.stops.values():
-            stop.is_heard = stop.told_at_ms is not None
+            stop.is_acknowledged = stop.sent_at_ms is not None
         if worker.is_settling:
-            self._desk.takers.ring_everyone()
-            self.stops.ring_all(worker.id)
+            self._queue.takers.notify_everyone()
+            self.stops.notify_all(worker.id)
 
     def stop_signals(self, worker: Worker) -> list[str]:
-        """The jobs that a worker is to be told now that it is to drop."""
-        now = self._desk.clock()
+        """The jobs whose stops are to be sent to a worker now."""
+        now = self._queue.clock()
         due = [job_id for job_id, stop in worker.stops.items() if (at := stop.due_at_ms()) is not None and at <= now]
         for job_id in due:
-            worker.stops[job_id].told(now)
+            worker.stops[job_id].mark_sent(now)
         return due
 
     def next_stop_s(self, worker: Worker) -> float | None:
-        """In how many seconds there is something to tell a worker that it has been told before; None: never."""
+        """In how many seconds a stop is to be sent to a worker once more; None: never."""
         due = [at for stop in worker.stops.values() if (at := stop.due_at_ms()) is not None]
-        return max(0, min(due) - self._desk.clock()) / 1000 if due else None
+        return max(0, min(due) - self._queue.clock()) / 1000 if due else None
 
     def answered(self, endpoint_id: str, worker: Worker, job_id: str) -> None:
         """The worker has posted a job's result, so it works."""
         self._fleets[endpoint_id].crashes = 0
-        self.let_go(worker, job_id)
+        self.release(worker, job_id)
 
-    def let_go(self, worker: Worker, job_id: str) -> None:
+    def release(self, worker: Worker, job_id: str) -> None:
         """The worker has ended a job, whether or not anybody still wanted it."""
         worker.jobs.discard(job_id)
         worker.stops.pop(job_id, None)
-        worker.idle_since_ms = worker.ended_at_ms = self._desk.clock()
-        self._desk.takers.ring_all(worker.id)
+        worker.idle_since_ms = worker.ended_at_ms = self._queue.clock()
+        self._queue.takers.notify_all(worker.id)
         if worker.is_draining and not worker.is_busy:
-            self._poke.set()
+            self._wake.set()
 
     def restart(self, worker: Worker) -> None:
         """A handler asked for a fresh process (`refresh_worker`); jobs that it still has may finish."""
         worker.is_draining = True
-        self._poke.set()
+        self._wake.set()
 
     def health(self, endpoint_id: str) -> dict[str, int]:
         """/health's worker counts.  As RunPod's, `ready` counts the idle ones once more."""
@@ -196,26 +196,26 @@ class Supervisor:
     # What happens over time
 
     async def run(self) -> None:
-        """Keep house until cancelled."""
+        """Look after jobs and workers until cancelled."""
         while True:
             with self._faults.survived("expiring jobs"):
-                self._desk.expire_overdue()
+                self._queue.expire_overdue()
             for endpoint_id, fleet in list(self._fleets.items()):
                 with self._faults.survived(f"looking after endpoint {endpoint_id}"):
                     self._reconcile(fleet)
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._poke.wait(), TICK_S)
-            self._poke.clear()
+                await asyncio.wait_for(self._wake.wait(), TICK_S)
+            self._wake.clear()
 
     def start(self) -> None:
-        """Kill what a previous life left running, queue its jobs again, and look after all known endpoints."""
+        """Kill what a previous run left running, queue its jobs again, and look after all known endpoints."""
         self._folder.mkdir(parents=True, exist_ok=True)
         processes.kill_orphans(self._folder)
         with self._faults.survived("removing the containers of the last run"):
             containers.remove_orphans(self._folder)
         shutil.rmtree(self._folder)
         self._folder.mkdir()
-        self._desk.recover()
+        self._queue.recover()
         for endpoint in self._registry.endpoints():
             self._fleets[endpoint.id] = Fleet(endpoint)
 
@@ -226,7 +226,7 @@ class Supervisor:
             for worker in fleet.workers.values():
                 self._stop_worker(worker)
         # A thread that installs an environment cannot be interrupted: it is left to its end.
-        spawned = [task for task in self._lives if task.get_name() == "spawned"]
+        spawned = [task for task in self._tasks if task.get_name() == "spawned"]
         if spawned:
             await asyncio.wait(spawned)
 
@@ -236,7 +236,7 @@ class Supervisor:
         fleet = self._fleets.get(endpoint_id)
         if endpoint is None:
             if fleet is not None:
-                self._desk.forget_endpoint(endpoint_id)
+                self._queue.forget_endpoint(endpoint_id)
                 del self._fleets[endpoint_id]
                 for worker in fleet.workers.values():
                     self._stop_worker(worker)
@@ -251,15 +251,15 @@ class Supervisor:
             # From now on every job goes to a worker of the new version.
             for worker in fleet.workers.values():
                 worker.is_draining = worker.is_draining or worker.version != endpoint.version
-        self._poke.set()
+        self._wake.set()
 
     def _reconcile(self, fleet: Fleet) -> None:
-        now = self._desk.clock()
+        now = self._queue.clock()
         for worker in list(fleet.workers.values()):
-            self._look_at(fleet, worker, now)
+            self._check_worker(fleet, worker, now)
         current = fleet.current()
         starting = sum(not worker.is_ready for worker in current)
-        demand = self._desk.store.demand(fleet.endpoint.id, now)
+        demand = self._queue.store.demand(fleet.endpoint.id, now)
         wanted = workers_wanted(fleet.endpoint, demand, have=len(current), starting=starting)
         may_start = not self._is_stopping and now >= fleet.start_after_ms
         if may_start and wanted > len(current):
@@ -271,16 +271,16 @@ class Supervisor:
             for worker in spare:
                 worker.is_draining = True
 
-    def _look_at(self, fleet: Fleet, worker: Worker, now: int) -> None:
+    def _check_worker(self, fleet: Fleet, worker: Worker, now: int) -> None:
         if worker.is_stopping:
             return
         if worker.is_ready and worker.spawned_at_ms is not None and now - worker.spawned_at_ms >= STABLE_AFTER_S * 1000:
             fleet.crashes = 0
         overdue = {job_id: stop for job_id, stop in worker.stops.items() if now >= stop.kill_at_ms}
-        if overdue and worker.jobs - worker.stops.keys() and all(stop.is_heard for stop in overdue.values()):
-            # It heard, and has other jobs, so that it cannot say whether it let go of this one; they must not suffer.
+        if overdue and worker.jobs - worker.stops.keys() and all(stop.is_acknowledged for stop in overdue.values()):
+            # It got the stop, and has other jobs, so it cannot say whether it dropped this one; they must not suffer.
             for job_id in overdue:
-                self.let_go(worker, job_id)
+                self.release(worker, job_id)
         elif overdue:
             worker.log.note("killed: it did not let go of a job that was stopped")
             self._kill(worker)
@@ -302,7 +302,7 @@ class Supervisor:
         template = self._registry.template(fleet.endpoint.template_id)
         return now - worker.spawned_at_ms > init_timeout_s(template.env if template else {}) * 1000
 
-    # One worker's life
+    # One worker, from start to end
 
     def _start_worker(self, fleet: Fleet) -> None:
         worker_id = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(14))
@@ -310,46 +310,46 @@ class Supervisor:
             id=worker_id,
             version=fleet.endpoint.version,
             log=processes.Log(self._folder / worker_id / "log"),
-            started_at_ms=self._desk.clock(),
+            started_at_ms=self._queue.clock(),
         )
-        worker.log.on_write = self._ear(fleet.endpoint.id, worker)
+        worker.log.on_write = self._unsent_listener(fleet.endpoint.id, worker)
         fleet.workers[worker_id] = worker
-        self._keep(self._live(fleet, worker))
+        self._keep(self._run_worker(fleet, worker))
 
-    def _ear(self, endpoint_id: str, worker: Worker) -> Callable[[bytes], None]:
-        """Hear from what a worker prints that it has a result which it cannot send: the SDK posts nothing then."""
+    def _unsent_listener(self, endpoint_id: str, worker: Worker) -> Callable[[bytes], None]:
+        """Find in what a worker prints that it has a result which it cannot send: the SDK posts nothing then."""
         loop = asyncio.get_running_loop()
 
-        def hear(data: bytes) -> None:
+        def on_write(data: bytes) -> None:
             if UNSENT.encode() in data or (worker.unsent and FINISHED.encode() in data):
-                loop.call_soon_threadsafe(self._look_for_unsent, endpoint_id, worker, data)
+                loop.call_soon_threadsafe(self._find_unsent, endpoint_id, worker, data)
 
-        return hear
+        return on_write
 
-    def _look_for_unsent(self, endpoint_id: str, worker: Worker, data: bytes) -> None:
+    def _find_unsent(self, endpoint_id: str, worker: Worker, data: bytes) -> None:
         for job_id, message in sdk_messages(data):
             if message.startswith(UNSENT):
                 worker.unsent[job_id] = message.removeprefix(UNSENT).strip(" |")
             elif message == FINISHED and (reason := worker.unsent.pop(job_id, None)) is not None:
                 # What could not be sent before was a progress update if the result has come meanwhile.
-                job = self._desk.find(endpoint_id, job_id)
+                job = self._queue.find(endpoint_id, job_id)
                 if job is not None and job.status == "IN_PROGRESS" and job.worker_id == worker.id:
-                    told = f"the worker cannot send its result as JSON: {reason}"
-                    self._desk.finish(job, error=json.dumps(told).encode())
+                    failure = f"the worker cannot send its result as JSON: {reason}"
+                    self._queue.finish(job, error=json.dumps(failure).encode())
                     self.answered(endpoint_id, worker, job_id)
 
-    async def _live(self, fleet: Fleet, worker: Worker) -> None:
+    async def _run_worker(self, fleet: Fleet, worker: Worker) -> None:
         try:
             prepared = await self._prepare(fleet, worker)
             if worker.is_stopping:
                 return
-            await self._lead(worker, prepared)
+            await self._run_to_end(worker, prepared)
         except (LocalRuntimeError, OSError, ValueError) as error:
-            worker.error = _why(error)
+            worker.error = _reason(error)
             worker.log.note(worker.error)
             fleet.is_broken = True
         finally:
-            self._bury(fleet, worker)
+            self._clean_up(fleet, worker)
 
     async def _prepare(self, fleet: Fleet, worker: Worker) -> Prepared:
         template = self._registry.template(fleet.endpoint.template_id)
@@ -358,7 +358,7 @@ class Supervisor:
         worker.image = template.image_name
         worker.log.note(f"create container {worker.image}")
         _require_possible(template.env)
-        order = Order(
+        request = LaunchRequest(
             worker_id=worker.id,
             image_name=template.image_name,
             folder=worker.log.path.parent,
@@ -369,27 +369,27 @@ class Supervisor:
             ),
             login=self._registry.registry_auth(template.container_registry_auth_id),
         )
-        return await way_to_life(order.image_name)(order, worker.log)
+        return await launcher_for(request.image_name)(request, worker.log)
 
-    async def _lead(self, worker: Worker, prepared: Prepared) -> None:
+    async def _run_to_end(self, worker: Worker, prepared: Prepared) -> None:
         """Start the worker and stay with it to its end."""
         task = asyncio.current_task()
         if task is not None:
             task.set_name("spawned")
-        worker.life = await prepared.start(worker.log)
-        worker.spawned_at_ms = self._desk.clock()
+        worker.instance = await prepared.start(worker.log)
+        worker.spawned_at_ms = self._queue.clock()
         worker.log.note(f"start container for {worker.image}: begin")
         if worker.is_stopping:
             self._kill(worker)
-        how = _how_it_ended(await worker.life.ended())
-        worker.error = worker.error or how
-        worker.log.note(how)
+        reason = _exit_reason(await worker.instance.ended())
+        worker.error = worker.error or reason
+        worker.log.note(reason)
 
-    def _bury(self, fleet: Fleet, worker: Worker) -> None:
+    def _clean_up(self, fleet: Fleet, worker: Worker) -> None:
         fleet.workers.pop(worker.id, None)
-        for job in self._desk.store.running(worker_id=worker.id, endpoint_id=fleet.endpoint.id):
+        for job in self._queue.store.running(worker_id=worker.id, endpoint_id=fleet.endpoint.id):
             # We may have killed it for the sake of another job.
-            self._desk.lose(job, is_counted=not (worker.is_stopping or worker.was_killed))
+            self._queue.lose(job, is_counted=not (worker.is_stopping or worker.was_killed))
         worker.log.note(f"remove container {worker.id}")
         worker.log.close()
         if self._fleets.get(fleet.endpoint.id) is not fleet:
@@ -399,8 +399,8 @@ class Supervisor:
         fleet.past.append(worker)
         if worker.has_crashed:
             fleet.crashes += 1
-            fleet.start_after_ms = self._desk.clock() + int(backoff_s(fleet.crashes) * 1000)
-        self._poke.set()
+            fleet.start_after_ms = self._queue.clock() + int(backoff_s(fleet.crashes) * 1000)
+        self._wake.set()
 
     def _remove(self, worker: Worker) -> None:
         """Delete what a worker that is gone left in its folder, which may be much."""
@@ -410,45 +410,45 @@ class Supervisor:
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it, and remember it meanwhile."""
         task = asyncio.get_running_loop().create_task(work)
-        self._lives.add(task)
-        task.add_done_callback(self._lives.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _stop_worker(self, worker: Worker) -> None:
         """Ask it to end; kill it when it has not after the grace period."""
         if worker.is_stopping:
             return
         worker.is_stopping = True
-        if worker.life is not None and worker.life.exit_code is None:
+        if worker.instance is not None and worker.instance.exit_code is None:
             worker.log.note(f"stop container {worker.id}")
-            worker.life.stop()
+            worker.instance.stop()
             asyncio.get_running_loop().call_later(STOP_GRACE_S, self._kill, worker)
-        self.stops.ring_all(worker.id)
-        self._desk.takers.ring_everyone()
+        self.stops.notify_all(worker.id)
+        self._queue.takers.notify_everyone()
 
     def _kill(self, worker: Worker) -> None:
-        if worker.life is not None and worker.life.exit_code is None:
+        if worker.instance is not None and worker.instance.exit_code is None:
             worker.was_killed = True
-            worker.life.kill()
+            worker.instance.kill()
 
-    # What the desk tells
+    # What the queue reports
 
     def _queued(self, endpoint_id: str) -> None:
         fleet = self._fleets.get(endpoint_id)
         if fleet is not None and not fleet.current():
-            self._poke.set()
+            self._wake.set()
 
     def _stop_job(self, job: Job) -> None:
         worker = self._holder(job)
         if worker is not None:
             worker.stops[job.id] = Stop(
-                kill_at_ms=self._desk.clock() + int(STOP_GRACE_S * 1000), given_at_ms=job.started_at_ms or 0
+                kill_at_ms=self._queue.clock() + int(STOP_GRACE_S * 1000), given_at_ms=job.started_at_ms or 0
             )
-            self.stops.ring_all(worker.id)
+            self.stops.notify_all(worker.id)
 
     def _released(self, job: Job) -> None:
         worker = self._holder(job)
         if worker is not None:
-            self.let_go(worker, job.id)
+            self.release(worker, job.id)
 
     def _holder(self, job: Job) -> Worker | None:
         fleet = self._fleets.get(job.endpoint_id)
@@ -459,9 +459,9 @@ def sdk_messages(data: bytes) -> Iterator[tuple[str, str]]:
     """The lines of RunPod's SDK about a job (rp_logger.py), as (job id, message)."""
     for line in data.splitlines():
         with suppress(ValueError):
-            said = json.loads(line)
-            if isinstance(said, dict) and said.get("requestId") and isinstance(said.get("message"), str):
-                yield str(said["requestId"]), said["message"]
+            entry = json.loads(line)
+            if isinstance(entry, dict) and entry.get("requestId") and isinstance(entry.get("message"), str):
+                yield str(entry["requestId"]), entry["message"]
 
 
 def _require_possible(env: Mapping[str, str]) -> None:
@@ -471,7 +471,7 @@ def _require_possible(env: Mapping[str, str]) -> None:
         raise LocalRuntimeError(f"no process can have the environment variable {wrong[0]!r}: a NUL, or a = in its name")
 
 
-def _why(error: LocalRuntimeError | OSError | ValueError) -> str:
+def _reason(error: LocalRuntimeError | OSError | ValueError) -> str:
     match error:
         case LocalRuntimeError(hint=str(hint)):
             return f"{error} ({hint})"
@@ -485,7 +485,7 @@ def _describe(worker: Worker, status: WorkerStatus) -> dict[str, Any]:
     return {
         "id": worker.id,
         "status": status,
-        "pid": worker.life.pid if worker.life else None,
+        "pid": worker.instance.pid if worker.instance else None,
         "startedAt": _iso(worker.started_at_ms),
         "lastLog": processes.last_lines(worker.log.path, 20),
         "error": worker.error,
@@ -496,7 +496,7 @@ def _iso(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _how_it_ended(exit_code: int) -> str:
+def _exit_reason(exit_code: int) -> str:
     if exit_code < 0:
         return f"the worker was killed by {signal.Signals(-exit_code).name}"
     return f"the worker exited with status {exit_code}"

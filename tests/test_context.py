@@ -363,7 +363,7 @@ def test_a_variable_that_docker_does_not_replace_is_refused_with_its_line(line):
     with pytest.raises(ImageError) as failure:
         dockerfile.bases(f"ARG V=1\nFROM a\nARG V\n# why\n{line}\n", {}, path=Path("Dockerfile"))
 
-    assert f"Dockerfile:5: {line.split()[0]} from y:$V: Docker puts no values in there" == failure.value.message
+    assert f"Dockerfile:5: {line.split()[0]} from y:$V: Docker expands no variables there" == failure.value.message
     assert "name a stage before it, FROM y:$V AS files, and write from=files" == failure.value.hint
 
 
@@ -387,8 +387,8 @@ def test_a_target_that_is_no_stage_is_refused(target):
     with pytest.raises(ImageError) as failure:
         dockerfile.bases(STAGES, {}, path=Path("Dockerfile"), target=target)
 
-    assert f"Dockerfile: has no stage {target}" == failure.value.message
-    assert "image.target is one of its stages: base, 1, serverless, pod" == failure.value.hint
+    assert f"Dockerfile: stage {target} not found" == failure.value.message
+    assert "set image.target to one of its stages: base, 1, serverless, pod" == failure.value.hint
 
 
 @pytest.mark.parametrize(

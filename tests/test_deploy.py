@@ -63,7 +63,7 @@ def test_without_a_key_the_target_is_local_and_one_line_says_so(echo):
     outcome = echo.run("deploy", "echo", "--dry-run")
 
     lines = outcome.stderr.splitlines()
-    assert lines[0] == "RUNPOD_API_KEY is not set: this is the local runtime (--target local)"
+    assert lines[0] == "RUNPOD_API_KEY is not set: using the local runtime (--target local)"
     assert "RUNPOD_API_KEY" not in "".join(lines[1:])
 
 
@@ -112,9 +112,9 @@ def test_who_asks_is_told_once_that_the_runtime_is_started(project, command):
 def test_an_empty_list_says_so(echo):
     """On stderr, for what reads stdout counts lines; the first of them also says that it starts the runtime."""
     lists = {
-        ("list",): "there is no endpoint on local",
-        ("registry", "list"): "there is no registry login on local",
-        ("jobs",): "no job was sent from this project",
+        ("list",): "no endpoints on local",
+        ("registry", "list"): "no registry logins on local",
+        ("jobs",): "no jobs sent from this project",
         ("local", "status"): "it has no endpoint",
     }
     said = {words: echo.run(*words) for words in lists}
@@ -194,7 +194,7 @@ def test_without_a_smoke_test_nobody_says_that_it_is_ready(echo):
     outcome = echo.run("deploy", "echo")
     (endpoint,) = echo.run("list", "--json").document
 
-    assert outcome.stdout == f"echo: endpoint {endpoint['id']} on local is saved; nothing was asked of it\n"
+    assert outcome.stdout == f"echo: endpoint {endpoint['id']} on local is saved; no smoke test was sent\n"
     assert echo.run("deploy", "echo").stdout == f"echo: up to date (endpoint {endpoint['id']} on local)\n"
 
 
@@ -245,7 +245,7 @@ def test_a_worker_that_cannot_start_shows_its_last_lines(project):
     outcome = project.run("deploy", "crashing", "--json", "--timeout", "120")
 
     assert (outcome.status, outcome.error["status"]) == (3, "UNHEALTHY")
-    assert "the worker's container ended by itself" in outcome.error["error"]
+    assert "the worker's container exited by itself" in outcome.error["error"]
     assert "the weights are not where they should be" in outcome.error["error"]
     assert [job["status"] for job in project.jobs()] == ["CANCELLED"]
 
@@ -416,7 +416,7 @@ def test_what_cannot_be_put_back_is_told_with_why_it_should_be(echo, monkeypatch
     error = carry_out(echo, {}, method="save", good=1)
 
     assert "no weights" in error.message
-    assert error.message.endswith("\nand the last good version could not be put back: RunPod is out")
+    assert error.message.endswith("\nThe rollback to the last good version failed: RunPod is out")
     assert error.job_id == echo.jobs()[0]["id"]
 
 
@@ -430,8 +430,8 @@ def test_all_that_is_wrong_with_a_spec_is_told(echo):
     assert [line.partition(" (")[0] for line in outcome.error["error"].splitlines()] == [
         "4 things stand in the way",
         "- echo, twin: all have the name 'test-echo'",
-        "- configs/echo.yaml:7:2: RunPod has no registry login 'nobody'",
-        "- configs/echo.yaml:8:2: there is no network volume 'nothing'",
+        "- configs/echo.yaml:7:2: registry login 'nobody' not found at RunPod",
+        "- configs/echo.yaml:8:2: network volume 'nothing' not found",
         "- configs/echo.yaml:9:2: RunPod's REST v2 takes data centers, not countries: US",
     ]
 

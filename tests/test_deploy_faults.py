@@ -217,7 +217,7 @@ def test_a_template_that_somebody_else_uses_stays(account):
     said = " ".join(removed.stderr.split())
 
     assert (made.status, removed.status) == (0, 0), removed.stderr
-    assert f"template vidctl-faulty stays, for colleague ({theirs}) uses it too" in said
+    assert f"template vidctl-faulty is kept: colleague ({theirs}) uses it too" in said
     assert [each["id"] for each in account.endpoints()] == [theirs]
     assert graphql(account, TEMPLATES)["myself"]["podTemplates"] == [template]
     assert account.project.dotenv() == {}
@@ -264,7 +264,7 @@ def test_a_template_of_somebody_elses_is_found_before_anything_is_built(account)
     planned = account.run("plan", "faulty", "--json")
 
     assert (planned.status, planned.error["code"]) == (2, "not_owned")
-    assert f"there is a template vidctl-faulty ({taken}) that is not of this spec" in planned.error["error"]
+    assert f"template vidctl-faulty ({taken}) already exists and does not belong to this spec" in planned.error["error"]
 
 
 def test_all_leaves_out_what_the_target_cannot_run(account):
@@ -276,7 +276,7 @@ def test_all_leaves_out_what_the_target_cannot_run(account):
     here = account.project.run("plan", "--all", "--json", "--target", "local")
 
     assert [each["spec"] for each in at_runpod.document] == ["faulty"]
-    assert "left out: echo: RunPod pulls its image, and the spec names no repository" in " ".join(notes.split())
+    assert "skipped: echo: image.repository is missing: RunPod pulls the image from it" in " ".join(notes.split())
     assert [each["spec"] for each in here.document] == ["echo"]
     assert account.run("plan", "echo", "--json").status == 2
 
@@ -314,8 +314,11 @@ def test_an_image_that_needs_a_login_is_told(account, wants_token):
             (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "image": image}))
             said.append(" ".join(account.run("plan", "faulty").stderr.split()))
 
-    assert "wants a login" not in said[0]
-    assert f"RunPod cannot pull {image}: its registry wants a login, and the spec names none" in said[1]
+    assert "requires authentication" not in said[0]
+    assert (
+        f"RunPod cannot pull {image}: its registry requires authentication, and the spec has no registry_auth"
+        in said[1]
+    )
 
 
 @pytest.mark.parametrize("image", ["docker.io/me/echo:latest", "me/echo"])
@@ -489,7 +492,7 @@ def test_a_volume_that_is_elsewhere_is_found_out_before(account):
     for outcome in (wrong, moved):
         assert outcome.status == 2
         assert "the network volume elsewhere is in EU-RO-1, which is not among them" in outcome.error["error"]
-        assert outcome.error["hint"] == "add EU-RO-1, or leave data_centers out: workers run where the volume is"
+        assert outcome.error["hint"] == "add EU-RO-1, or remove data_centers: workers run where the volume is"
 
 
 def test_what_one_control_plane_made_the_other_goes_on_with(account):

@@ -45,12 +45,12 @@ TRACEBACK = (
     ("container", "ModuleNotFoundError: No module named 'ultralytics'"),
 )
 
-LOADS = "the container runs and has taken no job yet, 95 s so far: it may load the model"
+LOADS = "the container runs and took no job yet, 95 s so far: it may be loading the model"
 PULLS = f"pulling the image {IMAGE}, 95 s so far"
-REFUSED = f"the registry does not let RunPod have the image {IMAGE}"
+REFUSED = f"the registry denies RunPod access to the image {IMAGE}"
 ABSENT = f"the registry does not have the image {IMAGE} for linux/amd64"
-HELD_BACK = "1 worker held back: the hosts have no free ADA_24 GPU"
-ENDED = "the worker's container ended by itself"
+HELD_BACK = "1 worker throttled: the hosts have no free ADA_24 GPU"
+ENDED = "the worker's container exited by itself"
 MISSING_MODULE = "ModuleNotFoundError: No module named 'ultralytics'"
 
 
@@ -93,7 +93,7 @@ CASES = [
     # The endpoint was set, or has set itself, to no workers.
     ("stopped", queued(None, workers_max=0), "no worker may start: the endpoint's max workers is 0"),
     # Nothing is there: at first that is how every start from zero looks.
-    ("starting", queued(None, waited_s=20), "RunPod looks for a GPU"),
+    ("starting", queued(None, waited_s=20), "RunPod is looking for a GPU"),
     ("no_capacity", queued(None), "no worker in 95 s: RunPod has no free ADA_24 GPU"),
     (
         "no_capacity",
@@ -101,7 +101,7 @@ CASES = [
         "no worker in 10 min: RunPod has no free ADA_24 or AMPERE_24 GPU in EU-RO-1",
     ),
     ("throttled", queued("THROTTLED"), HELD_BACK),
-    ("throttled", unlisted(throttled=2), "2 workers held back: the hosts have no free ADA_24 GPU"),
+    ("throttled", unlisted(throttled=2), "2 workers throttled: the hosts have no free ADA_24 GPU"),
     ("throttled", queued("THROTTLED", CREATE, PENDING), HELD_BACK),
     # A worker has a GPU and gets its image.
     ("starting", queued("INITIALIZING", START, SDK, *STOP), "1 worker starting, 95 s so far"),
@@ -136,7 +136,7 @@ CASES = [
         (
             "image_missing",
             queued("INITIALIZING", CREATE, START, (source, said), START, (source, said), START),
-            f"the image {IMAGE} is for another kind of processor: RunPod's hosts are linux/amd64",
+            f"the image {IMAGE} is for another platform: RunPod's hosts are linux/amd64",
         )
         for source, said in (
             ("container", "exec /usr/bin/python3: exec format error"),
@@ -199,24 +199,24 @@ CASES = [
     (
         "crash_loop",
         queued("THROTTLED", workers={"throttled": 1, "unhealthy": 2}),
-        "2 workers unhealthy: the container ends by itself",
+        "2 workers unhealthy: the container exits by itself",
     ),
     ("crash_loop", queued(None, workers={"unhealthy": 1}), ENDED),
     # Others' jobs are before this one.
     (
         "at_max",
         queued("RUNNING", workers={"running": 3}, jobs={"inProgress": 3, "inQueue": 5}),
-        "all 3 workers busy with other jobs; 5 jobs in line",
+        "all 3 workers busy with other jobs; 5 jobs queued",
     ),
     (
         "working",
         queued("RUNNING", workers={"running": 1}, jobs={"inProgress": 1, "inQueue": 4}),
-        "1 worker busy; 4 jobs in line",
+        "1 worker busy; 4 jobs queued",
     ),
     ("working", queued("RUNNING", jobs={"inProgress": 1, "inQueue": 0}), "a worker has the job"),
     ("working", queued("UNHEALTHY", jobs={"inProgress": 1, "inQueue": 0}), "a worker has the job"),
     # The two views may disagree.
-    ("working", queued("RUNNING", workers={}), "1 worker busy; 1 job in line"),
+    ("working", queued("RUNNING", workers={}), "1 worker busy; 1 job queued"),
     ("working", queued("IDLE", jobs={"inProgress": 0, "inQueue": 0}), "1 worker ready"),
     # The version before does the jobs: only what the newest does counts.
     (
@@ -295,7 +295,7 @@ def test_what_the_local_runtime_does_is_not_told_of_runpod():
     start = queued(None, waited_s=20, is_local=True)
     crash = queued("UNHEALTHY", CREATE, START, *TRACEBACK, is_local=True)
 
-    assert "the local runtime starts a worker, 20 s so far" == diagnose(start).sentence
+    assert "the local runtime is starting a worker, 20 s so far" == diagnose(start).sentence
     assert "fix the worker and redeploy" == diagnose(crash).hint
 
 

@@ -319,7 +319,7 @@ def test_an_image_for_another_processor_gets_no_name(workshop, engine):
     try:
         workshop.write(Dockerfile=f"FROM {name}:1\nCOPY a.py /\n", a_py="1")
 
-        expected = f"{workshop.source.key}: the image is for linux/arm64, and RunPod's hosts are linux/amd64"
+        expected = f"{workshop.source.key}: the image is for linux/arm64; RunPod's hosts are linux/amd64"
 
         assert expected == workshop.failure().message
         assert workshop.images.look(workshop.source).digest is None
@@ -376,7 +376,7 @@ def test_a_missing_login_is_found_before_the_build(locked, engine, base_busybox,
     """The registry wants one, and neither the spec nor the Docker config has it."""
     locked.environ["DOCKER_CONFIG"] = str(docker_config)
     locked.write(Dockerfile=f"FROM {base_busybox}\n")
-    expected = f"{locked.source.repository}: its registry wants a login, and there is none"
+    expected = f"{locked.source.repository}: registry requires authentication, and no login was found"
 
     assert [expected] == _problems(locked)
     assert expected == locked.failure().message
@@ -390,7 +390,7 @@ def test_a_wrong_password_is_found_before_the_build(locked, engine, locked_regis
     good = locked.images
     assert [] == good.problems(locked.source)
     locked.source = replace(locked.source, login=Login(locked_registry.user, "wr0ng-pass"))
-    expected = f"{locked.source.repository}: its registry does not take the login of registry_auth"
+    expected = f"{locked.source.repository}: registry rejected the login of registry_auth"
 
     (problem,) = good.problems(locked.source)
 
@@ -406,7 +406,7 @@ def test_a_registry_that_lets_strangers_only_read_is_known(workshop, tmp_path, d
         workshop.environ |= {"DOCKER_HOST": f"unix://{tmp_path}/engine.sock", "DOCKER_CONFIG": str(docker_config)}
         workshop.source = replace(workshop.source, repository="docker.io/me/worker")
         workshop.write(Dockerfile="FROM scratch\nCOPY a.py /\n", a_py="1")
-        expected = "docker.io/me/worker: its registry wants a login, and there is none"
+        expected = "docker.io/me/worker: registry requires authentication, and no login was found"
 
         assert workshop.images.look(workshop.source).digest is None
         assert [expected] == _problems(workshop)
@@ -474,9 +474,9 @@ def test_a_helper_that_is_not_installed_is_named_where_it_is_missed(locked, base
     locked.write(Dockerfile=f"FROM {base_busybox}\n")
     (problem,) = locked.images.problems(locked.source)
 
-    assert problem.message.endswith(": its registry wants a login, and there is none")
+    assert problem.message.endswith(": registry requires authentication, and no login was found")
     assert problem.hint.startswith(
-        "the Docker config keeps it with docker-credential-absent, which is not installed: install it; or docker login "
+        "install docker-credential-absent, where the Docker config keeps the login; or run docker login "
     )
 
 
@@ -492,8 +492,8 @@ def test_the_engine_of_a_context_is_used(workshop, base_busybox, docker_config):
     workshop.write(Dockerfile=f"FROM {base_busybox}\n")
     (problem,) = workshop.images.problems(workshop.source)
 
-    assert f"the Docker engine at {host} is not there" == problem.message
-    assert "start it: the Docker context mine names it; docker context use chooses another one" == problem.hint
+    assert f"the Docker engine at {host}: not found" == problem.message
+    assert "start the engine of the Docker context mine, or choose another with docker context use" == problem.hint
 
     (docker_config / "mine.sock").symlink_to(socket)
 
@@ -512,8 +512,8 @@ def test_a_private_base_is_pulled_with_the_same_login(locked, engine, locked_reg
     locked.write(Dockerfile=f"FROM {base}:1\nCOPY a.py /\n", a_py="1")
     line, registry = _problems(locked)
 
-    assert line.startswith(f"{locked.folder / 'Dockerfile'}:1: the base image {base}:1 cannot be had: ")
-    assert f"{locked.source.repository}: its registry wants a login, and there is none" == registry
+    assert line.startswith(f"{locked.folder / 'Dockerfile'}:1: base image {base}:1 not found: ")
+    assert f"{locked.source.repository}: registry requires authentication, and no login was found" == registry
 
     locked.source = replace(locked.source, login=login)
     image = locked.provide()
@@ -546,19 +546,19 @@ def test_an_engine_that_is_not_there_is_one_line_and_a_hint(workshop, base_busyb
 
     (problem,) = workshop.images.problems(workshop.source)
 
-    assert "the Docker engine at unix:///nowhere/docker.sock is not there" == problem.message
-    assert "start Docker, or name its engine in DOCKER_HOST; docker info says whether it runs" == problem.hint
+    assert "the Docker engine at unix:///nowhere/docker.sock: not found" == problem.message
+    assert "start Docker, or set DOCKER_HOST; check with docker info" == problem.hint
     assert problem.message == workshop.failure().message
 
 
 def test_problems_of_the_folder_and_of_the_registry_are_told_together(workshop):
-    """One run tells all that is to be mended."""
+    """One run reports all that is to be fixed."""
     workshop.source = replace(workshop.source, repository="127.0.0.1:1/t/none")
 
     missing, closed = _problems(workshop)
 
-    assert f"{workshop.folder / 'Dockerfile'}: is not there" == missing
-    assert closed.startswith("127.0.0.1:1/t/none: its registry does not answer: ")
+    assert f"{workshop.folder / 'Dockerfile'}: not found" == missing
+    assert closed.startswith("127.0.0.1:1/t/none: registry does not answer: ")
     assert closed.endswith("connection refused")
 
 
@@ -566,7 +566,7 @@ def test_a_line_that_needs_buildkit_is_named(workshop, engine, base_busybox):
     """Without docker buildx the file and the line are in the error, before anything is sent."""
     workshop.environ["PATH"] = str(workshop.folder)
     workshop.write(Dockerfile=f"FROM {base_busybox}\n\nRUN --mount=type=cache,target=/x \\\n  true\n")
-    expected = f"{workshop.folder / 'Dockerfile'}:3: RUN --mount needs BuildKit, and docker buildx is not there"
+    expected = f"{workshop.folder / 'Dockerfile'}:3: RUN --mount needs BuildKit, but docker buildx was not found"
 
     assert [expected] == _problems(workshop)
     assert expected == workshop.failure().message
@@ -616,7 +616,7 @@ def test_buildx_s_failing_step_is_named_too(workshop, buildx, base_busybox):
 
     assert failure.message.startswith(f"{workshop.source.key}: Step 2/2 : {run}: ")
     assert "before" in failure.message
-    assert f"the whole log: {log}" == failure.hint
+    assert f"full log: {log}" == failure.hint
 
 
 def test_the_classic_builder_too_is_told_the_platform(workshop, engine, base_busybox):
@@ -671,7 +671,7 @@ def test_a_run_that_fails_is_named_with_its_last_words(workshop, engine, base_bu
     assert head.startswith(f"{workshop.source.key}: Step 3/7 : {run}: ")
     assert head.endswith("returned a non-zero code: 3")
     assert (20, True) == (len(last), {"  line 30", "  last"} <= set(last))
-    assert f"the whole log: {log}" == failure.hint
+    assert f"full log: {log}" == failure.hint
     assert "line 1" in log.read_text().splitlines()
     assert [] == [each for each in engine.containers(all=True) if mark in each["Command"]]
 
@@ -700,8 +700,8 @@ def test_an_interrupted_build_does_not_go_on(workshop, engine, base_busybox):
     ("dockerfile", "expected"),
     [
         ("FROM {base}\nCOPY nope /x\n", "Step 2/6 : COPY nope /x: COPY failed: file not found in build context"),
-        ("FROM {base}\nCOPPY a /x\n", "the build: dockerfile parse error line 2: unknown instruction: COPPY"),
-        ("\n", "the build: failed to parse Dockerfile: file with no instructions"),
+        ("FROM {base}\nCOPPY a /x\n", "build failed: dockerfile parse error line 2: unknown instruction: COPPY"),
+        ("\n", "build failed: failed to parse Dockerfile: file with no instructions"),
     ],
 )
 def test_what_the_engine_finds_wrong_is_told(workshop, base_busybox, dockerfile, expected):
@@ -715,7 +715,7 @@ def test_a_base_that_is_nowhere_is_named_with_its_line(workshop, registry):
     """Neither in its registry nor on this engine: found before the build."""
     workshop.write(Dockerfile=f"ARG BASE={registry}/no/such\n\nFROM $BASE\n")
     where = f"{workshop.folder / 'Dockerfile'}:3"
-    expected = f"{where}: the base image {registry}/no/such cannot be had: its registry has none of that name"
+    expected = f"{where}: base image {registry}/no/such not found: not in its registry"
 
     assert [expected] == _problems(workshop)
     assert expected == workshop.failure().message
@@ -740,8 +740,8 @@ def test_a_registry_whose_disk_is_full_is_one_clear_error(workshop, engine, base
         workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.bin /\n", a_bin=os.urandom(6_000_000))
         failure = workshop.failure()
 
-        assert failure.message.startswith(f"{workshop.source.key}: the push failed: ")
-        assert "the registry itself failed: is its disk full? Its log tells" == failure.hint
+        assert failure.message.startswith(f"{workshop.source.key}: push failed: ")
+        assert "check the registry: its disk space and its log" == failure.hint
         assert workshop.images.look(workshop.source).digest is None
 
 
@@ -756,7 +756,7 @@ def test_a_disk_without_room_is_found_before_the_build(workshop, tmp_path):
 
         key = workshop.source.key
         assert f"the Docker engine's disk has 0.0 GB free; {key} needs 1.2 GB" == problem.message
-        assert "make room: vidctl images prune, docker system prune" == problem.hint
+        assert "free disk space: vidctl images prune, docker system prune" == problem.hint
 
 
 def test_an_engine_whose_disk_fills_up_says_what_to_do(workshop, tmp_path):
@@ -770,7 +770,7 @@ def test_an_engine_whose_disk_fills_up_says_what_to_do(workshop, tmp_path):
         failure = workshop.failure()
 
         assert failure.message.startswith(f"{workshop.source.key}: Step 2/2 : COPY a.bin /: {words}\n")
-        assert "make room: vidctl images prune, docker system prune" == failure.hint
+        assert "free disk space: vidctl images prune, docker system prune" == failure.hint
 
 
 @contextmanager
@@ -872,14 +872,14 @@ def test_a_push_to_a_registry_that_is_away_for_a_moment_is_tried_again(workshop,
 
     def watch(progress: Progress) -> None:
         workshop.told.append(progress)
-        if "trying again" in progress.message:
+        if "; retrying in " in progress.message:
             restart()
 
     image = images.push(workshop.source, watch)
 
     assert image == images.look(workshop.source)
-    assert ["connection refused; trying again in 1 s"] == [
-        each[-39:] for each in workshop.steps if "trying again" in each
+    assert ["connection refused; retrying in 1 s"] == [
+        each[-35:] for each in workshop.steps if "; retrying in " in each
     ]
 
 
@@ -896,11 +896,11 @@ def test_a_push_to_a_registry_that_stays_away_is_one_clear_error(workshop, own_r
 
     head, *last = failure.value.message.splitlines()
 
-    assert head.startswith(f"{workshop.source.key}: the push failed: ")
+    assert head.startswith(f"{workshop.source.key}: push failed: ")
     assert head.endswith("connection refused")
     assert f"  The push refers to repository [{workshop.source.repository}]" in last
     assert 3 <= len(last) <= 20
-    assert 2 == len([each for each in workshop.steps if "trying again" in each])
+    assert 2 == len([each for each in workshop.steps if "; retrying in " in each])
     assert [built.tag] == [each.tag for each in images.built() if each.key == workshop.source.key]
 
 

@@ -100,8 +100,8 @@ def test_an_engine_that_is_not_there_is_one_line_and_a_hint(shop):
 
     assert 1 == outcome.status
     assert [
-        "error: the Docker engine at unix:///nowhere/docker.sock is not there",
-        "hint: start Docker, or name its engine in DOCKER_HOST; docker info says whether it runs",
+        "error: the Docker engine at unix:///nowhere/docker.sock: not found",
+        "hint: start Docker, or set DOCKER_HOST; check with docker info",
     ] == outcome.stderr.splitlines()
 
 
@@ -135,7 +135,7 @@ def test_an_image_that_names_no_project_is_told_by_its_repository(shop, engine, 
     done = shop.run("images", "prune", "--keep", "0", "--yes")
 
     assert (0, f"{old[0]}: removed\n") == (done.status, done.stdout)
-    assert "images of broken that name no project are kept: the spec has mistakes: " in done.stderr
+    assert "keeping images of broken without a project label: invalid spec: " in done.stderr
     assert [old[1]] == [each["image"] for each in _mine(shop, shop.run("images", "--json").document)]
 
 

@@ -322,7 +322,7 @@ def test_all_that_is_wrong_is_told_together(account):
     assert ("several", "") == (outcome.error["code"], outcome.stdout)
     assert "refused the key (401: " in said
     assert "HF_TOKEN: not set, but named under secrets in plain" in said
-    assert "the Docker engine at unix:///nowhere/docker.sock is not there" in said
+    assert "the Docker engine at unix:///nowhere/docker.sock: not found" in said
     assert [] == account.endpoints()
 
 
@@ -416,7 +416,7 @@ def test_what_is_new_at_runpod_is_asked_for(old_account, answer, status, count):
     assert (status, [0], count) == (done, counts, len(old_account.endpoints()))
     assert "create endpoint plain" in above
     assert "/h idle, " in above
-    assert ("nothing was changed: you said no" in below) == (count == 0)
+    assert ("aborted; nothing was changed" in below) == (count == 0)
 
 
 # --- waiting -------------------------------------------------------------------------------------------------------
@@ -458,7 +458,7 @@ def test_a_deploy_that_is_stuck_says_what_is_left_and_how_to_remove_it(gated):
     """Exit code 6; the job is cancelled, the endpoint is named with its workers, and so is the command."""
     outcome = gated.run("deploy", "one", "--timeout", "6", "--json")
     (endpoint,) = gated.run("list", "--json").document
-    left = f"endpoint {endpoint['id']} is left (0 to 3 workers): vidctl destroy one removes it"
+    left = f"endpoint {endpoint['id']} still exists (0 to 3 workers): vidctl destroy one removes it"
 
     assert (6, "timed_out", endpoint["id"]) == (outcome.status, outcome.error["code"], outcome.error["endpoint"])
     assert outcome.error["hint"].endswith(left)
@@ -473,5 +473,5 @@ def test_whoever_waits_too_long_for_a_lock_hears_who_has_it(gated):
     second = gated.run("deploy", "one", "--timeout", "1", "--json")
 
     assert (1, "busy") == (second.status, second.error["code"])
-    assert f"is being changed by the vidctl of process {first.pid}, at work since" in second.error["error"]
+    assert f"locked by vidctl (process {first.pid}, since " in second.error["error"]
     assert 130 == ended(first, signal.SIGINT)[0]

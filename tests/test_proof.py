@@ -78,7 +78,7 @@ def test_a_failure_of_the_new_version_is_one_at_once(prove):
 
 def test_a_version_that_nobody_has_seen_answer_is_not_proved(prove):
     """The time is over, and it was only ever the version before: that is no success."""
-    with pytest.raises(TimedOutError, match="only workers of the version before answered in 2 s"):
+    with pytest.raises(TimedOutError, match="only workers of the previous version answered in 2 s"):
         prove(("COMPLETED", "old"), timeout_s=2)
 
 
@@ -87,4 +87,4 @@ def test_what_cannot_be_seen_is_said(prove):
     told = []
     prove(("COMPLETED", "old"), notify=told.append, workers=Reply(403))
 
-    assert told[-1].message.endswith("; which version answered cannot be seen")
+    assert told[-1].message.endswith("; the version that answered is unknown")

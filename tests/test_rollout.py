@@ -32,7 +32,7 @@ def test_a_change_is_asked_for(echo):
     echo.spec("echo", worker="echo", smoke=SMOKE, workers={"min": 0, "max": 5})
     asked = echo.run("deploy", "echo", "--json")
 
-    assert (asked.status, asked.error["hint"]) == (2, "say so with -y")
+    assert (asked.status, asked.error["hint"]) == (2, "confirm with --yes")
     assert live(echo)["workers_max"] == 3
     assert echo.run("deploy", "echo", "--yes").status == 0
     assert live(echo)["workers_max"] == 5
@@ -74,7 +74,7 @@ def test_a_version_that_does_not_work_is_put_back(echo):
 
     assert (outcome.status, outcome.error["code"]) == (7, "rolled_back")
     assert "the weights are not where they should be" in outcome.error["error"]
-    assert f"The last good version was put back: {before}" in outcome.error["error"]
+    assert f"Rolled back to the last good version: {before}" in outcome.error["error"]
     assert live(echo)["image"] == before
     assert not [path for path in (echo.root / ".vidctl").glob("journal*") if b"c5b4a39d8f7e6" in path.read_bytes()]
     mend()
@@ -106,7 +106,9 @@ def test_what_was_waited_for_is_no_reason_of_a_wrong_answer(echo, answers, said)
     error = echo.run("deploy", "echo", "--json").error
 
     assert (error["code"], error["error"].splitlines()[0].endswith(said)) == ("job_failed", True), error
-    assert error["hint"] == f"endpoint {error['endpoint']} is left (0 to 3 workers): vidctl destroy echo removes it"
+    assert (
+        error["hint"] == f"endpoint {error['endpoint']} still exists (0 to 3 workers): vidctl destroy echo removes it"
+    )
 
 
 def test_what_never_worked_is_not_put_back(echo):
@@ -141,7 +143,7 @@ def test_what_an_earlier_name_of_a_spec_left_is_told(echo):
     before = echo.run("deploy", "echo", "--json").document["endpoint_id"]
     echo.spec("echo", worker="echo", smoke=SMOKE, name="renamed")
     outcome = echo.run("deploy", "echo")
-    told = f"test-echo ({before}) is what renamed was called before, and still there: vidctl destroy {before}"
+    told = f"test-echo ({before}), the endpoint of renamed under its former name, still exists: vidctl destroy {before}"
 
     assert f"warning: {told}" in outcome.stderr.splitlines()
     assert echo.run("plan", "echo", "--json").document["warnings"] == [told]
@@ -177,9 +179,9 @@ def test_a_saved_plan_is_what_is_done(echo):
     ("name", "status", "said"),
     [
         (".", 2, ".: is a folder"),
-        ("plan.txt", 2, "-o plan.txt: a plan's name ends in .json"),
-        ("plan", 2, "-o plan: a plan's name ends in .json"),
-        ("-", 2, "--json and -o -: two documents on one stdout"),
+        ("plan.txt", 2, "-o plan.txt: invalid name of a plan: expected NAME.json"),
+        ("plan", 2, "-o plan: invalid name of a plan: expected NAME.json"),
+        ("-", 2, "--json and -o - both write to stdout"),
         ("/proc/plan.json", 1, "/proc/plan.json: cannot be written (No such file or directory)"),
     ],
 )
@@ -204,7 +206,7 @@ def test_what_is_no_plan_is_not_taken_for_one(echo, content):
     (echo.root / "plan.json").write_text(content)
     outcome = echo.run("deploy", "plan.json", "--json")
 
-    assert (outcome.status, outcome.error["error"]) == (2, "plan.json: this is not a plan of vidctl")
+    assert (outcome.status, outcome.error["error"]) == (2, "plan.json: not a plan of vidctl")
 
 
 def test_a_plan_tells_what_it_costs(echo):
@@ -323,7 +325,7 @@ def test_a_second_deploy_waits_and_says_for_whom(echo):
     said = waiting(second)
     gate.touch()
 
-    assert f"waiting for the vidctl of process {first.pid}" in said
+    assert f"waiting for vidctl (process {first.pid}, since " in said
     assert (first.wait(60), second.wait(60)) == (0, 0)
     assert b"up to date" in second.stdout.read()
     assert len(echo.jobs()) == 1
@@ -338,7 +340,7 @@ def test_what_is_being_deployed_is_not_destroyed_by_its_id_either(echo):
     said = waiting(destroying)
     gate.touch()
 
-    assert f"waiting for the vidctl of process {deploying.pid}" in said
+    assert f"waiting for vidctl (process {deploying.pid}, since " in said
     assert (deploying.wait(60), destroying.wait(60)) == (0, 0)
     assert echo.run("list", "--json").document == []
 
@@ -369,7 +371,7 @@ def test_ctrl_c_in_the_smoke_test_cancels_it(echo):
 
     assert (status, [job["status"] for job in echo.jobs()]) == (130, ["CANCELLED"])
     assert "cancelled 1 job" in stderr
-    assert "is left (0 to 3 workers): vidctl destroy slow removes it" in stderr
+    assert "still exists (0 to 3 workers): vidctl destroy slow removes it" in stderr
     gate.touch()
     assert echo.run("deploy", "slow").status == 0
 

@@ -169,7 +169,7 @@ def test_rest_goes_on_where_the_cache_is_filled(account):
     document = deploy(account, **REST)
 
     assert plan["warnings"] == [
-        f"eyes: RunPod's REST v2 does not show its model cache; it was last asked to hold {MODEL}:main"
+        f"eyes: RunPod's REST v2 does not show its model cache; it was last set to {MODEL}:main"
     ]
     assert ["workers_max"] == [each["field"] for each in document["changes"]]
     assert (f"{MODEL}:main",) == held(account)
@@ -193,7 +193,7 @@ def test_rest_says_what_it_cannot_take_out(account):
     document = account.run("plan", "eyes", "--json", **REST).document
     deploy(account, **REST)
 
-    assert document["warnings"] == [f"eyes: RunPod's model cache still holds {MODEL}:main: REST v2 cannot take it out"]
+    assert document["warnings"] == [f"eyes: RunPod's model cache still holds {MODEL}:main: REST v2 cannot remove it"]
     assert (f"{MODEL}:main",) == held(account)
     assert (f"{MODEL}:main", "(removed)") == changed(deploy(account))
     assert () == held(account)

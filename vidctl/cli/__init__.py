@@ -44,7 +44,7 @@ COMMANDS = {
         "Check specs: every mistake at once, with file:line:column, and what cannot hold as a warning.",
     ),
     "plan": _Place("deploy", "plan", "Show what a deploy would change, and what that costs."),
-    "deploy": _Place("deploy", "deploy", "Make endpoints as their specs say, and prove that they answer."),
+    "deploy": _Place("deploy", "deploy", "Create or update endpoints, and smoke test them."),
     "list": _Place("account", "list_endpoints", "List the account's endpoints."),
     "destroy": _Place("account", "destroy", "Delete endpoints with their templates."),
     "build": _Place("images", "build", "Build workers' images."),

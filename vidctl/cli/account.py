@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vidctl.runpod.types import Account, Endpoint
     from vidctl.spec import EndpointSpec
 
-registry = typer.Typer(help="Logins to private registries, which RunPod keeps to pull images.")
+registry = typer.Typer(help="Manage the logins with which RunPod pulls images from private registries.")
 registry.callback(invoke_without_command=True)(options.help_alone)
 
 
@@ -46,25 +46,25 @@ def list_endpoints(
             for row in rows
         ],
         header=("endpoint", "id", "spec", "workers", "gpus", "idle $/h", "image"),
-        empty=f"there is no endpoint on {place.name}",
+        empty=f"no endpoints on {place.name}",
     )  # fmt: skip
 
 
 def destroy(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME…", help="Specs, or endpoints' ids.", autocompletion=options.specs)
+        list[str], typer.Argument(metavar="NAME…", help="Specs or endpoint ids.", autocompletion=options.specs)
     ],
     env: options.Environment = None,
     target: options.Target = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    adopt: Annotated[bool, typer.Option("--adopt", help="Also what vidctl, or this spec, did not make.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Delete even what vidctl or this spec did not make.")] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Delete endpoints with their templates.
 
-    Their workers and queued jobs go with them.  A spec stays as it is.
+    Their workers and queued jobs are deleted too.  The specs stay.
     """
     from functools import partial
 
@@ -84,14 +84,14 @@ def destroy(
         found = [_thing(word, project, place, adopts=adopt) for word in words]
         told = ", ".join(str(each) for each in found)
         if not yes and not report.confirm(f"delete {told} on {place.name}?"):
-            raise UsageError("nothing was deleted: you said no")
+            raise UsageError("aborted; nothing was deleted")
         with report.live() as notify:
             for each in found:
                 kept = destroy.destroy(each, place, notify=notify, gone=partial(_forget, each, project, place))
                 entry = {"spec": each.key, "target": place.name, "endpoint_id": each.live and each.live.id}
                 documents.append({**entry, "kept": list(kept)} if kept else entry)
                 if not as_json and (each.live or not kept):
-                    print(f"{each.key}: {each} is gone")  # noqa: T201
+                    print(f"{each.key}: deleted {each}")  # noqa: T201
                 for sentence in [*kept, *destroy.login_left(each, place)]:
                     report.note(f"{each.key}: {sentence}")
     if as_json:
@@ -135,7 +135,7 @@ def _made(word: str, project: Project, place: Target, account: Account, *, adopt
     templates = tuple(each for each in templates if not any(destroy.uses(other, each) for other in account.endpoints))
     if live is None and not templates:
         others = ", ".join(f"{each.name} ({each.id})" for each in stamped)
-        hint = f"by its id you can destroy what a {key} of another project or name made: {others}" if others else None
+        hint = f"destroy one of another project or name by its id: {others}" if others else None
         raise NotDeployedError(f"{key} is not deployed to {place.name} from here", hint=hint or "vidctl list")
     if live is not None:
         checks.require_owned(live, key, place.journal, adopts=adopts)
@@ -163,24 +163,24 @@ def _spec(name: str, project: Project, *, is_gone: bool) -> EndpointSpec | None:
             return None
         if configs.file_of(project.root, name):
             raise
-        raise NotDeployedError(f"{name}: there is no such endpoint, and no such spec", hint="vidctl list") from error
+        raise NotDeployedError(f"{name}: no endpoint or spec found", hint="vidctl list") from error
     return known
 
 
 @registry.command("login")
 def login(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What a spec's registry_auth: calls it.")],
-    username: Annotated[str, typer.Option("--username", "-u", help="The registry's user.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the login, for registry_auth: in a spec.")],
+    username: Annotated[str, typer.Option("--username", "-u", help="User name at the registry.")],
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
-    adopt: Annotated[bool, typer.Option("--adopt", help="Change a login of that name that is there.")] = False,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Change an existing login of that name.")] = False,
     target: options.Target = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Give RunPod a login to a private registry.
+    """Save a login to a private registry at RunPod.
 
-    The password comes from stdin, or from VIDCTL_REGISTRY_PASSWORD; never from the command line.
+    The password comes from stdin or from VIDCTL_REGISTRY_PASSWORD, never from the command line.
     """
     import sys
 
@@ -193,38 +193,34 @@ def login(
         sys.stdin.read().rstrip("\r\n") if password_stdin else project.environ.get("VIDCTL_REGISTRY_PASSWORD", "")
     )
     if not password:
-        raise UsageError(
-            "there is no password", hint="pipe it in with --password-stdin, or set VIDCTL_REGISTRY_PASSWORD"
-        )
+        raise UsageError("no password given", hint="pipe it in with --password-stdin, or set VIDCTL_REGISTRY_PASSWORD")
     there = [each for each in place.control.registries() if each.name == name]
     if there and not adopt:
-        raise NotOwnedError(
-            f"RunPod has a login named {name!r} ({there[0].id})", hint="--adopt gives it this user and password"
-        )
+        raise NotOwnedError(f"registry login {name!r} ({there[0].id}) already exists", hint="change it with --adopt")
     saved = place.control.save_registry(name, username, password, id=there[0].id if there else None)
     place.journal.login_saved(saved.id, username, password)
     if as_json:
         print(json.dumps({"id": saved.id, "name": saved.name}))  # noqa: T201
     else:
-        print(f"{saved.name}: RunPod has this login ({saved.id}); write registry_auth: {saved.name} in a spec")  # noqa: T201
+        print(f"{saved.name}: saved registry login {saved.id}; write registry_auth: {saved.name} in a spec")  # noqa: T201
 
 
 @registry.command("remove")
 def remove_login(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The login's name, or its id.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the login.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also one that endpoints use: they pull no more until they are deployed."),
+        typer.Option("--force", help="Remove it even if endpoints use it: they cannot pull until deployed again."),
     ] = False,
     target: options.Target = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Take a login away from RunPod.
+    """Remove a login from RunPod.
 
-    One that an endpoint uses stays, unless you say --force.
+    One that an endpoint uses is removed only with --force.
     """
     from vidctl.cli.report import Report
     from vidctl.deploy import destroy
@@ -234,17 +230,17 @@ def remove_login(
     _, place = _place(report, target)
     found = next((each for each in place.control.registries() if name in (each.name, each.id)), None)
     if found is None:
-        raise NotDeployedError(f"RunPod has no registry login {name!r}", hint="vidctl registry list")
+        raise NotDeployedError(f"registry login {name!r} not found", hint="vidctl registry list")
     users = ", ".join(f"{each.name} ({each.id})" for each in destroy.users_of(found, place))
     if users and not force:
-        raise NotOwnedError(f"registry login {found.name} is used by {users}", hint="--force removes it all the same")
+        raise NotOwnedError(f"registry login {found.name} is used by {users}", hint="remove it anyway with --force")
     if not yes and not report.confirm(f"remove registry login {found.name} ({found.id}) on {place.name}?"):
-        raise UsageError("nothing was removed: you said no")
+        raise UsageError("aborted; nothing was removed")
     destroy.remove_login(found, place)
     if as_json:
         print(json.dumps({"id": found.id, "name": found.name}))  # noqa: T201
     else:
-        print(f"{found.name}: registry login {found.id} is gone")  # noqa: T201
+        print(f"{found.name}: removed registry login {found.id}")  # noqa: T201
 
 
 @registry.command("list")
@@ -256,7 +252,7 @@ def list_logins(
 ) -> None:
     """List the logins that RunPod keeps.
 
-    Nobody can read their passwords back.
+    Their passwords cannot be read back.
     """
     from vidctl.cli import report
 
@@ -265,7 +261,7 @@ def list_logins(
     if as_json:
         print(json.dumps([{"id": each.id, "name": each.name} for each in logins], indent=2))  # noqa: T201
         return
-    empty = f"there is no registry login on {place.name}"
+    empty = f"no registry logins on {place.name}"
     report.table([(each.name, each.id) for each in logins], header=("login", "id"), empty=empty)
 
 
@@ -279,7 +275,7 @@ def _place(report: Report, target: str | None) -> tuple[Project, Target]:
     project = settings.open_project(Path.cwd(), os.environ)
     chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
     if is_default:
-        report.note("RUNPOD_API_KEY is not set: this is the local runtime (--target local)")
+        report.note("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
     return project, connect.deploy_target(project, chosen, notify=report.step)
 
 

@@ -23,7 +23,7 @@ NamesOrPlan = Annotated[
     ),
 ]
 All = Annotated[bool, typer.Option("--all", help="All specs in configs/; with -e, all that have the overlay.")]
-Adopt = Annotated[bool, typer.Option("--adopt", help="Take over an endpoint that vidctl, or this spec, did not make.")]
+Adopt = Annotated[bool, typer.Option("--adopt", help="Take over an endpoint that vidctl or this spec did not make.")]
 
 CHANGES_FOUND = 10
 
@@ -36,10 +36,10 @@ def plan(
     adopt: Adopt = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.json|-", help="Save the plan: vidctl deploy FILE.json does it."),
+        typer.Option("--output", "-o", metavar="FILE.json|-", help="Save the plan, for vidctl deploy FILE.json."),
     ] = None,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help=f"Exit with {CHANGES_FOUND} when there is something to do.")
+        bool, typer.Option("--detailed-exitcode", help=f"Exit with {CHANGES_FOUND} when there are changes.")
     ] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -58,7 +58,7 @@ def plan(
 
     is_printed = output is not None and str(output) == "-"
     if is_printed and as_json:
-        raise UsageError("--json and -o -: two documents on one stdout", hint="-o FILE.json saves the plan")
+        raise UsageError("--json and -o - both write to stdout", hint="save the plan with -o FILE.json")
     if output is not None and not is_printed:
         plan_file.check(output)
     scene = scenes.begin(Report(quiet=quiet, verbose=verbose, as_json=as_json), names, every, env, target)
@@ -89,8 +89,8 @@ def deploy(
     env: options.Environment = None,
     target: options.Target = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="The same as `vidctl plan`.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has answered its smoke test.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the smoke test has passed.")] = True,
     timeout: Annotated[
         float,
         typer.Option(
@@ -100,7 +100,7 @@ def deploy(
         ),
     ] = 600,
     no_rollback: Annotated[
-        bool, typer.Option("--no-rollback", help="Leave a version in place that fails its smoke test.")
+        bool, typer.Option("--no-rollback", help="Keep a version that fails its smoke test.")
     ] = False,
     adopt: Adopt = False,
     as_json: options.Json = False,
@@ -108,11 +108,11 @@ def deploy(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make endpoints as their specs say, and prove that they answer.
+    """Create or update endpoints, and smoke test them.
 
     Checks everything first, builds and pushes the image where its content is new, compares the spec with what is live,
-    asks, writes only what differs, reads it back, sends the smoke test and puts the endpoint's id into .env.  Doing it
-    again changes nothing.  A version that fails its smoke test is replaced by the last good one.
+    asks, writes only what differs, reads it back, sends the smoke test and saves the endpoint's id in .env.  A second
+    run changes nothing.  A version that fails its smoke test is replaced by the last good one.
     """
     from vidctl.cli import scene as scenes
     from vidctl.cli.report import Report
@@ -128,7 +128,9 @@ def deploy(
     saved = plan_file.load(names or [])
     if saved is not None:
         if env or every or (target and target != saved.target):
-            raise UsageError("a saved plan says what is deployed and where to", hint="give the plan alone")
+            raise UsageError(
+                "a saved plan takes no --env, --all or other --target", hint="run vidctl deploy PLAN.json alone"
+            )
         names, target = list(saved.specs), saved.target
     scene = scenes.begin(report, names, every, env, target)
 
@@ -181,5 +183,5 @@ def jobs(
     report.table(
         [(when[entry.id], entry.status, entry.id, entry.endpoint_id, entry.what) for entry in entries],
         header=("sent", "status", "job", "endpoint", "what"),
-        empty="no job was sent from this project",
+        empty="no jobs sent from this project",
     )

@@ -26,14 +26,14 @@ Names = Annotated[
 def build(
     names: Names,
     env: options.Environment = None,
-    force: Annotated[bool, typer.Option("--force", help="Build again what is there, without the layer cache.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Rebuild existing images, without the layer cache.")] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Build workers' images.
 
-    An image is named by its content: what is there is not built again.
+    An image is named by its content: one that exists is not built again.
     """
     from vidctl.cli.report import Report
 
@@ -54,7 +54,7 @@ def push(
 ) -> None:
     """Push workers' images, built first if they are not.
 
-    What the registry has is neither built nor sent again.
+    What the registry has is neither built nor pushed again.
     """
     from vidctl.cli.report import Report
     from vidctl.errors import SeveralError, UsageError
@@ -62,7 +62,7 @@ def push(
     report = Report(quiet=quiet, as_json=as_json)
     images, sources = _workshop(names, env)
     if unnamed := [source.key for source in sources if source.repository is None]:
-        hint = "name one: image.repository in the spec"
+        hint = "add image.repository to the spec"
         raise UsageError(f"{', '.join(unnamed)}: no repository to push to", hint=hint)
     absent = [source for source in sources if images.look(source).digest is None]
     if problems := [problem for source in absent for problem in images.problems(source)]:
@@ -90,7 +90,7 @@ def list_images(context: typer.Context, as_json: options.Json = False, debug: op
             for each in found
         ],
         header=("spec", "image", "created", "size", "pushed", "changed layer"),
-        empty="no image was built on this machine",
+        empty="no images built on this machine",
     )  # fmt: skip
 
 
@@ -100,15 +100,15 @@ def prune(
         list[str] | None,
         typer.Argument(metavar="[NAME…]", help="Specs [default: all].", autocompletion=options.specs),
     ] = None,
-    keep: Annotated[int, typer.Option("--keep", min=0, metavar="N", help="How many of each spec to keep.")] = 3,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    keep: Annotated[int, typer.Option("--keep", min=0, metavar="N", help="Images to keep of each spec.")] = 3,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Remove old images that vidctl built for this project on this machine.
 
-    The newest of each spec stay, and registries keep theirs.
+    Keeps the newest of each spec, and removes nothing from registries.
     """
     from vidctl.cli.report import Report
     from vidctl.errors import UsageError
@@ -117,7 +117,7 @@ def prune(
     found = images.outdated(keep=keep, keys=names or (), repositories=_repositories(report))
     size = _megabytes(sum(each.size for each in found))
     if found and not yes and not report.confirm(f"remove {len(found)} images ({size} with the layers they share)?"):
-        raise UsageError("nothing was removed: you said no")
+        raise UsageError("aborted; nothing was removed")
     done = images.prune(found)
     if as_json:
         print(json.dumps([{**_entry(each.image), "kept_because": each.kept_because} for each in done], indent=2))  # noqa: T201
@@ -156,7 +156,7 @@ def _repositories(report: Report) -> set[str]:
                 (each,) = spec.load_all([name], root=project.root, environ=project.environ, overlay=overlay)
             except SpecError as error:
                 reason = error.message.splitlines()[0]
-                report.note(f"images of {name} that name no project are kept: the spec has mistakes: {reason}")
+                report.note(f"keeping images of {name} without a project label: invalid spec: {reason}")
                 continue
             if each.image.build and each.image.repository:
                 found.add(each.image.repository)

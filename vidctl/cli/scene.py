@@ -75,17 +75,17 @@ class Scene:
         changed = [each.spec.key for each in planned if each.plan.action == "update"]
         if changed and not self.report.can_ask:
             raise UsageError(
-                f"{', '.join(changed)}: would be changed, and nobody can be asked here", hint="say so with -y"
+                f"{', '.join(changed)}: cannot ask for confirmation without a terminal", hint="confirm with --yes"
             )
 
     def ask(self, planned: Sequence[Planned]) -> None:
         """Let the user say no; raise UsageError then.  On the local runtime something new harms nobody."""
         from vidctl.errors import UsageError
 
-        asked = ("update",) if self.place.name == "local" else ("update", "create")
-        keys = [each.spec.key for each in planned if each.plan.action in asked]
+        confirmed = ("update",) if self.place.name == "local" else ("update", "create")
+        keys = [each.spec.key for each in planned if each.plan.action in confirmed]
         if keys and self.report.can_ask and not self.report.confirm(f"deploy {', '.join(keys)} to {self.place.name}?"):
-            raise UsageError("nothing was changed: you said no")
+            raise UsageError("aborted; nothing was changed")
 
     def documents(self, planned: Sequence[Planned], known: Survey) -> list[dict[str, Any]]:
         """What --json prints of plans."""
@@ -125,7 +125,7 @@ class Scene:
         try:
             if settings.open_project(self.project.root, {}).environ.get(name) != endpoint_id:
                 settings.remember(self.project.env_file, name, endpoint_id)
-                self.report.detail(f"{name} is in {self.project.env_file}")
+                self.report.detail(f"saved {name} in {self.project.env_file}")
         except VidctlError as error:
             self.report.warn(f"{key}: its endpoint is {endpoint_id}, which is not in .env ({name})")
             self._unkept[key] = error
@@ -136,9 +136,9 @@ class Scene:
         if not each.has_work:
             say(self.report, f"{each.spec.key}: up to date ({where})")
         elif not getattr(done, "is_proven", False):
-            say(self.report, f"{each.spec.key}: {where} is saved; nobody waited for it to answer")
+            say(self.report, f"{each.spec.key}: {where} is saved; its smoke test was not awaited")
         elif getattr(done, "smoke", None) is None and not each.spec.workers.min:
-            say(self.report, f"{each.spec.key}: {where} is saved; nothing was asked of it")
+            say(self.report, f"{each.spec.key}: {where} is saved; no smoke test was sent")
         else:
             say(self.report, f"{each.spec.key}: {where} is ready")
             if each.spec.task in _TRY:
@@ -168,10 +168,10 @@ def begin(report: Report, names: list[str] | None, every: bool, env: str | None,
     project = settings.open_project(Path.cwd(), os.environ)
     if every == bool(names):
         there = ", ".join(specs.all_of(project.root, env))
-        raise UsageError("name the specs, or say --all", hint=f"there are: {there}")
+        raise UsageError("name the specs, or use --all", hint=f"there are: {there}")
     chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
     if is_default:
-        report.note("RUNPOD_API_KEY is not set: this is the local runtime (--target local)")
+        report.note("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
     wanted = names or specs.all_of(project.root, env)
     found = spec.load_all(wanted, root=project.root, environ=project.environ, overlay=env)
     settings.require_own_names(project.root, [each.key for each in found])
@@ -191,7 +191,7 @@ def _fitting(found: Sequence[EndpointSpec], place: Target, report: Report) -> li
     if len(unfit) == len(found):
         raise SeveralError.of(list(unfit.values()))
     for error in unfit.values():
-        report.note(f"left out: {error.message}")
+        report.note(f"skipped: {error.message}")
     return [each for each in found if each.key not in unfit]
 
 
@@ -199,7 +199,9 @@ def summary(each: Planned) -> str:
     """What a plan would do, in a line."""
     if each.plan.is_empty:
         return (
-            "up to date" if each.is_proven else "up to date, but it has not passed its smoke test: deploy asks it again"
+            "up to date"
+            if each.is_proven
+            else "up to date, but it has not passed its smoke test: deploy sends it again"
         )
     return f"would {each.plan.action} endpoint {each.plan.endpoint.name}; nothing was changed"
 

@@ -1,4 +1,4 @@
-"""Make RunPod match a spec and prove it: check, image, plan, apply, read back, smoke test, remember, or put back."""
+"""Make RunPod match a spec: check, image, plan, apply, read back, smoke test, remember, or roll back."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def deploy(
 
     `keep` gets the endpoint's id as soon as there is one: whatever fails after that, it is not lost.  Nothing is
     written when nothing changed.  An endpoint whose smoke test never passed is tested again.  When it does not pass,
-    what was last good is put back: RolledBackError.
+    the last good version is restored: RolledBackError.
     """
     if todo.is_empty:
         keep(todo.endpoint.id or "")
@@ -118,7 +118,7 @@ def deploy(
     except (JobFailedError, TimedOutError) as error:
         if good is None or not choices.rolls_back or good == live.template:
             raise
-        raise rollback.put_back(target, todo, live, good, error, notify) from error
+        raise rollback.restore(target, todo, live, good, error, notify) from error
     _remember(spec, target, todo, live, is_proven=True)
     return Deployed(endpoint_id, smoke)
 
@@ -151,8 +151,8 @@ def _read_back(
     if not left.is_empty or left.before is None:
         fields = ", ".join(f"{change.resource} {change.field}" for change in left.changes)
         raise ApiError(
-            f"{spec.key}: accepted, but it reads back differently: {fields or 'the endpoint is not there'}",
-            hint="run the deploy again; if it stays so, RunPod does not take this value",
+            f"{spec.key}: the change was accepted but reads back differently: {fields or 'endpoint not found'}",
+            hint=f"run vidctl deploy {spec.key} again; if it differs again, RunPod does not accept this value",
             endpoint=saved.id,
         )
     notify(Progress("apply", f"endpoint {left.before.id} read back"))

@@ -96,7 +96,7 @@ def _problems(
     ):
         try:
             look()
-        except VidctlError as error:  # noqa: PERF203  the others are told too
+        except VidctlError as error:  # noqa: PERF203  the others are reported too
             found.append(error)
     return found
 
@@ -108,7 +108,7 @@ def _namesakes(specs: Sequence[EndpointSpec]) -> Iterator[UsageError]:
         keys.setdefault(spec.name, []).append(spec.key)
     for name, those in keys.items():
         if len(those) > 1:
-            yield UsageError(f"{', '.join(those)}: all have the name {name!r}", hint="give each a name of its own")
+            yield UsageError(f"{', '.join(those)}: all have the name {name!r}", hint="give each its own name")
 
 
 def _require_own(spec: EndpointSpec, target: Target, known: Survey, *, adopts: bool) -> None:
@@ -124,7 +124,7 @@ def _require_free_template(spec: EndpointSpec, known: Survey) -> None:
     found = next((each for each in known.account.templates if each.name == name), None)
     if found and not is_ours and found.env.get(STAMP) != spec.key:
         raise NotOwnedError(
-            f"{spec.key}: there is a template {name} ({found.id}) that is not of this spec",
+            f"{spec.key}: template {name} ({found.id}) already exists and does not belong to this spec",
             hint="rename or delete it in RunPod's console, or give the spec another name",
         )
 
@@ -164,7 +164,7 @@ def _require_volume_within(spec: EndpointSpec, target: Target, known: Survey) ->
     raise UsageError(
         f"{specs.locate(spec, ('data_centers',)) or spec.key}: the network volume {volume.name} is in"
         f" {volume.data_center}, which is not among them",
-        hint=f"add {volume.data_center}, or leave data_centers out: workers run where the volume is",
+        hint=f"add {volume.data_center}, or remove data_centers: workers run where the volume is",
     )
 
 
@@ -197,7 +197,7 @@ def find(spec: EndpointSpec, account: Account) -> Endpoint | None:
     named = [endpoint for endpoint in account.endpoints if endpoint.name == spec.name]
     if len(named) > 1:
         raise ApiError(
-            f"there are {len(named)} endpoints named {spec.name!r}: {', '.join(str(each.id) for each in named)}",
+            f"{len(named)} endpoints are named {spec.name!r}: {', '.join(str(each.id) for each in named)}",
             hint="delete or rename all but one in RunPod's console, or give the spec another name",
         )
     return named[0] if named else None
@@ -208,10 +208,10 @@ def require_owned(live: Endpoint, key: str, journal: Journal, *, adopts: bool) -
     made_by = owner(live)
     if adopts or made_by == key or (made_by is None and live.id and journal.last_applied(live.id)):
         return
-    whose = f"the spec {made_by!r} made" if made_by else "vidctl did not make"
+    whose = f"belongs to the spec {made_by!r}" if made_by else "was not made by vidctl"
     raise NotOwnedError(
-        f"{key}: there is an endpoint named {live.name!r} ({live.id}) that {whose}",
-        hint="--adopt treats it as this spec's own; or give the spec another name",
+        f"{key}: endpoint {live.name!r} ({live.id}) already exists and {whose}",
+        hint="take it over with --adopt, or give the spec another name",
         endpoint=live.id,
     )
 
@@ -243,15 +243,16 @@ def _left_behind(todo: Sequence[Plan], account: Account, journal: Journal) -> It
     for live in account.endpoints:
         name = names.get(owner(live) or "")
         if name not in (None, live.name) and journal.last_applied(live.id or ""):
-            yield f"{live.name} ({live.id}) is what {name} was called before, and still there: vidctl destroy {live.id}"
+            what = f"{live.name} ({live.id}), the endpoint of {name} under its former name,"
+            yield f"{what} still exists: vidctl destroy {live.id}"
 
 
 def _out_of_sight(todo: Sequence[Plan]) -> Iterator[str]:
     for each in todo:
         if models := ", ".join(each.models.unseen):
-            yield f"{each.key}: RunPod's REST v2 does not show its model cache; it was last asked to hold {models}"
+            yield f"{each.key}: RunPod's REST v2 does not show its model cache; it was last set to {models}"
         if models := ", ".join(each.models.stuck):
-            yield f"{each.key}: RunPod's model cache still holds {models}: REST v2 cannot take it out"
+            yield f"{each.key}: RunPod's model cache still holds {models}: REST v2 cannot remove it"
 
 
 def known_login(spec: EndpointSpec, secrets: Mapping[str, str]) -> tuple[str, str] | None:
@@ -286,7 +287,7 @@ def login_id_of(spec: EndpointSpec, known: Survey) -> str:
     if login.username and login.password_variable:
         return TO_BE_MADE
     raise UsageError(
-        f"{specs.locate(spec, ('registry_auth',)) or spec.key}: RunPod has no registry login {login.name!r}",
+        f"{specs.locate(spec, ('registry_auth',)) or spec.key}: registry login {login.name!r} not found at RunPod",
         hint=f"vidctl registry login {login.name} -u USER --password-stdin",
     )
 
@@ -315,9 +316,9 @@ def volume_id_of(spec: EndpointSpec, target: Target, known: Survey) -> str:
     place = specs.locate(spec, ("network_volume",)) or spec.key
     if found:
         ids = ", ".join(f"{volume.id} in {volume.data_center}" for volume in found)
-        raise UsageError(f"{place}: {len(found)} network volumes are named {wanted!r}", hint=f"write an id: {ids}")
+        raise UsageError(f"{place}: {len(found)} network volumes are named {wanted!r}", hint=f"use an id: {ids}")
     names = ", ".join(volume.name for volume in known.volumes)
-    raise UsageError(f"{place}: there is no network volume {wanted!r}", hint=f"there are: {names}" if names else None)
+    raise UsageError(f"{place}: network volume {wanted!r} not found", hint=f"there are: {names}" if names else None)
 
 
 def _has_new_volume(spec: EndpointSpec, account: Account, journal: Journal) -> bool:

@@ -55,7 +55,7 @@ def image_source(each: EndpointSpec, environ: Mapping[str, str]) -> Source:
     """What to build for a spec; raise UsageError for one with a prebuilt image."""
     image, login = each.image, each.registry_auth
     if image.build is None:
-        raise UsageError(f"{each.key}: its image is prebuilt ({image.reference})", hint="there is nothing to build")
+        raise UsageError(f"{each.key}: its image is prebuilt ({image.reference})", hint="deploy it without a build")
     password = environ.get(login.password_variable) if login and login.password_variable else None
     return Source(
         key=each.key,
@@ -88,8 +88,8 @@ class _WorkerImages:
         if self._is_folder(spec):
             return None if spec.image.build else _no_folder(spec)
         if spec.image.build and spec.image.repository is None and self._local_isolation is None:
-            hint = "name it as image.repository: docker.io/NAME/worker"
-            return UsageError(f"{spec.key}: RunPod pulls its image, and the spec names no repository", hint=hint)
+            hint = "add image.repository: docker.io/NAME/worker"
+            return UsageError(f"{spec.key}: image.repository is missing: RunPod pulls the image from it", hint=hint)
         return None
 
     def doubts(self, spec: EndpointSpec, image: Image) -> list[str]:
@@ -99,8 +99,8 @@ class _WorkerImages:
         found = [f"{spec.key}: {reference}: {MOVES}"] if moves(spec.image.reference) else []
         if self._local_isolation is None and spec.registry_auth is None and is_public(reference) is False:
             found.append(
-                f"{spec.key}: RunPod cannot pull {reference}: its registry wants a login, and the spec names none"
-                " (registry_auth)"
+                f"{spec.key}: RunPod cannot pull {reference}: its registry requires authentication, and the spec"
+                " has no registry_auth"
             )
         return found
 
@@ -149,7 +149,7 @@ def _placeholder(spec: EndpointSpec) -> UsageError | None:
     if not _YOU.match(name):
         return None
     where = locate(spec, ("image",)) or spec.key
-    hint = "export VIDCTL_REPOSITORY=docker.io/NAME with your name there, or write it in the spec"
+    hint = "export VIDCTL_REPOSITORY=docker.io/NAME with your own name, or write it in the spec"
     return UsageError(f"{where}: docker.io/you is a placeholder for your own account: {name}", hint=hint)
 
 

@@ -49,7 +49,9 @@ def destroy(
             lambda: target.control.account().endpoints, lambda left: all(each.id != live.id for each in left)
         )
         if any(each.id == live.id for each in others):
-            raise ApiError(f"endpoint {live.id} was deleted, and is still there", hint="run it again", endpoint=live.id)
+            raise ApiError(
+                f"endpoint {live.id} was deleted but still exists", hint="run the command again", endpoint=live.id
+            )
     gone()
     if live is not None:
         # REST v2 deletes the template that was made with an endpoint, not the one that GraphQL had given it.
@@ -74,7 +76,7 @@ def remove_login(login: RegistryLogin, target: Target) -> None:
     """Delete a login; return once it is seen to be gone."""
     target.control.delete_registry(login)
     if not settled(lambda: all(each.id != login.id for each in target.control.registries()), bool):
-        raise ApiError(f"registry login {login.name} was deleted, and is still there", hint="run it again")
+        raise ApiError(f"registry login {login.name} was deleted but still exists", hint="run the command again")
     target.journal.login_removed(login.id)
 
 
@@ -82,14 +84,14 @@ def _delete(template: Template, others: Sequence[Endpoint], target: Target, noti
     """Delete a template; a sentence about one that is in use elsewhere."""
     users = [f"{each.name} ({each.id})" for each in others if uses(each, template)]
     if users:
-        return f"template {template.name} stays, for {', '.join(users)} uses it too"
+        return f"template {template.name} is kept: {', '.join(users)} uses it too"
     notify(Progress("destroy", f"template {template.name}"))
     try:
         target.control.delete_template(template)
     except RefusedError as refusal:
         if not is_in_use(refusal):
             raise
-        return f"template {template.name} ({template.id}) stays, for RunPod says that it is in use"
+        return f"template {template.name} ({template.id}) is kept: RunPod says that it is in use"
     return None
 
 

@@ -113,10 +113,10 @@ def _served(sight: Sight) -> Diagnosis:
     if busy >= sight.workers_max:
         return Diagnosis(
             "at_max",
-            f"all {_count(busy, 'worker')} busy with other jobs; {_count(sight.waiting_jobs, 'job')} in line",
+            f"all {_count(busy, 'worker')} busy with other jobs; {_count(sight.waiting_jobs, 'job')} queued",
             hint="more workers.max in the spec lets more jobs run at a time",
         )
-    return Diagnosis("working", f"{_count(busy, 'worker')} busy; {_count(sight.waiting_jobs, 'job')} in line")
+    return Diagnosis("working", f"{_count(busy, 'worker')} busy; {_count(sight.waiting_jobs, 'job')} queued")
 
 
 def _told_by_workers(sight: Sight) -> Diagnosis | None:
@@ -161,7 +161,7 @@ def _judge(worker: Worker, life: Sequence[LogLine], sight: Sight) -> Diagnosis |
     if _runs(life):
         return Diagnosis(
             "loading",
-            f"the container runs and has taken no job yet, {_duration(sight.waited_s)} so far: it may load the model",
+            f"the container runs and took no job yet, {_duration(sight.waited_s)} so far: it may be loading the model",
             hint=_SLOW_LOAD,
             evidence=_last(life),
         )
@@ -186,8 +186,8 @@ def _image_trouble(worker: Worker, life: Sequence[LogLine]) -> Diagnosis | None:
     if wrong := [line for line in life if _WRONG_PROCESSOR.search(line.text)]:
         return Diagnosis(
             "image_missing",
-            f"{image} is for another kind of processor: RunPod's hosts are linux/amd64",
-            hint="vidctl build makes it for linux/amd64; with docker build, say --platform linux/amd64",
+            f"{image} is for another platform: RunPod's hosts are linux/amd64",
+            hint="build it with vidctl build NAME, or docker build --platform linux/amd64",
             evidence=_last(wrong),
             is_hopeless=True,
         )
@@ -196,8 +196,8 @@ def _image_trouble(worker: Worker, life: Sequence[LogLine]) -> Diagnosis | None:
     if denied := [line for line in pulls if _NO_ACCESS.search(line.text)]:
         return Diagnosis(
             "registry_auth",
-            f"the registry does not let RunPod have {image}",
-            hint="vidctl registry login NAME -u USER, then registry_auth: NAME; or the image's name is wrong",
+            f"the registry denies RunPod access to {image}",
+            hint="run vidctl registry login NAME -u USER and add registry_auth: NAME, or correct image: in the spec",
             evidence=_last(denied),
             is_hopeless=True,
         )
@@ -226,7 +226,7 @@ def _crash(worker: Worker, life: Sequence[LogLine], sight: Sight) -> Diagnosis |
     is_slow = any(runs) and not cause and len(runs) == 1 and sight.waited_s >= _START_S
     return Diagnosis(
         "crash_loop",
-        f"the worker's container ended by itself{f' {ended} times' if ended > 1 else ''}"
+        f"the worker's container exited by itself{f' {ended} times' if ended > 1 else ''}"
         + (f": {cause}" if cause else ""),
         hint=_SLOW_LOAD if is_slow else _fix(sight),
         evidence=_last([line for line in life if line.source == "container"] or life),
@@ -248,7 +248,7 @@ def _told_by_health(sight: Sight) -> Diagnosis | None:
     if not number or _stale(sight) or states & {"IDLE", "INITIALIZING"}:
         return None
     return Diagnosis(
-        "crash_loop", f"{_count(number, 'worker')} unhealthy: the container ends by itself", hint=_fix(sight)
+        "crash_loop", f"{_count(number, 'worker')} unhealthy: the container exits by itself", hint=_fix(sight)
     )
 
 
@@ -257,7 +257,7 @@ def _told_by_states(sight: Sight) -> Diagnosis | None:
     states = {worker.status for worker in _fresh(sight)}
     if states == {"THROTTLED"}:
         return _for_want_of_gpus(
-            sight, "throttled", f"{_workers(sight, 'THROTTLED')} held back: the hosts have no free"
+            sight, "throttled", f"{_workers(sight, 'THROTTLED')} throttled: the hosts have no free"
         )
     if _stale(sight) and sight.fleet:
         return Diagnosis(
@@ -267,22 +267,22 @@ def _told_by_states(sight: Sight) -> Diagnosis | None:
         return Diagnosis(
             "starting",
             f"{_workers(sight, 'INITIALIZING')} starting, {_duration(sight.waited_s)} so far",
-            hint="it pulls the image or loads the model",
+            hint="it is pulling the image or loading the model",
         )
     if "IDLE" in states and sight.waited_s >= _PATIENCE_S:
         return Diagnosis(
             "loading",
             f"{_workers(sight, 'IDLE')} ready, yet no job was taken in {_duration(sight.waited_s)}",
-            hint="does the image start RunPod's worker loop, runpod.serverless.start?",
+            hint="check that the image starts RunPod's worker loop: runpod.serverless.start",
         )
     return Diagnosis("starting", "a ready worker is about to take the job") if "IDLE" in states else None
 
 
 def _told_by_absence(sight: Sight) -> Diagnosis:
     if sight.is_local:
-        return Diagnosis("starting", f"the local runtime starts a worker, {_duration(sight.waited_s)} so far")
+        return Diagnosis("starting", f"the local runtime is starting a worker, {_duration(sight.waited_s)} so far")
     if sight.waited_s < _PATIENCE_S:
-        return Diagnosis("starting", "RunPod looks for a GPU")
+        return Diagnosis("starting", "RunPod is looking for a GPU")
     return _for_want_of_gpus(sight, "no_capacity", f"no worker in {_duration(sight.waited_s)}: RunPod has no free")
 
 

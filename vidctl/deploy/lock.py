@@ -1,4 +1,4 @@
-"""One deploy at a time for each endpoint of a project: whoever comes second waits, and hears for whom."""
+"""One deploy at a time for each endpoint of a project: the second one waits, and is told for which."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _acquired(folder: Path, name: str, holder: Path, timeout_s: float, notify: N
         holder.write_text(json.dumps({"pid": os.getpid(), "since": time.strftime("%H:%M:%S")}))
     except OSError as error:
         raise VidctlError(
-            f"{folder}: cannot be written: {error.strerror}", hint="check room and permissions"
+            f"{folder}: cannot be written: {error.strerror}", hint="check disk space and permissions"
         ) from error
     return lock
 
@@ -53,12 +53,12 @@ def _wait(lock: FileLock, name: str, holder: Path, timeout_s: float) -> None:
         lock.acquire(timeout=timeout_s)
     except Timeout:
         raise BusyError(
-            f"{name} is being changed by {_who(holder)}", hint="wait until it is done, or end that process"
+            f"{name}: locked by {_who(holder)}", hint="wait until it is done, or stop that process"
         ) from None
 
 
 def _who(holder: Path) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(holder.read_text())
-        return f"the vidctl of process {known['pid']}, at work since {known['since']}"
+        return f"vidctl (process {known['pid']}, since {known['since']})"
     return "another vidctl"

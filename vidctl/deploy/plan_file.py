@@ -29,7 +29,7 @@ class SavedPlan:
         stale = [each.spec.key for each in planned if self.specs.get(each.spec.key) != each.plan.fingerprint()]
         if stale:
             raise UsageError(
-                f"{self.path} is out of date for {', '.join(stale)}: the spec, the image or what is live has changed",
+                f"{self.path} is out of date for {', '.join(stale)}: the spec, the image or the endpoint has changed",
                 hint=f"vidctl plan {' '.join(self.specs)} -o {self.path}",
             )
 
@@ -39,7 +39,9 @@ def check(path: Path) -> None:
     if not path.name or path.is_dir():
         raise UsageError(f"{path}: is a folder", hint="name a file with -o")
     if path.suffix != ".json":
-        raise UsageError(f"-o {path}: a plan's name ends in .json", hint="else deploy takes it for the name of a spec")
+        raise UsageError(
+            f"-o {path}: invalid name of a plan: expected NAME.json", hint="deploy reads any other name as a spec's"
+        )
     files.check(path)
 
 
@@ -82,5 +84,5 @@ def load(names: Sequence[str]) -> SavedPlan | None:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint="vidctl plan NAME -o FILE") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path}: this is not a plan of vidctl", hint="vidctl plan NAME -o FILE") from error
+        raise UsageError(f"{path}: not a plan of vidctl", hint="vidctl plan NAME -o FILE") from error
     return SavedPlan(path, target, specs)

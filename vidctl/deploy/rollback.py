@@ -1,4 +1,4 @@
-"""Put back what last worked when a new version does not: which container that was, and restoring it."""
+"""Restore what last worked when a new version does not: which container that was, and saving it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def last_good(journal: Journal, todo: Plan) -> Template | None:
-    """The container to put back if the new one does not work; None when no good one is known.
+    """The container to restore if the new one does not work; None when no good one is known.
 
     That is what is live now, if it was proved, or if the journal does not know the endpoint; else what was last proved,
     with the values of its secrets, which the journal does not keep, as they are live: a version whose secret is gone
-    cannot be put back.
+    cannot be restored.
     """
     before = todo.before
     if before is None or before.id is None:
@@ -65,14 +65,14 @@ def _from_journal(known: Document, live: Template) -> Template | None:
     )
 
 
-def put_back(
+def restore(
     target: Target, todo: Plan, live: Endpoint, good: Template, error: VidctlError, notify: Notify
 ) -> VidctlError:
     """Restore the last good container and its model cache, the scaling stays as the spec says.
 
     Return the error that tells of both.
     """
-    notify(Progress("rollback", f"putting back {good.image}"))
+    notify(Progress("rollback", f"rolling back to {good.image}"))
     template = dataclasses.replace(good, id=live.template.id, name=live.template.name)
     models = models_then(target.journal, todo, live)
     wanted = dataclasses.replace(live, template=template, model_references=models.saved)
@@ -83,9 +83,9 @@ def put_back(
             lambda again: again is not None and again.template == template and _holds(again, models),
         )
     except VidctlError as failure:
-        return _not_put_back(live, error, failure.message)
+        return _not_restored(live, error, failure.message)
     if again is None or again.template != template or not _holds(again, models):
-        return _not_put_back(live, error, "it reads back differently")
+        return _not_restored(live, error, "it reads back differently")
     target.journal.applied(
         spec=todo.key,
         target=target.name,
@@ -97,8 +97,8 @@ def put_back(
         is_proven=True,
     )
     return RolledBackError(
-        f"{error.message}\nThe last good version was put back: {good.image}",
-        hint=f"{_advice(error)}; --no-rollback leaves the new version in place",
+        f"{error.message}\nRolled back to the last good version: {good.image}",
+        hint=f"{_advice(error)}; --no-rollback keeps the new version",
         endpoint=live.id,
         job_id=error.job_id,
         status=error.status,
@@ -133,10 +133,10 @@ def _untold(journal: Journal, live: Endpoint) -> frozenset[str]:
     return frozenset(path.removeprefix("template.env.") for path, value in known.items() if value is None)
 
 
-def _not_put_back(live: Endpoint, error: VidctlError, why: str) -> ApiError:
+def _not_restored(live: Endpoint, error: VidctlError, why: str) -> ApiError:
     failed = ApiError(
-        f"{error.message}\nand the last good version could not be put back: {why}",
-        hint="run the deploy again, or see the endpoint in RunPod's console",
+        f"{error.message}\nThe rollback to the last good version failed: {why}",
+        hint="deploy again, or check the endpoint in RunPod's console",
         endpoint=live.id,
         job_id=error.job_id,
         status=error.status,

@@ -42,7 +42,7 @@ class Prover:
     journal: Journal
     notify: Notify
     is_stopped: Callable[[], bool] = lambda: False
-    """Asked now and then: whether to cancel the smoke test and raise InterruptionError."""
+    """Called now and then: whether to cancel the smoke test and raise InterruptionError."""
 
     def prove(self, spec: EndpointSpec, live: Endpoint, *, timeout_s: float) -> Job | None:
         """See that it works, as far as the spec lets one: a job starts a worker where none is kept running.
@@ -57,7 +57,7 @@ class Prover:
             if spec.workers.min > 0:
                 self._wait_for_worker(live, watch, timeout_s)
             else:
-                watch.tell("smoke", "nothing was asked of it: the spec has no smoke test, or lets no worker start")
+                watch.tell("smoke", "skipped: the spec has no smoke test, or allows no workers")
         except (TimedOutError, JobFailedError) as error:
             raise watch.explained(error) from error
         except VidctlError as error:
@@ -91,18 +91,18 @@ class Prover:
             if not is_older:
                 break
             if time.monotonic() + pause_s > deadline:
-                raise TimedOutError(f"only workers of the version before answered in {timeout_s:g} s")
-            watch.tell("smoke", "a worker of the version before answered; asking again", about="older")
+                raise TimedOutError(f"only workers of the previous version answered in {timeout_s:g} s")
+            watch.tell("smoke", "a worker of the previous version answered; retrying", about="older")
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _SLOWEST_ASKING_S)  # each answer is paid for
         if isinstance(job, JobFailedError):
             raise job
         if missing := difference(smoke.contains if smoke else None, job.output):
             raise JobFailedError(
-                f"it answered, but not as smoke.contains says: {missing}", job_id=job.id, status=job.status
+                f"the answer does not match smoke.contains: {missing}", job_id=job.id, status=job.status
             )
         waited_s, ran_s = (job.delay_ms or 0) / 1000, (job.execution_ms or 0) / 1000
-        unseen = "; which version answered cannot be seen" if is_older is None else ""
+        unseen = "; the version that answered is unknown" if is_older is None else ""
         watch.tell("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s{unseen}")
         return job
 
@@ -211,7 +211,7 @@ class _Watch:
         """What goes on, and is billed, and the command that removes it."""
         least, most = self.live.workers_min, self.live.workers_max
         workers = f"{least} to {most} workers" if least != most else f"{most} workers"
-        return f"endpoint {self.live.id} is left ({workers}): vidctl destroy {self.spec.key} removes it"
+        return f"endpoint {self.live.id} still exists ({workers}): vidctl destroy {self.spec.key} removes it"
 
     def _last_words(self) -> list[str]:
         """The newest lines of the container that wrote last."""
@@ -252,7 +252,7 @@ def _payload(path: Path) -> dict[str, Any]:
     try:
         payload = json.loads(path.read_bytes())["input"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError(f"{path}: is no longer a job", hint='it must be JSON like {"input": {…}}') from error
+        raise UsageError(f"{path}: no longer a valid job", hint='write JSON like {"input": {…}}') from error
     return dict(payload)
 
 

@@ -190,7 +190,7 @@ class Images:
             order = buildx.Order(source.key, source.dockerfile, source.build_args, marks, use_cache, source.target)
             return buildx.build(read.context.tar(), order, environ=self._environ, notify=notify, log=log)
         if line := dockerfile.syntax_line(read.text):
-            notify(Progress("build", f"{source.dockerfile}:{line}: the syntax line has no meaning without BuildKit"))
+            notify(Progress("build", f"{source.dockerfile}:{line}: the syntax line is ignored without BuildKit"))
         lines = self._engine.build(
             read.context.tar(),
             dockerfile=source.dockerfile,
@@ -212,25 +212,23 @@ class Images:
         found = self._engine.image(image_id) or {}
         if _platform(found) != PLATFORM:
             raise ImageError(
-                f"{source.key}: the image is for {_platform(found)}, and RunPod's hosts are {PLATFORM}",
-                hint=f"its base is: docker pull --platform {PLATFORM} {next(iter(read.bases), 'BASE')}",
+                f"{source.key}: the image is for {_platform(found)}; RunPod's hosts are {PLATFORM}",
+                hint=f"pull its base for it: docker pull --platform {PLATFORM} {next(iter(read.bases), 'BASE')}",
             )
         return found
 
     def _push(self, source: Source, tag: str, notify: Notify) -> Image:
         if source.repository is None:
-            raise ImageError(
-                f"{source.key}: has no repository to push to", hint="name one: image.repository in the spec"
-            )
+            raise ImageError(f"{source.key}: no repository to push to", hint="add image.repository to the spec")
         if self._usable(tag) is None:
-            raise ImageError(f"{tag}: is not built", hint=f"vidctl build {source.key}")
+            raise ImageError(f"{tag}: not built", hint=f"vidctl build {source.key}")
         with Log(self._logs, source.key, "push", secrets=_secrets(source)) as log:
             digest = self._pushed(source, tag, notify, log)
         answer = self._engine.ask(tag, source.login)
         if answer.digest is None or digest not in (None, answer.digest):
-            reported = answer.digest or answer.words or "nothing of that name"
+            reported = answer.digest or answer.words or "not found"
             raise ImageError(
-                f"{tag}: was pushed as {digest}, and the registry reports {reported}", hint=f"vidctl push {source.key}"
+                f"{tag}: pushed as {digest}, but the registry reports {reported}", hint=f"vidctl push {source.key}"
             )
         notify(Progress("push", f"{tag} is in the registry: {answer.digest}"))
         return Image(tag, f"{source.repository}@{answer.digest}")
@@ -240,7 +238,7 @@ class Images:
             try:
                 return self._push_once(source, tag, notify, log)
             except streams.RegistryConnectionError as error:  # noqa: PERF203  that is what the loop is for
-                notify(Progress("push", f"{error.message.splitlines()[0]}; trying again in {wait_s:g} s"))
+                notify(Progress("push", f"{error.message.splitlines()[0]}; retrying in {wait_s:g} s"))
                 time.sleep(wait_s)
         return self._push_once(source, tag, notify, log)
 

@@ -29,10 +29,10 @@ def digest(base: dockerfile.Base, source: Source, engine: Engine) -> str:
     answer = engine.ask(base.reference, _login(source, base.reference))
     found = answer.digest or pulled
     if not found:
-        reason = answer.words or "its registry has none of that name"
+        reason = answer.words or "not in its registry"
         raise ImageError(
-            f"{source.dockerfile_path}:{base.line}: the base image {base.reference} cannot be had: {reason}",
-            hint="check its name; docker pull tells more; a private one needs docker login",
+            f"{source.dockerfile_path}:{base.line}: base image {base.reference} not found: {reason}",
+            hint=f"check its name with docker pull {base.reference}; for a private image run docker login first",
         )
     return found
 
@@ -50,7 +50,7 @@ def pull(digests: Mapping[str, str], source: Source, engine: Engine, *, notify: 
             continue
         if local and is_it:
             engine.remove(f"{name}@{wanted}")  # which the engine gives to no other image while this one has it
-        notify(Progress("build", f"pulling the base {reference}"))
+        notify(Progress("build", f"pulling the base image {reference}"))
         lines = engine.pull(name, wanted, _login(source, reference))
         streams.follow_pull(lines, key=source.key, notify=notify, log=log)
         if not pinned:

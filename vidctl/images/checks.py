@@ -20,8 +20,8 @@ def builder(source: Source, text: str, environ: Mapping[str, str]) -> None:
     if needs and not buildx.is_there(environ):
         line, what = needs
         raise ImageError(
-            f"{source.dockerfile_path}:{line}: {what} needs BuildKit, and docker buildx is not there",
-            hint="install docker-buildx (docs.docker.com/build), or write the line without it",
+            f"{source.dockerfile_path}:{line}: {what} needs BuildKit, but docker buildx was not found",
+            hint="install docker-buildx (docs.docker.com/build), or rewrite the line without it",
         )
 
 
@@ -31,7 +31,7 @@ def room(source: Source, size: int, engine: Engine) -> None:
     if free is not None and free < wanted:
         raise ImageError(
             f"the Docker engine's disk has {free / 1e9:.1f} GB free; {source.key} needs {wanted / 1e9:.1f} GB",
-            hint="make room: vidctl images prune, docker system prune",
+            hint="free disk space: vidctl images prune, docker system prune",
         )
 
 
@@ -65,20 +65,20 @@ def login(source: Source, engine: Engine) -> None:
     if answer.problem:
         origin = "registry_auth" if source.login else "the Docker config"
         raise ImageError(
-            f"{repository}: its registry does not take the login of {origin}: {answer.words}",
-            hint="check the user and the password" if source.login else f"docker login {registry_of(repository)}",
+            f"{repository}: registry rejected the login of {origin}: {answer.words}",
+            hint="check the user name and the password" if source.login else f"docker login {registry_of(repository)}",
         )
 
 
 def unreachable(source: Source, words: str) -> ImageError:
     """The error of a registry that does not answer."""
     return ImageError(
-        f"{source.repository}: its registry does not answer: {words}", hint="check image.repository, and the network"
+        f"{source.repository}: registry does not answer: {words}", hint="check image.repository and the network"
     )
 
 
 def _no_login(repository: str, engine: Engine) -> ImageError:
-    wanted = f"docker login {registry_of(repository)}; or registry_auth in the spec, its password's variable set"
+    wanted = f"run docker login {registry_of(repository)}, or set registry_auth in the spec and its password's variable"
     if helper := engine.missing_helper(repository):
-        wanted = f"the Docker config keeps it with {helper}, which is not installed: install it; or {wanted}"
-    return ImageError(f"{repository}: its registry wants a login, and there is none", hint=wanted)
+        wanted = f"install {helper}, where the Docker config keeps the login; or {wanted}"
+    return ImageError(f"{repository}: registry requires authentication, and no login was found", hint=wanted)

@@ -88,7 +88,9 @@ class Context:
         except OSError as error:
             raise _unreadable(self.folder / entry.path, error) from error
         if left or has_more or digest.hexdigest() != entry.content:
-            raise ImageError(f"{self.folder / entry.path}: changed while it was being sent", hint="run it again")
+            raise ImageError(
+                f"{self.folder / entry.path}: changed while it was being sent", hint="run the command again"
+            )
 
 
 def read(folder: Path, *, dockerfile: str = "Dockerfile", known: Digests | None = None) -> Context:

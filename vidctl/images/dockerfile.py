@@ -46,8 +46,8 @@ def bases(text: str, build_args: Mapping[str, str], *, path: Path, target: str |
             found += [Base(each.line, name) for name in sources if name.lower() not in stages and not name.isdigit()]
     if target is not None and not _is_stage(target, stages, len(stages) - 1):
         raise ImageError(
-            f"{path}: has no stage {target}",
-            hint=f"image.target is one of its stages: {', '.join(stages) or 'it has none'}",
+            f"{path}: stage {target} not found",
+            hint=f"set image.target to one of its stages: {', '.join(stages) or 'it has none'}",
         )
     return found
 
@@ -116,7 +116,7 @@ def _sources(each: Instruction, where: str) -> list[str]:
             found += [part.partition("=")[2] for part in value.split(",") if part.startswith("from=")]
     if unclear := next((name for name in found if re.search(r"\$.", name)), None):
         raise ImageError(
-            f"{where}: {each.keyword} from {unclear}: Docker puts no values in there",
+            f"{where}: {each.keyword} from {unclear}: Docker expands no variables there",
             hint=f"name a stage before it, FROM {unclear} AS files, and write from=files",
         )
     return found
@@ -170,6 +170,6 @@ def _substituted(name: str, values: Mapping[str, str], where: str) -> str:
     if missing and (not whole or whole[-1] in ":@/"):
         raise ImageError(
             f"{where}: FROM {name}: {missing[0]} has no value",
-            hint="give its ARG a default above FROM, or the spec's image a build_args",
+            hint="give its ARG a default above FROM, or set it under image.build_args in the spec",
         )
     return whole

@@ -241,7 +241,7 @@ class Engine:
             yield
         except APIError as error:
             words = str(error.explanation or error)
-            raise ImageError(f"the Docker engine says: {words}", hint=streams.room_hint(words)) from error
+            raise ImageError(f"the Docker engine failed: {words}", hint=streams.room_hint(words)) from error
         except (DockerException, StreamParseError, HTTPError, OSError) as error:
             raise self._unusable(str(error)) from error
 
@@ -250,10 +250,10 @@ class Engine:
             return ImageError(f"the Docker config's credential helper failed: {words}", hint="docker login REGISTRY")
         start = _START
         if self._context:
-            start = f"start it: the Docker context {self._context} names it; docker context use chooses another one"
+            start = f"start the engine of the Docker context {self._context}, or choose another with docker context use"
         for pattern, reason, hint in _UNUSABLE:
             if re.search(pattern, words):
-                return ImageError(f"the Docker engine at {self._host} {reason}", hint=hint or start)
+                return ImageError(f"the Docker engine at {self._host}: {reason}", hint=hint or start)
         return ImageError(f"the Docker engine at {self._host} does not answer: {words}", hint=start)
 
 
@@ -262,23 +262,23 @@ def registry_of(reference: str) -> str:
     try:
         return str(auth.resolve_repository_name(reference)[0])
     except DockerException as error:
-        raise ImageError(f"{reference}: is not an image's name: {error}", hint="write registry/name") from error
+        raise ImageError(f"invalid image name {reference}: {error}", hint="write registry/name") from error
 
 
-_START = "start Docker, or name its engine in DOCKER_HOST; docker info says whether it runs"
+_START = "start Docker, or set DOCKER_HOST; check with docker info"
 _UNUSABLE = (
     (
         r"PermissionError|Permission denied",
-        "may not be used by you",
-        "sudo usermod -aG docker $USER, then log in again; or use rootless Docker and its DOCKER_HOST",
+        "permission denied",
+        "run sudo usermod -aG docker $USER and log in again, or use rootless Docker and its DOCKER_HOST",
     ),
-    (r"FileNotFoundError|No such file", "is not there", None),
-    (r"ConnectionRefused|Connection refused", "does not run", None),
+    (r"FileNotFoundError|No such file", "not found", None),
+    (r"ConnectionRefused|Connection refused", "not running", None),
     (
         r"SSL|TLS|CERTIFICATE",
-        "does not agree on TLS",
+        "TLS handshake failed",
         "check DOCKER_TLS_VERIFY and the certificates in DOCKER_CERT_PATH",
     ),
-    (r"timed out|Timeout", "does not answer in time", None),
-    (r"Name or service not known|resolve", "has a name that nobody knows", "check DOCKER_HOST"),
+    (r"timed out|Timeout", "timed out", None),
+    (r"Name or service not known|resolve", "host not found", "check DOCKER_HOST"),
 )

@@ -81,5 +81,5 @@ class Log:
     def _unwritable(self, error: OSError) -> ImageError:
         return ImageError(
             f"{self.path}: cannot be written: {error.strerror or error}",
-            hint="make room there, or mend its permissions",
+            hint="check disk space and permissions there",
         )

@@ -49,15 +49,15 @@ class Source:
         """The Dockerfile's text; raise ImageError for one that is not there, or not in the folder that is sent."""
         path = self.dockerfile_path
         if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise ImageError(f"{path}: is outside of the build folder {self.folder}", hint="move it inside")
+            raise ImageError(f"{path}: outside of the build folder {self.folder}", hint="move it inside")
         try:
             return path.read_text(encoding="utf-8-sig")
         except FileNotFoundError as error:
             raise ImageError(
-                f"{path}: is not there", hint="an image is built from a Dockerfile in its folder"
+                f"{path}: not found", hint="write a Dockerfile there, or set image.dockerfile in the spec"
             ) from error
         except (OSError, ValueError) as error:
-            raise ImageError(f"{path}: cannot be read: {error}", hint="a Dockerfile is UTF-8 text") from error
+            raise ImageError(f"{path}: cannot be read: {error}", hint="save it as UTF-8 text") from error
 
 
 def familiar(repository: str) -> str:

@@ -47,14 +47,14 @@ def follow_build(lines: Lines, *, key: str, notify: Notify, log: Log) -> str:
                 notify(Progress("build", message, number, total, key=key, is_passing=True))
         _tell_layer(line, "build", key, notify, log, {})
     if not image_id:
-        raise build_failed(key, step, "the engine did not say which image it built", log)
+        raise build_failed(key, step, "the engine reported no image id", log)
     return image_id
 
 
 def build_failed(key: str, step: str, failure: str, log: Log) -> ImageError:
     """The error of a build: which step, what the engine says, the last lines."""
-    where = f"{key}: {log.harmless(step)}" if step else f"{key}: the build"
-    hint = room_hint(failure) or f"the whole log: {log.path}"
+    where = f"{key}: {log.harmless(step)}" if step else f"{key}: build failed"
+    hint = room_hint(failure) or f"full log: {log.path}"
     return ImageError(f"{where}: {log.harmless(failure)}{_last_lines(log)}", hint=hint)
 
 
@@ -68,8 +68,8 @@ def follow_push(lines: Lines, *, key: str, notify: Notify, log: Log) -> str | No
             last = _last_lines(log)
             log.write(f"{failure}\n")
             kind = RegistryConnectionError if is_broken(failure) else ImageError
-            hint = _registry_hint(failure) or f"the whole log: {log.path}"
-            raise kind(f"{key}: the push failed: {log.harmless(failure)}{last}", hint=hint)
+            hint = _registry_hint(failure) or f"full log: {log.path}"
+            raise kind(f"{key}: push failed: {log.harmless(failure)}{last}", hint=hint)
         digest = (line.get("aux") or {}).get("Digest") or digest
         status = line.get("status") or ""
         if found := re.search(r"digest: (sha256:[0-9a-f]{64})", status):  # all that Podman says
@@ -83,7 +83,7 @@ def follow_pull(lines: Lines, *, key: str, notify: Notify, log: Log) -> None:
     totals: dict[str, int] = {}
     for line in lines:
         if failure := _failure(line):
-            raise ImageError(f"{key}: the base image cannot be pulled: {failure}", hint=room_hint(failure))
+            raise ImageError(f"{key}: cannot pull the base image: {failure}", hint=room_hint(failure))
         _tell_layer(line, "build", key, notify, log, totals)
 
 
@@ -111,14 +111,14 @@ def is_refused(failure: str) -> bool:
 
 def room_hint(failure: str) -> str | None:
     """What helps against a disk that is full."""
-    return "make room: vidctl images prune, docker system prune" if _FULL.search(failure) else None
+    return "free disk space: vidctl images prune, docker system prune" if _FULL.search(failure) else None
 
 
 def _registry_hint(failure: str) -> str | None:
     if _FULL.search(failure) or "500 Internal Server Error" in failure:
-        return "the registry itself failed: is its disk full? Its log tells"
+        return "check the registry: its disk space and its log"
     if is_refused(failure):
-        return "docker login REGISTRY, or registry_auth in the spec; it must be allowed to push there"
+        return "run docker login REGISTRY, or set registry_auth in the spec, with an account that may push there"
     return None
 
 

@@ -125,7 +125,7 @@ def test_several_gpus_share_a_model(warned):
 
 
 def test_more_gpus_are_asked_for_than_there_are(warned):
-    assert ["9: TENSOR_PARALLEL_SIZE asks for 4 GPUs, and gpu.count gives a worker 2; gpu: {names: […], count: 4}"] == (
+    assert ["9: TENSOR_PARALLEL_SIZE needs 4 GPUs, and gpu.count is 2; gpu: {names: […], count: 4}"] == (
         warned(gpu="{names: A100, count: 2}", TENSOR_PARALLEL_SIZE="4")
     )
 

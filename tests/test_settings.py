@@ -274,9 +274,9 @@ def test_every_mistake_in_a_projects_settings_is_told_with_its_place(project, mo
         spec.settings_of(project.root)
 
     assert [
-        "vidctl.yaml:1:1: there is no such key as 'controll'; did you mean control?",
-        "vidctl.yaml:2:9: this must be local or runpod",
-        'vidctl.yaml:3:10: some YAML readers take on for true; write true, or "on" if it is text',
+        'vidctl.yaml:1:1: unknown key "controll"; did you mean "control"?',
+        "vidctl.yaml:2:9: expected local or runpod",
+        'vidctl.yaml:3:10: some YAML parsers read on as true; write true, or "on" if it is text',
     ] == [line for line in caught.value.message.splitlines() if line.startswith("vidctl.yaml")]
     (project.root / "configs" / "echo.yaml").write_text("name: echo\nimage: you/echo:1.0\ngpu: L4\n")
     outcome = vidctl("validate", "--json", cwd=project.root)

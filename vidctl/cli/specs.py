@@ -57,7 +57,7 @@ def validate(
         _warn(warnings)
     if mistakes or missing:
         told = [f"{error.message}; {error.hint}" for error in missing] + [str(mistake) for mistake in mistakes]
-        raise SpecError("\n".join(told), hint="vidctl schema prints what a spec may say" if mistakes else None)
+        raise SpecError("\n".join(told), hint="vidctl schema prints every key of a spec" if mistakes else None)
 
 
 def _wanted(root: Path, names: list[str] | None, env: str | None) -> list[tuple[str, str | None]]:
@@ -76,10 +76,10 @@ def all_of(root: Path, env: str | None) -> list[str]:
 
     known = spec.names(root)
     if not known:
-        raise SpecError(f"{root} has no specs", hint="a spec is a file like configs/yolo.yaml")
+        raise SpecError(f"no specs in {root}", hint="create one, such as configs/yolo.yaml")
     found = [name for name in known if env is None or env in spec.overlays(root, name)]
     if not found:
-        raise SpecError(f"no spec has an overlay {env!r}", hint=f"an overlay is a file like configs/yolo.{env}.yaml")
+        raise SpecError(f"no spec has an overlay {env!r}", hint=f"create one, such as configs/yolo.{env}.yaml")
     return found
 
 

@@ -17,7 +17,7 @@ PRICED_ON = "2026-07-20"
 
 
 class UnknownGpuError(SpecError):
-    """RunPod Serverless has no such GPU; the hint names the nearest that it has."""
+    """unknown GPU; the hint names the nearest that it has."""
 
     code = "unknown_gpu"
 
@@ -200,7 +200,7 @@ def notes(names: Iterable[str], *, exact: bool = False) -> list[str]:
         possible = _possible(pool, asked, exact=exact)
         if len(possible) > 1:
             narrower = len(asked) < len(possible)
-            advice = "; `exact: true` keeps to what you named" if narrower else ""
+            advice = "; write `exact: true` to get only the GPUs named" if narrower else ""
             said.append(f"{pool.id} gives {_either([gpu_type.id for gpu_type in possible])}{advice}")
     return said
 
@@ -242,8 +242,8 @@ def _unknown(name: str, key: str) -> UnknownGpuError:
     pools = difflib.get_close_matches(name.strip().upper(), _POOLS_BY_ID, n=1, cutoff=0.75)
     if pools or near:
         meant = pools[0] if pools else _SHORT[near[0]]
-        return UnknownGpuError(f"there is no GPU called {name!r}", hint=f"did you mean {meant}?")
-    return UnknownGpuError(f"there is no GPU called {name!r}", hint=f"RunPod Serverless has {_every_card()}")
+        return UnknownGpuError(f"unknown GPU {name!r}", hint=f"did you mean {meant}?")
+    return UnknownGpuError(f"unknown GPU {name!r}", hint=f"RunPod Serverless has {_every_card()}")
 
 
 def _every_card() -> str:

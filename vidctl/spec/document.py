@@ -23,7 +23,7 @@ from yaml.scanner import Scanner
 from vidctl.spec.mistake import Mark
 
 DEPTH_LIMIT = 40
-TOO_DEEP = f"this is nested more than {DEPTH_LIMIT} levels deep"
+TOO_DEEP = f"nested more than {DEPTH_LIMIT} levels deep"
 VALUE_LIMIT = 20_000  # aliases included: it is what stops "a billion laughs"
 
 NUMBER_LIMIT = 64  # characters; longer plain scalars are text
@@ -93,7 +93,7 @@ def _compose(text: str) -> yaml.Node:
         raise _UnreadableError(_character_slip(text, error)) from error
     except (ValueError, OverflowError) as error:  # PyYAML lets chr() and int() refuse `"\UFFFFFFFF"` and `%YAML 9…9`
         at = _mark(loader.get_mark()) if loader else Mark(1, 1)
-        raise _UnreadableError(Slip(at, "this is not YAML: a number here is out of range")) from error
+        raise _UnreadableError(Slip(at, "invalid YAML: a number here is out of range")) from error
     if root is None:
         raise _UnreadableError(
             Slip(Mark(1, 1), "the file is empty", "the shipped configs/yolo.yaml documents every field")
@@ -127,20 +127,20 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
 
 def _syntax_slip(error: yaml.MarkedYAMLError) -> Slip:
     mark = error.problem_mark or error.context_mark
-    problem = error.problem or error.context or "this is not YAML"
+    problem = error.problem or error.context or "invalid YAML"
     line = mark.get_snippet(max_length=10_000) if mark and mark.buffer else ""
     at = _mark(mark) if mark else Mark(1, 1)
     if error.context_mark and "end" in problem and "stream" in problem:
-        return Slip(_mark(error.context_mark), "what starts here does not end")
+        return Slip(_mark(error.context_mark), "what starts here is never closed")
     if "'\\t'" in problem:
         return Slip(at, "a tab cannot indent YAML", "use spaces")
     if "another document" in problem or "single document" in (error.context or ""):
         return Slip(at, "a second YAML document starts here", "one file holds one spec")
     if "${" in (line or ""):
-        return Slip(at, f"this is not YAML: {problem}", 'inside { } or [ ] a variable needs quotes: "${NAME}"')
+        return Slip(at, f"invalid YAML: {problem}", 'inside { } or [ ] a variable needs quotes: "${NAME}"')
     if "mapping values are not allowed" in problem:
-        return Slip(at, "this is not YAML: a second colon", "check the indentation, or quote the text")
-    return Slip(at, f"this is not YAML: {problem}")
+        return Slip(at, "invalid YAML: a second colon", "check the indentation, or quote the text")
+    return Slip(at, f"invalid YAML: {problem}")
 
 
 def _character_slip(text: str, error: yaml.reader.ReaderError) -> Slip:
@@ -184,7 +184,7 @@ class _Reader:
         self._guard(node)
         self._keep(location, node, key)
         if node.tag not in ("", "!"):
-            self._slip(node, "a spec has no tags (!name)", "remove it")
+            self._slip(node, "tags (!name) are not supported", "remove it")
         self.open.add(id(node))
         value = self._content(node, location)
         self.open.discard(id(node))
@@ -196,7 +196,7 @@ class _Reader:
         """Stop at what aliases can make endless: a loop, a tower, a bomb."""
         self.visits += 1 + (len(node.value) if isinstance(node, yaml.MappingNode) else 0)
         if id(node) in self.open:
-            raise _UnreadableError(Slip(_mark(node.start_mark), "this refers to itself through an alias"))
+            raise _UnreadableError(Slip(_mark(node.start_mark), "alias refers to itself"))
         if len(self.open) > DEPTH_LIMIT:
             raise _UnreadableError(Slip(_mark(node.start_mark), TOO_DEEP))
         if self.visits > VALUE_LIMIT:
@@ -262,7 +262,7 @@ class _Reader:
             self._slip(node, unfit)
         elif name in known:
             first = known[name][0].start_mark.line + 1
-            self._slip(node, f"this key is here already, in line {first}", "keep one of the two")
+            self._slip(node, f'duplicate key "{name}" (first on line {first})', "keep one of the two")
         else:
             return name
         return None
@@ -286,14 +286,14 @@ class _Reader:
                 return "$"
             name, default = found["name"], found["default"]
             if name is None:
-                self._slip(node, "this is not a variable", "write ${NAME} or ${NAME:-default}, or $$ for a plain $")
+                self._slip(node, "invalid variable", "write ${NAME} or ${NAME:-default}, or $$ for a plain $")
                 return ""
             value = environ.get(name, "")
             if default is None and name not in environ:
                 hint = f"set it in the environment or in .env, or give a default: ${{{name}:-…}}"
-                self._slip(node, f"the variable {name} is not set", hint)
+                self._slip(node, f"variable {name} is not set", hint)
             elif unfit := _unfit(value):
-                self._slip(node, f"the variable {name} cannot be used: {unfit}")
+                self._slip(node, f"variable {name} cannot be used: {unfit}")
             return value or default or ""
 
         filled = _VARIABLE.sub(fill, text)
@@ -312,18 +312,18 @@ _WORDS = {
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
 _NUMBER_TRAPS = (
-    (re.compile(r"[-+]?0[0-9_]+"), "YAML readers disagree about a number that starts with 0"),
-    (re.compile(r"[-+]?0[xobXOB][0-9a-fA-F_]+"), "YAML readers disagree about this number"),
-    (re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?"), "some YAML readers take this for a number of base 60"),
-    (re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"), "YAML readers disagree about this number"),
-    (re.compile(r"[-+]?[0-9][0-9,]*_[0-9_]*(\.[0-9_]*)?"), "YAML readers disagree about a number with underscores"),
-    (re.compile(r"\+[0-9.]+|-?\.[0-9]+|-?[0-9]+\."), "YAML readers disagree about this number"),
-    (re.compile(r"[-+]?[0-9]{16,}(\.[0-9]*)?|[-+]?[0-9]*\.[0-9]{17,}"), "this number has too many digits"),
+    (re.compile(r"[-+]?0[0-9_]+"), "YAML parsers disagree on a number that starts with 0"),
+    (re.compile(r"[-+]?0[xobXOB][0-9a-fA-F_]+"), "YAML parsers disagree on this number"),
+    (re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?"), "some YAML parsers read this as a number of base 60"),
+    (re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"), "YAML parsers disagree on this number"),
+    (re.compile(r"[-+]?[0-9][0-9,]*_[0-9_]*(\.[0-9_]*)?"), "YAML parsers disagree on a number with underscores"),
+    (re.compile(r"\+[0-9.]+|-?\.[0-9]+|-?[0-9]+\."), "YAML parsers disagree on this number"),
+    (re.compile(r"[-+]?[0-9]{16,}(\.[0-9]*)?|[-+]?[0-9]*\.[0-9]{17,}"), "number has too many digits"),
 )
 _WORD_TRAPS = (
-    (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), "this is a number without a value"),
-    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), "some YAML readers take this for a date"),
-    (re.compile(r"=|Null|NULL|~"), "some YAML readers take this for a special value"),
+    (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), "not a finite number"),
+    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), "some YAML parsers read this as a date"),
+    (re.compile(r"=|Null|NULL|~"), "some YAML parsers read this as a special value"),
 )
 
 
@@ -332,7 +332,7 @@ def _trap(text: str) -> tuple[str, str] | None:
     if len(text) > NUMBER_LIMIT:
         return None
     if meaning := _WORDS.get(text):
-        return f"some YAML readers take {text} for {meaning}", f'write {meaning}, or "{text}" if it is text'
+        return f"some YAML parsers read {text} as {meaning}", f'write {meaning}, or "{text}" if it is text'
     for pattern, reason in _NUMBER_TRAPS:
         if pattern.fullmatch(text):
             return reason, f'write plain digits, or "{text[:40]}" if it is text'
@@ -359,7 +359,7 @@ def _plain(text: str) -> Any:
 def _not_text(name: str) -> tuple[str, str] | None:
     if isinstance(_plain(name), str):
         return None
-    return "a key must be text", f'quote it: "{name}"' if name else "there is nothing before the colon"
+    return "a key must be text", f'quote it: "{name}"' if name else "write a key before the colon"
 
 
 def _joined(text: str) -> str:
@@ -373,7 +373,7 @@ _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 def _unfit(text: str) -> str | None:
     """Text that no environment variable, file name or JSON document can carry."""
     if "\0" in text:
-        return "this text holds a NUL character"
+        return "text contains a NUL character"
     if any("\ud800" <= character <= "\udfff" for character in text):
-        return "this text holds half of a surrogate pair"
+        return "text contains half of a surrogate pair"
     return None

@@ -186,7 +186,7 @@ def _gpus(spec: EndpointSpec) -> Iterator[Doubt]:
     asked, count = _whole(spec, "TENSOR_PARALLEL_SIZE"), spec.gpu.count
     used = asked or (None if spec.image.protocol else 1)
     if asked is not None and asked > count:
-        message = f"TENSOR_PARALLEL_SIZE asks for {asked} GPUs, and gpu.count gives a worker {count}"
+        message = f"TENSOR_PARALLEL_SIZE needs {asked} GPUs, and gpu.count is {count}"
         yield Doubt(("env", "TENSOR_PARALLEL_SIZE"), message, f"gpu: {{names: […], count: {asked}}}")
     elif used is not None and used < count and _RECKONED_ELSEWHERE.isdisjoint(spec.env):
         message = f"a worker has {count} GPUs, all paid for, and its model is on {used}"

@@ -76,12 +76,12 @@ def find(name_or_path: str, *, root: Path, overlay: str | None = None) -> Path:
     """
     path = configs.file_of(root, name_or_path) or _by_path(name_or_path)
     if path is None:
-        raise SpecError(f"there is no spec {name_or_path!r}", hint=_nearest(name_or_path, root))
+        raise SpecError(f"spec {name_or_path!r} not found", hint=_nearest(name_or_path, root))
     if overlay is None:
         return path
     known = configs.overlay_files(path)
     if overlay not in known:
-        hint = f"there are: {', '.join(known)}" if known else f"write {shown(path.with_suffix(''))}.{overlay}.yaml"
+        hint = f"available: {', '.join(known)}" if known else f"create {shown(path.with_suffix(''))}.{overlay}.yaml"
         raise SpecError(f"{path.stem} has no overlay {overlay!r}", hint=hint)
     return known[overlay]
 
@@ -112,7 +112,9 @@ def _nearest(name: str, root: Path) -> str:
     if near := difflib.get_close_matches(configs.key_of(name), known, n=1):
         return f"did you mean {near[0]}?"
     return (
-        f"there are: {', '.join(names(root))}" if known else f"{root / 'configs'} holds none: write configs/NAME.yaml"
+        f"available: {', '.join(names(root))}"
+        if known
+        else f"{root / 'configs'} has no specs: create configs/NAME.yaml"
     )
 
 

@@ -115,7 +115,7 @@ def _read_flag(value: Any) -> Any:
 
 def _read_seconds(value: Any) -> int:
     if not isinstance(value, str) or not value or not _DURATION.fullmatch(value):  # with its unit
-        raise wrong("this is not a duration", hint="write 5s, 2m or 1h30m")
+        raise wrong("invalid duration", hint="write 5s, 2m or 1h30m")
     return int(durations.parsed(value) or 0)
 
 
@@ -129,7 +129,7 @@ def _read_gigabytes(value: Any) -> int:
         return int(found[1])
     if isinstance(value, str) and re.fullmatch(r"[0-9.]+ *[kKmMgGtT]i?[bB]?", value):
         raise wrong("RunPod sizes disks and memory in whole GB", hint="write 10GB")
-    raise wrong("this is not a size", hint="write 10GB")
+    raise wrong("invalid size", hint="write 10GB")
 
 
 _DURATION = re.compile("(?:[0-9]{1,9}d)?(?:[0-9]{1,9}h)?(?:[0-9]{1,9}m)?(?:[0-9]{1,9}s)?")
@@ -196,7 +196,7 @@ def _are_distinct(texts: _Items) -> _Findings:
     known = set()
     for index, text in texts:
         if text in known:
-            yield index, wrong("this is in the list twice", hint="keep one of the two")
+            yield index, wrong("duplicate entry", hint="keep one of the two")
         known.add(text)
 
 
@@ -206,7 +206,7 @@ def _are_a_choice(names: _Items) -> _Findings:
         choice = gpus.resolve(name)
         pools = {one.pool for one in known}
         if choice in known:
-            yield index, wrong("this GPU is in the list twice", hint="keep one of the two")
+            yield index, wrong("duplicate GPU", hint="keep one of the two")
         elif choice.pool not in pools and len(pools) == POOLS_LIMIT:
             yield index, wrong(f"RunPod takes at most {POOLS_LIMIT} pools", hint="keep the best")
         else:
@@ -215,24 +215,26 @@ def _are_a_choice(names: _Items) -> _Findings:
 
 def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values:
-        raise wrong("this list is empty", hint="name at least one")
+        raise wrong("empty list", hint="name at least one")
     return values
 
 
 def _variable_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise wrong("this is not the name of an environment variable", hint="use letters, digits and _")
+        raise wrong("invalid environment variable name", hint="use letters, digits and _")
     if name == STAMP:
-        raise wrong(f"vidctl itself sets {name}: it marks what vidctl made", hint="remove it")
+        raise wrong(f"{name} is reserved: vidctl sets it to mark what it made", hint="remove it")
     if name.startswith("RUNPOD_") and name not in OPEN_RUNPOD_VARIABLES:
         allowed = ", ".join(sorted(OPEN_RUNPOD_VARIABLES))
-        raise wrong("RunPod itself sets the variables RUNPOD_… of a worker", hint=f"a spec may set only {allowed}")
+        raise wrong(
+            "RUNPOD_… variables are reserved: RunPod sets them in a worker", hint=f"a spec can set only {allowed}"
+        )
     return name
 
 
 def _build_argument(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise wrong("this is not the name of a build argument", hint="use letters, digits and _, as in ARG NAME")
+        raise wrong("invalid build argument name", hint="use letters, digits and _, as in ARG NAME")
     return name
 
 
@@ -240,7 +242,7 @@ def _password_variable(value: Any) -> Any:
     # Lower case is refused because registries' tokens (ghp_…, dckr_pat_…) would pass for names with it.
     if isinstance(value, Interpolated) or (isinstance(value, str) and not re.fullmatch("[A-Z_][A-Z0-9_]*", value)):
         hint = "keep it in .env (REGISTRY_PASSWORD=…) and write password: REGISTRY_PASSWORD"
-        raise wrong("this must be the name of a variable, never the password itself", hint=hint)
+        raise wrong("expected the name of a variable, never the password itself", hint=hint)
     return value
 
 
@@ -251,12 +253,14 @@ def _server(url: str) -> str:
     except ValueError:  # brackets without their other half, a port that is none
         is_web = False
     if not is_web or not re.fullmatch("[!-~]+", url):
-        raise wrong("this is not the address of a server", hint="write it like http://127.0.0.1:11434/v1")
+        raise wrong("invalid server URL", hint="write it like http://127.0.0.1:11434/v1")
     if "@" in parts.netloc:
-        hint = "the server's key goes into the variable OPENAI_API_KEY of local.env"
-        raise wrong("an address has no user and no password here", hint=hint)
+        hint = "put the server's key in OPENAI_API_KEY of local.env"
+        raise wrong("a server URL must not contain a user or a password", hint=hint)
     if "?" in url or "#" in url:
-        raise wrong("an address ends with its path here", hint="write it like http://127.0.0.1:11434/v1")
+        raise wrong(
+            "a server URL must not contain a query or a fragment", hint="write it like http://127.0.0.1:11434/v1"
+        )
     return url
 
 
@@ -264,7 +268,7 @@ def _gpu_name(name: str) -> str:
     try:
         gpus.resolve(name)
     except gpus.UnknownGpuError as error:
-        raise wrong(error.message, hint=error.hint, rule="RunPod Serverless has no such GPU") from error
+        raise wrong(error.message, hint=error.hint, rule="unknown GPU") from error
     return name
 
 
@@ -275,20 +279,20 @@ def _read_path(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str):
         return value
     if not value.strip():
-        raise wrong("this must name a file or folder")
+        raise wrong("expected a file or folder")
     return info.context.folder / value if isinstance(info.context, Context) else Path(value)
 
 
 def _read_relative_path(value: Any) -> Any:
     """A path that does not start from the project folder."""
     if isinstance(value, str) and not value.strip():
-        raise wrong("this must name a file or folder")
+        raise wrong("expected a file or folder")
     return Path(value) if isinstance(value, str) else value
 
 
 def _worker_folder(folder: Path, info: ValidationInfo) -> Path:
     if isinstance(info.context, Context) and not _exists(folder, Path.is_dir):
-        raise wrong("there is no such folder", hint=f"paths start from {info.context.folder}")
+        raise wrong("folder not found", hint=f"paths start from {info.context.folder}")
     return folder
 
 
@@ -300,21 +304,21 @@ def _is_worker(folder: Path, dockerfile: Path) -> bool:
 def _dockerfile(path: Path, info: ValidationInfo) -> Path:
     folder = info.data.get("build")
     if "build" in info.data and folder is None:
-        raise wrong("dockerfile: goes with build:", hint="give image a build: folder")
+        raise wrong("dockerfile requires build", hint="give image a build: folder")
     if isinstance(info.context, Context) and folder is not None:
         if not _exists(folder / path, Path.is_file):
-            raise wrong("there is no such file", hint=f"the path starts from {folder}")
+            raise wrong("file not found", hint=f"the path starts from {folder}")
         if not (folder / path).resolve().is_relative_to(folder.resolve()):
-            raise wrong("this file is outside of the build folder", hint="a build sees nothing else")
+            raise wrong("file is outside the build folder", hint="move it into the build folder")
     return path
 
 
 def _job_file(path: Path, info: ValidationInfo) -> Path:
     if isinstance(info.context, Context):
         if not _exists(path, Path.is_file):
-            raise wrong("there is no such file", hint=f"paths start from {info.context.folder}")
+            raise wrong("file not found", hint=f"paths start from {info.context.folder}")
         if not _holds_a_job(path):
-            raise wrong("this file is not a job", hint='it must be JSON like {"input": {…}}')
+            raise wrong("invalid job file", hint='write JSON like {"input": {…}}')
     return path
 
 
@@ -339,7 +343,7 @@ def _holds_a_job(path: Path) -> bool:
 def _have_memory(memory_gb: int, info: ValidationInfo) -> int:
     """Hold each GPU named to the memory asked for: a worker may get the smallest card that RunPod may give for it."""
     if memory_gb > (most := max(pool.memory_gb for pool in gpus.POOLS)):
-        raise wrong(f"no GPU of RunPod Serverless has so much: the largest has {most} GB")
+        raise wrong(f"no RunPod Serverless GPU has that much memory: the largest has {most} GB")
     if "names" in info.data and "exact" in info.data:
         findings = [
             InitErrorDetails(type=wrong(**finding, beside=("names", index)), input=memory_gb)
@@ -356,12 +360,16 @@ def _too_small(name: str, memory_gb: int, *, exact: bool) -> dict[str, str] | No
     named, given = (min(cards, key=_memory) for cards in (choice.gpu_types, choice.pool.gpu_types))
     if memory_gb <= _memory(named if exact else given):
         return None
-    rule = "this GPU has less memory than gpu.memory asks for"
+    rule = "this GPU has less memory than gpu.memory requires"
     if memory_gb <= _memory(named):
-        message = f"for {name} RunPod may give an {given.id} with {_memory(given)} GB, and gpu.memory asks for"
-        return {"message": f"{message} {memory_gb} GB", "hint": "`exact: true` keeps to what you named", "rule": rule}
+        message = f"for {name} RunPod may give an {given.id} with {_memory(given)} GB, and gpu.memory requires"
+        return {
+            "message": f"{message} {memory_gb} GB",
+            "hint": "write `exact: true` to get only the GPUs named",
+            "rule": rule,
+        }
     fitting = next(pool for pool in sorted(gpus.POOLS, key=_memory) if _memory(pool) >= memory_gb)
-    message = f"{name} has {_memory(named)} GB, and gpu.memory asks for {memory_gb} GB"
+    message = f"{name} has {_memory(named)} GB, and gpu.memory requires {memory_gb} GB"
     return {"message": message, "hint": f"{fitting.id} has {fitting.memory_gb} GB", "rule": rule}
 
 
@@ -388,9 +396,9 @@ Duration = Annotated[
 ]
 Name = Annotated[
     str,
-    _matching(r"[^\x00-\x1f\x7f]{3,191}", "a name has 3 to 191 characters, all on one line"),
-    _matching(r"\S(?:.*\S)?", "a name has no spaces at its ends"),
-    _matching("(?!.* -fb$).*", "a name must not end in -fb", "write flashboot: true"),
+    _matching(r"[^\x00-\x1f\x7f]{3,191}", "name must have 3 to 191 characters, all on one line"),
+    _matching(r"\S(?:.*\S)?", "name must not start or end with a space"),
+    _matching("(?!.* -fb$).*", "name must not end in -fb", "write flashboot: true"),
 ]
 VariableName = Annotated[
     str, AfterValidator(_variable_name), Field(json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
@@ -405,16 +413,16 @@ PasswordVariable = Annotated[
 ]
 Repository = Annotated[
     str,
-    _matching(_REPOSITORY, "this is not a repository", "write docker.io/you/name: lower case, and no tag"),
+    _matching(_REPOSITORY, "invalid repository", "write docker.io/you/name: lower case, and no tag"),
 ]
 Reference = Annotated[
-    str, _matching(_REPOSITORY + _TAG, "this is not an image reference", "write docker.io/you/name:tag, in lower case")
+    str, _matching(_REPOSITORY + _TAG, "invalid image reference", "write docker.io/you/name:tag, in lower case")
 ]
 WorkerFolder = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_worker_folder)]
 Dockerfile = Annotated[Path, BeforeValidator(_read_relative_path), AfterValidator(_dockerfile)]
 Target = Annotated[
     str,
-    _matching(r"[A-Za-z][A-Za-z0-9_.-]*|[0-9]+", "this is not the name of a stage", "use AS of the Dockerfile's FROM"),
+    _matching(r"[A-Za-z][A-Za-z0-9_.-]*|[0-9]+", "invalid stage name", "use the name after AS in a FROM line"),
 ]
 Handler = Annotated[Path, BeforeValidator(_read_relative_path)]
 JobFile = Annotated[Path, BeforeValidator(_read_path), AfterValidator(_job_file)]
@@ -425,30 +433,30 @@ GpuMemory = Annotated[
     AfterValidator(_have_memory),
     WithJsonSchema({"type": "string", "pattern": _DISK_PATTERN}),
 ]
-GpuCount = Annotated[Whole, _between(1, 99, "a worker has 1 to 99 GPUs")]
-WorkerCount = Annotated[Whole, _between(0, 1000, "there are 0 to 1000 workers")]
+GpuCount = Annotated[Whole, _between(1, 99, "GPU count must be between 1 and 99")]
+WorkerCount = Annotated[Whole, _between(0, 1000, "worker count must be between 0 and 1000")]
 QueueDelay = Annotated[
     int,
     BeforeValidator(_read_delay),
-    _between(1, 3600, "the queue delay is 1s to 1h"),
+    _between(1, 3600, "queue delay must be between 1s and 1h"),
     WithJsonSchema({"type": ["integer", "string"], "minimum": 1, "pattern": _DURATION_PATTERN}),
 ]
-RequestCount = Annotated[Whole, _between(1, 1_000_000, "the request count is at least 1")]
-IdleTime = Annotated[Duration, _between(1, 3600, "the idle timeout is 1s to 1h")]
-ExecutionTime = Annotated[Duration, _between(5, 7 * DAY_S, "the execution timeout is 5s to 7d")]
+RequestCount = Annotated[Whole, _between(1, 1_000_000, "request count must be at least 1")]
+IdleTime = Annotated[Duration, _between(1, 3600, "idle timeout must be between 1s and 1h")]
+ExecutionTime = Annotated[Duration, _between(5, 7 * DAY_S, "execution timeout must be between 5s and 7d")]
 DiskSize = Annotated[
     int,
     BeforeValidator(_read_gigabytes),
-    _between(1, 10_000, "a disk has 1GB to 10000GB"),
+    _between(1, 10_000, "disk must be between 1GB and 10000GB"),
     WithJsonSchema({"type": "string", "pattern": _DISK_PATTERN}),
 ]
 ServerUrl = Annotated[str, AfterValidator(_server), Field(json_schema_extra={"pattern": "^https?://[^@?#]+$"})]
 DataCenter = Annotated[
-    str, _matching("[A-Z]{2,4}(-[A-Z]{2,4}-[0-9]+)?", "this is not a data center", "write EU-RO-1, or a country: CZ")
+    str, _matching("[A-Z]{2,4}(-[A-Z]{2,4}-[0-9]+)?", "invalid data center", "write EU-RO-1, or a country: CZ")
 ]
-CudaVersion = Annotated[str, _matching(r"[0-9]+\.[0-9]+", "this is not a CUDA version", 'write it like "12.8"')]
-Volume = Annotated[str, _matching(_LABEL, "this is not the name or the id of a network volume")]
-Login = Annotated[str, _matching(_LABEL, "this is not the name or the id of a registry login")]
+CudaVersion = Annotated[str, _matching(r"[0-9]+\.[0-9]+", "invalid CUDA version", 'write it like "12.8"')]
+Volume = Annotated[str, _matching(_LABEL, "invalid network volume: expected a name or an id")]
+Login = Annotated[str, _matching(_LABEL, "invalid registry login: expected a name or an id")]
 
 
 # --- the parts of a spec -------------------------------------------------------------------------------------------
@@ -487,7 +495,7 @@ class Image(Part):
     @classmethod
     def _is_of_a_built_one(cls, value: _T, info: ValidationInfo) -> _T:
         if value and "build" in info.data and info.data["build"] is None:
-            raise wrong(f"{info.field_name}: goes with build:", hint="give image a build: folder")
+            raise wrong(f"{info.field_name} requires build", hint="give image a build: folder")
         return value
 
     @field_validator("reference")
@@ -497,18 +505,18 @@ class Image(Part):
             raise wrong("an image is either built or prebuilt", hint="give one of build: and reference:", beside=())
         if reference is not None and info.data.get("repository") is not None:
             hint = "give one of reference: and repository:"
-            raise wrong("repository: goes with build:", hint=hint, beside=("repository",))
+            raise wrong("repository requires build", hint=hint, beside=("repository",))
         folder, dockerfile = info.data.get("build"), info.data.get("dockerfile")
         if isinstance(info.context, Context) and folder and dockerfile and not _is_worker(folder, dockerfile):
             hint = "a worker is a folder with a Dockerfile, and with a handler that starts RunPod's worker loop"
-            raise wrong("this folder has no Dockerfile and no handler.py", hint=hint, beside=("build",))
+            raise wrong("folder has no Dockerfile and no handler.py", hint=hint, beside=("build",))
         return reference
 
     @field_validator("protocol")
     @classmethod
     def _is_of_a_prebuilt_one(cls, protocol: str | None, info: ValidationInfo) -> str | None:
         if protocol is not None and info.data.get("build") is not None:
-            raise wrong("protocol: goes with reference:", hint="a built worker speaks vidctl's own")
+            raise wrong("protocol requires reference", hint="remove it: a built worker uses vidctl's own protocol")
         return protocol
 
     @classmethod
@@ -537,7 +545,7 @@ class Gpu(Part):
     @classmethod
     def _from_names(cls, value: Any) -> Any:
         if not isinstance(value, (str, list, dict)):
-            raise wrong("this must be the name of a GPU, or a list of names", hint="write it like RTX 4090")
+            raise wrong("expected the name of a GPU, or a list of names", hint="write it like RTX 4090")
         mapping = value if isinstance(value, dict) else {"names": value}
         names = mapping.get("names")
         return {**mapping, "names": [names]} if isinstance(names, str) else mapping
@@ -605,7 +613,7 @@ class RegistryAuth(Part):
 
     name: Login
     """Its name at RunPod, or the id of one that is there."""
-    username: Annotated[str, _matching(_LABEL, "this is not a username")] | None = None
+    username: Annotated[str, _matching(_LABEL, "invalid username")] | None = None
     """Who pushes and pulls."""
     password_variable: PasswordVariable | None = Field(default=None, alias="password", validate_default=True)
     """The name of the variable, in the environment or in .env, that holds the password; never the password itself."""
@@ -615,14 +623,14 @@ class RegistryAuth(Part):
     def _from_name(cls, value: Any) -> Any:
         if not isinstance(value, (str, dict)):
             hint = "write NAME, or {name: …, username: …, password: NAME_OF_A_VARIABLE}"
-            raise wrong("this must be the name of a registry login, or a mapping", hint=hint)
+            raise wrong("expected the name of a registry login, or a mapping", hint=hint)
         return {"name": value} if isinstance(value, str) else value
 
     @field_validator("password_variable")
     @classmethod
     def _goes_with_a_username(cls, variable: str | None, info: ValidationInfo) -> str | None:
         if "username" in info.data and (info.data["username"] is None) != (variable is None):
-            raise wrong("username: and password: go together", hint="give both, or the name alone", beside=())
+            raise wrong("username and password must be given together", hint="give both, or the name alone", beside=())
         return variable
 
     @classmethod
@@ -733,10 +741,10 @@ class EndpointSpec(Part):
     def _can_be_there(cls, weights: Weights | None, info: ValidationInfo) -> Weights | None:
         image = info.data.get("image")
         if weights == "volume" and "network_volume" in info.data and info.data["network_volume"] is None:
-            raise wrong("weights: volume goes with network_volume:", hint="name the volume, or write weights: cache")
+            raise wrong("weights: volume requires network_volume", hint="name the volume, or write weights: cache")
         if weights == "bake" and image and image.build is None:
             raise wrong(
-                "weights: bake goes with image.build:", hint="a prebuilt image is as it is: write weights: cache"
+                "weights: bake requires image.build", hint="write weights: cache; a prebuilt image cannot be changed"
             )
         if weights in ("cache", "bake") and "env" in info.data:
             _require_repository(weights, info.data["env"])
@@ -746,7 +754,7 @@ class EndpointSpec(Part):
     @classmethod
     def _is_no_list_beside(cls, version: str | None, info: ValidationInfo) -> str | None:
         if version and info.data.get("cuda"):
-            raise wrong("cuda: and min_cuda: exclude each other", hint="keep min_cuda: it takes all newer versions")
+            raise wrong("cuda and min_cuda cannot be combined", hint="keep min_cuda: it takes all newer versions")
         return version
 
     @field_validator("local")
@@ -766,7 +774,7 @@ class EndpointSpec(Part):
         image = info.data.get("image")
         if local and local.build_args and image and image.build is None:
             hint = "give image a build: folder"
-            raise wrong("build_args: goes with build:", hint=hint, beside=("local", "build_args"))
+            raise wrong("build_args requires build", hint=hint, beside=("local", "build_args"))
         return local
 
     @field_validator("local")
@@ -776,14 +784,14 @@ class EndpointSpec(Part):
         if local and local.handler and image:
             if image.build is None:
                 hint = "give image a build: folder"
-                raise wrong("handler: goes with build:", hint=hint, beside=("local", "handler"))
+                raise wrong("handler requires build", hint=hint, beside=("local", "handler"))
             path = image.build / local.handler
             if isinstance(info.context, Context) and not _exists(path, Path.is_file):
                 hint = f"the path starts from {image.build}"
-                raise wrong("there is no such file", hint=hint, beside=("local", "handler"))
+                raise wrong("file not found", hint=hint, beside=("local", "handler"))
             if not path.resolve().is_relative_to(image.build.resolve()):
-                hint = "a worker has nothing else"
-                raise wrong("this file is outside of the worker's folder", hint=hint, beside=("local", "handler"))
+                hint = "move it into the worker's folder"
+                raise wrong("file is outside the worker's folder", hint=hint, beside=("local", "handler"))
         return local
 
     def model_post_init(self, context: Any, /) -> None:
@@ -849,7 +857,7 @@ class EndpointSpec(Part):
         return {**self._weights_args(), **self.image.build_args}
 
     def _weights_args(self) -> dict[str, str]:
-        """Never with a secret, HF_TOKEN for one: whoever has the image can read its build arguments."""
+        """Never with a secret, HF_TOKEN for one: move it out of build_args: anyone with the image can read them."""
         if self.weights == "bake":
             return {**{name: self.env[name] for name in (MODEL, REVISION) if name in self.env}, "BAKE": "1"}
         # RunPod mounts a network volume as root's, and the worker must write to it.
@@ -877,4 +885,6 @@ def _require_repository(weights: Weights, env: Environment) -> None:
         rule = f"weights: {weights} needs the name of a model at huggingface.co here"
         raise wrong(rule, hint="write it like Qwen/Qwen3-VL-8B-Instruct", beside=("env", MODEL))
     if not re.fullmatch(_HUB_REVISION, env.get(REVISION, "")):
-        raise wrong("this is not a branch, a tag or a commit", hint="write main", beside=("env", REVISION))
+        raise wrong(
+            "invalid revision: expected a branch, a tag or a commit", hint="write main", beside=("env", REVISION)
+        )

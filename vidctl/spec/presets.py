@@ -40,9 +40,9 @@ def load(name: str, *, root: Path) -> Preset:
     """
     file = configs.preset_files(root).get(name)
     if file is None:
-        raise UsageError(f"there is no preset {name!r}", hint=_nearest(name, root))
+        raise UsageError(f"preset {name!r} not found", hint=_nearest(name, root))
     if says_nothing(file):
-        raise SpecError(f"{shown(file)}: the file is empty", hint="the least that a preset says is `prompt: …`")
+        raise SpecError(f"{shown(file)}: the file is empty", hint="write at least `prompt: …`")
     reading = read(open_sheets([file], None), _Fields, None)
     if reading.value is None or reading.mistakes:
         raise SpecError("\n".join(map(str, reading.mistakes)))
@@ -58,12 +58,12 @@ def names(root: Path) -> list[str]:
 def _nearest(name: str, root: Path) -> str:
     known = names(root)
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}; yours go into presets/NAME.yaml"
+    return f"did you mean {near[0]}?" if near else f"available: {', '.join(known)}; put your own in presets/NAME.yaml"
 
 
 def _said(text: str) -> str:
     if not text.strip():
-        raise wrong("this is empty")
+        raise wrong("empty text")
     return text
 
 
@@ -92,5 +92,5 @@ class _Fields(Part):
     @classmethod
     def _one_form(cls, choices: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if info.data.get("form") is not None:
-            raise wrong("an answer has one form, and this file has a schema too", hint="keep one of the two")
+            raise wrong("choices and schema cannot be combined", hint="keep one of the two")
         return choices

@@ -92,7 +92,7 @@ def _sheet(path: Path, layer: int, environ: Mapping[str, str] | None) -> tuple[D
         return lifted(Document(slips=[Slip(Mark(1, 1), error.message, error.hint)]), layer), []
     document = parse(text, environ)
     if document.places and not isinstance(document.value, dict):
-        slip = Slip(document.places[()].value, "this must be a mapping (key: value)")
+        slip = Slip(document.places[()].value, "expected a mapping (key: value)")
         document = Document(slips=[*document.slips, slip])
     return lifted(document, layer), _lines(text, document)
 
@@ -100,18 +100,18 @@ def _sheet(path: Path, layer: int, environ: Mapping[str, str] | None) -> tuple[D
 def _text(path: Path) -> str:
     try:
         if not path.is_file():
-            raise SpecError("this is a folder, not a spec" if path.is_dir() else "there is no such file")
+            raise SpecError("expected a spec, found a folder" if path.is_dir() else "file not found")
         with path.open("rb") as file:
             content = file.read(SIZE_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
-        raise SpecError(f"this file cannot be read: {reason or 'no file has such a name'}") from error
+        raise SpecError(f"cannot be read: {reason or 'no file has such a name'}") from error
     if len(content) > SIZE_LIMIT:
-        raise SpecError(f"this file is too large for a spec: over {SIZE_LIMIT // 1024} kB")
+        raise SpecError(f"file is too large for a spec: over {SIZE_LIMIT // 1024} kB")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SpecError(f"this file is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+        raise SpecError(f"not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
 
 
 def _lines(text: str, document: Document) -> list[str]:
@@ -155,7 +155,7 @@ def _is_free(location: Location) -> bool:
 def _empty(document: Document) -> Iterator[Slip]:
     for location, place in document.places.items():
         if place.is_empty and not _is_free(location):
-            yield Slip(place.key or place.value, "this has no value", "give it one, or remove the line")
+            yield Slip(place.key or place.value, "missing value", "add one, or remove the line")
 
 
 def _spoilt(document: Document) -> set[Location]:
@@ -171,14 +171,14 @@ def _secrets_elsewhere(document: Document, fields: Mapping[str, Any]) -> Iterato
         for location in ((*part, name) for name in _mapping(fields, part)):
             if isinstance(secrets, list) and location[-1] in secrets:
                 place = document.places[location]
-                yield Slip(place.key or place.value, "this is one of the secrets", hint)
+                yield Slip(place.key or place.value, "already listed in secrets", hint)
 
 
 _SHOWN: dict[Location, str] = {
-    ("env",): "keep it in one of env: and secrets:",
-    ("local", "env"): "keep it in one of env: and secrets:",
-    ("image", "build_args"): "whoever has the image can read its build arguments",
-    ("local", "build_args"): "whoever has the image can read its build arguments",
+    ("env",): "remove it from env: or from secrets:",
+    ("local", "env"): "remove it from env: or from secrets:",
+    ("image", "build_args"): "move it out of build_args: anyone with the image can read them",
+    ("local", "build_args"): "move it out of build_args: anyone with the image can read them",
 }
 
 
@@ -200,7 +200,7 @@ def _slip(error: ErrorDetails, document: Document, spoilt: Collection[Location],
     if error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",):
         return _key_slip(error, location, place, model)
     if error["type"] == "missing":
-        return Slip(place.key or place.value, f"{error['loc'][-1]}: is missing")
+        return Slip(place.key or place.value, f'missing key "{error["loc"][-1]}"')
     message, hint = (context["message"], context["hint"]) if error["type"] == "spec" else _said(error, place)
     if steps == () and _is_of_several(location, document):
         hint = f"{hint}; in an overlay null takes away what its base says"
@@ -208,7 +208,7 @@ def _slip(error: ErrorDetails, document: Document, spoilt: Collection[Location],
     quoted = (place, own[1], beside[1]) if rule else (place,)
     if any(each.is_interpolated for each in quoted):
         # What a variable gives may be a secret: neither the message nor the hint tells it.
-        return Slip(place.value, rule or message, "this is what the variable gives")
+        return Slip(place.value, rule or message, "check the value of the variable")
     return Slip(place.value, message, hint)
 
 
@@ -228,8 +228,8 @@ def _key_slip(error: ErrorDetails, location: Location, place: Place, model: type
         return Slip(mark, error["ctx"]["message"], error["ctx"]["hint"])
     known = _known_keys(location[:-1], model)
     near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-    return Slip(mark, f"there is no such key as {location[-1]!r}", hint)
+    hint = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(known)}"
+    return Slip(mark, f'unknown key "{location[-1]}"', hint)
 
 
 def _known_keys(location: Location, model: type[BaseModel]) -> list[str]:
@@ -249,17 +249,17 @@ def _said(error: ErrorDetails, place: Place) -> tuple[str, str | None]:
     """Pydantic's finding in the words of someone who writes YAML.  Never quotes the value."""
     match error["type"]:
         case "string_type" if isinstance(error["input"], (bool, int, float)):
-            return "this must be text", f'quote it: "{place.text}"'
+            return "expected text", f'quote it: "{place.text}"'
         case "string_type":
-            return "this must be text", None
+            return "expected text", None
         case "int_type":
-            return "this must be a whole number", None
+            return "expected a whole number", None
         case "bool_type":
-            return "this must be true or false", None
+            return "expected true or false", None
         case "tuple_type" | "list_type":
-            return "this must be a list", f"write [{place.text[:40]}]" if place.text else None
+            return "expected a list", f"write [{place.text[:40]}]" if place.text else None
         case "dict_type" | "model_type" | "model_attributes_type":
-            return "this must be a mapping (key: value)", None
+            return "expected a mapping (key: value)", None
         case "literal_error":
             return _not_one_of(error, place)
         case _:
@@ -270,4 +270,4 @@ def _not_one_of(error: ErrorDetails, place: Place) -> tuple[str, str | None]:
     expected = error["ctx"]["expected"].replace("'", "")
     words = expected.replace(" or ", ", ").split(", ")
     near = difflib.get_close_matches(place.text.lower(), words, n=1)
-    return f"this must be {expected}", f"did you mean {near[0]}?" if near else None
+    return f"expected {expected}", f"did you mean {near[0]}?" if near else None

@@ -27,7 +27,7 @@ _ROOT = FILE.parent.parent
 
 # What differs from run to run, and from machine to machine.
 _VARIES = (
-    (re.compile(r"[^\s'\"(]*/pytest-of-[^/\s]+/pytest-\d+/(popen-gw\d+/)?"), "TMP/"),
+    (re.compile(r"[^\s'\"(]*/pytest-of-[^/\s]+/pytest-\d+/(popen-gw\d+/)?[\w-]+/?"), "TMP/"),
     (re.compile(re.escape(str(_ROOT))), "ROOT"),
     (re.compile(r"\b(127\.0\.0\.1|localhost|\[::1\]):\d{2,5}\b"), r"\1:PORT"),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "UUID"),

@@ -188,7 +188,7 @@ def test_any_bytes_are_an_image_or_refused(qwen_module, data):
         ("", "image is empty"),
         ("****", "image is not valid base64"),
         ("data:image/png,abc", "image: the data: URL is not base64"),
-        (7, "image must be a base64 text"),
+        (7, "image must be a base64 string"),
         ("http://example.org/a.png", "image: the URL must be https://"),
         ("https://127.0.0.1/a.png", "image: the URL is not on the public internet"),
     ],

@@ -532,8 +532,8 @@ def test_urls_are_fetched(sound, refused, monkeypatch):
         large = refused(f"{base}/a.wav")
 
     assert LENGTH_S * 16_000 == length
-    assert ("the audio's URL answered 404", "the audio's URL is over 0 MB") == (missing, large)
-    assert "the audio's URL cannot be fetched" == refused(f"{base}/a.wav")
+    assert ("the audio's URL returned HTTP 404", "the audio's URL is over 0 MB") == (missing, large)
+    assert "the audio's URL cannot be downloaded" == refused(f"{base}/a.wav")
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
@@ -559,7 +559,7 @@ def test_no_redirect_leads_from_https_to_http(sound, refused, monkeypatch, tmp_p
     with serving({"/a.wav": wav(tone())}) as plain, tls.redirecting(pem, {"/a.wav": f"{plain}/a.wav"}) as secure:
         said = refused(f"{secure}/a.wav")
 
-    assert "the audio's URL leads to one that is not https://" == said
+    assert "the audio's URL redirects to one that is not https://" == said
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -591,7 +591,7 @@ def test_a_download_ends_when_it_is_stopped(sound, whisper_module, monkeypatch, 
     ):
         pass
 
-    assert "the audio's URL was given up: the job is cancelled" == str(caught.value)
+    assert "the audio's URL was aborted: the job was cancelled" == str(caught.value)
 
 
 FILES = [encoded(*form, length_s=0.5) for form in (WAVS[2], *COMPRESSED)]

@@ -316,13 +316,13 @@ def test_a_bad_image_does_not_lose_the_others(yolo):
 
 def test_options_reach_the_model(yolo):
     """classes by name, max_det, conf: what is asked for is what comes back."""
-    picture = sent(shapes.draw(3)[0])
+    image = sent(shapes.draw(3)[0])
     named, numbered, one, sure, nothing = yolo.ask(
-        {"image": picture, "classes": ["Circle"]},
-        {"image": picture, "classes": [0]},
-        {"image": picture, "max_det": 1},
-        {"image": picture, "conf": 0.9},
-        {"image": picture, "conf": 1},
+        {"image": image, "classes": ["Circle"]},
+        {"image": image, "classes": [0]},
+        {"image": image, "max_det": 1},
+        {"image": image, "conf": 0.9},
+        {"image": image, "conf": 1},
     )
 
     assert {"circle"} == {box["class_name"] for box in named["detections"]}
@@ -333,8 +333,8 @@ def test_options_reach_the_model(yolo):
 
 def test_agnostic_nms_lets_classes_suppress_each_other(yolo):
     """At iou 0 any two boxes that touch are one: with agnostic_nms no two boxes overlap."""
-    picture = sent(shapes.draw(3)[0])
-    (answer,) = yolo.ask({"image": picture, "conf": 0.05, "iou": 0, "agnostic_nms": True})
+    image = sent(shapes.draw(3)[0])
+    (answer,) = yolo.ask({"image": image, "conf": 0.05, "iou": 0, "agnostic_nms": True})
     boxes = [one["bbox"] for one in answer["detections"]]
 
     assert boxes
@@ -349,19 +349,19 @@ def _png(width: int, height: int) -> bytes:
     )
 
 
-UNREADABLE = "image is not an image this worker reads (JPEG, PNG, WEBP, BMP, GIF, TIFF)"
+UNREADABLE = "image has an unsupported format; expected one of JPEG, PNG, WEBP, BMP, GIF, TIFF"
 JPEG = shapes.encoded(shapes.draw(3)[0], "JPEG")
 BAD = {
     "nothing": ({}, "no image: input needs image (one image) or images (a list of images)"),
     "not base64": ({"image": "@@@"}, "image is not valid base64"),
-    "a number": ({"image": 7}, "image must be a base64 text, a data: URL or an https:// URL"),
+    "a number": ({"image": 7}, "image must be a base64 string, a data: URL or an https:// URL"),
     "empty": ({"image": "data:image/png;base64,"}, "image is empty"),
     "not an image": ({"image": sent(b"hello")}, UNREADABLE),
-    "cut short": ({"image": sent(JPEG[: len(JPEG) // 2])}, "image is damaged or cut short"),
+    "cut short": ({"image": sent(JPEG[: len(JPEG) // 2])}, "image is damaged or truncated"),
     "a bomb": ({"image": sent(_png(60_000, 60_000))}, "image is larger than 100 megapixels"),
     "0 x 0": ({"image": sent(_png(0, 0))}, UNREADABLE),
-    "not an object": ("image", "input must be an object with an image, not a text"),
-    "an unknown class": ({"image": sent(JPEG), "classes": ["cirle"]}, "no class 'cirle'; did you mean circle?"),
+    "not an object": ("image", "input must be an object with an image, not a string"),
+    "an unknown class": ({"image": sent(JPEG), "classes": ["cirle"]}, "unknown class 'cirle'; did you mean circle?"),
     "a threshold out of range": ({"image": sent(JPEG), "conf": 25}, "conf must be from 0 to 1, not 25"),
     "NaN": ({"image": sent(JPEG), "iou": float("nan")}, "iou must be from 0 to 1, not nan"),
     "http": ({"image": "http://example.com/a.jpg"}, "the image's URL must be https://"),
@@ -383,8 +383,8 @@ def test_bad_input_is_one_sentence_and_the_worker_lives_on(yolo, job, sentence):
 @given(data=st.data())
 def test_no_bytes_break_the_worker(yolo, data):
     """Random bytes, and real files with bytes changed, cut or added: an answer or a sentence, no path, no traceback."""
-    picture = data.draw(st.binary(max_size=200) | _damaged())
-    (answer,) = yolo.ask({"image": base64.b64encode(picture).decode()})
+    image = data.draw(st.binary(max_size=200) | _damaged())
+    (answer,) = yolo.ask({"image": base64.b64encode(image).decode()})
 
     assert ("detections" in answer) != ("error" in answer)
     assert "the model failed" not in answer.get("error", "")
@@ -434,7 +434,7 @@ def test_urls_are_fetched(private):
         )
 
     assert good["detections"]
-    assert {"error": "the image's URL answered 404"} == missing
+    assert {"error": "the image's URL returned HTTP 404"} == missing
     assert [good["detections"]] * 2 == [one["detections"] for one in bare["results"]]
 
 
@@ -448,7 +448,7 @@ def test_no_redirect_leads_from_https_to_http(private, pem):
     ):
         down, again = private.ask({"image": f"{secure}/a.jpg"}, {"image": f"{later.url}/a.jpg"})
 
-    assert {"error": "the image's URL leads to one that is not https://"} == down
+    assert {"error": "the image's URL redirects to one that is not https://"} == down
     assert again["detections"]
 
 
@@ -458,15 +458,15 @@ def test_a_server_that_is_gone_is_an_error(private):
         pass
     (answer,) = private.ask({"image": f"{base}/a.jpg"})
 
-    assert {"error": "the image's URL cannot be fetched"} == answer
+    assert {"error": "the image's URL cannot be downloaded"} == answer
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
 def test_a_server_that_drips_is_given_up(yolo_python, head):
     """A byte now and then keeps a download alive for its time only, not for ever."""
     code = (
-        "import sys, image\npicture.DOWNLOAD_TIMEOUT_S = 0.5\n"
-        "try: image.fetch(sys.argv[1])\nexcept image.BadInputError as error: print(error)"
+        "import sys, images\nimages.DOWNLOAD_TIMEOUT_S = 0.5\n"
+        "try: images.fetch(sys.argv[1])\nexcept images.BadInputError as error: print(error)"
     )
     env = {**os.environ, "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true"}
     with dripping(head) as base:
@@ -506,9 +506,9 @@ def _has(answer, box):
 
 def test_a_cancelled_job_is_not_answered_and_the_next_is(yolo):
     """RunPod's job-stop reaches jobs that wait for the model."""
-    picture = sent(shapes.draw(3)[0])
-    busy = yolo.send(*({"images": [picture] * 16} for _ in range(3)))
-    (doomed,) = yolo.send({"image": picture})
+    image = sent(shapes.draw(3)[0])
+    busy = yolo.send(*({"images": [image] * 16} for _ in range(3)))
+    (doomed,) = yolo.send({"image": image})
     yolo.cancel(doomed)
     answers = dict(yolo.receive() for _ in range(4))
 
@@ -545,11 +545,11 @@ def test_python_handler_answers_the_example_job(yolo_python, tmp_path):
 @pytest.mark.parametrize(
     ("env", "sentence"),
     [
-        ({"MODEL": "gone/away.pt"}, "MODEL: there is no file gone/away.pt"),
+        ({"MODEL": "gone/away.pt"}, "MODEL: file not found: gone/away.pt"),
         ({"MODEL": "notes.txt"}, "MODEL must be a .pt file, not notes.txt"),
         (
             {"MODEL": str(ROOT / "tests/data/shapes.pt"), "MODEL_SHA256": "ab" * 32},
-            "shapes.pt is not the file",
+            "shapes.pt has another sha256",
         ),
         ({"HALF": "maybe"}, "HALF must be auto, true or false, not 'maybe'"),
         ({"FORMAT": "tflite"}, "FORMAT must be one of auto, pytorch, openvino, not 'tflite'"),

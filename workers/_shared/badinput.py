@@ -1,4 +1,4 @@
-"""The one failure that a caller can cause."""
+"""The one error that a caller can cause."""
 
 from __future__ import annotations
 

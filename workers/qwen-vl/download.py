@@ -1,5 +1,5 @@
 # Copied from workers/_shared/download.py by `make sync-workers`: edit it there.
-"""Fetch what a caller's URL names, by RunPod's guarded download."""
+"""Download a caller's URL, by RunPod's guarded download."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST_WAIT_S = 30.0
 # What the SDK's guard means; its sentences name addresses inside the worker's network.
 _REFUSALS = {
     "non-public address": "is not on the public internet",
-    "could not resolve": "names a host that cannot be found",
+    "could not resolve": "has a host that was not found",
 }
 
 
@@ -51,46 +51,46 @@ def download(
     """Write a URL's bytes into `file`; raise BadInputError with a sentence that begins with `what` ("the image's URL").
 
     The SDK's guard refuses addresses inside the worker's own network.  It ends after `timeout_s` or when `stopped` says
-    so, at the server's next byte or at most `silence_s` later; it is asked again on 429 and 503, when the server says
-    if that is soon.  Plain http is for RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS only, the SDK's switch for a worker among its
-    own servers, and no redirect leads there from https.
+    so, at the server's next byte or at most `silence_s` later; on 429 and 503 it retries, when the server says if that
+    is soon.  Plain http is for RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS only, the SDK's switch for a worker among its
+    own servers, and no redirect from https goes there.
     Source: runpod-python 1.12 serverless/utils/rp_ssrf.py.
     """
     _require_https(url, f"{what} must be https://")
     try:
-        with _within(timeout_s, stopped), _offered(url, silence_s, max_bytes) as response:
+        with _within(timeout_s, stopped), _response(url, silence_s, max_bytes) as response:
             if _scheme(url) == "https" != _scheme(response.url):
-                raise BadInputError(f"{what} leads to one that is not https://")
-            _require_https(response.url, f"{what} leads to one that is not https://")
+                raise BadInputError(f"{what} redirects to one that is not https://")
+            _require_https(response.url, f"{what} redirects to one that is not https://")
             if response.status_code != 200:
-                raise BadInputError(f"{what} answered {response.status_code}")
+                raise BadInputError(f"{what} returned HTTP {response.status_code}")
             for chunk in iter_content_capped(response, _CHUNK_BYTES, max_bytes):
                 file.write(chunk)
-    except _Over as error:
+    except _Aborted as error:
         raise BadInputError(f"{what} {error}") from error
     except SSRFError as error:
-        raise BadInputError(f"{what} {_refused(str(error), max_bytes)}") from error
+        raise BadInputError(f"{what} {_refusal(str(error), max_bytes)}") from error
     except (RequestException, ValueError, OSError) as error:
         if isinstance(error, BadInputError):
             raise
-        raise BadInputError(f"{what} cannot be fetched") from error
+        raise BadInputError(f"{what} cannot be downloaded") from error
 
 
-def _offered(url: str, silence_s: float, max_bytes: int) -> Any:
-    """The answer, whose body is still to come; the last one of a server that is too busy."""
+def _response(url: str, silence_s: float, max_bytes: int) -> Any:
+    """The response, its body not read yet; the last one of a server that is too busy."""
     for attempt in range(_TRIES):
         response = safe_get(url, timeout=silence_s, max_bytes=max_bytes)
-        wait_s = _asked_wait_s(response.headers.get("Retry-After", ""), 0.5 * 2**attempt)
+        wait_s = _retry_after_s(response.headers.get("Retry-After", ""), 0.5 * 2**attempt)
         if response.status_code not in (429, 503) or attempt == _TRIES - 1 or wait_s > _LONGEST_WAIT_S:
             break
         response.close()
         until = monotonic() + wait_s
         while monotonic() < until:
-            _rest(min(0.1, until - monotonic()))
+            _sleep(min(0.1, until - monotonic()))
     return response
 
 
-def _asked_wait_s(after: str, otherwise: float) -> float:
+def _retry_after_s(after: str, otherwise: float) -> float:
     """What Retry-After says: seconds, or a date (RFC 9110, 10.2.3)."""
     if after.strip().isdecimal():
         return float(after)
@@ -100,7 +100,7 @@ def _asked_wait_s(after: str, otherwise: float) -> float:
         return otherwise
 
 
-def _rest(seconds: float) -> None:
+def _sleep(seconds: float) -> None:
     """A call in Python, which `_within` sees."""
     sleep(max(seconds, 0.0))
 
@@ -115,19 +115,19 @@ def _require_https(url: str, refusal: str) -> None:
         raise BadInputError(refusal)
 
 
-def _refused(why: str, max_bytes: int) -> str:
+def _refusal(why: str, max_bytes: int) -> str:
     if "size cap" in why:
         return f"is over {max_bytes // 1_000_000} MB"
-    return next((sentence for words, sentence in _REFUSALS.items() if words in why), "cannot be fetched safely")
+    return next((sentence for words, sentence in _REFUSALS.items() if words in why), "cannot be downloaded safely")
 
 
-class _Over(BaseException):
+class _Aborted(BaseException):
     """Not an Exception: requests and the SDK would take it for a broken connection and try the next address."""
 
 
 @contextmanager
 def _within(seconds: float, stopped: Stopped) -> Iterator[None]:
-    """Raise _Over from whatever this thread is in when the time is up, or when `stopped` says so.
+    """Raise _Aborted from whatever this thread is in when the time is up, or when `stopped` says so.
 
     Python's sockets time out between two bytes only, so a server that drips holds on for as long as it likes.  A trace
     sees each call of a Python function in this thread, and every read of a socket is one.
@@ -136,9 +136,9 @@ def _within(seconds: float, stopped: Stopped) -> Iterator[None]:
 
     def check(*_: Any) -> None:
         if stopped():
-            raise _Over("was given up: the job is cancelled")
+            raise _Aborted("was aborted: the job was cancelled")
         if monotonic() > deadline:
-            raise _Over(f"took longer than {seconds} s")
+            raise _Aborted(f"took longer than {seconds} s")
 
     before = sys.gettrace()
     sys.settrace(check)

@@ -16,13 +16,13 @@ _SHORTEST_UNPADDED = 64  # no image or audio is shorter, and "/etc/passwd" is un
 
 
 def from_text(value: Any, name: str) -> bytes:
-    """The bytes of base64, bare or in a data: URL; raise BadInputError whose sentence begins with `name`.
+    """The bytes of base64, bare or in a data: URL; raise BadInputError whose message begins with `name`.
 
     Taken as clients write it: in one line or in many, with or without padding, in the URL-safe alphabet (RFC 4648, 5),
     and %-encoded, as a data: URL may be (RFC 2397).
     """
     if not isinstance(value, str):
-        raise BadInputError(f"{name} must be a base64 text, a data: URL or an https:// URL")
+        raise BadInputError(f"{name} must be a base64 string, a data: URL or an https:// URL")
     text = value
     if value[:5].lower() == "data:":
         head, comma, text = value.partition(",")

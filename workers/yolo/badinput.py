@@ -1,5 +1,5 @@
 # Copied from workers/_shared/badinput.py by `make sync-workers`: edit it there.
-"""The one failure that a caller can cause."""
+"""The one error that a caller can cause."""
 
 from __future__ import annotations
 

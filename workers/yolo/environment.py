@@ -1,4 +1,4 @@
-"""What the environment variables say.  Light: the heavy libraries read theirs when imported, so this comes first."""
+"""The worker's settings, from environment variables.  Imported first: heavy libraries read theirs when imported."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
-        """Take the settings out of `environment`; raise StartError naming the variable that makes no sense."""
+        """Take the settings out of `environment`; raise StartError naming an invalid variable."""
         max_batch = _whole(environment, "MAX_BATCH", 0)
         return cls(
             model=environment.get("MODEL") or cls.model,

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import picture
+import images
 import runpod
 from base64text import from_text
 from batching import Batcher, Found
@@ -32,7 +32,7 @@ class Worker:
     def __init__(self, detector: Detector, settings: Settings) -> None:
         self._detector = detector
         self._concurrency = settings.max_concurrency
-        # A slow server must keep neither the decoders nor the SDK, which uses the loop's threads, from other jobs.
+        # A slow server must not keep the decoders, or the SDK, which uses the loop's threads, from other jobs.
         self._downloads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="download")
         self._decoders = ThreadPoolExecutor(settings.threads, thread_name_prefix="decode")
         self._batches = Batcher(detector.detect, detector.max_batch)
@@ -41,14 +41,14 @@ class Worker:
         return self._concurrency
 
     async def answer(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Give what the README promises, or `{"error": one sentence}`; whatever a job holds, the worker lives on."""
+        """Return what the README promises, or `{"error": one sentence}`; no job ends the worker."""
         try:
             return await self._answer(job.get("input"))
         except BadInputError as error:
             return {"error": str(error)}
         except Exception as error:  # a raised one would send the caller our paths and traceback
             log.exception("job %s failed", job.get("id"))
-            return {"error": f"the model failed on this job ({type(error).__name__}); the worker's log says more"}
+            return {"error": f"detection failed ({type(error).__name__}); see the worker's log"}
 
     async def _answer(self, job_input: Any) -> dict[str, Any]:
         started = perf_counter()
@@ -57,8 +57,8 @@ class Worker:
         if not request.is_list and isinstance(loaded[0], BadInputError):
             raise loaded[0]
         decoded = perf_counter()
-        pictures = [one for one in loaded if isinstance(one, picture.LoadedImage)]
-        found = await self._batches.detect([one.pixels for one in pictures], request.options)
+        decoded_images = [one for one in loaded if isinstance(one, images.LoadedImage)]
+        found = await self._batches.detect([one.pixels for one in decoded_images], request.options)
         ended = perf_counter()
         queued_s = min((one.queued_s for one in found), default=0.0)
         about = {
@@ -74,21 +74,21 @@ class Worker:
         answers = self._answers(loaded, iter(found))
         return {"results": answers, **about} if request.is_list else {**answers[0], **about}
 
-    async def _load(self, image: Any, options: Options) -> picture.LoadedImage | BadInputError:
+    async def _load(self, image: Any, options: Options) -> images.LoadedImage | BadInputError:
         try:
             loop = asyncio.get_running_loop()
-            data = await loop.run_in_executor(self._downloads, picture.fetch, image) if is_url(image) else image
+            data = await loop.run_in_executor(self._downloads, images.fetch, image) if is_url(image) else image
             return await loop.run_in_executor(self._decoders, _decode, data, options.imgsz)
         except BadInputError as error:
             return error
 
-    def _answers(self, loaded: list[picture.LoadedImage | BadInputError], found: Any) -> list[dict[str, Any]]:
+    def _answers(self, loaded: list[images.LoadedImage | BadInputError], found: Any) -> list[dict[str, Any]]:
         return [
             {"error": str(one)} if isinstance(one, BadInputError) else self._answer_for(one, next(found))
             for one in loaded
         ]
 
-    def _answer_for(self, one: picture.LoadedImage, found: Found) -> dict[str, Any]:
+    def _answer_for(self, one: images.LoadedImage, found: Found) -> dict[str, Any]:
         detections = [self._detection(row, one) for row in found.rows.tolist()]
         return {
             "detections": detections,
@@ -97,7 +97,7 @@ class Worker:
             "image_size": list(one.size),
         }
 
-    def _detection(self, row: list[float], one: picture.LoadedImage) -> dict[str, Any]:
+    def _detection(self, row: list[float], one: images.LoadedImage) -> dict[str, Any]:
         *corners, confidence, number = row[:6]
         height, width = one.pixels.shape[:2]
         scales = (one.size[0] / width, one.size[1] / height) * 2
@@ -109,8 +109,8 @@ class Worker:
         }
 
 
-def _decode(data: bytes | Any, imgsz: int) -> picture.LoadedImage:
-    return picture.decode(data if isinstance(data, bytes) else from_text(data, "image"), imgsz)
+def _decode(data: bytes | Any, imgsz: int) -> images.LoadedImage:
+    return images.decode(data if isinstance(data, bytes) else from_text(data, "image"), imgsz)
 
 
 def _seconds(value: float) -> float:
@@ -118,7 +118,7 @@ def _seconds(value: float) -> float:
 
 
 def build() -> Worker:
-    """Load the model that the environment names; raise StartError with one sentence if it cannot be had."""
+    """Load the model that the environment names; raise StartError with one sentence if that fails."""
     settings = Settings.read(os.environ)
     settings.apply()
     from model import Detector  # after apply(): torch and Ultralytics read the environment when imported

@@ -1,4 +1,4 @@
-"""What a job may ask.  Pure: JSON in, a `Request` or one clear sentence out; no image is opened here."""
+"""Parse a job's input.  Pure: JSON in, a `Request` or one clear sentence out; no image is opened here."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Request:
 def parse(job_input: Any, *, names: Mapping[int, str], imgsz: int) -> Request:
     """Check a job's `input` against the model's class `names`; `imgsz` is the model's own size.
 
-    Fields that are not ours are ignored, as the simplest handlers do.  Raises BadInputError.
+    Unknown fields are ignored, as the simplest handlers do.  Raises BadInputError.
     """
     if not isinstance(job_input, dict):
         raise BadInputError(f"input must be an object with an image, not {_kind(job_input)}")
@@ -71,7 +71,7 @@ def _images(job_input: dict[str, Any]) -> tuple[tuple[Any, ...], bool]:
     if not images:
         raise BadInputError("images is an empty list")
     if len(images) > MAX_IMAGES:
-        raise BadInputError(f"images has {len(images)} images; a job may have {MAX_IMAGES}")
+        raise BadInputError(f"images has {len(images)} images; the limit is {MAX_IMAGES} per job")
     return tuple(images), True
 
 
@@ -141,20 +141,20 @@ def _class_id(wanted: Any, ids: _Ids, names: Mapping[int, str]) -> int:
     if isinstance(wanted, bool) or not isinstance(wanted, int):
         raise BadInputError(f"classes must be names or whole numbers, not {_kind(wanted)}")
     if wanted not in names:
-        raise BadInputError(f"no class {_shown(wanted)}: this model knows {min(names)} to {max(names)}")
+        raise BadInputError(f"unknown class {_shown(wanted)}: the model has classes {min(names)} to {max(names)}")
     return wanted
 
 
 def _unknown_class(wanted: str, ids: Mapping[str, int], names: Mapping[int, str]) -> str:
     near = [names[ids[name]] for name in difflib.get_close_matches(wanted[:40].casefold(), ids, n=3, cutoff=0.6)]
     if near:
-        return f"no class {_shown(wanted)}; did you mean {' or '.join(near)}?"
+        return f"unknown class {_shown(wanted)}; did you mean {' or '.join(near)}?"
     some = ", ".join(list(names.values())[:8])
-    return f"no class {_shown(wanted)}; this model knows {some}{' …' if len(names) > 8 else ''}"
+    return f"unknown class {_shown(wanted)}; the model's classes: {some}{' …' if len(names) > 8 else ''}"
 
 
 def _kind(value: Any) -> str:
-    kinds = {type(None): "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
+    kinds = {type(None): "null", bool: "a boolean", str: "a string", list: "a list", dict: "an object"}
     return kinds.get(type(value), "a number")
 
 

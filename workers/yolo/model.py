@@ -63,8 +63,8 @@ class Detector:
     def _described(self) -> tuple[dict[int, str], int]:
         if self.format == "pytorch":
             return dict(self._yolo.names), weights.own_imgsz(self._yolo.overrides)
-        said = YAML.load(f"{self._yolo.model}/metadata.yaml")
-        return dict(said["names"]), weights.own_imgsz(said)
+        metadata = YAML.load(f"{self._yolo.model}/metadata.yaml")
+        return dict(metadata["names"]), weights.own_imgsz(metadata)
 
     def _warm_up(self, threads: int) -> None:
         from jobinput import Options
@@ -86,7 +86,7 @@ def format_for(settings: Settings, device: str) -> str:
     """OpenVINO is the fastest on a CPU; a GPU runs the weights as they are."""
     if settings.format != "auto":
         if settings.format == "openvino" and device != "cpu":
-            raise StartError("FORMAT=openvino is for DEVICE=cpu")
+            raise StartError("FORMAT=openvino requires DEVICE=cpu")
         return settings.format
     return "openvino" if device == "cpu" else "pytorch"
 
@@ -101,12 +101,12 @@ def _device(wanted: str) -> str:
     if not name.startswith("cuda:"):
         raise StartError(f"DEVICE must be auto, cpu, cuda or a GPU's number, not {wanted!r}")
     if not has_gpu:
-        raise StartError(f"DEVICE={wanted}, but torch sees no GPU here")
+        raise StartError(f"DEVICE={wanted}, but torch found no GPU")
     return name
 
 
 def prepare(settings: Settings) -> str:
-    """Make what a start would have to make: weights and export; say what is ready.  Raises StartError."""
+    """Make what a start would have to make: weights and export; return what is ready.  Raises StartError."""
     torchvision_ops.make_usable()
     path = weights.find(settings)
     name = format_for(settings, _device(settings.device))

@@ -1,7 +1,7 @@
 # Copied from workers/_shared/pixels.py by `make sync-workers`: edit it there.
 """What of an image file counts as its pixels: the one rule of client and workers.  Needs Pillow only.
 
-Turned as its EXIF says (XMP is not asked, as OpenCV, which Ultralytics reads with, does not).  Transparency lies on
+Turned as its EXIF says (XMP is ignored, as OpenCV, which Ultralytics reads with, does not).  Transparency lies on
 white.  Deeper grey is scaled to 8 bits; values that are not finite are black; WhiteIsZero is inverted.  Text in a PNG
 is never read.
 """
@@ -41,7 +41,7 @@ _APPLICATION, _COMMENT, _START, _END = range(0xE0, 0xF0), 0xFE, 0xD8, 0xD9
 
 
 def stride_up(imgsz: int) -> int:
-    """The longer side that a detector uses when it is asked for `imgsz`."""
+    """The longer side that a detector uses for an input size of `imgsz`."""
     return math.ceil(imgsz / STRIDE) * STRIDE
 
 
@@ -53,14 +53,14 @@ def is_too_long(size: tuple[int, int]) -> bool:
 def fit_within(size: tuple[int, int], max_pixels: int) -> tuple[int, int]:
     """The size with the same ratio and at most `max_pixels` in all, or the size itself if it is within that.
 
-    A side that is not too long before does not become so: what is near the limit is shrunk a little more.
+    A side that is not too long before does not become so: what is near the limit is made a little smaller.
     """
     width, height = size
     if width * height <= max_pixels:
         return size
     scale = math.sqrt(max_pixels / (width * height))
     width, height = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
-    width = min(width, max(1, max_pixels // height))  # of what is one pixel thin, only the length can shrink
+    width = min(width, max(1, max_pixels // height))  # of what is one pixel thin, only the length can change
     height = min(height, max(1, max_pixels // width))
     if is_too_long(size):
         return width, height

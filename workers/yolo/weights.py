@@ -40,7 +40,7 @@ def find(settings: Settings) -> Path:
             _check(path, settings)
             return path
     if model.name != settings.model:
-        raise StartError(f"MODEL: there is no file {settings.model}")
+        raise StartError(f"MODEL: file not found: {settings.model}")
     return _downloaded(settings)
 
 
@@ -58,7 +58,7 @@ def _downloaded(settings: Settings) -> Path:
                     "weights in it, or set MODEL to a .pt file (on the local runtime: VIDCTL_YOLO_MODEL)"
                 ) from error
             if not fetched.is_file():
-                raise StartError(f"MODEL: {path.name} is neither a file here nor one of Ultralytics' weights")
+                raise StartError(f"MODEL: {path.name} not found here or among Ultralytics' weights")
             _check(fetched, settings)
             fetched.replace(path)
     return path
@@ -67,7 +67,7 @@ def _downloaded(settings: Settings) -> Path:
 def _check(path: Path, settings: Settings) -> None:
     wanted = settings.sha256 or KNOWN_SHA256.get(path.name)
     if wanted and digest(path) != wanted:
-        raise StartError(f"{path.name} is not the file with sha256 {wanted}")
+        raise StartError(f"{path.name} has another sha256 than {wanted}")
 
 
 def digest(path: Path) -> str:
@@ -103,12 +103,12 @@ def load(path: Path) -> Any:
     except Exception as error:  # a pickle that is not weights fails in any way it likes
         raise StartError(f"{path.name} cannot be loaded as weights ({type(error).__name__})") from error
     if model.task != "detect":
-        raise StartError(f"{path.name} is a {model.task} model; this worker serves detectors")
+        raise StartError(f"{path.name} is a {model.task} model; expected a detector")
     return model
 
 
 def own_imgsz(overrides: dict[str, Any]) -> int:
-    """The size the weights were trained for, which Ultralytics too predicts at when not told another."""
+    """The size the weights were trained for, which Ultralytics too predicts at by default."""
     imgsz = overrides.get("imgsz") or 640
     return int(max(imgsz) if isinstance(imgsz, (list, tuple)) else imgsz)
 

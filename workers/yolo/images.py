@@ -1,4 +1,4 @@
-"""From what a caller sent to the pixels a model sees.  Any bytes give a `Image` or BadInputError, nothing else."""
+"""From what a caller sent to the pixels a model sees.  Any bytes give a `LoadedImage` or BadInputError."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The formats the worker says it reads.  Pillow knows forty more, among them ones that start other programs.
+# The formats of the README.  Pillow knows forty more, among them ones that start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000
 MAX_DOWNLOAD_BYTES = 50_000_000
@@ -49,7 +49,7 @@ def fetch(url: str) -> bytes:
 
 
 def decode(data: bytes, imgsz: int) -> LoadedImage:
-    """Open an image upright, in 8-bit colour, shrunk so that its longer side is at most `imgsz`."""
+    """Open an image upright, in 8-bit colour, resized so that its longer side is at most `imgsz`."""
     try:
         return _decode(data, imgsz)
     except BadInputError:
@@ -57,33 +57,33 @@ def decode(data: bytes, imgsz: int) -> LoadedImage:
     except Image.DecompressionBombError as error:
         raise _too_large() from error
     except Exception as error:  # Pillow's decoders raise a dozen types on hostile bytes
-        raise BadInputError("image is damaged or cut short") from error
+        raise BadInputError("image is damaged or truncated") from error
 
 
 def _decode(data: bytes, imgsz: int) -> LoadedImage:
     try:
         image = pixels.opened(data, FORMATS)
     except Image.UnidentifiedImageError as error:
-        raise BadInputError(f"image is not an image this worker reads ({', '.join(FORMATS)})") from error
+        raise BadInputError(f"image has an unsupported format; expected one of {', '.join(FORMATS)}") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _too_large()
-    shrink = min(1.0, imgsz / max(width, height))
+    scale = min(1.0, imgsz / max(width, height))
     # A JPEG decodes at a half, quarter or eighth of its size for a fraction of the time.
-    image.draft(None, (max(1, round(width * shrink)), max(1, round(height * shrink))))
+    image.draft(None, (max(1, round(width * scale)), max(1, round(height * scale))))
     image.load()
     orientation = pixels.orientation(image)
     size = (height, width) if orientation >= 5 else (width, height)
     upright = pixels.turned(pixels.flat(image), orientation)
-    return LoadedImage(_shrunk(cv2.cvtColor(np.asarray(upright), cv2.COLOR_RGB2BGR), size, imgsz), size)
+    return LoadedImage(_resized(cv2.cvtColor(np.asarray(upright), cv2.COLOR_RGB2BGR), size, imgsz), size)
 
 
 def _too_large() -> BadInputError:
     return BadInputError(f"image is larger than {MAX_PIXELS // 1_000_000} megapixels")
 
 
-def _shrunk(pixels: NDArray[np.uint8], size: tuple[int, int], imgsz: int) -> NDArray[np.uint8]:
-    """Shrink just as Ultralytics' letterbox would, but here, where images are decoded side by side."""
+def _resized(pixels: NDArray[np.uint8], size: tuple[int, int], imgsz: int) -> NDArray[np.uint8]:
+    """Resize just as Ultralytics' letterbox would, but here, where images are decoded side by side."""
     ratio = min(1.0, imgsz / max(size))
     width, height = (max(1, round(side * ratio)) for side in size)
     if pixels.shape[:2] == (height, width):

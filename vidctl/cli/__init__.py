@@ -52,7 +52,9 @@ COMMANDS = {
     "jobs": _Place("deploy", "jobs", "List the jobs that vidctl sent from this project."),
     "schema": _Place("specs", "schema", "Print the JSON Schema of a spec, for editors."),
     "images": _Place("images", "app", "List the images that were built on this machine, newest first."),
-    "registry": _Place("account", "registry", "Logins to private registries, which RunPod keeps to pull images."),
+    "registry": _Place(
+        "account", "registry", "Manage the logins with which RunPod pulls images from private registries."
+    ),
     "local": _Place("local", "app", "RunPod's protocol on this machine: no key, no GPU, no bill."),
 }
 

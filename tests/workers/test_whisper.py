@@ -195,7 +195,7 @@ def test_it_is_said_if_nothing_of_what_is_not_silent_was_taken_for_speech(whispe
     noise = np.random.default_rng(0).normal(0, 2000, 20 * RATE)
     (answer,) = whisper.ask({"audio": sent(noise)})
 
-    said = "nothing of 20.0 s that are not silent was taken for speech; vad_filter false hears all of it"
+    said = "found no speech in 20.0 s that are not silent; set vad_filter to false to transcribe all"
     assert [said] == answer["warnings"]
 
 
@@ -460,7 +460,7 @@ def test_one_windows_options_do_not_outlast_their_job(whisper, sentence):
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ({"language": "yue"}, "this worker's model does not know the language yue"),
+        ({"language": "yue"}, "this worker's model does not support the language yue"),
         (
             {"initial_prompt": "many words " * 60, "hotwords": "word " * 110},
             "initial_prompt and hotwords: 232 tokens; Whisper takes 223",
@@ -479,7 +479,7 @@ def test_one_windows_options_do_not_outlast_their_job(whisper, sentence):
             {"hotwords": "word " * 20, "max_new_tokens": 210, "batch_size": 1},
             "max_new_tokens must be at most 199 beside these prompts, not 210",
         ),
-        ({"language": "Klingon"}, "no language 'Klingon'; send en, de, fr, …"),
+        ({"language": "Klingon"}, "unknown language 'Klingon'; send en, de, fr, …"),
     ],
 )
 def test_what_the_model_cannot_do_is_one_sentence(whisper, sentence, fields, error):
@@ -492,7 +492,7 @@ def test_sequential_decoding_is_for_shorter_audio(told, volume):
     path = _sparse(volume / "half-hour.wav", 1801, {})
 
     assert [
-        {"error": "batch_size 1 is for audio files up to 30 minutes; leave it out for this one"}
+        {"error": "batch_size 1 takes at most 30 minutes of audio; leave it out for more"}
     ] == told.ask({"audio": str(path), "batch_size": 1})  # fmt: skip
 
 
@@ -610,8 +610,8 @@ def _memory(worker, name):
 @pytest.mark.parametrize(
     ("env", "sentence"),
     [
-        ({"COMPUTE_TYPE": "float16"}, "whisper worker: COMPUTE_TYPE=float16 is not for this cpu; it has "),
-        ({"DEVICE": "cuda"}, "whisper worker: DEVICE=cuda, but CTranslate2 sees no GPU here"),
+        ({"COMPUTE_TYPE": "float16"}, "whisper worker: COMPUTE_TYPE=float16 is not supported on this cpu; use "),
+        ({"DEVICE": "cuda"}, "whisper worker: DEVICE=cuda: CTranslate2 found no GPU"),
     ],
 )
 def test_a_worker_that_cannot_start_says_why_in_one_line(whisper_python, env, sentence):

@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.stating import stating
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -134,73 +135,68 @@ def test_fields_of_others_are_ignored(parse):
     """A client may send what it needs to find its audio again; whoever misspelt a name is told."""
     given = parse(chunk=7, bestof=3)
 
+    near, unknown = given.warnings
     assert (parse().options, ()) == (given.options, parse().warnings)
-    assert (
-        "this worker has no field 'bestof'; did you mean best_of?",
-        "this worker has no field 'chunk'",
-    ) == given.warnings
+    stating(near, "field 'bestof'", "did you mean best_of?")
+    stating(unknown, "field 'chunk'")
 
 
 VAD = "threshold, neg_threshold, min_speech_duration_ms, max_speech_duration_s, min_silence_duration_ms, speech_pad_ms"
-NO_AUDIO = "no audio: input needs audio (base64, a data: URL or a path on the volume) or audio_url"
-CLIPS = "clip_timestamps must be starts and ends in seconds, in order, as in [0, 12.5, 60, 90]"
+NO_AUDIO = ("audio", "base64", "data: URL", "path on the volume", "audio_url")
+CLIPS = ("clip_timestamps must be", "starts", "ends", "seconds", "[0, 12.5, 60, 90]")
+TOKENS = ("suppress_tokens must be", "-1 to 51863")
+SEQUENTIAL = "batch_size 1"
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "facts"),
     [
         ({"audio": None}, NO_AUDIO),
         ({"audio": ""}, NO_AUDIO),
-        ({"audio": 7}, "audio must be a base64 text, a data: URL, an https:// URL or a path, not a number"),
-        ({"audio_url": "https://x/a"}, "input has both audio and audio_url; send one of them"),
-        ({"audio": None, "audio_url": "aGk="}, "audio_url must be an https:// URL"),
-        ({"language": "englsh"}, "no language 'englsh'; did you mean English?"),
-        ({"language": "klingon"}, "no language 'klingon'; send en, de, fr, …"),
-        ({"language": 3}, "language must be a code or an English name, not a number"),
-        ({"task": "summarise"}, "task must be transcribe or translate, not 'summarise'"),
-        ({"vad_filter": "yes"}, "vad_filter must be true or false, not a text"),
-        ({"word_timestamps": 1}, "word_timestamps must be true or false, not a number"),
-        ({"beam_size": 0}, "beam_size must be from 1 to 20, not 0"),
-        ({"beam_size": 2.5}, "beam_size must be a whole number, not 2.5"),
-        ({"chunk_length": 60}, "chunk_length must be from 1 to 30, not 60"),
-        ({"temperature": 2.5}, "temperature must be from 0 to 2, not 2.5"),
-        ({"best_of": -1}, "best_of must be from 0 to 20, not -1"),
-        ({"temperature": []}, "temperature must be a number or a list of 1 to 20 numbers, not of 0"),
-        ({"no_speech_threshold": math.nan}, "no_speech_threshold must be from 0 to 1, not nan"),
-        ({"patience": True}, "patience must be a number from 1 to 10, not a boolean"),
-        ({"initial_prompt": ["a"]}, "initial_prompt must be a text, not a list"),
-        ({"initial_prompt": "x" * 100_001}, "initial_prompt has 100001 characters; it may have 100000"),
-        ({"hotwords": "\ud800"}, "hotwords is not valid Unicode"),
-        ({"suppress_tokens": [1.5]}, "suppress_tokens must be a list of token ids from -1 to 51863, not [1.5]"),
-        ({"suppress_tokens": [True]}, "suppress_tokens must be a list of token ids from -1 to 51863, not [True]"),
-        ({"suppress_tokens": {"5": 1}}, "suppress_tokens must be a list of token ids from -1 to 51863, not {'5': 1}"),
-        ({"suppress_tokens": "5,a"}, "suppress_tokens must be a list of token ids from -1 to 51863, not '5,a'"),
-        ({"suppress_tokens": 5}, "suppress_tokens must be a list of token ids from -1 to 51863, not 5"),
-        ({"suppress_tokens": [99_999]}, "suppress_tokens must be a list of token ids from -1 to 51863, not [99999]"),
-        ({"vad_parameters": {"threshold": 2}}, "vad_parameters.threshold must be from 0 to 1, not 2"),
-        (
-            {"vad_parameters": {"onset": 1}},
-            f"vad_parameters has no 'onset'; it may have {VAD}",
-        ),
+        ({"audio": 7}, ("audio must be", "base64", "data: URL", "https:// URL", "path", "not a number")),
+        ({"audio_url": "https://x/a"}, ("audio and audio_url", "one of them")),
+        ({"audio": None, "audio_url": "aGk="}, ("audio_url must be", "https:// URL")),
+        ({"language": "englsh"}, ("language 'englsh'", "did you mean English?")),
+        ({"language": "klingon"}, ("language 'klingon'", "en, de, fr")),
+        ({"language": 3}, ("language must be", "code", "English name", "not a number")),
+        ({"task": "summarise"}, ("task must be transcribe or translate", "'summarise'")),
+        ({"vad_filter": "yes"}, ("vad_filter must be true or false", "not a text")),
+        ({"word_timestamps": 1}, ("word_timestamps must be true or false", "not a number")),
+        ({"beam_size": 0}, ("beam_size must be", "1 to 20", "not 0")),
+        ({"beam_size": 2.5}, ("beam_size must be", "whole number", "not 2.5")),
+        ({"chunk_length": 60}, ("chunk_length must be", "1 to 30", "not 60")),
+        ({"temperature": 2.5}, ("temperature must be", "0 to 2", "not 2.5")),
+        ({"best_of": -1}, ("best_of must be", "0 to 20", "not -1")),
+        ({"temperature": []}, ("temperature must be", "number", "list of 1 to 20", "not of 0")),
+        ({"no_speech_threshold": math.nan}, ("no_speech_threshold must be", "0 to 1", "not nan")),
+        ({"patience": True}, ("patience must be", "number from 1 to 10", "not a boolean")),
+        ({"initial_prompt": ["a"]}, ("initial_prompt must be a text", "not a list")),
+        ({"initial_prompt": "x" * 100_001}, ("initial_prompt", "100001", "100000 characters")),
+        ({"hotwords": "\ud800"}, ("hotwords", "Unicode")),
+        ({"suppress_tokens": [1.5]}, (*TOKENS, "not [1.5]")),
+        ({"suppress_tokens": [True]}, (*TOKENS, "not [True]")),
+        ({"suppress_tokens": {"5": 1}}, (*TOKENS, "not {'5': 1}")),
+        ({"suppress_tokens": "5,a"}, (*TOKENS, "not '5,a'")),
+        ({"suppress_tokens": 5}, (*TOKENS, "not 5")),
+        ({"suppress_tokens": [99_999]}, (*TOKENS, "not [99999]")),
+        ({"vad_parameters": {"threshold": 2}}, ("vad_parameters.threshold must be", "0 to 1", "not 2")),
+        ({"vad_parameters": {"onset": 1}}, ("vad_parameters", "'onset'", VAD)),
         ({"clip_timestamps": [5, 5]}, CLIPS),
         ({"clip_timestamps": [7, 5]}, CLIPS),
         ({"clip_timestamps": "-1,5"}, CLIPS),
         ({"clip_timestamps": [0, "a"]}, CLIPS),
         ({"clip_timestamps": 5}, CLIPS),
         ({"clip_timestamps": {}}, CLIPS),
-        ({"prefix": "So"}, "prefix needs batch_size 1, which decodes one window after the other"),
-        (
-            {"batch_size": 8, "condition_on_previous_text": True},
-            "condition_on_previous_text needs batch_size 1, which decodes one window after the other",
-        ),
+        ({"prefix": "So"}, ("prefix", SEQUENTIAL)),
+        ({"batch_size": 8, "condition_on_previous_text": True}, ("condition_on_previous_text", SEQUENTIAL)),
     ],
 )
-def test_a_mistake_is_one_sentence(parse, jobinput, fields, sentence):
+def test_a_mistake_is_one_sentence(parse, jobinput, fields, facts):
     """Each names the field and the rule."""
     with pytest.raises(jobinput.BadInputError) as caught:
         parse(**fields)
 
-    assert sentence == str(caught.value)
+    stating(str(caught.value), *facts)
 
 
 def test_a_huge_number_is_a_mistake_like_any_other(parse, jobinput):
@@ -223,7 +219,7 @@ def test_an_input_is_an_object(jobinput):
     with pytest.raises(jobinput.BadInputError) as caught:
         jobinput.parse("aGk=")
 
-    assert "input must be an object with audio, not a text" == str(caught.value)
+    stating(str(caught.value), "input must be an object", "audio", "not a text")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

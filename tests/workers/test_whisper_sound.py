@@ -23,6 +23,7 @@ from support.audio_files import TELLING, undecodable, write_telling, write_track
 from support.scripted import Reply, script
 from support.scripted import serving as scripted
 from support.servers import dripping, serving
+from support.stating import stating
 
 WHISPER = Path(__file__).resolve().parents[2] / "workers/whisper"
 LENGTH_S, TONE_AT_S, TONE_S = 5.0, 3.0, 1.0
@@ -183,12 +184,12 @@ def test_holes_are_an_hour_in_all(heard):
 @pytest.mark.media
 def test_an_audio_is_a_day_at_most(refused, sound, monkeypatch):
     """What is longer is refused when it gets there, whatever the file says."""
-    monkeypatch.setattr(sound, "MAX_SOUND_S", 7200.0)
+    monkeypatch.setattr(sound, "MAX_AUDIO_S", 7200.0)
     with sound.opened(sent(wav(np.zeros(7200 * 1000), 1000))) as opened:
         length = sum(block.size for block in opened.blocks())
 
     assert 7200 * 16_000 == length
-    assert "audio is longer than 2 hours" == refused(sent(wav(np.zeros(7201 * 1000), 1000)))
+    stating(refused(sent(wav(np.zeros(7201 * 1000), 1000))), "audio", "2 hours")
 
 
 def test_the_size_of_the_blocks_changes_nothing(sound):
@@ -225,15 +226,13 @@ def test_channels_of_opposite_polarity_are_heard(heard):
 
 def test_more_channels_are_refused(refused):
     """PyAV's memory is not safe with them."""
-    assert "audio has 9 channels; this worker reads up to 8" == refused(sent(wav(np.zeros((1600, 9)))))
+    stating(refused(sent(wav(np.zeros((1600, 9))))), "audio", "9 channels", "8")
 
 
 @pytest.mark.parametrize("rate", [1, 2_000_000_000])
 def test_rates_of_no_audio_are_refused(refused, rate):
     """Resampling them would take all memory, or all day."""
-    sentence = f"audio has {rate} samples a second; this worker reads 1000 to 768000"
-
-    assert sentence == refused(sent(wav(np.zeros(1600), rate)))
+    stating(refused(sent(wav(np.zeros(1600), rate))), "audio", f"{rate} samples a second", "1000 to 768000")
 
 
 def test_samples_that_are_no_numbers_are_silence(heard):
@@ -342,7 +341,9 @@ def test_the_track_marked_as_default_is_heard(heard, tmp_path):
     second, warnings = heard(write_tracks(tmp_path / "b.mkv", tracks, default=1).read_bytes())
 
     assert (True, False) == (first.any(), bool(second.max() > 0.01))
-    assert ([], ["audio's track 2 is silent, and track 1 was not heard"]) == (nothing, warnings)
+    (warning,) = warnings
+    assert [] == nothing
+    stating(warning, "audio", "track 2", "silent", "track 1")
 
 
 def test_a_track_that_another_takes_over_from_goes_on_in_it(heard, tmp_path):
@@ -446,30 +447,30 @@ def silent_video():
     return file.getvalue()
 
 
-UNREADABLE = "audio is not an audio file or a video that this worker reads (WAV, MP3, M4A, FLAC, Ogg, WebM, MP4, …)"
+UNREADABLE = ("audio", "not a supported", "WAV, MP3, M4A, FLAC, Ogg, WebM, MP4")
 BAD = {
-    "not base64": ("@@@", "audio is not valid base64"),
-    "a path elsewhere": ("/etc/passwd", "audio is not valid base64"),
-    "empty": ("data:audio/wav;base64,", "audio is empty"),
-    "a data: URL in clear": ("data:audio/wav,abc", "audio: the data: URL is not base64"),
+    "not base64": ("@@@", ("audio", "base64")),
+    "a path elsewhere": ("/etc/passwd", ("audio", "base64")),
+    "empty": ("data:audio/wav;base64,", ("audio", "empty")),
+    "a data: URL in clear": ("data:audio/wav,abc", ("audio", "data: URL", "base64")),
     "a text": (sent(b"This is a text, and no sound at all.\n" * 50), UNREADABLE),
     "an image": (sent(jpeg()), UNREADABLE),
-    "a video without audio": (sent(silent_video()), "audio is a video without audio"),
+    "a video without audio": (sent(silent_video()), ("video without audio",)),
     "an MP4 without its end": (
         sent(encoded("mp4", "aac", 48000, "mono")[:8000]),
-        "audio is cut short: an MP4 whose index, at the end of the file, is missing",
+        ("audio", "cut short", "MP4", "missing"),
     ),
-    "no samples": (sent(wav(np.zeros(0))), "audio holds no audio: it has 0 samples"),
-    "http": ("http://example.com/a.mp3", "the audio's URL must be https://"),
-    "a private address": ("https://127.0.0.1/a.mp3", "the audio's URL is not on the public internet"),
-    "a file that is gone": ("/runpod-volume/a.mp3", "there is no file '/runpod-volume/a.mp3' on the volume"),
+    "no samples": (sent(wav(np.zeros(0))), ("audio", "empty", "0 samples")),
+    "http": ("http://example.com/a.mp3", ("audio's URL", "https://")),
+    "a private address": ("https://127.0.0.1/a.mp3", ("audio's URL", "public internet")),
+    "a file that is gone": ("/runpod-volume/a.mp3", ("'/runpod-volume/a.mp3' not found", "volume")),
 }
 
 
-@pytest.mark.parametrize(("audio", "sentence"), BAD.values(), ids=BAD)
-def test_what_is_no_audio_is_refused_in_one_sentence(refused, audio, sentence):
+@pytest.mark.parametrize(("audio", "facts"), BAD.values(), ids=BAD)
+def test_what_is_no_audio_is_refused_in_one_sentence(refused, audio, facts):
     """Each says what is wrong with it."""
-    assert sentence == refused(audio)
+    stating(refused(audio), *facts)
 
 
 def test_a_playlist_opens_nothing(refused, tmp_path):
@@ -482,9 +483,10 @@ def test_a_playlist_opens_nothing(refused, tmp_path):
             f"ffconcat version 1.0\nfile '{tmp_path}/a.wav'\n",
             f"<MPD><Period><AdaptationSet><BaseURL>{base}/a.ts</BaseURL></AdaptationSet></Period></MPD>",
         )
-        sentences = {refused(sent(script.encode())) for script in scripts}
+        (sentence,) = {refused(sent(script.encode())) for script in scripts}
 
-    assert ({UNREADABLE}, []) == (sentences, asked)
+    assert [] == asked
+    stating(sentence, *UNREADABLE)
 
 
 @pytest.mark.parametrize(
@@ -518,7 +520,7 @@ def test_a_path_stays_on_the_volume(sound, refused, tmp_path):
 
     assert LENGTH_S * 16_000 == length
     for path in ("../secret.wav", "link.wav", "talks", "talks/b.wav", "a\0b"):
-        assert "on the volume" in refused(f"{volume}/{path}", volume=volume)
+        stating(refused(f"{volume}/{path}", volume=volume), "not found", "volume", varies=True)
 
 
 def test_urls_are_fetched(sound, refused, monkeypatch):

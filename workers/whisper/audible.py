@@ -89,5 +89,5 @@ def missed(speech_s: float, active_s: float) -> str | None:
     """Say that next to nothing was taken for speech, where there was something to hear."""
     if active_s < LEAST_S or speech_s >= LEAST_SHARE * active_s:
         return None
-    much = f"only {speech_s:.1f} s" if speech_s else "nothing"
-    return f"{much} of {active_s:.1f} s that are not silent was taken for speech; vad_filter false hears all of it"
+    found = f"only {speech_s:.1f} s of" if speech_s else "no"
+    return f"found {found} speech in {active_s:.1f} s that are not silent; set vad_filter to false to transcribe all"

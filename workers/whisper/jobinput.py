@@ -141,7 +141,7 @@ def _ignored(sent: dict[str, Any]) -> Iterator[str]:
     known = {"audio", "audio_url", "word_timestamps", *_READERS}
     for name in sorted(sent.keys() - known):
         near = difflib.get_close_matches(name[:40], known, n=1)
-        yield f"this worker has no field {_shown(name)}" + (f"; did you mean {near[0]}?" if near else "")
+        yield f"ignored unknown field {_shown(name)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _audio(sent: dict[str, Any]) -> str:
@@ -153,7 +153,7 @@ def _audio(sent: dict[str, Any]) -> str:
     if not isinstance(audio, str):
         raise BadInputError(f"audio must be a base64 text, a data: URL, an https:// URL or a path, not {_kind(audio)}")
     if not audio:
-        raise BadInputError("no audio: input needs audio (base64, a data: URL or a path on the volume) or audio_url")
+        raise BadInputError("audio is missing: send audio (base64, a data: URL or a path on the volume) or audio_url")
     return audio
 
 
@@ -177,7 +177,7 @@ def _language(_name: str, value: Any) -> str | None:
     if code is None:
         near = [name for name in languages.nearest(value) if name not in languages.NAMES]
         hint = f"did you mean {near[0].title()}?" if near else "send en, de, fr, …"
-        raise BadInputError(f"no language {_shown(value)}; {hint}")
+        raise BadInputError(f"unknown language {_shown(value)}; {hint}")
     return code
 
 
@@ -197,7 +197,7 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise BadInputError(f"{name} must be a text, not {_kind(value)}")
     if len(value) > MAX_TEXT:
-        raise BadInputError(f"{name} has {len(value)} characters; it may have {MAX_TEXT}")
+        raise BadInputError(f"{name} must have at most {MAX_TEXT} characters, not {len(value)}")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise BadInputError(f"{name} is not valid Unicode")
     return value
@@ -259,7 +259,7 @@ def _vad_parameters(name: str, value: Any) -> tuple[tuple[str, float], ...]:
         raise BadInputError(f"{name} must be an object, not {_kind(value)}")
     for one in value:
         if one not in VAD_PARAMETERS:
-            raise BadInputError(f"{name} has no {_shown(one)}; it may have {', '.join(VAD_PARAMETERS)}")
+            raise BadInputError(f"unknown key {_shown(one)} in {name}; known keys: {', '.join(VAD_PARAMETERS)}")
     sent = {one: number for one, number in value.items() if number is not None}
     return tuple((one, _within(f"{name}.{one}", sent[one], *VAD_PARAMETERS[one])) for one in sorted(sent))
 

@@ -79,7 +79,7 @@ class Model:
         Raise BadInputError if the model does not know the language, or has no room for the prompts together.
         """
         if options.language and options.language not in self._languages:
-            raise BadInputError(f"this worker's model does not know the language {options.language}")
+            raise BadInputError(f"this worker's model does not support the language {options.language}")
         prompts = {"initial_prompt": options.initial_prompt, "hotwords": options.hotwords, "prefix": options.prefix}
         told = {name: len(self.tokens(f" {text}")) for name, text in prompts.items() if text}
         lengths = {name: min(length, PROMPT_TOKENS) for name, length in told.items()}
@@ -249,7 +249,7 @@ def device(wanted: str) -> str:
     """Give the device that `wanted` means here; raise StartError if there is no GPU."""
     has_gpu = ctranslate2.get_cuda_device_count() > 0
     if wanted == "cuda" and not has_gpu:
-        raise StartError("DEVICE=cuda, but CTranslate2 sees no GPU here")
+        raise StartError("DEVICE=cuda: CTranslate2 found no GPU")
     return "cuda" if has_gpu and wanted != "cpu" else "cpu"
 
 
@@ -259,7 +259,7 @@ def compute_type(wanted: str, device: str) -> str:
         wanted = "float16" if device == "cuda" else "int8"
     known = ctranslate2.get_supported_compute_types(device)
     if wanted not in known:
-        raise StartError(f"COMPUTE_TYPE={wanted} is not for this {device}; it has {', '.join(sorted(known))}")
+        raise StartError(f"COMPUTE_TYPE={wanted} is not supported on this {device}; use {', '.join(sorted(known))}")
     return wanted
 
 

@@ -91,7 +91,7 @@ def parse(job_input: dict[str, Any]) -> Asked:
     """Check a job in its words; raise InvalidJobError with its validator's errors, BadInputError with one sentence."""
     sent = _validated(job_input)
     if sent["model"] not in MODELS:
-        raise BadInputError(f"no model {sent['model'][:40]!r}; there are {', '.join(MODELS)}")
+        raise BadInputError(f"unknown model {sent['model'][:40]!r}; known models: {', '.join(MODELS)}")
     temperatures = _temperatures(sent["temperature"], sent["temperature_increment_on_fallback"])
     # What it gives to its second pass too.
     shared = {"temperature": temperatures, "vad_filter": sent["enable_vad"], "language": sent["language"]}

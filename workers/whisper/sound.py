@@ -98,7 +98,7 @@ class Audio:
             if total + count > MAX_AUDIO_S * SAMPLE_RATE:
                 raise BadInputError(f"audio is longer than {MAX_AUDIO_S / 3600:.0f} hours")
         if not total + count:
-            raise BadInputError("audio holds no audio: it has 0 samples")
+            raise BadInputError("audio is empty: it has 0 samples")
         if count:
             yield np.concatenate(waiting)
         self._warn((total + count) / SAMPLE_RATE)
@@ -153,7 +153,7 @@ class Audio:
             self.warnings.append(f"audio is damaged: {self._damaged} of its packets cannot be decoded")
         if others := audiotrack.unheard(self._container, self._turns, self._peak):
             number = self._container.streams.audio.index(self._stream) + 1
-            self.warnings.append(f"audio's track {number} is silent, and track {others[0]} was not heard")
+            self.warnings.append(f"audio track {number} is silent; track {others[0]} was not transcribed")
 
 
 class _Mixer:
@@ -161,11 +161,9 @@ class _Mixer:
 
     def __init__(self, frame: av.AudioFrame) -> None:
         if frame.layout.nb_channels > MAX_CHANNELS:
-            raise BadInputError(
-                f"audio has {frame.layout.nb_channels} channels; this worker reads up to {MAX_CHANNELS}"
-            )
+            raise BadInputError(f"audio has {frame.layout.nb_channels} channels; at most {MAX_CHANNELS} are supported")
         if frame.sample_rate not in RATES:
-            raise BadInputError(f"audio has {frame.sample_rate} samples a second; this worker reads 1000 to 768000")
+            raise BadInputError(f"audio has {frame.sample_rate} samples a second; 1000 to 768000 are supported")
         self._kind = _kind(frame)
         self._frames = av.AudioFifo()
         self._graph = _graph(frame)
@@ -234,16 +232,16 @@ def _container(file: IO[bytes]) -> Any:
     except av.FFmpegError as error:
         file.seek(4)
         if file.read(4) == b"ftyp":
-            raise BadInputError("audio is cut short: an MP4 whose index, at the end of the file, is missing") from error
-        raise BadInputError(f"audio is not an audio file or a video that this worker reads ({SOME_FORMATS})") from error
+            raise BadInputError("audio is cut short: the index at the end of the MP4 is missing") from error
+        raise BadInputError(f"audio is not a supported audio file or video ({SOME_FORMATS})") from error
 
 
 def _stream(container: Any) -> Any:
     if not container.streams.audio:
-        raise BadInputError("audio is a video without audio" if container.streams.video else "audio holds no audio")
+        raise BadInputError("audio is a video without audio" if container.streams.video else "audio has no audio track")
     stream = audiotrack.best(container.streams.audio)
     if stream is None:
-        raise BadInputError("audio is in a codec that this worker does not know")
+        raise BadInputError("audio has an unsupported codec")
     return stream
 
 
@@ -297,4 +295,4 @@ def _on_volume(path: str, volume: Path) -> IO[bytes]:
             raise FileNotFoundError
         return resolved.open("rb")
     except (OSError, RuntimeError, ValueError) as error:
-        raise BadInputError(f"there is no file {path[:200]!r} on the volume") from error
+        raise BadInputError(f"file {path[:200]!r} not found on the volume") from error

@@ -111,9 +111,7 @@ class Transcriber:
                 result = self._in_batches(read, options, heard)
         except RuntimeError as error:
             if model.is_out_of_memory(error):
-                raise BadInputError(
-                    "the GPU's memory is too small for this batch: send a smaller batch_size"
-                ) from error
+                raise BadInputError("the GPU ran out of memory with this batch: send a smaller batch_size") from error
             raise
         is_searched = options.vad_filter and not options.clip_timestamps
         missed = audible.missed(result.duration_after_vad_s, read.active_s) if is_searched else None
@@ -283,7 +281,7 @@ def _whole(read: _Read) -> Samples:
     for block in read:
         if read.seconds > MAX_SEQUENCE_S:
             raise BadInputError(
-                f"batch_size 1 is for audio files up to {MAX_SEQUENCE_S // 60} minutes; leave it out for this one"
+                f"batch_size 1 takes at most {MAX_SEQUENCE_S // 60} minutes of audio; leave it out for more"
             )
         blocks.append(block)
     return np.concatenate(blocks)

@@ -44,16 +44,18 @@ def find(settings: Settings) -> Path:
             return folder
     repository = REPOSITORIES.get(settings.model, settings.model)
     if model.is_absolute() or repository.count("/") != 1:
-        raise StartError(f"MODEL: {settings.model} is neither a folder here nor one of {', '.join(REPOSITORIES)}")
+        raise StartError(
+            f"MODEL={settings.model} not found: expected a folder, an owner/name or one of {', '.join(REPOSITORIES)}"
+        )
     return _downloaded(repository, settings)
 
 
 def _check(folder: Path, settings: Settings) -> None:
     missing = [name for name in NEEDED if not any(folder.glob(name))]
     if missing:
-        raise StartError(f"{folder} is no model for faster-whisper: {missing[0]} is missing")
+        raise StartError(f"{folder} is not a faster-whisper model: {missing[0]} is missing")
     if settings.sha256 and digest(folder / "model.bin") != settings.sha256:
-        raise StartError(f"model.bin in {folder} is not the file with sha256 {settings.sha256}")
+        raise StartError(f"invalid model.bin in {folder}: expected sha256 {settings.sha256}")
 
 
 def digest(path: Path) -> str:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.runtime import API_KEY, LocalRuntime, until
 
-from vidctl.deploy.diagnosis import Diagnosis, Sight, diagnose, summary
+from vidctl.deploy.diagnosis import Diagnosis, EndpointSnapshot, diagnose, summary
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.runpod.types import Fleet, LogLine, Worker
@@ -49,7 +49,7 @@ LOADS = "the container runs and took no job yet, 95 s so far: it may be loading 
 PULLS = f"pulling the image {IMAGE}, 95 s so far"
 REFUSED = f"the registry denies RunPod access to the image {IMAGE}"
 ABSENT = f"the registry does not have the image {IMAGE} for linux/amd64"
-HELD_BACK = "1 worker throttled: the hosts have no free ADA_24 GPU"
+THROTTLED = "1 worker throttled: the hosts have no free ADA_24 GPU"
 ENDED = "the worker's container exited by itself"
 MISSING_MODULE = "ModuleNotFoundError: No module named 'ultralytics'"
 
@@ -59,11 +59,11 @@ def lines(*said: tuple[str, str]) -> tuple[LogLine, ...]:
     return tuple(LogLine(f"2026-08-06T17:42:{second:02}Z", *each) for second, each in enumerate(said))
 
 
-def queued(status: str | None, *said: tuple[str, str], **changed) -> Sight:
+def queued(status: str | None, *said: tuple[str, str], **changed) -> EndpointSnapshot:
     """One job waits, and there is one worker (or none) with this status and log."""
     workers = () if status is None else (Worker("w1", status, image=IMAGE),)
     counts = {} if status is None else {status.lower(): 1}
-    sight = Sight(
+    seen = EndpointSnapshot(
         workers={"idle": 0, "initializing": 0, "ready": 0, "running": 0, "throttled": 0, "unhealthy": 0, **counts},
         jobs={"completed": 31, "failed": 0, "inProgress": 0, "inQueue": 1, "retried": 0},
         workers_max=3,
@@ -72,15 +72,15 @@ def queued(status: str | None, *said: tuple[str, str], **changed) -> Sight:
         fleet=Fleet(workers),
         logs={"w1": lines(*said)},
     )
-    return dataclasses.replace(sight, **changed)
+    return dataclasses.replace(seen, **changed)
 
 
-def unlisted(**workers: int) -> Sight:
+def unlisted(**workers: int) -> EndpointSnapshot:
     """One job waits; of the workers only the counts are to be had."""
     return queued(None, workers=workers, fleet=None)
 
 
-def rolling(*fresh: Worker, jobs: dict[str, int] | None = None, **changed) -> Sight:
+def rolling(*fresh: Worker, jobs: dict[str, int] | None = None, **changed) -> EndpointSnapshot:
     """Workers of an older version do the jobs while one of the newest is made ready."""
     stale = Worker("old", "RUNNING", is_stale=True)
     counts = {"running": 1, "initializing": len(fresh)}
@@ -100,9 +100,9 @@ CASES = [
         queued(None, pools=("ADA_24", "AMPERE_24"), data_centers=("EU-RO-1",), waited_s=600),
         "no worker in 10 min: RunPod has no free ADA_24 or AMPERE_24 GPU in EU-RO-1",
     ),
-    ("throttled", queued("THROTTLED"), HELD_BACK),
+    ("throttled", queued("THROTTLED"), THROTTLED),
     ("throttled", unlisted(throttled=2), "2 workers throttled: the hosts have no free ADA_24 GPU"),
-    ("throttled", queued("THROTTLED", CREATE, PENDING), HELD_BACK),
+    ("throttled", queued("THROTTLED", CREATE, PENDING), THROTTLED),
     # A worker has a GPU and gets its image.
     ("starting", queued("INITIALIZING", START, SDK, *STOP), "1 worker starting, 95 s so far"),
     (
@@ -229,7 +229,7 @@ CASES = [
         rolling(Worker("w1", "INITIALIZING"), workers_max=1),
         "1 of 2 workers on the new version; RunPod replaces the others when they have finished their jobs",
     ),
-    ("throttled", rolling(Worker("w1", "THROTTLED")), HELD_BACK),
+    ("throttled", rolling(Worker("w1", "THROTTLED")), THROTTLED),
     (
         "crash_loop",
         rolling(Worker("w1", "INITIALIZING"), logs={"w1": lines(START, *TRACEBACK, START, *TRACEBACK)}),
@@ -244,15 +244,15 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "sight", "sentence"), CASES)
-def test_each_reason_is_told_from_its_neighbours(kind, sight, sentence):
+@pytest.mark.parametrize(("kind", "seen", "sentence"), CASES)
+def test_each_reason_is_distinguished_from_its_neighbours(kind, seen, sentence):
     """What is seen decides the kind, and the sentence says it with its numbers."""
-    found = diagnose(sight)
+    found = diagnose(seen)
 
     assert (found.kind, found.sentence) == (kind, sentence)
 
 
-HOPELESS = [
+FATAL = [
     (queued(None, workers_max=0), True),
     (queued("INITIALIZING", CREATE, DENIED), True),
     (queued("INITIALIZING", CREATE, UNKNOWN), True),
@@ -273,10 +273,10 @@ HOPELESS = [
 ]
 
 
-@pytest.mark.parametrize(("sight", "is_hopeless"), HOPELESS)
-def test_only_what_cannot_mend_itself_is_hopeless(sight, is_hopeless):
+@pytest.mark.parametrize(("seen", "is_fatal"), FATAL)
+def test_only_what_cannot_recover_is_fatal(seen, is_fatal):
     """A deploy may give up early when every worker that has a GPU has failed for good, and not before."""
-    assert diagnose(sight).is_hopeless is is_hopeless
+    assert diagnose(seen).is_fatal is is_fatal
 
 
 @pytest.mark.parametrize("better", [(CREATE,), (START, LOADING)])
@@ -287,7 +287,7 @@ def test_a_crash_is_told_before_what_another_worker_does(better):
 
     found = diagnose(queued("INITIALIZING", fleet=both, logs=logs))
 
-    assert (found.kind, found.is_hopeless) == ("crash_loop", False)
+    assert (found.kind, found.is_fatal) == ("crash_loop", False)
 
 
 def test_what_the_local_runtime_does_is_not_told_of_runpod():
@@ -308,7 +308,7 @@ def test_crash_shows_what_the_container_wrote_last():
         f"{ENDED} 2 times: {MISSING_MODULE}",
         hint="fix the worker and redeploy; --target local runs the same code here",
         evidence=(LOADING[1], *(text for _, text in TRACEBACK)),
-        is_hopeless=True,
+        is_fatal=True,
     )
 
 
@@ -353,7 +353,7 @@ def test_both_sources_are_read_in_the_order_of_time():
 
 
 @pytest.mark.parametrize(
-    ("sight", "line"),
+    ("seen", "line"),
     [
         (
             queued(None, workers={"initializing": 2, "throttled": 1, "ready": 4}, jobs={"inQueue": 3}),
@@ -371,9 +371,9 @@ def test_both_sources_are_read_in_the_order_of_time():
         ),
     ],
 )
-def test_summary_is_the_counts_on_one_line(sight, line):
+def test_summary_is_the_counts_on_one_line(seen, line):
     """Only what is there is counted; `ready`, which says a part of it again, is left out."""
-    assert summary(sight) == line
+    assert summary(seen) == line
 
 
 SAID = st.sampled_from((CREATE, START, *STOP, PENDING, DENIED, UNKNOWN, SDK, LOADING, *TRACEBACK, ("container", "")))
@@ -384,9 +384,9 @@ COUNTS = st.dictionaries(
 
 
 @st.composite
-def sights(draw) -> Sight:
+def snapshots(draw) -> EndpointSnapshot:
     workers = tuple(Worker(f"w{n}", draw(STATUS), is_stale=draw(st.booleans())) for n in range(draw(st.integers(0, 3))))
-    return Sight(
+    return EndpointSnapshot(
         workers=draw(COUNTS),
         jobs=draw(st.dictionaries(st.sampled_from(("inQueue", "inProgress")), st.integers(0, 2))),
         workers_max=draw(st.integers(0, 3)),
@@ -396,19 +396,19 @@ def sights(draw) -> Sight:
     )
 
 
-@given(sights())
-def test_want_of_gpus_is_never_said_of_a_crash(sight):
+@given(snapshots())
+def test_want_of_gpus_is_never_said_of_a_crash(seen):
     """Whatever RunPod shows: with an unhealthy worker of the newest version nobody is told to look for other GPUs."""
-    fresh = sight.fleet.fresh if sight.fleet else ()
-    is_rolling = bool(sight.fleet and len(fresh) < len(sight.fleet.workers))
+    fresh = seen.fleet.fresh if seen.fleet else ()
+    is_rolling = bool(seen.fleet and len(fresh) < len(seen.fleet.workers))
     is_crashing = any(worker.status == "UNHEALTHY" for worker in fresh) or (
-        not is_rolling and sight.workers.get("unhealthy", 0) > 0
+        not is_rolling and seen.workers.get("unhealthy", 0) > 0
     )
 
-    found = diagnose(sight)
+    found = diagnose(seen)
 
     assert not (is_crashing and found.kind in ("no_capacity", "throttled"))
-    assert not (found.is_hopeless and found.kind in ("no_capacity", "throttled", "pulling", "loading", "working"))
+    assert not (found.is_fatal and found.kind in ("no_capacity", "throttled", "pulling", "loading", "working"))
     assert len(found.evidence) <= 5
     assert "\n" not in found.sentence
 
@@ -429,14 +429,14 @@ def test_a_real_crash_is_seen_through_the_api(runtime):
     runtime.run(endpoint_id, {"a": 1})
     kinds = set()
 
-    def hopeless():
+    def fatal():
         health, fleet = jobs.health(endpoint_id), workers.workers(endpoint_id)
         logs = {worker.id: workers.logs(endpoint_id, worker.id, max_s=2) for worker in fleet.workers}
-        found = diagnose(Sight(health.workers, health.jobs, workers_max=1, fleet=fleet, logs=logs))
+        found = diagnose(EndpointSnapshot(health.workers, health.jobs, workers_max=1, fleet=fleet, logs=logs))
         kinds.add(found.kind)
-        return found.is_hopeless and found
+        return found.is_fatal and found
 
-    found = until(hopeless)
+    found = until(fatal)
 
     assert (found.kind, found.evidence) == ("crash_loop", ("the weights are not where they should be",))
     assert kinds <= {"starting", "pulling", "loading", "crash_loop"}

@@ -69,7 +69,7 @@ class JobEntry:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SentRequest:
     """A question that was sent before: its job, and what it answered if vidctl saw that."""
 
     job_id: str
@@ -147,7 +147,7 @@ class Journal:
                 (json.dumps(output), endpoint_id, digest),
             )
 
-    def recall(self, endpoint_id: str, digest: str) -> Asked | None:
+    def recall(self, endpoint_id: str, digest: str) -> SentRequest | None:
         """The job that was last sent with this question, and its answer."""
         if not self._path.exists():
             return None
@@ -155,7 +155,7 @@ class Journal:
             row = database.execute(
                 "SELECT job_id, output FROM asked WHERE endpoint_id = ? AND digest = ?", (endpoint_id, digest)
             ).fetchone()
-        return row and Asked(row[0], row[1] is not None, json.loads(row[1] or "null"))
+        return row and SentRequest(row[0], row[1] is not None, json.loads(row[1] or "null"))
 
     def forget(self, endpoint_id: str, digests: Iterable[str]) -> None:
         """Drop answers that have been delivered."""

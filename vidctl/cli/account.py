@@ -82,8 +82,8 @@ def destroy(
     locks = project.root / ".vidctl" / "locks"
     with rollout.locked(keys, place.name, locks, timeout_s=60, notify=report.step):
         found = [_thing(word, project, place, adopts=adopt) for word in words]
-        told = ", ".join(str(each) for each in found)
-        if not yes and not report.confirm(f"delete {told} on {place.name}?"):
+        what = ", ".join(str(each) for each in found)
+        if not yes and not report.confirm(f"delete {what} on {place.name}?"):
             raise UsageError("aborted; nothing was deleted")
         with report.live() as notify:
             for each in found:

@@ -50,8 +50,7 @@ def plan(
 
     Compares the spec, what was last applied, and what is live; what somebody changed elsewhere is marked as drift.
     """
-    from vidctl.cli import outputs
-    from vidctl.cli import scene as scenes
+    from vidctl.cli import deploy_context, outputs
     from vidctl.cli.report import Report
     from vidctl.deploy import checks, plan_file, rollout
     from vidctl.errors import UsageError
@@ -61,25 +60,25 @@ def plan(
         raise UsageError("--json and -o - both write to stdout", hint="save the plan with -o FILE.json")
     if output is not None and not is_printed:
         plan_file.check(output)
-    scene = scenes.begin(Report(quiet=quiet, verbose=verbose, as_json=as_json), names, every, env, target)
-    secrets = scene.project.environ
-    known = checks.check(scene.specs, scene.place, secrets=secrets, adopts=adopt, writes=False)
-    planned = rollout.plan_all(scene.specs, scene.place, known, secrets=secrets)
-    scene.warn(planned, known)
-    scene.warn_of_images(planned)
-    scene.show(planned, is_result=not is_printed)
+    context = deploy_context.begin(Report(quiet=quiet, verbose=verbose, as_json=as_json), names, every, env, target)
+    secrets = context.project.environ
+    known = checks.check(context.specs, context.place, secrets=secrets, adopts=adopt, writes=False)
+    planned = rollout.plan_all(context.specs, context.place, known, secrets=secrets)
+    context.warn(planned, known)
+    context.warn_of_images(planned)
+    context.show(planned, is_result=not is_printed)
     for each in planned:
-        summary = f"{each.spec.key}: {scenes.summary(each)}"
+        summary = f"{each.spec.key}: {deploy_context.summary(each)}"
         if is_printed:
-            scene.report.note(summary)
+            context.report.note(summary)
         else:
-            scenes.say(scene.report, summary)
+            deploy_context.say(context.report, summary)
     if is_printed:
-        outputs.say(plan_file.text(scene.place.name, planned))
+        outputs.say(plan_file.text(context.place.name, planned))
     elif output is not None:
-        plan_file.save(output, scene.place.name, planned)
+        plan_file.save(output, context.place.name, planned)
     if as_json:
-        scenes.print_documents(scene.documents(planned, known), one=not scene.are_many)
+        deploy_context.print_documents(context.documents(planned, known), one=not context.are_many)
     return CHANGES_FOUND if detailed_exitcode and any(each.has_work for each in planned) else 0
 
 
@@ -114,7 +113,7 @@ def deploy(
     asks, writes only what differs, reads it back, sends the smoke test and saves the endpoint's id in .env.  A second
     run changes nothing.  A version that fails its smoke test is replaced by the last good one.
     """
-    from vidctl.cli import scene as scenes
+    from vidctl.cli import deploy_context
     from vidctl.cli.report import Report
     from vidctl.deploy import plan_file, rollout
     from vidctl.deploy.apply import Choices
@@ -132,29 +131,29 @@ def deploy(
                 "a saved plan takes no --env, --all or other --target", hint="run vidctl deploy PLAN.json alone"
             )
         names, target = list(saved.specs), saved.target
-    scene = scenes.begin(report, names, every, env, target)
+    context = deploy_context.begin(report, names, every, env, target)
 
-    secrets = scene.project.environ
+    secrets = context.project.environ
     choices = Choices(timeout_s=timeout, waits=wait, rolls_back=not no_rollback, adopts=adopt)
-    with scene.locked(timeout):
-        known = check(scene.specs, scene.place, secrets=secrets, adopts=adopt)
-        planned = rollout.plan_all(scene.specs, scene.place, known, secrets=secrets)
+    with context.locked(timeout):
+        known = check(context.specs, context.place, secrets=secrets, adopts=adopt)
+        planned = rollout.plan_all(context.specs, context.place, known, secrets=secrets)
         if saved is not None:
             saved.require_current(planned)
         elif not yes:
-            scene.require_someone_to_ask(planned)
-        scene.warn(planned, known)
+            context.require_someone_to_ask(planned)
+        context.warn(planned, known)
         with report.live() as notify:
-            planned = rollout.provide(planned, scene.place, known, secrets=secrets, notify=notify)
-        scene.warn_of_images(planned)
-        scene.show(planned)
+            planned = rollout.provide(planned, context.place, known, secrets=secrets, notify=notify)
+        context.warn_of_images(planned)
+        context.show(planned)
         if not yes and saved is None:
-            scene.ask(planned)
+            context.ask(planned)
         with report.live() as notify:
             outcomes = rollout.carry_out(
-                planned, scene.place, secrets=secrets, choices=choices, notify=notify, keep=scene.keep
+                planned, context.place, secrets=secrets, choices=choices, notify=notify, keep=context.keep
             )
-        scene.finish(outcomes)
+        context.finish(outcomes)
 
 
 def jobs(

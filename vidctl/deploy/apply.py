@@ -13,7 +13,7 @@ from vidctl import spec as specs
 from vidctl.deploy import rollback
 from vidctl.deploy.checks import TO_BE_MADE, VOLUME_NAME, Survey, find, known_login, login_id_of, survey, volume_id_of
 from vidctl.deploy.plan import SOURCES, Change, Plan, plan
-from vidctl.deploy.smoke_test import Prover
+from vidctl.deploy.smoke_test import SmokeTester
 from vidctl.deploy.target import Target
 from vidctl.errors import (
     ApiError,
@@ -63,7 +63,7 @@ def prepare(
     live = find(spec, known.account)
     last = target.journal.last_applied(live.id) if live and live.id else None
     applied = dict(last.document) if last else {}
-    if saved is not None and saved.models.asked:
+    if saved is not None and saved.models.requested:
         applied |= saved.document()
     todo = plan(
         spec,
@@ -103,7 +103,7 @@ def deploy(
     live = todo.endpoint
     if not todo.is_empty:
         todo = _with_login(spec, target, todo, secrets, notify)
-        _doubt(target, todo)
+        _mark_unproven(target, todo)
         saved = _save(spec, target, todo, notify)
         keep(saved.id or "")
         _remember(spec, target, todo, saved, is_proven=False)
@@ -113,8 +113,8 @@ def deploy(
     if not choices.waits:
         return Deployed(endpoint_id, smoke=None, is_proven=False)
     try:
-        prover = Prover(target.name, target.jobs, target.workers, target.journal, notify, is_stopped)
-        smoke = prover.prove(spec, live, timeout_s=choices.timeout_s)
+        tester = SmokeTester(target.name, target.jobs, target.workers, target.journal, notify, is_stopped)
+        smoke = tester.run(spec, live, timeout_s=choices.timeout_s)
     except (JobFailedError, TimedOutError) as error:
         if good is None or not choices.rolls_back or good == live.template:
             raise
@@ -219,7 +219,7 @@ def _rotate(login_id: str, name: str, given: tuple[str, str], target: Target, no
         target.journal.login_saved(login_id, *given)
 
 
-def _doubt(target: Target, todo: Plan) -> None:
+def _mark_unproven(target: Target, todo: Plan) -> None:
     """Before an endpoint is changed: what was proved of it holds no more, even if we are cut off before the end.
 
     Else a secret that was changed, and is in no fingerprint, would pass for proved.

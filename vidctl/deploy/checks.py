@@ -180,7 +180,7 @@ def _require_model_cache(spec: EndpointSpec, target: Target, known: Survey) -> N
         return
     live = find(spec, known.account)
     last = target.journal.last_applied(live.id) if live and live.id else None
-    if model_cache.asked(last.document if last else None) != spec.model_references:
+    if model_cache.requested(last.document if last else None) != spec.model_references:
         raise UsageError(
             f"{specs.locate(spec, ('weights',)) or spec.key}: RunPod's REST v2 cannot fill its model cache",
             hint=f"write weights: volume or weights: bake{_or_graphql(target)}",

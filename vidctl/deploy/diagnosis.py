@@ -31,7 +31,7 @@ Kind = Literal[
 
 
 @dataclass(frozen=True)
-class Sight:
+class EndpointSnapshot:
     """What is seen of an endpoint on which somebody waits.
 
     `workers` and `jobs` are the counts of `/health`; `fleet` is None where the workers cannot be listed; `logs` holds
@@ -61,75 +61,75 @@ class Sight:
 class Diagnosis:
     """Why it takes so long: one line for people, what to do about it, and the log lines that show it.
 
-    `is_hopeless`: waiting longer cannot help.
+    `is_fatal`: waiting longer cannot help.
     """
 
     kind: Kind
     sentence: str
     hint: str = ""
     evidence: tuple[str, ...] = ()
-    is_hopeless: bool = False
+    is_fatal: bool = False
 
 
-def summary(sight: Sight) -> str:
+def summary(snapshot: EndpointSnapshot) -> str:
     """The counts on one line: `2 initializing, 1 throttled; 3 jobs wait`."""
     states = ("running", "idle", "initializing", "throttled", "unhealthy")
-    workers = ", ".join(f"{sight.workers[state]} {state}" for state in states if sight.workers.get(state))
+    workers = ", ".join(f"{snapshot.workers[state]} {state}" for state in states if snapshot.workers.get(state))
     jobs = [
         f"{_count(number, 'job')} {verb}{'s' if number == 1 else ''}"
-        for number, verb in ((sight.running_jobs, "run"), (sight.waiting_jobs, "wait"))
+        for number, verb in ((snapshot.running_jobs, "run"), (snapshot.waiting_jobs, "wait"))
         if number
     ]
-    rollout = [_rollout(sight.fleet)] if sight.fleet and _stale(sight) else []
+    rollout = [_rollout(snapshot.fleet)] if snapshot.fleet and _stale(snapshot) else []
     return "; ".join([workers or "no worker yet", *(", ".join(part) for part in (jobs, rollout) if part)])
 
 
-def diagnose(sight: Sight) -> Diagnosis:
+def diagnose(snapshot: EndpointSnapshot) -> Diagnosis:
     """Judge what one waits for: what the workers say first, then their states, last that there are none."""
-    if sight.workers_max == 0:
+    if snapshot.workers_max == 0:
         return Diagnosis(
             "stopped",
             "no worker may start: the endpoint's max workers is 0",
             hint="set workers.max in the spec and deploy again; RunPod sets it to 0 after 7 days without requests",
-            is_hopeless=True,
+            is_fatal=True,
         )
-    if _is_served(sight):
-        return _served(sight)
-    return _told_by_workers(sight) or _told_by_health(sight) or _told_by_states(sight) or _told_by_absence(sight)
+    if _is_served(snapshot):
+        return _served(snapshot)
+    return _from_workers(snapshot) or _from_health(snapshot) or _from_states(snapshot) or _from_absence(snapshot)
 
 
-def _is_served(sight: Sight) -> bool:
+def _is_served(snapshot: EndpointSnapshot) -> bool:
     """Whether jobs are being done, or could be; what workers of an older version do says nothing of the newest."""
-    fresh = {worker.status for worker in _fresh(sight)}
-    is_busy = "RUNNING" in fresh or (sight.running_jobs > 0 and not _stale(sight))
-    return is_busy or ("IDLE" in fresh and not sight.waiting_jobs)
+    fresh = {worker.status for worker in _fresh(snapshot)}
+    is_busy = "RUNNING" in fresh or (snapshot.running_jobs > 0 and not _stale(snapshot))
+    return is_busy or ("IDLE" in fresh and not snapshot.waiting_jobs)
 
 
-def _served(sight: Sight) -> Diagnosis:
-    busy = max(_number(sight, "RUNNING"), sight.workers.get("running", 0))
-    if not sight.waiting_jobs:
-        is_busy = busy or sight.running_jobs
-        return Diagnosis("working", "a worker has the job" if is_busy else f"{_workers(sight, 'IDLE')} ready")
-    if busy >= sight.workers_max:
+def _served(snapshot: EndpointSnapshot) -> Diagnosis:
+    busy = max(_number(snapshot, "RUNNING"), snapshot.workers.get("running", 0))
+    if not snapshot.waiting_jobs:
+        is_busy = busy or snapshot.running_jobs
+        return Diagnosis("working", "a worker has the job" if is_busy else f"{_workers(snapshot, 'IDLE')} ready")
+    if busy >= snapshot.workers_max:
         return Diagnosis(
             "at_max",
-            f"all {_count(busy, 'worker')} busy with other jobs; {_count(sight.waiting_jobs, 'job')} queued",
+            f"all {_count(busy, 'worker')} busy with other jobs; {_count(snapshot.waiting_jobs, 'job')} queued",
             hint="more workers.max in the spec lets more jobs run at a time",
         )
-    return Diagnosis("working", f"{_count(busy, 'worker')} busy; {_count(sight.waiting_jobs, 'job')} queued")
+    return Diagnosis("working", f"{_count(busy, 'worker')} busy; {_count(snapshot.waiting_jobs, 'job')} queued")
 
 
-def _told_by_workers(sight: Sight) -> Diagnosis | None:
-    """The worst that holds for a worker of the newest version; hopeless when it holds for all that have a GPU."""
-    judged = [_judge(worker, _life(sight.logs.get(worker.id, ())), sight) for worker in _fresh(sight)]
+def _from_workers(snapshot: EndpointSnapshot) -> Diagnosis | None:
+    """The worst that holds for a worker of the newest version; fatal when it holds for all that have a GPU."""
+    judged = [_judge(worker, _since_stop(snapshot.logs.get(worker.id, ())), snapshot) for worker in _fresh(snapshot)]
     known = sorted(filter(None, judged), key=lambda found: _WORST_FIRST.index(found.kind))
     if not known:
         return None
     is_open = any(
         found is None and worker.status in ("IDLE", "INITIALIZING")
-        for worker, found in zip(_fresh(sight), judged, strict=True)
+        for worker, found in zip(_fresh(snapshot), judged, strict=True)
     )
-    return dataclasses.replace(known[0], is_hopeless=not is_open and all(found.is_hopeless for found in known))
+    return dataclasses.replace(known[0], is_fatal=not is_open and all(found.is_fatal for found in known))
 
 
 # A container that runs shows that the image can be had, whatever another host says.
@@ -147,31 +147,32 @@ _NO_IMAGE = re.compile(
     re.IGNORECASE,
 )
 # Of the container itself, as said by runc or tini; Python's "[Errno 8] Exec format error" is of a program inside.
-_WRONG_PROCESSOR = re.compile(r"(?<!\] )exec format error", re.IGNORECASE)
+_WRONG_PLATFORM = re.compile(r"(?<!\] )exec format error", re.IGNORECASE)
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit)(: .*)?")
 
 
-def _judge(worker: Worker, life: Sequence[LogLine], sight: Sight) -> Diagnosis | None:
+def _judge(worker: Worker, recent: Sequence[LogLine], snapshot: EndpointSnapshot) -> Diagnosis | None:
     """What a worker's state and its log since it was last stopped say of it; None if nothing."""
     if worker.status == "IDLE":
         return None
-    trouble = _image_trouble(worker, life) or _crash(worker, life, sight)
+    trouble = _image_trouble(worker, recent) or _crash(worker, recent, snapshot)
     if trouble or worker.status == "THROTTLED":
         return trouble
-    if _runs(life):
+    so_far = f"{_duration(snapshot.waited_s)} so far"
+    if _runs(recent):
         return Diagnosis(
             "loading",
-            f"the container runs and took no job yet, {_duration(sight.waited_s)} so far: it may be loading the model",
+            f"the container runs and took no job yet, {so_far}: it may be loading the model",
             hint=_SLOW_LOAD,
-            evidence=_last(life),
+            evidence=_last(recent),
         )
-    if life:
+    if recent:
         return Diagnosis(
             "pulling",
-            f"pulling the image {worker.image or ''}".rstrip() + f", {_duration(sight.waited_s)} so far",
+            f"pulling the image {worker.image or ''}".rstrip() + f", {so_far}",
             # Over 20 minutes for 10 GB: runpod-plugins-official, golden-paths/20.
             hint="the first pull on a host takes minutes; a smaller image starts sooner",
-            evidence=_last(life),
+            evidence=_last(recent),
         )
     return None
 
@@ -181,25 +182,25 @@ _START_S = 7 * 60
 _SLOW_LOAD = "RunPod gives a start 7 minutes; RUNPOD_INIT_TIMEOUT: SECONDS under env in the spec gives it longer"
 
 
-def _image_trouble(worker: Worker, life: Sequence[LogLine]) -> Diagnosis | None:
+def _image_trouble(worker: Worker, recent: Sequence[LogLine]) -> Diagnosis | None:
     image = f"the image {worker.image}" if worker.image else "the image"
-    if wrong := [line for line in life if _WRONG_PROCESSOR.search(line.text)]:
+    if wrong := [line for line in recent if _WRONG_PLATFORM.search(line.text)]:
         return Diagnosis(
             "image_missing",
             f"{image} is for another platform: RunPod's hosts are linux/amd64",
             hint="build it with vidctl build NAME, or docker build --platform linux/amd64",
             evidence=_last(wrong),
-            is_hopeless=True,
+            is_fatal=True,
         )
-    starts = [index for index, line in enumerate(life) if _is_system(line, "start container")]
-    pulls = [line for line in life[starts[-1] if starts else 0 :] if line.source == "system"]
+    starts = [index for index, line in enumerate(recent) if _is_system(line, "start container")]
+    pulls = [line for line in recent[starts[-1] if starts else 0 :] if line.source == "system"]
     if denied := [line for line in pulls if _NO_ACCESS.search(line.text)]:
         return Diagnosis(
             "registry_auth",
             f"the registry denies RunPod access to {image}",
             hint="run vidctl registry login NAME -u USER and add registry_auth: NAME, or correct image: in the spec",
             evidence=_last(denied),
-            is_hopeless=True,
+            is_fatal=True,
         )
     if missing := [line for line in pulls if _NO_IMAGE.search(line.text)]:
         return Diagnosis(
@@ -207,138 +208,138 @@ def _image_trouble(worker: Worker, life: Sequence[LogLine]) -> Diagnosis | None:
             f"the registry does not have {image} for linux/amd64",
             hint="vidctl push NAME, or correct image: in the spec",
             evidence=_last(missing),
-            is_hopeless=True,
+            is_fatal=True,
         )
     return None
 
 
-def _crash(worker: Worker, life: Sequence[LogLine], sight: Sight) -> Diagnosis | None:
+def _crash(worker: Worker, recent: Sequence[LogLine], snapshot: EndpointSnapshot) -> Diagnosis | None:
     """A container that ends by itself: unhealthy, out with a traceback, or started again and again.
 
     RunPod's own sign is `start container` again and again with nothing from the container (golden-paths/15).
     """
-    runs, is_unhealthy = _runs(life), worker.status == "UNHEALTHY"
+    runs, is_unhealthy = _runs(recent), worker.status == "UNHEALTHY"
     cause = next(filter(None, map(_exception, reversed(runs))), "")
     ended = sum(bool(_exception(run)) or not any(_LOOP in text for text in run) for run in runs[:-1])
     ended += bool(runs) and (is_unhealthy or _died(runs[-1]))
     if not (is_unhealthy or ended > 1 or (ended and (cause or not any(runs)))):
         return None
-    is_slow = any(runs) and not cause and len(runs) == 1 and sight.waited_s >= _START_S
+    is_slow = any(runs) and not cause and len(runs) == 1 and snapshot.waited_s >= _START_S
     return Diagnosis(
         "crash_loop",
         f"the worker's container exited by itself{f' {ended} times' if ended > 1 else ''}"
         + (f": {cause}" if cause else ""),
-        hint=_SLOW_LOAD if is_slow else _fix(sight),
-        evidence=_last([line for line in life if line.source == "container"] or life),
-        is_hopeless=is_unhealthy or ended > 1,
+        hint=_SLOW_LOAD if is_slow else _fix(snapshot),
+        evidence=_last([line for line in recent if line.source == "container"] or recent),
+        is_fatal=is_unhealthy or ended > 1,
     )
 
 
 _LOOP = "Starting Serverless Worker"  # what the SDK writes when all is loaded (runpod-python, serverless/__init__.py)
 
 
-def _fix(sight: Sight) -> str:
-    return "fix the worker and redeploy" + ("" if sight.is_local else "; --target local runs the same code here")
+def _fix(snapshot: EndpointSnapshot) -> str:
+    return "fix the worker and redeploy" + ("" if snapshot.is_local else "; --target local runs the same code here")
 
 
-def _told_by_health(sight: Sight) -> Diagnosis | None:
+def _from_health(snapshot: EndpointSnapshot) -> Diagnosis | None:
     """Workers that `/health` counts as unhealthy and that are not listed: down just now, and no want of GPUs."""
-    states = {worker.status for worker in _fresh(sight)}
-    number = sight.workers.get("unhealthy", 0)
-    if not number or _stale(sight) or states & {"IDLE", "INITIALIZING"}:
+    states = {worker.status for worker in _fresh(snapshot)}
+    number = snapshot.workers.get("unhealthy", 0)
+    if not number or _stale(snapshot) or states & {"IDLE", "INITIALIZING"}:
         return None
     return Diagnosis(
-        "crash_loop", f"{_count(number, 'worker')} unhealthy: the container exits by itself", hint=_fix(sight)
+        "crash_loop", f"{_count(number, 'worker')} unhealthy: the container exits by itself", hint=_fix(snapshot)
     )
 
 
-def _told_by_states(sight: Sight) -> Diagnosis | None:
+def _from_states(snapshot: EndpointSnapshot) -> Diagnosis | None:
     """What the states of workers say whose logs say nothing, or cannot be seen."""
-    states = {worker.status for worker in _fresh(sight)}
+    states = {worker.status for worker in _fresh(snapshot)}
     if states == {"THROTTLED"}:
-        return _for_want_of_gpus(
-            sight, "throttled", f"{_workers(sight, 'THROTTLED')} throttled: the hosts have no free"
+        return _without_gpus(
+            snapshot, "throttled", f"{_workers(snapshot, 'THROTTLED')} throttled: the hosts have no free"
         )
-    if _stale(sight) and sight.fleet:
+    if _stale(snapshot) and snapshot.fleet:
         return Diagnosis(
-            "rolling", f"{_rollout(sight.fleet)}; RunPod replaces the others when they have finished their jobs"
+            "rolling", f"{_rollout(snapshot.fleet)}; RunPod replaces the others when they have finished their jobs"
         )
     if "INITIALIZING" in states:
         return Diagnosis(
             "starting",
-            f"{_workers(sight, 'INITIALIZING')} starting, {_duration(sight.waited_s)} so far",
+            f"{_workers(snapshot, 'INITIALIZING')} starting, {_duration(snapshot.waited_s)} so far",
             hint="it is pulling the image or loading the model",
         )
-    if "IDLE" in states and sight.waited_s >= _PATIENCE_S:
+    if "IDLE" in states and snapshot.waited_s >= _PATIENCE_S:
         return Diagnosis(
             "loading",
-            f"{_workers(sight, 'IDLE')} ready, yet no job was taken in {_duration(sight.waited_s)}",
+            f"{_workers(snapshot, 'IDLE')} ready, yet no job was taken in {_duration(snapshot.waited_s)}",
             hint="check that the image starts RunPod's worker loop: runpod.serverless.start",
         )
     return Diagnosis("starting", "a ready worker is about to take the job") if "IDLE" in states else None
 
 
-def _told_by_absence(sight: Sight) -> Diagnosis:
-    if sight.is_local:
-        return Diagnosis("starting", f"the local runtime is starting a worker, {_duration(sight.waited_s)} so far")
-    if sight.waited_s < _PATIENCE_S:
+def _from_absence(snapshot: EndpointSnapshot) -> Diagnosis:
+    if snapshot.is_local:
+        return Diagnosis("starting", f"the local runtime is starting a worker, {_duration(snapshot.waited_s)} so far")
+    if snapshot.waited_s < _PATIENCE_S:
         return Diagnosis("starting", "RunPod is looking for a GPU")
-    return _for_want_of_gpus(sight, "no_capacity", f"no worker in {_duration(sight.waited_s)}: RunPod has no free")
+    return _without_gpus(snapshot, "no_capacity", f"no worker in {_duration(snapshot.waited_s)}: RunPod has no free")
 
 
 # Seconds in which RunPod as a rule has found a worker; a cold start took 18 to 105 s in all (golden-paths/03, /09).
 _PATIENCE_S = 60
 
 
-def _for_want_of_gpus(sight: Sight, kind: Kind, what: str) -> Diagnosis:
-    where = f" in {' or '.join(sight.data_centers)}" if sight.data_centers else ""
+def _without_gpus(snapshot: EndpointSnapshot, kind: Kind, what: str) -> Diagnosis:
+    where = f" in {' or '.join(snapshot.data_centers)}" if snapshot.data_centers else ""
     return Diagnosis(
         kind,
-        " ".join(filter(None, (what, " or ".join(sight.pools), "GPU"))) + where,
-        hint="name more GPUs under gpu: in the spec" + (", or drop data_centers" if sight.data_centers else ""),
+        " ".join(filter(None, (what, " or ".join(snapshot.pools), "GPU"))) + where,
+        hint="name more GPUs under gpu: in the spec" + (", or drop data_centers" if snapshot.data_centers else ""),
     )
 
 
-def _fresh(sight: Sight) -> tuple[Worker, ...]:
+def _fresh(snapshot: EndpointSnapshot) -> tuple[Worker, ...]:
     """The workers of the newest version; where none is listed, what `/health` counts."""
-    if sight.fleet and sight.fleet.workers:
-        return sight.fleet.fresh
+    if snapshot.fleet and snapshot.fleet.workers:
+        return snapshot.fleet.fresh
     states = ("running", "idle", "initializing", "throttled", "unhealthy")
-    return tuple(Worker("", state.upper()) for state in states for _ in range(sight.workers.get(state, 0)))
+    return tuple(Worker("", state.upper()) for state in states for _ in range(snapshot.workers.get(state, 0)))
 
 
-def _stale(sight: Sight) -> bool:
-    return sight.fleet is not None and len(sight.fleet.fresh) < len(sight.fleet.workers)
+def _stale(snapshot: EndpointSnapshot) -> bool:
+    return snapshot.fleet is not None and len(snapshot.fleet.fresh) < len(snapshot.fleet.workers)
 
 
-def _workers(sight: Sight, status: str) -> str:
-    return _count(_number(sight, status), "worker")
+def _workers(snapshot: EndpointSnapshot, status: str) -> str:
+    return _count(_number(snapshot, status), "worker")
 
 
-def _number(sight: Sight, status: str) -> int:
-    return sum(worker.status == status for worker in _fresh(sight))
+def _number(snapshot: EndpointSnapshot, status: str) -> int:
+    return sum(worker.status == status for worker in _fresh(snapshot))
 
 
 def _rollout(fleet: Fleet) -> str:
     return f"{len(fleet.fresh)} of {_count(len(fleet.workers), 'worker')} on the new version"
 
 
-def _life(lines: Sequence[LogLine]) -> list[LogLine]:
+def _since_stop(lines: Sequence[LogLine]) -> list[LogLine]:
     """The lines since RunPod last stopped a container that was well, both sources in the order of time."""
     ordered = sorted(lines, key=lambda line: line.at.removesuffix("Z"))  # 52Z is before 52.1Z
-    life: list[LogLine] = []
+    recent: list[LogLine] = []
     for line in ordered:
-        if _is_system(line, "stop container") and not any(map(_died, _runs(life)[-1:])):
-            life = []
+        if _is_system(line, "stop container") and not any(map(_died, _runs(recent)[-1:])):
+            recent = []
         elif not _is_system(line, "stop container", "remove container"):
-            life.append(line)
-    return life
+            recent.append(line)
+    return recent
 
 
-def _runs(life: Sequence[LogLine]) -> list[list[str]]:
+def _runs(recent: Sequence[LogLine]) -> list[list[str]]:
     """What the container wrote in each of its runs; a log's tail may begin in the middle of one."""
     runs: list[list[str]] = []
-    for line in life:
+    for line in recent:
         if _is_system(line, "start container") or (line.source == "container" and not runs):
             runs.append([])
         if line.source == "container":

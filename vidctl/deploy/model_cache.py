@@ -22,18 +22,18 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Models:
-    """What to save, None for "as it is"; and `asked`, what of it is vidctl's doing, in the spec's words.
+    """What to save, None for "as it is"; and `requested`, what of it is vidctl's doing, in the spec's words.
 
     Of REST v2: `unseen` is what the spec asks for and is in there as far as is known, `stuck` what it asks for no more.
     """
 
     saved: tuple[str, ...] | None = None
-    asked: tuple[str, ...] = ()
+    requested: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
 
 
-def asked(document: Mapping[str, str | None] | None) -> tuple[str, ...]:
+def requested(document: Mapping[str, str | None] | None) -> tuple[str, ...]:
     """What vidctl asked for, by what the journal says was applied."""
     text = (document or {}).get(FIELD)
     return tuple(text.split(", ")) if text else ()
@@ -59,13 +59,13 @@ def decide(
     plane: Literal["graphql", "rest"],
 ) -> Models:
     """Compare what the spec asks of the cache with what is in it, and with what was last asked."""
-    before = asked(applied)
+    before = requested(applied)
     if plane == "rest":
         return _over_rest(spec.model_references, before)
     there = live.model_references if live else None
     if spec.weights == "cache":
         is_there = there is not None and is_held(there, spec.model_references)
-        is_new = live is not None and _asks_anew(spec, live, before)
+        is_new = live is not None and _is_new_request(spec, live, before)
         return Models(there if is_there and not is_new else spec.model_references, spec.model_references)
     if spec.weights is not None:
         return Models(())
@@ -79,7 +79,7 @@ def _over_rest(wanted: tuple[str, ...], before: tuple[str, ...]) -> Models:
     return Models(wanted, before) if wanted else Models(None, before, stuck=before)
 
 
-def _asks_anew(spec: EndpointSpec, live: Endpoint, before: tuple[str, ...]) -> bool:
+def _is_new_request(spec: EndpointSpec, live: Endpoint, before: tuple[str, ...]) -> bool:
     """Whether another revision is wanted than the one that RunPod shows as a commit."""
     is_other = live.template.env.get(REVISION, "") != spec.env.get(REVISION, "")
     return is_other or before not in ((), spec.model_references)
@@ -87,5 +87,5 @@ def _asks_anew(spec: EndpointSpec, live: Endpoint, before: tuple[str, ...]) -> b
 
 def _is_ours(spec: EndpointSpec, live: Endpoint, before: tuple[str, ...]) -> bool:
     """Whether vidctl put in there what is there: the journal says so, or the variable that goes with it."""
-    was_told = live.template.env.get(WEIGHTS) == "cache" and WEIGHTS not in (*spec.env, *spec.secrets)
-    return is_held(live.model_references or (), before) or was_told
+    is_marked = live.template.env.get(WEIGHTS) == "cache" and WEIGHTS not in (*spec.env, *spec.secrets)
+    return is_held(live.model_references or (), before) or is_marked

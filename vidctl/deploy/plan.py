@@ -130,7 +130,7 @@ class Plan:
 
     def document(self, live: Endpoint | None = None) -> Document:
         """The endpoint as it is wanted, or as it now is, for the journal; of the model cache only what is vidctl's."""
-        endpoint = dataclasses.replace(live or self.endpoint, model_references=self.models.asked)
+        endpoint = dataclasses.replace(live or self.endpoint, model_references=self.models.requested)
         return document(endpoint, self.hidden)
 
     def fingerprint(self) -> str:
@@ -378,7 +378,7 @@ def _is_hidden(field: str, hidden: frozenset[str]) -> bool:
 def _has_drifted(path: str, old: object, applied: Document) -> bool:
     """Whether the live value is another than the one applied; of a value that was not to be told nobody knows."""
     if path == model_cache.FIELD:
-        return not model_cache.is_held(old if isinstance(old, tuple) else (), model_cache.asked(applied))
+        return not model_cache.is_held(old if isinstance(old, tuple) else (), model_cache.requested(applied))
     if path not in applied:
         return old is not None
     before = applied[path]

@@ -91,7 +91,8 @@ def restore(
         target=target.name,
         endpoint_id=live.id or "",
         document=document(
-            dataclasses.replace(again, model_references=models.asked), todo.hidden | _untold(target.journal, live)
+            dataclasses.replace(again, model_references=models.requested),
+            todo.hidden | _hidden_values(target.journal, live),
         ),
         fingerprint="",
         is_proven=True,
@@ -115,18 +116,21 @@ def _advice(error: VidctlError) -> str:
 def models_then(journal: Journal, todo: Plan, live: Endpoint) -> Models:
     """What RunPod's model cache held for the last good version; over REST v2 it has not changed."""
     good, before = journal.last_good(live.id or ""), todo.before
-    asked = model_cache.asked(good.document if good else None)
-    if live.model_references is None or asked == todo.models.asked:
-        return Models(live.model_references, todo.models.asked)
+    requested = model_cache.requested(good.document if good else None)
+    if live.model_references is None or requested == todo.models.requested:
+        return Models(live.model_references, todo.models.requested)
     there = before.model_references if before else None
-    return Models(there if there is not None and (not asked or model_cache.is_held(there, asked)) else asked, asked)
+    return Models(
+        there if there is not None and (not requested or model_cache.is_held(there, requested)) else requested,
+        requested,
+    )
 
 
 def _holds(live: Endpoint, models: Models) -> bool:
     return models.saved is None or model_cache.is_held(live.model_references or (), models.saved)
 
 
-def _untold(journal: Journal, live: Endpoint) -> frozenset[str]:
+def _hidden_values(journal: Journal, live: Endpoint) -> frozenset[str]:
     """The variables whose values the last good version kept to itself."""
     good = journal.last_good(live.id or "")
     known = good.document if good else {}

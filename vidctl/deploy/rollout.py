@@ -78,17 +78,17 @@ def provide(
     """
     turns = {each.plan.image.tag: Lock() for each in planned}
 
-    def work(each: Planned, tell: Notify, stop: Event) -> Planned:
-        def tell_or_stop(progress: Progress) -> None:
+    def work(each: Planned, report: Notify, stop: Event) -> Planned:
+        def notify_or_stop(progress: Progress) -> None:
             if stop.is_set():
                 raise InterruptionError("interrupted")
-            tell(progress)
+            report(progress)
 
         if not each.has_work:
             return each
         # A spec and its overlay share an image: built by both at once, one's push would take the other's tag away.
         with turns[each.plan.image.tag]:
-            image = target.images.provide(each.spec, each.plan.endpoint.template.env, tell_or_stop)
+            image = target.images.provide(each.spec, each.plan.endpoint.template.env, notify_or_stop)
         plan = prepare(each.spec, target, known, image=image, secrets=secrets)
         return Planned(each.spec, plan, is_proven(each.spec, target, plan))
 
@@ -109,7 +109,7 @@ def carry_out(
     `keep` gets a spec's key and its endpoint's id as soon as there is one.
     """
 
-    def work(each: Planned, tell: Notify, stop: Event) -> Outcome:
+    def work(each: Planned, report: Notify, stop: Event) -> Outcome:
         try:
             done = deploy(
                 each.spec,
@@ -117,7 +117,7 @@ def carry_out(
                 each.plan,
                 secrets=secrets,
                 choices=choices,
-                notify=tell,
+                notify=report,
                 is_stopped=stop.is_set,
                 keep=partial(keep, each.spec.key),
             )
@@ -154,17 +154,18 @@ def _side_by_side(work: Callable[[Planned, Notify, Event], T], items: Sequence[P
 
 def _all_interrupted(ends: Sequence[BaseException | None]) -> InterruptionError:
     """One error that says what each part has cancelled, and what it leaves running."""
-    told = [each for each in ends if isinstance(each, InterruptionError)]
-    what = "; ".join(each.message.removeprefix("interrupted; ") for each in told if each.job_id)
+    interrupted = [each for each in ends if isinstance(each, InterruptionError)]
+    what = "; ".join(each.message.removeprefix("interrupted; ") for each in interrupted if each.job_id)
     return InterruptionError(
-        f"interrupted; {what or 'no job was running'}", hint="; ".join(each.hint for each in told if each.hint) or None
+        f"interrupted; {what or 'no job was running'}",
+        hint="; ".join(each.hint for each in interrupted if each.hint) or None,
     )
 
 
 def _about(each: Planned, notify: Notify) -> Notify:
     """Say of each thing which spec it is about."""
 
-    def tell(progress: Progress) -> None:
+    def notify_subject(progress: Progress) -> None:
         notify(dataclasses.replace(progress, subject=each.spec.key))
 
-    return tell
+    return notify_subject

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vidctl.deploy.diagnosis import Diagnosis, Sight, diagnose, summary
+from vidctl.deploy.diagnosis import Diagnosis, EndpointSnapshot, diagnose, summary
 from vidctl.errors import InterruptionError, JobFailedError, NotDeployedError, TimedOutError, UsageError, VidctlError
 from vidctl.journal import Journal
 from vidctl.progress import Notify, Progress
@@ -21,7 +21,7 @@ from vidctl.spec import EndpointSpec
 from vidctl.tasks.batch import Invoker, Request
 
 _POLL_S = 0.5
-_SLOWEST_ASKING_S = 15.0
+_LONGEST_PAUSE_S = 15.0
 # Until the first look at the workers and their logs, and between two: RunPod's REST v2 takes about 60 requests a minute
 # (runpod.md §2.2), and a look is one for the list and one for each log.
 _FIRST_LOOK_S = 4.0
@@ -33,7 +33,7 @@ _NEW_ENDPOINT_S = 30.0  # a new endpoint is not known everywhere at once (runpod
 
 
 @dataclass(frozen=True)
-class Prover:
+class SmokeTester:
     """Waits for endpoints, with everything that it speaks to."""
 
     target: str
@@ -44,7 +44,7 @@ class Prover:
     is_stopped: Callable[[], bool] = lambda: False
     """Called now and then: whether to cancel the smoke test and raise InterruptionError."""
 
-    def prove(self, spec: EndpointSpec, live: Endpoint, *, timeout_s: float) -> Job | None:
+    def run(self, spec: EndpointSpec, live: Endpoint, *, timeout_s: float) -> Job | None:
         """See that it works, as far as the spec lets one: a job starts a worker where none is kept running.
 
         Return the smoke test's job, None where there is none.  Raise JobFailedError or TimedOutError, saying why;
@@ -57,7 +57,7 @@ class Prover:
             if spec.workers.min > 0:
                 self._wait_for_worker(live, watch, timeout_s)
             else:
-                watch.tell("smoke", "skipped: the spec has no smoke test, or allows no workers")
+                watch.notify("smoke", "skipped: the spec has no smoke test, or allows no workers")
         except (TimedOutError, JobFailedError) as error:
             raise watch.explained(error) from error
         except VidctlError as error:
@@ -92,9 +92,9 @@ class Prover:
                 break
             if time.monotonic() + pause_s > deadline:
                 raise TimedOutError(f"only workers of the previous version answered in {timeout_s:g} s")
-            watch.tell("smoke", "a worker of the previous version answered; retrying", about="older")
+            watch.notify("smoke", "a worker of the previous version answered; retrying", about="older")
             time.sleep(pause_s)
-            pause_s = min(pause_s * 2, _SLOWEST_ASKING_S)  # each answer is paid for
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)  # each answer is paid for
         if isinstance(job, JobFailedError):
             raise job
         if missing := difference(smoke.contains if smoke else None, job.output):
@@ -103,7 +103,7 @@ class Prover:
             )
         waited_s, ran_s = (job.delay_ms or 0) / 1000, (job.execution_ms or 0) / 1000
         unseen = "; the version that answered is unknown" if is_older is None else ""
-        watch.tell("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s{unseen}")
+        watch.notify("smoke", f"passed: waited {waited_s:.1f} s for a worker, ran {ran_s:.2f} s{unseen}")
         return job
 
     def _answer(
@@ -146,12 +146,12 @@ class Prover:
 class _Watch:
     """Tells what the workers do while one waits, and gives up on what cannot help itself."""
 
-    prover: Prover
+    tester: SmokeTester
     spec: EndpointSpec
     live: Endpoint
     started: float = field(default_factory=time.monotonic)
     next_look: float = field(default_factory=lambda: time.monotonic() + _FIRST_LOOK_S)
-    said: str = ""
+    last_about: str = ""
     fleet: Fleet | None = None
     logs: dict[str, tuple[LogLine, ...]] = field(default_factory=dict)
     can_see: bool = True
@@ -159,29 +159,29 @@ class _Watch:
 
     def __call__(self, _: Job, health: Health | None) -> None:
         """Look at the endpoint once more; raise JobFailedError when waiting longer is useless."""
-        if self.prover.is_stopped():
+        if self.tester.is_stopped():
             raise InterruptionError("interrupted", endpoint=self.live.id)
         if health is None:
-            self.tell("smoke", "the worker has the job", about="job")
+            self.notify("smoke", "the worker has the job", about="job")
             return
         if health.workers.get("unhealthy") and self.fleet is None:
             self.next_look = 0
         if time.monotonic() >= self.next_look:
             self._look()
             self.next_look = time.monotonic() + (_LOOK_AT_TROUBLE_S if health.workers.get("unhealthy") else _LOOK_S)
-        sight = self._sight(health)
-        self.diagnosis = diagnose(sight)
-        self.tell("wait", self.diagnosis.sentence, about=self.diagnosis.kind)
-        self.prover.notify(Progress("wait", summary(sight), is_passing=True))
-        if self.diagnosis.is_hopeless:
+        snapshot = self._snapshot(health)
+        self.diagnosis = diagnose(snapshot)
+        self.notify("wait", self.diagnosis.sentence, about=self.diagnosis.kind)
+        self.tester.notify(Progress("wait", summary(snapshot), is_passing=True))
+        if self.diagnosis.is_fatal:
             raise JobFailedError(self.diagnosis.sentence, status="UNHEALTHY")
 
-    def tell(self, step: str, message: str, *, about: str = "") -> None:
+    def notify(self, step: str, message: str, *, about: str = "") -> None:
         """Say it, but of the same thing only once."""
-        if about and about == self.said:
+        if about and about == self.last_about:
             return
-        self.said = about
-        self.prover.notify(Progress(step, message))
+        self.last_about = about
+        self.tester.notify(Progress(step, message))
 
     def explained(self, error: TimedOutError | JobFailedError) -> VidctlError:
         """The same error with why, with what the worker last said, and with what is left running."""
@@ -225,16 +225,16 @@ class _Watch:
             return
         endpoint_id = self.live.id or ""
         try:
-            self.fleet = self.prover.workers.workers(endpoint_id)
+            self.fleet = self.tester.workers.workers(endpoint_id)
             for worker in self.fleet.fresh[:_WORKERS_LOOKED_AT]:
-                self.logs[worker.id] = self.prover.workers.logs(endpoint_id, worker.id, tail=50, max_s=_LOG_S)
+                self.logs[worker.id] = self.tester.workers.logs(endpoint_id, worker.id, tail=50, max_s=_LOG_S)
         except NotDeployedError:  # an endpoint or a worker that is not known yet, or any more
             return
         except VidctlError:
             self.can_see = False
 
-    def _sight(self, health: Health) -> Sight:
-        return Sight(
+    def _snapshot(self, health: Health) -> EndpointSnapshot:
+        return EndpointSnapshot(
             workers=health.workers,
             jobs=health.jobs,
             workers_max=self.live.workers_max,
@@ -243,7 +243,7 @@ class _Watch:
             data_centers=self.live.locations,
             fleet=self.fleet,
             logs=self.logs,
-            is_local=self.prover.target == "local",
+            is_local=self.tester.target == "local",
         )
 
 

@@ -62,8 +62,8 @@ def build(tar: Iterator[bytes], order: Order, *, environ: Mapping[str, str], not
             process.kill()
             raise
         if process.wait() != 0 or not id_file.is_file():
-            said = [line for line in log.last if line.startswith("ERROR")] or [*log.last] or ["docker buildx failed"]
-            raise build_failed(order.key, step, said[-1], log)
+            errors = [line for line in log.last if line.startswith("ERROR")] or [*log.last] or ["docker buildx failed"]
+            raise build_failed(order.key, step, errors[-1], log)
         return id_file.read_text().strip()
 
 

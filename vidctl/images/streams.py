@@ -45,7 +45,7 @@ def follow_build(lines: Lines, *, key: str, notify: Notify, log: Log) -> str:
             elif text.strip():
                 message = f"{number}/{total} {text.strip()}"
                 notify(Progress("build", message, number, total, key=key, is_passing=True))
-        _tell_layer(line, "build", key, notify, log, {})
+        _notify_layer(line, "build", key, notify, log, {})
     if not image_id:
         raise build_failed(key, step, "the engine reported no image id", log)
     return image_id
@@ -74,7 +74,7 @@ def follow_push(lines: Lines, *, key: str, notify: Notify, log: Log) -> str | No
         status = line.get("status") or ""
         if found := re.search(r"digest: (sha256:[0-9a-f]{64})", status):  # all that Podman says
             digest = found[1]
-        _tell_layer(line, "push", key, notify, log, totals)
+        _notify_layer(line, "push", key, notify, log, totals)
     return digest
 
 
@@ -84,7 +84,7 @@ def follow_pull(lines: Lines, *, key: str, notify: Notify, log: Log) -> None:
     for line in lines:
         if failure := _failure(line):
             raise ImageError(f"{key}: cannot pull the base image: {failure}", hint=room_hint(failure))
-        _tell_layer(line, "build", key, notify, log, totals)
+        _notify_layer(line, "build", key, notify, log, totals)
 
 
 def is_broken(failure: str) -> bool:
@@ -138,7 +138,9 @@ def _image_id(line: Mapping[str, Any]) -> str:
     return str(aux.get("ID") or (found[1] if found else ""))
 
 
-def _tell_layer(line: Mapping[str, Any], step: str, key: str, notify: Notify, log: Log, totals: dict[str, int]) -> None:
+def _notify_layer(
+    line: Mapping[str, Any], step: str, key: str, notify: Notify, log: Log, totals: dict[str, int]
+) -> None:
     status, layer = str(line.get("status") or ""), str(line.get("id") or "")
     if not status:
         return
@@ -152,10 +154,10 @@ def _tell_layer(line: Mapping[str, Any], step: str, key: str, notify: Notify, lo
     is_passing = status not in _ENDED and not status.startswith("Mounted from")
     if layer:
         size = totals.get(layer, 0)
-        amount = f" ({_told(size)})" if size and not is_passing else ""
+        amount = f" ({_amount(size)})" if size and not is_passing else ""
         message = f"{layer} {status[0].lower()}{status[1:]}{amount}"
         notify(Progress(step, message, done, total, key=f"{key} {layer}", is_passing=is_passing))
 
 
-def _told(size: int) -> str:
+def _amount(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

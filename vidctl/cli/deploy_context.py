@@ -27,7 +27,7 @@ _TRY: dict[str | None, str] = {"detect": "detect frame.jpg", "transcribe": "tran
 
 
 @dataclass(frozen=True)
-class Scene:
+class DeployContext:
     """One command's project, target and specs; `are_many` if it may have had several, whatever their number."""
 
     report: Report
@@ -158,7 +158,7 @@ class Scene:
         return None
 
 
-def begin(report: Report, names: list[str] | None, every: bool, env: str | None, target: str | None) -> Scene:
+def begin(report: Report, names: list[str] | None, every: bool, env: str | None, target: str | None) -> DeployContext:
     """Find the project, the target and the specs; raise UsageError or SpecError for what cannot be meant."""
     from vidctl import spec
     from vidctl.deploy import connect
@@ -180,7 +180,7 @@ def begin(report: Report, names: list[str] | None, every: bool, env: str | None,
     place = connect.deploy_target(project, chosen, notify=report.step)
     if every:
         found = _fitting(found, place, report)
-    return Scene(report, project, place, found, are_many=every or len(found) > 1)
+    return DeployContext(report, project, place, found, are_many=every or len(found) > 1)
 
 
 def _fitting(found: Sequence[EndpointSpec], place: Target, report: Report) -> list[EndpointSpec]:

@@ -1,4 +1,4 @@
-"""Which worker's answer proves a new version, while those of the version before are still there."""
+"""Which worker's answer proves a new version, while those of the previous version are still there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from support.scripted import Reply, ok, serving
 
 from vidctl import spec
-from vidctl.deploy.smoke_test import Prover
+from vidctl.deploy.smoke_test import SmokeTester
 from vidctl.errors import JobFailedError, TimedOutError
 from vidctl.journal import Journal
 from vidctl.progress import silent
@@ -58,9 +58,9 @@ def prove(tmp_path):
         with serving(endpoint) as server:
             http = Http("k")
             journal = Journal(tmp_path / "journal.db")
-            prover = Prover("runpod", Jobs(http, server.url), Workers(http, server.url), journal, notify)
+            tester = SmokeTester("runpod", Jobs(http, server.url), Workers(http, server.url), journal, notify)
             try:
-                return prover.prove(yolo, live, timeout_s=timeout_s).worker_id, endpoint.jobs
+                return tester.run(yolo, live, timeout_s=timeout_s).worker_id, endpoint.jobs
             except JobFailedError as error:
                 return error.job_id, endpoint.jobs
 
@@ -68,7 +68,7 @@ def prove(tmp_path):
 
 
 def test_only_the_new_version_proves_itself(prove):
-    """What a worker of the version before answers is no proof, and what it fails at is no failure: ask again."""
+    """What a worker of the previous version answers proves nothing, and what it fails at is no failure: retry."""
     assert ("new", 3) == prove(("COMPLETED", "old"), ("FAILED", "old"), ("COMPLETED", "new"))
 
 
@@ -77,7 +77,7 @@ def test_a_failure_of_the_new_version_is_one_at_once(prove):
 
 
 def test_a_version_that_nobody_has_seen_answer_is_not_proved(prove):
-    """The time is over, and it was only ever the version before: that is no success."""
+    """The time is over, and it was only ever the previous version: that is no success."""
     with pytest.raises(TimedOutError, match="only workers of the previous version answered in 2 s"):
         prove(("COMPLETED", "old"), timeout_s=2)
 

@@ -552,6 +552,11 @@ def test_errors_in_json_are_flat(folder):
         (["detect", "frame.jpg", "-f", "csv", "-o", "vidctl.yaml"], "a file of the project"),
         (["transcribe", "talk.mp3", "-f", "txt", "-o", ".env"], "a file of the project"),
         (["describe", "frame.jpg", "What?", "-f", "json", "-o", "configs/own.yaml"], "a file of the project"),
+        (["detect", "frame.jpg", "-f", "csv", "-o", ".vidctl/journal.db"], "a file of the project"),
+        (["detect", "frame.jpg", "-f", "csv", "-o", "workers/own/src/handler.py"], "a file of the project"),
+        (["detect", "frame.jpg", "--save", "workers/own/new"], "a file of the project"),
+        (["transcribe", "talk.mp3", "-f", "json", "-o", "configs/own.smoke.json"], "a file of the project"),
+        (["plan", "own", "-o", "configs/own.smoke.json"], "a file of the project"),
         (["detect", "frame.jpg", "--save", ""], "it is empty"),
         (["detect", "frame.jpg", "-f", "txt", "-o", ""], "it is empty"),
     ],
@@ -566,6 +571,11 @@ def test_no_output_costs_what_a_run_reads(folder, arguments, said):
     (folder / "fields.json").write_text('{"type": "object", "properties": {"name": {"type": "string"}}}')
     (folder / "talk.mp3").write_bytes(b"audio")
     (folder / "configs" / "own.yaml").write_text("name: own\n")
+    (folder / "configs" / "own.smoke.json").write_text("{}")
+    (folder / "workers/own/src").mkdir(parents=True)
+    for name in (".vidctl/journal.db", "workers/own/Dockerfile", "workers/own/src/handler.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("own")
     (folder / "link.json").symlink_to("frame.jpg")
     (folder / "same").symlink_to(".")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

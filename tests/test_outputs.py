@@ -457,16 +457,18 @@ def test_who_wants_results_only_is_told_what_is_wrong_with_them(endpoint, comman
     assert (0, f"warning: {WORDS[command][0]}: {endpoint.warnings[0]}\n") == (outcome.status, outcome.stderr)
 
 
+@pytest.mark.parametrize("silence", [[], ["-q"], ["--json"]])
 @pytest.mark.parametrize("command", WORDS)
-def test_a_link_to_nothing_in_a_folder_is_said(endpoint, command):
-    """And changes no exit status."""
+def test_a_link_to_nothing_in_a_folder_is_said(endpoint, command, silence):
+    """Also to who wants results only, for no result tells of it; it changes no exit status."""
     endpoint.image("in/frame.jpg")
     endpoint.audio("in/talk.wav")
     for name in ("in/gone.jpg", "in/gone.wav"):
         (endpoint.folder / name).symlink_to("nowhere")
-    outcome = endpoint.run(command, "in", *WORDS[command][1:])
+    outcome = endpoint.run(command, "in", *WORDS[command][1:], *silence)
+    said = '{"warning": "in: 1 broken link skipped"}' if silence == ["--json"] else "warning: in: 1 broken link skipped"
 
-    assert (0, "warning: in: 1 broken link skipped\n") == (outcome.status, outcome.stderr)
+    assert (0, f"{said}\n") == (outcome.status, outcome.stderr)
 
 
 # --- what is waited for --------------------------------------------------------------------------------------------

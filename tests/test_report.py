@@ -42,6 +42,16 @@ with Report().live() as notify:
 """
 
 
+DETECT = """
+from vidctl.cli import report
+from vidctl.tasks.detect.model import Detections
+with Report().counting("detect", 3, shown=True) as counter:
+    for number in range(3):
+        report.detections(Detections(f"{number}.jpg", 640, 480, ()))
+        counter.count()
+"""
+
+
 class Terminal:
     """A script with a pseudo-terminal, and what would be on the screen."""
 
@@ -96,6 +106,13 @@ def screen(output: str) -> list[str]:
             rows[row] = rows[row][:column].ljust(column) + text + rows[row][column + len(text) :]
             column += len(text)
     return [line.rstrip() for line in rows if line.strip()]
+
+
+def test_results_stand_above_the_bar():
+    """Each on a line of its own; at the end the bar has gone."""
+    lines = Terminal(DETECT).until_the_end()
+
+    assert [f"{number}.jpg: nothing found, 640x480" for number in range(3)] == lines
 
 
 def test_each_key_has_a_line_that_is_replaced_in_place():

@@ -254,6 +254,16 @@ def test_a_link_to_nothing_is_said_and_skipped(folder, source, told):
     assert ("1 broken link skipped", 1) == (nothing.value.hint, len(said))
 
 
+def test_linked_folders_and_pipes_are_said_and_skipped(folder):
+    """-r enters no link to a folder, which `**` does; a pipe in a folder would be waited for."""
+    (folder / "sub/loop").symlink_to(folder / "empty", target_is_directory=True)
+    os.mkfifo(folder / "sub/pipe.png")
+    said: list[str] = []
+    expand(["sub"], warn=said.append, recursive=True)
+
+    assert ["sub: 1 linked folder skipped", "sub: 1 named pipe or device skipped"] == said
+
+
 def test_a_list_keeps_names_to_the_letter(folder):
     """What looks like a comment, an indentation or an end of line may be a file's name."""
     odd = ["#1.jpg", "  lead.jpg", "trail.jpg ", "line\u2028end.jpg", "page\x0c.jpg", "[a].jpg"]

@@ -221,7 +221,7 @@ class Journal:
         except (sqlite3.Error, OSError, ValueError) as error:
             raise VidctlError(
                 f"{self._path}: the journal cannot be used: {error}",
-                hint="check disk space and permissions; a broken journal may be deleted: it holds history only",
+                hint="check disk space and permissions; with a broken one go the paid answers that --resume would find",
             ) from error
 
     def _connected(self) -> sqlite3.Connection:

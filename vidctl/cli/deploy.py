@@ -59,6 +59,7 @@ def plan(
     if is_printed and as_json:
         raise UsageError("--json and -o - both write to stdout", hint="save the plan with -o FILE.json")
     if output is not None and not is_printed:
+        outputs.Inputs(()).spare("-o", output)
         plan_file.check(output)
     context = deploy_context.begin(Report(quiet=quiet, verbose=verbose, as_json=as_json), names, every, env, target)
     secrets = context.project.environ

@@ -159,7 +159,7 @@ def describe(
     kind = VIDEOS if is_of_videos else IMAGES_AND_VIDEOS
     form = _form(output_format, output, is_json=as_json)
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json or form != "text")
-    sources = expand(names, kind=kind, recursive=recursive, stdin=sys.stdin.buffer, warn=report.warn)
+    sources = expand(names, kind=kind, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
     path = _place(output, Inputs(sources, [*words, prompt, system, schema and f"@{schema}"]))
     client = Client(
         target=target,

@@ -97,7 +97,7 @@ def detect(
     if save_conf and chosen != "txt":
         raise UsageError("--save-conf: only supported with -f txt")
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json or chosen in ("json", "jsonl"))
-    pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, warn=report.warn)
+    pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
     inputs = Inputs(pictures, sources)
     names = stems(pictures, sources, keeps_folders=recursive)
     delivery = _Delivery(chosen, output, names, report, save, save_crop, overwrite)

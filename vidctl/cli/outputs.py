@@ -30,8 +30,8 @@ class Inputs:
         self._paths = [source.path for source in sources if source.path is not None]
         self._sources = _marks(self._paths)
         self._lists = _marks(Path(word[1:]) for word in words if word and word.startswith("@"))
-        root = options.project_root()
-        self._project = _marks([root / ".env", root / "vidctl.yaml", *configs.files(root)])
+        self._root = options.project_root()
+        self._project = _marks([self._root / ".env", self._root / "vidctl.yaml", *configs.files(self._root)])
 
     def spare(self, option: str, path: Path) -> None:
         """Raise UsageError if a file of this name would cost one that the run reads, or an image, video or audio."""
@@ -43,7 +43,7 @@ class Inputs:
             raise UsageError(f"{said}: this is one of the {self._called}", hint=_ELSEWHERE)
         if marks & self._lists:
             raise UsageError(f"{said}: this is what the run reads its words from", hint=_ELSEWHERE)
-        if marks & self._project:
+        if marks & self._project or configs.is_own(self._root, path):
             raise UsageError(f"{said}: this is a file of the project itself", hint=_ELSEWHERE)
         if path.suffix.lower() in IMAGES.suffixes | AUDIO.suffixes and not path.is_dir():
             raise UsageError(f"{said}: an image, a video or audio by its name", hint="choose another ending")

@@ -12,7 +12,7 @@ import traceback as traceback_module
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.file_proxy import FileProxy
@@ -219,6 +219,13 @@ class Report:
         if not self.as_json:
             self._warn(text, has_lines=False)
 
+    def skipped(self, text: str) -> None:
+        """Which sources are left out: no result, and no document, tells of them."""
+        if self.as_json:
+            print(document({"warning": one_line(text)}), file=sys.stderr)  # noqa: T201
+        else:
+            self._warn(text, has_lines=False)
+
     def warn(self, text: str, *, has_lines: bool = False) -> None:
         """Something that may cost or surprise, on one line, or on those that it `has_lines` for."""
         if not self.is_silent:
@@ -423,6 +430,11 @@ def _clock(seconds: float, decimals: int = 0) -> str:
 
 class _Above(FileProxy):
     """A stream whose lines go above a live view."""
+
+    @property
+    def rich_proxied_file(self) -> IO[str]:
+        """Itself: the console of a result would else write to the stream below, and into the live view."""
+        return self  # type: ignore[return-value]  # Rich's own class is no IO, and stands for one
 
     def write(self, text: str) -> int:
         with _SCREEN:

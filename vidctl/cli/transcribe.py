@@ -140,7 +140,7 @@ def transcribe(
     options.check_stdin(*(("", word) for word in dict.fromkeys(sources)), *told)
     layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words, keep_segments)
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
-    audio_files = expand(sources, kind=AUDIO, recursive=recursive, stdin=sys.stdin.buffer, warn=report.warn)
+    audio_files = expand(sources, kind=AUDIO, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
     if beside and (output is not None or (as_json and not formats)):
         raise UsageError(f"--beside and {'-o' if output is not None else '--json'}: one or the other")
     output = "./" if beside else output

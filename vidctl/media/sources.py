@@ -345,6 +345,8 @@ class _Search:
         self._files: dict[Path, None] = {}  # in the order found
         self._skipped: Counter[str] = Counter()
         self._broken: set[Path] = set()  # links without a target
+        self._linked: set[Path] = set()  # folders behind links, which -r does not enter
+        self._special: set[Path] = set()  # pipes, sockets, devices
         self._problems: dict[Path, Source] = {}
 
     def take(self, paths: Iterable[Path]) -> None:
@@ -353,6 +355,7 @@ class _Search:
                 continue
             if not _is(path, Path.is_file):
                 self._broken |= {path} if _is(path, _is_broken_link) else set()
+                self._special |= {path} if _is(path, _is_special) else set()
                 continue
             called = _CALLED.get(path.suffix.lower())
             if called is not None and called in _unread():
@@ -366,8 +369,13 @@ class _Search:
             f"{count} {called} file{'s' if count > 1 else ''} skipped: {_unread()[called]}"
             for called, count in self._skipped.items()
         ]
-        if self._broken:
-            skipped.append(f"{len(self._broken)} broken link{'s' if len(self._broken) > 1 else ''} skipped")
+        for one, many, those in (
+            ("broken link", "broken links", self._broken),
+            ("linked folder", "linked folders", self._linked if is_deep else ()),
+            ("named pipe or device", "named pipes or devices", self._special),
+        ):
+            if those:
+                skipped.append(f"{len(those)} {one if len(those) == 1 else many} skipped")
         if not self._files and not self._problems:
             hint = f"supported endings: {', '.join(sorted(self._kind.suffixes))}"
             hint = "; ".join(skipped) or (hint if is_deep else f"{hint}; search subfolders with -r")
@@ -394,6 +402,9 @@ class _Search:
             if len(inside) == len(above):
                 continue
             below = [path / entry.name for entry in seen if _is_folder(entry, follows=follows)]
+            if not follows:
+                links = (entry for entry in seen if entry.is_symlink())
+                self._linked |= {path / entry.name for entry in links if _is_folder(entry, follows=True)}
             yield _Folder(path, [path / entry.name for entry in seen])
             waiting += [(folder, inside) for folder in below]
 
@@ -435,6 +446,10 @@ def _is_folder(entry: os.DirEntry[str], *, follows: bool) -> bool:
 
 def _is_broken_link(path: Path) -> bool:
     return path.is_symlink() and not path.exists()
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not path.is_dir()
 
 
 def _refused(name: str, problem: MediaError) -> Source:

@@ -62,6 +62,26 @@ def layers(path: Path) -> tuple[Path, ...]:
     return (*layers(base), path) if base else (path,)
 
 
+def is_own(root: Path, path: Path) -> bool:
+    """Whether a path is the project's own: what it reads (`.env`, configs/, a worker's folder), or its state.
+
+    A worker's folder is one below the project's that holds a Dockerfile: another file in it would change its image.
+    """
+    try:
+        top, real = root.resolve(), path.resolve()
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or links in a circle
+        return False
+    if not real.is_relative_to(top):
+        return False
+    inside = real.relative_to(top).parts
+    if inside in ((".env",), ("vidctl.yaml",)) or inside[:1] == (".vidctl",):
+        return True
+    if inside[:1] in (("configs",), ("presets",)) and _is_file(real):
+        return True
+    folders = [folder for folder in real.parents if folder != top and folder.is_relative_to(top)]
+    return any(_is_file(folder / "Dockerfile") for folder in folders)
+
+
 def base_of(path: Path) -> Path | None:
     """The file that an overlay lies over: of those beside it, the one with most of its name; None if it is a spec."""
     name = path.stem

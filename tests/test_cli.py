@@ -557,6 +557,7 @@ def test_errors_in_json_are_flat(folder):
         (["detect", "frame.jpg", "--save", "workers/own/new"], "a file of the project"),
         (["transcribe", "talk.mp3", "-f", "json", "-o", "configs/own.smoke.json"], "a file of the project"),
         (["plan", "own", "-o", "configs/own.smoke.json"], "a file of the project"),
+        (["detect", "frame.jpg", "-f", "csv", "-o", "new", "--save", "new"], "-o names a file"),
         (["detect", "frame.jpg", "--save", ""], "it is empty"),
         (["detect", "frame.jpg", "-f", "txt", "-o", ""], "it is empty"),
     ],

@@ -295,6 +295,20 @@ def test_what_stdout_does_not_take_is_kept(endpoint, command, form):
         assert (0, paid) == (endpoint.run(command, *WORDS[command], "--resume").status, len(endpoint.asked))
 
 
+def test_what_is_saved_does_not_wait_for_a_reader(endpoint):
+    """Who reads the lines may have gone: the annotated image and the crops are there."""
+    endpoint.image("frame.jpg")
+    reader, gone = os.pipe()
+    os.close(reader)
+    words = ("frame.jpg", "--save", "seen", "--save-crop", "crops")
+    process = endpoint.start("detect", *words, stdout=gone)
+    process.communicate(timeout=60)
+    os.close(gone)
+
+    assert 1 == process.returncode
+    assert [True, True] == [any((endpoint.folder / folder).rglob("*.jpg")) for folder in ("seen", "crops")]
+
+
 # --- names ---------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as configure
 from hypothesis import strategies as st
 from support.command import vidctl
+from support.failing import failing
 
 from vidctl import spec
 from vidctl.client import Client
@@ -309,3 +310,14 @@ def test_a_client_reads_no_yaml_where_there_are_no_settings(project):
     done = subprocess.run([sys.executable, "-c", program], cwd=project.root, env=environ, capture_output=True)
 
     assert (b"[]\n", b"") == (done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_bytes(b"NAME=caf\xe9\n"), lambda path: path.mkdir()])
+def test_an_env_file_that_cannot_be_one_is_a_usage_error(project, make):
+    """Not UTF-8, or a folder: one line that names it, without a decoder's words."""
+    env_file = project.root / ".env"
+    env_file.unlink(missing_ok=True)
+    make(env_file)
+
+    with failing("usage_error", env_file, "NAME=value"):
+        settings.open_project(project.root, {})

@@ -188,6 +188,11 @@ class _Delivery:
             check_folder("-o", self._output)
         else:
             inputs.spare("-o", self._output)
+            for option, folder in (("--save", self._save), ("--save-crop", self._save_crop)):
+                if folder is not None and folder.resolve() == self._output.resolve():
+                    raise UsageError(
+                        f"{option} {folder}: -o names a file of this name", hint="save into another folder"
+                    )
             check(self._output)
         if self._save is not None:
             both = (f"{stem}{suffix}" for stem in self._names for suffix in (".jpg", ".png"))
@@ -206,11 +211,11 @@ class _Delivery:
             self.tally.failures.append(found.result.error)
             if len(self._names) > 1:
                 self._report.failed(found.result, is_in_result=self._form in ("json", "jsonl", "coco"))
+        self._save_all(found, stem)  # before it is printed: whoever reads that may have gone
         if self._is_whole:
             self._kept.append(found.result)
         elif not self._is_folder:
             self._print(found.result)
-        self._save_all(found, stem)
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""

@@ -260,13 +260,15 @@ def _read(env_file: Path) -> str:
             data = _from_pipe(env_file)
         elif env_file.is_file():
             data = env_file.read_bytes()
+        elif env_file.is_dir():
+            raise UsageError(f"{env_file}: a folder, not a file", hint="it must be UTF-8 lines of NAME=value")
         else:
             return ""
         return data.decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"{env_file}: cannot be read: {error.strerror}", hint="check its permissions") from error
     except ValueError as error:
-        raise UsageError(f"{env_file}: cannot be read: {error}", hint="it must be UTF-8 lines of NAME=value") from error
+        raise UsageError(f"{env_file}: not UTF-8 text", hint="it must be UTF-8 lines of NAME=value") from error
 
 
 def _from_pipe(pipe: Path) -> bytes:

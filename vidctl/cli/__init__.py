@@ -36,7 +36,7 @@ class _Place(NamedTuple):
 
 COMMANDS = {
     "detect": _Place("detect", "detect", "Find objects in images."),
-    "transcribe": _Place("transcribe", "transcribe", "Write down what is said in audio files and videos."),
+    "transcribe": _Place("transcribe", "transcribe", "Transcribe audio files and videos."),
     "describe": _Place("describe", "describe", "Ask about images and videos."),
     "validate": _Place(
         "specs",

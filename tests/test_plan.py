@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.failing import failing
 
 from vidctl import spec
 from vidctl.deploy.plan import Change, Cost, cost, document, plan
-from vidctl.errors import UsageError
 from vidctl.runpod.types import Catalogue, Endpoint, Image, Offer, Template
 
 DIGEST = "docker.io/you/yolo@sha256:" + "a" * 64
@@ -349,7 +349,7 @@ def test_no_secret_is_in_any_repr(yolo):
 
 
 def test_a_missing_secret_is_a_usage_error(yolo):
-    with pytest.raises(UsageError, match="HF_TOKEN: not set"):
+    with failing("usage_error", "HF_TOKEN", "yolo", ".env"):
         planned(yolo, secrets={})
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.failing import failing
 
 from vidctl.errors import UsageError
 from vidctl.tasks.describe.schema import check, check_schema, read
@@ -62,39 +63,48 @@ def test_a_schema_is_json():
 
 
 @pytest.mark.parametrize(
-    ("text", "message", "hint"),
+    ("text", "facts"),
     [
-        ("", "schema: it is empty", "a field is NAME"),
-        (" , ,", "schema: it is empty", "a field is NAME"),
-        ("name, age itn", "schema: field 2, \"age itn\": there is no type 'itn'", "did you mean int?"),
-        ("age integer", "schema: field 1, \"age integer\": there is no type 'integer'", "did you mean int?"),
-        ("age list[dict]", "schema: field 1, \"age list[dict]\": there is no type 'dict'", "there are: str, int"),
-        ("people.json", 'schema: field 1, "people.json": a name is letters', "a field is NAME"),
-        (": the name", 'schema: field 1, ": the name": a name is letters', "a field is NAME"),
-        ("2nd", 'schema: field 1, "2nd": a name is letters', "a field is NAME"),
-        ("bio: short, no more than that", 'schema: field 2, "no more than that": more than a name and a type',
-         "with one field a line a description may hold commas"),
-        ("a, b, a int", "schema: field 3: 'a' is there already", ""),
-        ('{"type": }', "schema: not JSON, line 1 column 10: Expecting value", ""),
-        ('{"type": "object",\n "x" 5}', "schema: not JSON, line 2 column 6: Expecting ':' delimiter", ""),
-        ('{"minimum": NaN}', "schema: JSON that cannot be read (NaN is not JSON)", ""),
-        ("[" * 100_000, "schema: JSON that cannot be read", ""),
-        ("[1]", "schema: [1] is not an object", ""),
-        ('"name"', 'schema: "name" is not an object', ""),
-        ('{"type": "objekt"}', 'schema: type: "objekt" is not valid', ""),
-        ('{"properties": {"age": {"minimum": "3"}}}', 'schema: properties.age.minimum is "3", not a number', ""),
-        ('{"pattern": "("}', "schema: pattern: ", ""),
-        ('{"$schema": 5}', "schema: it cannot be understood", ""),
-        ('{"$schema": []}', "schema: it cannot be understood", ""),
-        ('{"$ref": "#/required/x", "required": ["x"]}', "schema: it cannot be understood", ""),
+        ("", ["NAME TYPE"]),
+        (" , ,", ["NAME TYPE"]),
+        ("name, age itn", ['field 2, "age itn"', "'itn'", "did you mean int?"]),
+        ("age integer", ['field 1, "age integer"', "'integer'", "did you mean int?"]),
+        ("age list[dict]", ['field 1, "age list[dict]"', "'dict'", "str, int"]),
+        ("people.json", ['field 1, "people.json"', "NAME TYPE"]),
+        (": the name", ['field 1, ": the name"', "NAME TYPE"]),
+        ("2nd", ['field 1, "2nd"', "NAME TYPE"]),
+        ("bio: short, no more than that", ['field 2, "no more than that"', "commas"]),
+        ("a, b, a int", ["field 3", "'a'"]),
+        ('{"type": }', ["JSON", "line 1 column 10"]),
+        ('{"type": "object",\n "x" 5}', ["JSON", "line 2 column 6", "':'"]),
+        ('{"minimum": NaN}', ["JSON", "NaN"]),
+        ("[1]", ["object", "[1]"]),
+        ('"name"', ["object", '"name"']),
+        ('{"properties": {"age": {"minimum": "3"}}}', ['properties.age.minimum is "3"', "number"]),
     ],
 )  # fmt: skip
-def test_what_is_no_schema_is_refused_with_its_place(text, message, hint):
+def test_what_is_no_schema_is_refused_with_its_place(text, facts):
     """The field or the path, and what to write instead."""
-    with pytest.raises(UsageError) as caught:
+    with failing("usage_error", "schema", *facts):
         read(text)
-    assert caught.value.message.startswith(message)
-    assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("[" * 100_000, ["JSON"]),
+        ('{"type": "objekt"}', ['type: "objekt"']),
+        ('{"pattern": "("}', ["pattern: "]),
+        ('{"$schema": 5}', []),
+        ('{"$schema": []}', []),
+        ('{"$ref": "#/required/x", "required": ["x"]}', []),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_a_library_finds_wrong_with_a_schema_is_a_usage_error(text, facts):
+    """In its words."""
+    with failing("usage_error", "schema: ", *facts, varies=True):
+        read(text)
 
 
 @given(st.lists(st.tuples(names, kinds), min_size=1, max_size=8, unique_by=lambda field: field[0]), st.booleans())
@@ -154,9 +164,8 @@ def test_nothing_is_fetched_for_a_schema(reference, keyword, monkeypatch):
     """A reference to what is not in the schema is refused before anything is sent, and no connection is tried."""
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a connection"))
 
-    with pytest.raises(UsageError, match=r"^schema: there is no ") as caught:
+    with failing("usage_error", "schema: ", reference.removeprefix("#none").removeprefix("#"), "$defs"):
         check_schema({"properties": {"a": {"items": {keyword: reference}}}})
-    assert "not fetched" in str(caught.value.hint)
 
 
 def test_references_within_a_schema_are_followed():
@@ -177,7 +186,7 @@ def test_references_within_a_schema_are_followed():
 
 def test_a_schema_without_an_end_is_refused():
     """One that refers to itself, and nothing else."""
-    with pytest.raises(UsageError, match=r"refers to itself without end"):
+    with failing("usage_error", "schema: "):
         check_schema({"$ref": "#"})
 
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.failing import failing
 from support.videos import (
     AVI,
     FORMS,
@@ -35,7 +36,7 @@ from support.videos import (
     write,
 )
 
-from vidctl.errors import MediaError, UsageError
+from vidctl.errors import MediaError
 from vidctl.media.video import Frame, duration_s, frame_at, frames
 
 PIXELS = 1_000_000
@@ -146,9 +147,9 @@ def test_images_without_times_are_counted(tmp_path):
     assert [(0.0, 0), (16.0, 400), (32.0, 800)] == numbers(taken(counted, fps=1 / 16))
     assert counted.count <= 5 * film.stat().st_size  # its form and its length, two seeks in vain, and all of it
     assert 626 == number_at(film, 25.05)
-    with pytest.raises(MediaError, match=r"^video: no image at 41 s, for the video is 40\.00 s long$"):
+    with failing("media_error", "video: ", "41 s", "40.00 s"):
         at(film, 41.0)
-    with pytest.raises(MediaError, match=r"^video: 80 images at 2 a second, over the 16 that there may be$"):
+    with failing("media_error", "video: ", "80 frames", "2 fps", 16):
         taken(film, max_frames=16)
 
 
@@ -320,18 +321,17 @@ def test_an_image_is_shrunk_to_its_pixels(tmp_path):
 def test_after_its_end_a_video_has_no_image(minute, form):
     """The error says how long it is; the very end still shows the last one."""
     assert 299 == number_at(minute(form), 60.0)
-    for ask in (lambda: at(minute(form), 61.0), lambda: taken(minute(form), from_s=75.5)):
-        with pytest.raises(MediaError, match=r"^video: no image at [0-9.]+ s, for the video is 60\.00 s long$"):
+    for at_s, ask in (("61", lambda: at(minute(form), 61.0)), ("75.5", lambda: taken(minute(form), from_s=75.5))):
+        with failing("media_error", "video: ", f"{at_s} s", "60.00 s"):
             ask()
 
 
 @pytest.mark.parametrize("form", [MP4, LIVE], ids=str)
 def test_too_many_images_are_told_with_the_rate_that_fits(minute, form):
     """How many there would be, how many there may be, and the hint keeps its word."""
-    with pytest.raises(MediaError) as caught:
+    with failing("media_error", "video: ", "100 frames", "2 fps", 16) as caught:
         taken(minute(form), from_s=10.0, fps=2.0, max_frames=16)
-    assert "video: 100 images at 2 a second, over the 16 that there may be" == caught.value.message
-    fits = float(re.fullmatch(r"fps ([0-9.]+) fits", caught.value.hint)[1])
+    fits = float(re.search(r"fps to ([0-9.]+)", caught.value.hint)[1])
 
     assert len(taken(minute(form), from_s=10.0, fps=fits, max_frames=16)) in (15, 16)
 
@@ -343,7 +343,7 @@ def test_only_the_part_that_is_asked_for_counts(minute, form, to_s):
     expected = int(min(to_s, 60.0) - 10.0)
 
     assert expected == len(taken(minute(form), from_s=10.0, to_s=to_s, fps=1.0, max_frames=expected))
-    with pytest.raises(MediaError, match=rf"^video: {expected} images at 1 a second, over the {expected - 1} "):
+    with failing("media_error", "video: ", f"{expected} frames", "1 fps", expected - 1):
         taken(minute(form), from_s=10.0, to_s=to_s, fps=1.0, max_frames=expected - 1)
 
 
@@ -354,7 +354,7 @@ def test_the_rate_that_fits_always_fits(fps, most):
     try:
         found = frames(VIDEO, from_s=0.3, to_s=None, fps=fps, max_frames=most, max_pixels=100, name="video")
     except MediaError as error:
-        fits = float(error.hint.split()[1])
+        fits = float(re.search(r"fps to ([0-9.]+)", error.hint)[1])
         found = frames(VIDEO, from_s=0.3, to_s=None, fps=fits, max_frames=most, max_pixels=100, name="video")
     assert 1 <= len(found) <= most
 
@@ -363,25 +363,25 @@ VIDEO = write(io.BytesIO(), steady(4, 5), rate=5)
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("asked", "facts"),
     [
-        ({"fps": 0.0}, "fps: "), ({"fps": -1.0}, "fps: "), ({"fps": float("nan")}, "fps: "),
-        ({"fps": 1e300}, "fps: "), ({"fps": 5e-324}, "fps: "), ({"from_s": 1e300}, "from: "),
-        ({"max_frames": 0}, "max_frames: "),
-        ({"from_s": -1.0}, "from: "), ({"from_s": float("nan")}, "from: "), ({"to_s": 0.0}, "to: "),
-        ({"from_s": 2.0, "to_s": 1.0}, "to: "), ({"to_s": float("nan")}, "to: "),
+        ({"fps": 0.0}, ("fps ", 0)), ({"fps": -1.0}, ("fps ", -1)), ({"fps": float("nan")}, ("fps ", "nan")),
+        ({"fps": 1e300}, ("fps ", "1e+300")), ({"fps": 5e-324}, ("fps ",)), ({"from_s": 1e300}, ("from 1e+300 s",)),
+        ({"max_frames": 0}, ("max_frames ", 0)),
+        ({"from_s": -1.0}, ("from -1 s",)), ({"from_s": float("nan")}, ("from nan s",)), ({"to_s": 0.0}, ("to 0 s",)),
+        ({"from_s": 2.0, "to_s": 1.0}, ("to 1 s", "2 s")), ({"to_s": float("nan")}, ("to nan s",)),
     ],
 )  # fmt: skip
-def test_times_that_cannot_be_are_a_usage_error(asked, message):
+def test_times_that_cannot_be_are_a_usage_error(asked, facts):
     """The message names the one."""
-    with pytest.raises(UsageError, match=f"^{message}"):
+    with failing("usage_error", *facts):
         taken(VIDEO, **asked)
 
 
 @pytest.mark.parametrize("at_s", [-0.1, float("nan"), float("inf"), 1e300])
 def test_a_moment_that_cannot_be_is_a_usage_error(at_s):
     """Before the video, or never."""
-    with pytest.raises(UsageError, match=r"^at: "):
+    with failing("usage_error", f"at {at_s:g} s"):
         at(VIDEO, at_s)
 
 
@@ -409,7 +409,7 @@ def audio_alone(cover: bool) -> bytes:
 def test_an_audio_is_no_video(cover):
     """Not even with the cover of its record."""
     for ask in (at, lambda file, _: taken(file), lambda file, _: duration_s(file, name="video")):
-        with pytest.raises(MediaError, match=r"^video: an audio file without an image$"):
+        with failing("media_error", "video: ", "audio"):
             ask(io.BytesIO(audio_alone(cover)), 0.0)
 
 
@@ -423,7 +423,7 @@ def test_an_audio_is_no_video(cover):
 def test_what_is_no_video_is_told_so(data):
     """One sentence that names it; nothing else is opened, whatever it says."""
     for ask in (at, lambda file, _: taken(file), lambda file, _: duration_s(file, name="video")):
-        with pytest.raises(MediaError, match=r"^video: (not a video|damaged|cannot be read|an audio file)"):
+        with failing("media_error", "video: ", varies=True):
             ask(io.BytesIO(data), 0.0)
 
 
@@ -435,7 +435,7 @@ def test_a_video_that_is_cut_short_has_the_images_that_it_has(tmp_path):
     found = numbers(taken(film, fps=1))
     assert 5 < len(found) < 50
     assert all(abs(number - at_s * 5) <= 1 for at_s, number in found)
-    with pytest.raises(MediaError, match=r"^video: no image at 50 s, for the video is [0-9.]+ s long$"):
+    with failing("media_error", "video: ", "50 s", varies=True):
         at(film, 50.0)
 
 

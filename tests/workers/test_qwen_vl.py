@@ -265,11 +265,11 @@ def test_five_images_are_more_than_four(worker):
         ({"prompt": "?", "image": vision.encoded(vision.image()[:200])}, r"image is damaged or cut short"),
         ({"prompt": "?", "image": vision.encoded(vision.image(4000, 10))}, r"4000 x 10 pixels"),
         ({"prompt": "?", "images": ["#"]}, r"images\[0\] is not valid base64"),
-        ({"prompt": "?", "video": vision.encoded(vision.image())}, r"video is no clip"),
+        ({"prompt": "?", "video": vision.encoded(vision.image())}, r"video is not a clip"),
         ({"prompt": "?", "image_url": "http://169.254.169.254/latest"}, r"image_url: the URL must be https://"),
         ({"prompt": "?", "schema": {"type": "nothing"}}, r"."),
         ({"prompt": "?", "max_tokens": 4, "sampling_params": {"top_p": 7}}, r"top_p"),
-        ({}, r"no question"),
+        ({}, r"prompt missing"),
         ("a text", r"must be an object"),
     ],
 )

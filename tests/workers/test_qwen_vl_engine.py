@@ -86,7 +86,7 @@ def generated(engine, url):
         ("GPU_MEMORY_UTILIZATION", "1.5", "GPU_MEMORY_UTILIZATION must be above 0"),
         ("REQUEST_TIMEOUT", "soon", "REQUEST_TIMEOUT must be a number"),
         ("OPENAI_BASE_URL", "localhost", "OPENAI_BASE_URL must be an address"),
-        ("VLLM_EXTRA_ARGS", "'x", "VLLM_EXTRA_ARGS has a quotation mark"),
+        ("VLLM_EXTRA_ARGS", "'x", "VLLM_EXTRA_ARGS has an unclosed quotation mark"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named(environment, name, value, says):
@@ -242,8 +242,8 @@ def started(python, **env):
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
-        ({"MODEL_NAME": "/no/such/folder"}, "MODEL_NAME: /no/such/folder is neither a folder here nor"),
-        ({"MODEL_NAME": str(vision.WORKER)}, "is no model: config.json is missing"),
+        ({"MODEL_NAME": "/no/such/folder"}, "invalid MODEL_NAME /no/such/folder: "),
+        ({"MODEL_NAME": str(vision.WORKER)}, "is not a model: config.json is missing"),
         ({"ENGINE_PYTHON": "/no/such/python"}, "ENGINE_PYTHON: /no/such/python cannot be run: No such file"),
         ({"VLLM_EXTRA_ARGS": "--no-such-argument 1"}, "VLLM_EXTRA_ARGS has an argument that vLLM does not know"),
         ({"MAX_MODEL_LEN": "99999999"}, "MAX_MODEL_LEN is more than the model or the memory can hold"),

@@ -326,7 +326,7 @@ def test_a_playlist_opens_nothing(media, jobinput):
         address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
         for text in (f"ffconcat version 1.0\nfile {address}\n", f"#EXTM3U\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n"):
             clip = jobinput.Media("video", vision.encoded(text.encode()), is_clip=True)
-            with pytest.raises(jobinput.BadInputError, match="video is no clip"):
+            with pytest.raises(jobinput.BadInputError, match="video is not a clip"):
                 prepared(media, jobinput, clip)
 
         with pytest.raises(BlockingIOError):
@@ -335,7 +335,7 @@ def test_a_playlist_opens_nothing(media, jobinput):
 
 def test_an_audio_is_no_clip(media, jobinput):
     clip = jobinput.Media("video", vision.encoded(vision.clip(1.0)[:40]), is_clip=True)
-    with pytest.raises(jobinput.BadInputError, match="video is no clip"):
+    with pytest.raises(jobinput.BadInputError, match="video is not a clip"):
         prepared(media, jobinput, clip)
 
 

@@ -191,9 +191,9 @@ def test_a_stream_is_passed_on_as_it_is(ask):
 @pytest.mark.parametrize(
     ("kind", "pieces", "says"),
     [
-        ("text/html", [b"<html><body>Sign in</body></html>\n"], "it sent text/html, no events"),
-        ("application/json", [b'{"detail": "hello"}'], "it sent application/json, no events"),
-        ("text/event-stream", [], "it sent text/event-stream, no events"),
+        ("text/html", [b"<html><body>Sign in</body></html>\n"], "it sent text/html, not events"),
+        ("application/json", [b'{"detail": "hello"}'], "it sent application/json, not events"),
+        ("text/event-stream", [], "it sent text/event-stream, not events"),
         ("text/event-stream", [event({"content": "One"})], "closed the connection before its answer had ended"),
     ],
 )

@@ -57,13 +57,13 @@ def test_a_folder_is_the_model(weights, tmp_path):
 
 def test_a_folder_that_is_no_model_is_named(weights, tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(weights.WeightsError, match=r"is no model: config\.json is missing"):
+    with pytest.raises(weights.WeightsError, match=r"is not a model: config\.json is missing"):
         weights.find(str(tmp_path / "mine"), "", {})
 
 
 @pytest.mark.parametrize("name", ["/no/such", "nothing", "./a/b", "a/b/c"])
 def test_what_is_neither_folder_nor_name_is_said(weights, name):
-    with pytest.raises(weights.WeightsError, match="neither a folder here nor an owner/name"):
+    with pytest.raises(weights.WeightsError, match="expected a folder or an owner/name"):
         weights.find(name, "", {})
 
 
@@ -127,7 +127,7 @@ def test_the_processors_limits_are_read(weights, tmp_path):
     [
         (("GatedRepoError",), 403, "is gated: accept its licence"),
         (("RepositoryNotFoundError",), 401, "the name is wrong, or it is private and HF_TOKEN is not set"),
-        (("RevisionNotFoundError",), 404, "MODEL_REVISION is wrong"),
+        (("RevisionNotFoundError",), 404, "correct MODEL_REVISION"),
         (("LocalEntryNotFoundError",), None, "it cannot be reached from here"),
     ],
 )

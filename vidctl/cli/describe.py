@@ -36,42 +36,47 @@ def describe(
         list[str],
         typer.Argument(
             metavar="SOURCE… [PROMPT]",
-            help="Images or videos: files, folders, globs, URLs, - or @list.txt; then the question, or @FILE with it.",
+            help="Images or videos: files, folders, globs, URLs, - or @list.txt; then the prompt, or @FILE with it.",
         ),
     ],
     prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", metavar="TEXT|@FILE|-", help="What you want to know; - reads it.")
+        str | None, typer.Option("--prompt", "-p", metavar="TEXT|@FILE|-", help="The prompt; - reads it from stdin.")
     ] = None,
     system: Annotated[
-        str | None, typer.Option("--system", "-s", metavar="TEXT|@FILE", help="What the model is told before it.")
+        str | None, typer.Option("--system", "-s", metavar="TEXT|@FILE", help="The system prompt.")
     ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A question that has a name: caption, ocr, …, or presets/NAME.yaml [default: caption, if no prompt].",
+            help="A named prompt: caption, ocr, …, or presets/NAME.yaml [default: caption, without a prompt].",
             autocompletion=options.presets,
         ),
     ] = None,
     together: Annotated[bool, typer.Option("--together", help="Ask about all sources in one question.")] = False,
     at: Annotated[
-        list[str] | None, typer.Option(metavar="1:23", help="Of a video the image at this time; may be repeated.")
+        list[str] | None, typer.Option(metavar="1:23", help="Use the frame of a video at this time; may be repeated.")
     ] = None,
     from_time: Annotated[
-        str | None, typer.Option("--from", metavar="1:23", help="Of a video the images from here on.")
+        str | None, typer.Option("--from", metavar="1:23", help="Use the frames of a video from this time.")
     ] = None,
-    to_time: Annotated[str | None, typer.Option("--to", metavar="1:30", help="Of a video the images before.")] = None,
+    to_time: Annotated[
+        str | None, typer.Option("--to", metavar="1:30", help="Use the frames of a video before this time.")
+    ] = None,
     fps: Annotated[
-        float | None, typer.Option(help="How many of them a second [default: 1, or fewer if those are too many].")
+        float | None, typer.Option(help="Frames per second of video [default: 1, or fewer if those are too many].")
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Most tokens of the answer [default: the preset's, or 512].")
+        int | None, typer.Option(help="Maximum tokens of the answer [default: the preset's, or 512].")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="0 is the likeliest answer [default: the preset's, or 0.7].")
+        float | None,
+        typer.Option(help="Sampling temperature; 0 gives the likeliest answer [default: the preset's, or 0.7]."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same number, the same answer.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End the answer before this text.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampling, for repeatable answers.")] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Stop the answer before this text; may be repeated.")
+    ] = None,
     setting: options.Settings = None,
     schema: Annotated[
         str | None,
@@ -87,15 +92,11 @@ def describe(
     ] = None,
     as_json: options.JsonResult = False,
     output: Annotated[str | None, options.output("FILE|-", "Write the result to FILE.")] = None,
-    no_stream: Annotated[
-        bool, typer.Option("--no-stream", help="Print an answer when it is whole, also on a terminal.")
-    ] = False,
+    no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer only when it is complete.")] = False,
     reasoning: Annotated[
-        bool, typer.Option("--reasoning", help="Print what a thinking model thought before its answer, on stderr.")
+        bool, typer.Option("--reasoning", help="Print a thinking model's reasoning on stderr.")
     ] = False,
-    stats: Annotated[
-        bool, typer.Option("--stats", help="Say how long it took, how many tokens, and the price.")
-    ] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Print times, token counts and the price.")] = False,
     endpoint: Annotated[
         str | None,
         typer.Option(
@@ -105,9 +106,9 @@ def describe(
     env: options.Environment = None,
     endpoint_id: options.EndpointId = None,
     protocol: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What that endpoint speaks: worker-vllm.")
+        str | None, typer.Option(metavar="NAME", help="Protocol of that endpoint: worker-vllm.")
     ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="What worker-vllm there calls its model.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="Model name that its worker-vllm serves.")] = None,
     target: options.Target = None,
     timeout: options.Timeout = 600,
     no_progress: options.NoProgress = False,
@@ -117,10 +118,9 @@ def describe(
 ) -> None:
     """Ask about images and videos.
 
-    The last word is the prompt, if it is no file and neither -p nor --preset is given. Each source is a question of
-    its own, or all are one --together; of a video some images are seen. Images are shrunk to what the model sees.
-    An answer appears as it is made where one question is asked on a terminal. A source that fails is reported and
-    does not stop the rest (exit code 9).
+    The last argument is the prompt, unless it is a file or -p or --preset is given. Each source gets an answer of its
+    own; with --together all sources share one. Of a video, frames are sent. Images are resized before upload. On a
+    terminal a single answer is streamed. A source that fails is reported and does not stop the rest (exit code 9).
 
     \b
     vidctl describe frame.jpg "What is the person on the left doing?"
@@ -202,18 +202,18 @@ def _parted(words: list[str], prompt: str | None, preset: str | None) -> tuple[l
     *others, last = words
     if prompt is None and preset is None and _is_source(last) and (first := next(filter(_is_said, others), None)):
         raise UsageError(
-            f"{first}: no such file", hint=f'the prompt comes last: vidctl describe {shlex.quote(last)} "{first}"'
+            f"{first}: no such file", hint=f'put the prompt last: vidctl describe {shlex.quote(last)} "{first}"'
         )
     has_prompt = prompt is not None or preset is not None
     if _is_source(last) or (last.startswith("@") and (has_prompt or not others)):
         return words, prompt and options.text("--prompt", prompt)
     if _looks_like_a_file(last) and not last.startswith("@"):
-        hint = "if it is what you want to know, say so with -p" if others and not has_prompt else None
+        hint = "if it is the prompt, pass it with -p" if others and not has_prompt else None
         raise MediaError(f"{last}: no such file", hint=hint)
     if has_prompt:
-        raise UsageError(f"{last}: no such file", hint="a prompt is given already; -p goes before that of a preset")
+        raise UsageError(f"{last}: no such file", hint="a prompt is given already; -p takes precedence over a preset's")
     if not others:
-        raise UsageError(f"{last}: no such file", hint=f'the image goes first: vidctl describe FILE "{last}"')
+        raise UsageError(f"{last}: no such file", hint=f'put the image first: vidctl describe FILE "{last}"')
     return others, options.text("the prompt", last)
 
 
@@ -247,7 +247,7 @@ def _seconds(name: str, text: str) -> float:
 
     found = durations.parsed(text)
     if found is None:
-        raise UsageError(f"{name} {text}: no time in a video", hint="write 83.5, 1:23, 1:02:03 or 2m")
+        raise UsageError(f"invalid {name} {shlex.quote(text)}: expected a time", hint="write 83.5, 1:23, 1:02:03 or 2m")
     return found
 
 
@@ -286,7 +286,7 @@ def _place(output: str | None, inputs: Inputs) -> Path | None:
         raise UsageError(f"-o {output}: a folder, not a file")
     inputs.spare("-o", path)
     if not os.access(path.parent, os.W_OK):
-        raise VidctlError(f"{path.parent}: there is no such folder, or no permission to write there")
+        raise VidctlError(f"{path.parent}: folder not found, or not writable")
     files.check(path)
     return path
 
@@ -347,7 +347,7 @@ class _Asking:
 
         hears = waiting if self.shown and not self.report.is_silent else None
         with self.report.passing(shown=self.shown) as notify:
-            notify(Progress("describe", "waiting for the first word", is_passing=True))
+            notify(Progress("describe", "waiting for the first token", is_passing=True))
             stream = self.client.describe_stream(self.sources, self.prompt, waiting=hears, **how)
             self.report.detail(self.client.asking)
             return stream, next(stream, "")
@@ -415,7 +415,7 @@ class _Delivery:
         self.tally.taken += 1
         self._took.append(described)
         if not stream.has_form and not stream.is_whole:
-            self._report.flaw("the answer was begun anew; this is all of it:")
+            self._report.flaw("the answer was restarted; this is the whole answer:")
         if stream.has_form or not stream.is_whole:
             self._give(self._answer(result))
         self._say(described, result)
@@ -483,10 +483,10 @@ class _Delivery:
 
         if self._wants_thoughts:
             about = f"{one_line(result.source)}: reasoning: "
-            self._report.note(about + (result.reasoning or "none was told"), has_lines=True)
+            self._report.note(about + (result.reasoning or "none was returned"), has_lines=True)
         ending = _ENDINGS.get(result.finish_reason or "")
         if result.reasoning and not result.text:
-            ending = f"the model was still reasoning: {ending or 'there is no answer'}; {_THINK_LESS}"
+            ending = f"the model was still reasoning: {ending or 'no answer'}; {_THINK_LESS}"
         if ending:
             tokens = f" ({result.completion_tokens} tokens)" if result.completion_tokens else ""
             self._report.flaw(f"{result.source}: {ending}{tokens}")
@@ -539,7 +539,7 @@ class _Delivery:
     def _dollars(self, stats: dict[str, Any]) -> str:
         if "price_usd" in stats:
             return f"${stats['price_usd']:.6f}, without the worker's start and idle time"
-        return "no price: local" if self._client.target == "local" else "the price is not known"
+        return "no price: local" if self._client.target == "local" else "price unknown"
 
     def _price(self, worked_s: float) -> float | None:
         if not self._knows_price:
@@ -562,11 +562,11 @@ def _print_pieces(pieces: Iterable[str]) -> None:
             sys.stdout.flush()
 
 
-_THINK_LESS = """--set 'chat_template_kwargs={"enable_thinking": false}' has it answer at once"""
+_THINK_LESS = """pass --set 'chat_template_kwargs={"enable_thinking": false}' to turn reasoning off"""
 _ENDINGS = {
-    "length": "the answer was cut off; --max-tokens lets it be longer",
-    "repetition": "the answer repeated itself and was stopped; --set repetition_detection=null lets it go on",
-    "time": "the worker's time for an answer was over",
+    "length": "the answer was cut off; raise --max-tokens",
+    "repetition": "the answer repeated itself and was stopped; pass --set repetition_detection=null to let it continue",
+    "time": "the answer was cut off at the worker's time limit",
 }
 
 

@@ -105,7 +105,7 @@ def frames(
     """
     span = _Span(from_s, to_s, fps)
     if max_frames < 1:
-        raise UsageError(f"max_frames: {max_frames} is not over 0")
+        raise UsageError(f"max_frames must be at least 1, not {max_frames}")
     span.refuse_over(max_frames, duration_s(file, name=name), name)
     found: list[Frame] = []
     before: _Image | None = None
@@ -122,16 +122,16 @@ def frames(
                 raise _over(name, from_s, film.ends_s)
             return tuple(found)
     span.refuse_over(max_frames, measured_s(file, name=name), name)
-    raise MediaError(f"{name}: over {max_frames} images at {fps:g} a second", hint="ask for fewer a second")
+    raise MediaError(f"{name}: over {max_frames} frames at {fps:g} fps", hint="lower fps")
 
 
 def _check_time(name: str, value: float) -> None:
     if not 0 <= value <= _LONGEST_S:
-        raise UsageError(f"{name}: {value:g} s is no time in a video")
+        raise UsageError(f"invalid {name} {value:g} s: expected 0 to {_LONGEST_S:g} s")
 
 
 def _over(name: str, at_s: float, ends_s: float) -> MediaError:
-    return MediaError(f"{name}: no image at {at_s:g} s, for the video is {ends_s:.2f} s long")
+    return MediaError(f"{name}: no frame at {at_s:g} s: the video is {ends_s:.2f} s long")
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ class _Span:
     def __post_init__(self) -> None:
         _check_time("from", self.from_s)
         if self.to_s is not None and not self.from_s < self.to_s <= _LONGEST_S:
-            raise UsageError(f"to: {self.to_s:g} s is not after from ({self.from_s:g} s)")
+            raise UsageError(f"invalid to {self.to_s:g} s: expected a time after from ({self.from_s:g} s)")
         if not 1 / _LONGEST_S <= self.fps <= _FASTEST:
-            raise UsageError(f"fps: {self.fps:g} is not over 0 and up to {_FASTEST}")
+            raise UsageError(f"fps must be over 0 and at most {_FASTEST}, not {self.fps:g}")
 
     def times(self) -> Iterator[float]:
         for number in count():
@@ -164,8 +164,8 @@ class _Span:
         number = math.ceil(span_s * self.fps)
         if number > most:
             raise MediaError(
-                f"{name}: {number} images at {self.fps:g} a second, over the {most} that there may be",
-                hint=f"fps {_rounded_down(most / span_s)} fits",
+                f"{name}: {number} frames at {self.fps:g} fps, over the limit of {most}",
+                hint=f"set fps to {_rounded_down(most / span_s)} or lower",
             )
 
 
@@ -223,7 +223,7 @@ class _Video:
             self._shown, self._following = following, None
             following = self._peek()
         if following is None and self._shown is None:
-            raise MediaError(f"{self._name}: damaged: it holds no image that can be read")
+            raise MediaError(f"{self._name}: damaged: no frame can be decoded")
         if following is None and at_s >= self.ends_s - _ROUNDING_S:
             return None
         return self._shown or following
@@ -280,10 +280,10 @@ def _stream(container: InputContainer, name: str) -> VideoStream:
         if stream.disposition & Disposition.attached_pic:
             continue
         if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:
-            raise MediaError(f"{name}: more pixels than can be read safely", hint="shrink it first")
+            raise MediaError(f"{name}: more pixels than can be decoded safely", hint="resize it first")
         return stream
     if container.streams.audio:
-        raise MediaError(f"{name}: an audio file without an image")
+        raise MediaError(f"{name}: not a video: it holds audio only")
     raise MediaError(f"{name}: not a video that can be read")
 
 

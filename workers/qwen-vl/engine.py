@@ -44,7 +44,7 @@ REASONS = (
     (r"out of memory|No available memory for the cache|KV cache.*larger than|Free memory on device|MemoryError",
      "the memory does not hold the model: take a GPU with more, or lower MAX_MODEL_LEN or GPU_MEMORY_UTILIZATION"),
     (r"driver.*too old|driver version is insufficient|no kernel image|no NVIDIA driver|forward compatibility",
-     "this machine's NVIDIA driver is too old for the image: ask for newer ones with `cuda:` in the spec"),
+     "this machine's NVIDIA driver is too old for the image: request newer ones with `cuda:` in the spec"),
     (r"No space left on device", "the disk is full: give the endpoint a larger one"),
     (r"max_model_len.*greater than|maximum model length|max seq len",
      "MAX_MODEL_LEN is more than the model or the memory can hold"),
@@ -193,7 +193,7 @@ class Server:
                 is_stream = is_stream or line.startswith(b"data:")
                 yield line
             if not is_stream:
-                raise MisfitError(f"it sent {response.content_type}, no events")
+                raise MisfitError(f"it sent {response.content_type}, not events")
             if not ended:
                 raise MisfitError("it closed the connection before its answer had ended")
 

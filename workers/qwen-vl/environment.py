@@ -146,7 +146,7 @@ def _words(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(environment.get(name, "")))
     except ValueError as error:
-        raise StartError(f"{name} has a quotation mark without its other half") from error
+        raise StartError(f"{name} has an unclosed quotation mark") from error
 
 
 def _url(environment: Mapping[str, str], name: str) -> str:

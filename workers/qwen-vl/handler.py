@@ -85,11 +85,11 @@ class Worker:
             if self._settings.server_url:
                 words = "the server behind this worker does not answer as it should"
                 return self._error(asked, job, f"{words}: {error}" if isinstance(error, MisfitError) else words, 503)
-            told = self._error(asked, job, "the engine is gone: the worker starts anew, send the job again", 503)
+            told = self._error(asked, job, "the engine is gone and the worker restarts: send the job again", 503)
             return {**told, "refresh_worker": True} if self.is_broken else told
         except Exception as error:  # a raised one would send the caller our paths and traceback
             log.exception("job %s failed", job.get("id"))
-            words = f"the worker failed on this job ({type(error).__name__}); its log says more"
+            words = f"the worker failed on this job ({type(error).__name__}); see its log"
             return self._error(asked, job, words, 500)
 
     def _error(self, asked: Asked | None, job: dict[str, Any], message: str, status: int) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class Worker:
         try:
             return await asyncio.wait_for(opening, limit_s)
         except asyncio.TimeoutError:
-            raise BadInputError(f"the images were not there after {limit_s:g} s (REQUEST_TIMEOUT)") from None
+            raise BadInputError(f"the images were not opened after {limit_s:g} s (REQUEST_TIMEOUT)") from None
         finally:
             stop.set()
 
@@ -173,7 +173,7 @@ class Worker:
     def _structured_elsewhere(self, asked: Asked) -> dict[str, Any]:
         """Choices as a schema: OpenAI's API, as Ollama, llama.cpp and LM Studio have it, knows nothing else."""
         if asked.regex:
-            raise BadInputError(f"regex is vLLM's, and {self._facts.version} is none; use schema or choices")
+            raise BadInputError(f"regex needs vLLM, and {self._facts.version} is not; use schema or choices")
         if not asked.choices:
             return {}
         schema = {
@@ -205,7 +205,7 @@ class Worker:
         except asyncio.TimeoutError:
             if not generated.has_begun:
                 whole_s = self._settings.request_timeout_s
-                words = f"not a word after {whole_s:g} s (REQUEST_TIMEOUT): too many jobs, or too many images"
+                words = f"no token after {whole_s:g} s (REQUEST_TIMEOUT): too many jobs, or too many images"
                 raise RefusalError(words, 503) from None
             return True
         return False
@@ -217,11 +217,11 @@ class Worker:
         reason = "time" if is_late else generated.finish_reason
         warnings = list(asked.warnings)
         if asked.max_pixels and asked.max_pixels > self._settings.max_pixels and self._knows_images:
-            warnings.append(f"max_pixels: this worker shrinks to {self._settings.max_pixels} (MAX_PIXELS) in any case")
+            warnings.append(f"max_pixels: this worker resizes to {self._settings.max_pixels} (MAX_PIXELS) in any case")
         if self._facts.is_vllm and (lost := relax(asked.body)[1]):
             warnings.append(_unheld(lost))
         if reason == "length" and ("response_format" in asked.body or asked.regex):
-            warnings.append("the answer was cut off by max_tokens, before it met what it is held to")
+            warnings.append("the answer was cut off by max_tokens before it had its form")
         timings = {"prepare": took_s[0], "first_token": generated.first_token_s, "total": took_s[1]}
         answer, thought = generated.parted()
         return {
@@ -408,7 +408,7 @@ def _posting() -> Any:
 
 def _unheld(words: list[str]) -> str:
     """What is told of a schema's words that no answer is held to."""
-    return f"the engine does not hold an answer to these words of the schema: {', '.join(words)}"
+    return f"the engine does not enforce these keywords of the schema: {', '.join(words)}"
 
 
 def _take_default(body: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ def parse(job_input: Any) -> Asked:
 def _own(job_input: dict[str, Any]) -> Asked:
     structured = [name for name in ("schema", "choices", "regex") if job_input.get(name) not in (None, [], "")]
     if len(structured) > 1:
-        raise BadInputError(f"{' and '.join(structured)}: an answer can be held to one of them")
+        raise BadInputError(f"{' and '.join(structured)} cannot be combined: an answer has one form")
     sampling = _object(job_input, "sampling_params")
     if wrong := sorted((RESERVED | INTERNAL) & sampling.keys()):
         raise BadInputError(f"sampling_params cannot have {wrong[0]}: {_instead(wrong[0])}")
@@ -127,7 +127,7 @@ def _own(job_input: dict[str, Any]) -> Asked:
         choices=_choices(job_input),
         regex=_text(job_input, "regex"),
         max_pixels=_whole(job_input, "max_pixels", least=1024),
-        warnings=(f"ignored, for this worker has no such fields: {', '.join(unknown)}"[:300],) if unknown else (),
+        warnings=(f"unknown fields ignored: {', '.join(unknown)}"[:300],) if unknown else (),
     )
 
 
@@ -137,7 +137,7 @@ def _instead(name: str) -> str:
     if name in ("messages", "prompt", "stream"):
         return "it is a field of the job"
     if name == "mm_processor_kwargs":
-        return "max_pixels is what an image is shrunk to"
+        return "use max_pixels to resize images"
     return "the worker sets it"
 
 
@@ -165,7 +165,7 @@ def _messages_of(job_input: dict[str, Any]) -> list[dict[str, Any]]:
     media = _media(job_input)
     prompt = _text(job_input, "prompt") or ""
     if not prompt and not media:
-        raise BadInputError("no question: input needs a prompt, an image (image, images), a clip (video) or messages")
+        raise BadInputError("prompt missing: input needs a prompt, an image (image, images), a clip (video) or messages")
     content: Any = [*media, {"type": "text", "text": prompt}] if media and prompt else media or prompt
     return [*first, {"role": "user", "content": content}]
 
@@ -294,7 +294,7 @@ def _stop(stop: Any) -> list[str] | None:
     if not isinstance(texts, list) or not all(isinstance(one, str) and one for one in texts):
         raise BadInputError("stop must be a text, or a list of texts, none of them empty")
     if len(texts) > MOST_STOPS:
-        raise BadInputError(f"stop has {len(texts)} texts; there may be {MOST_STOPS}")
+        raise BadInputError(f"stop has {len(texts)} texts; at most {MOST_STOPS} are allowed")
     return texts
 
 
@@ -328,7 +328,7 @@ def _checked(given: dict[str, Any], path: str) -> dict[str, Any]:
     """A body in OpenAI's words, with a limit to its tokens in any case."""
     body = {name: value for name, value in given.items() if name not in ("stream", "model")}
     if wrong := sorted(INTERNAL & body.keys()):
-        raise BadInputError(f"this worker takes no {wrong[0]}: {_instead(wrong[0])}")
+        raise BadInputError(f"{wrong[0]} is not allowed: {_instead(wrong[0])}")
     if path == CHAT:
         body["messages"] = _messages(given.get("messages"), "messages")
         prompts, lengths = 1, ("max_tokens", "max_completion_tokens")
@@ -339,7 +339,7 @@ def _checked(given: dict[str, Any], path: str) -> dict[str, Any]:
     answers = prompts * (_whole(body, "n", least=1) or 1)
     if answers > MOST_ANSWERS:
         raise BadInputError(
-            f"the request wants {answers} answers (n, prompts); this worker gives {MOST_ANSWERS} at once"
+            f"the request has {answers} answers (n, prompts); at most {MOST_ANSWERS} are allowed"
         )
     if all(body.get(name) is None for name in lengths):
         body["max_tokens"] = MAX_TOKENS

@@ -135,7 +135,7 @@ def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tu
     A clip that has more than there may be is sampled more sparsely, over all of its length.
     """
     if most < 1:
-        raise BadInputError(f"{clip.name}: the other images are {limits.max_images} already (MAX_IMAGES)")
+        raise BadInputError(f"{clip.name}: no frame fits beside the other images ({limits.max_images} at most, MAX_IMAGES)")
     most = min(most, clip.max_frames or most)
     data = picture.read(clip.value, clip.name)
     with DECODING:
@@ -215,10 +215,10 @@ def _opened(data: bytes, name: str) -> Any:
         options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
         container = av.open(io.BytesIO(data), options=options, **TAGS)
     except (av.FFmpegError, ValueError) as error:
-        raise BadInputError(f"{name} is no clip that this worker reads") from error
+        raise BadInputError(f"{name} is not a clip this worker reads") from error
     if not container.streams.video:
         container.close()
-        raise BadInputError(f"{name} is no clip: it holds no image")
+        raise BadInputError(f"{name} is not a clip: it has no video stream")
     size = container.streams.video[0].codec_context
     if size.width * size.height > MOST_CLIP_PIXELS:
         container.close()

@@ -64,11 +64,11 @@ def encode(
     if protocol is None:
         return _own(pictures, options, stream)
     if protocol != OFFICIAL:
-        raise UsageError(f"protocol: vidctl describes with its own worker (none) or {OFFICIAL}, not {protocol!r}")
+        raise UsageError(f"invalid protocol {protocol!r}: expected {OFFICIAL}, or none for vidctl's own worker")
     if not model:
         raise UsageError(
-            f"model: {OFFICIAL} answers only to the name of its model",
-            hint="--model says it, or in env: of the spec MODEL_NAME, or OPENAI_SERVED_MODEL_NAME_OVERRIDE",
+            f"model missing: {OFFICIAL} needs the name of its model",
+            hint="pass --model, or set MODEL_NAME or OPENAI_SERVED_MODEL_NAME_OVERRIDE in the spec's env",
         )
     return {"openai_route": "/v1/chat/completions", "openai_input": _openai(pictures, options, model, stream)}
 
@@ -118,7 +118,7 @@ def _openai(pictures: Sequence[Sent], options: DescribeOptions, model: str, stre
         request |= {"stream": True, "stream_options": {"include_usage": True}}
     request |= _openai_form(options)
     for name in request.keys() & options.extra.keys():
-        raise UsageError(f"{name}: an option of its own says this")
+        raise UsageError(f"{name} is not a field for the worker: it has an option of its own")
     # The images were shrunk to max_pixels, for which OpenAI's API has no word.
     return request | {name: value for name, value in options.extra.items() if name != "max_pixels"}
 
@@ -167,8 +167,8 @@ def _check_shape(picture: Sent) -> None:
     width, height = picture.width, picture.height
     if max(width, height) > LONGEST_RATIO * min(width, height):
         raise MediaError(
-            f"{picture.source}: {width} x {height} pixels; a side may be {LONGEST_RATIO} times the other at most",
-            hint="cut it into pieces",
+            f"{picture.source}: {width} x {height} pixels; one side may be at most {LONGEST_RATIO} times the other",
+            hint="split it into several images",
         )
 
 
@@ -321,7 +321,7 @@ def _formed(description: Description, options: DescribeOptions) -> Description:
         if choice not in options.choices:
             shown = _READ.short(choice)
             problem = f"{shown} is not one of {_listed(options.choices)}"
-            raise _mismatch(description, options, problem, "is none of the choices")
+            raise _mismatch(description, options, problem, "is not one of the choices")
         return replace(description, text=choice)
     return description
 
@@ -331,7 +331,7 @@ def _mismatch(description: Description, options: DescribeOptions, problem: str, 
     reasons = {
         "length": f"it was cut off after {options.max_tokens} tokens",
         "repetition": "it repeated itself and was stopped",
-        "time": "the worker's time for an answer was over",
+        "time": "it was cut off at the worker's time limit",
     }
     is_cut = description.finish_reason == "length"
     if reason := reasons.get(description.finish_reason or ""):
@@ -340,7 +340,7 @@ def _mismatch(description: Description, options: DescribeOptions, problem: str, 
         f"{description.source}: the answer {verdict}: {problem}",
         text=description.text,
         problem=problem,
-        hint="allow more tokens" if is_cut else f"the answer was: {one_line(description.text, 300)}",
+        hint="raise max_tokens" if is_cut else f"the answer was: {one_line(description.text, 300)}",
     )
 
 
@@ -354,7 +354,7 @@ def _parsed(text: str) -> tuple[Any, str | None]:
     except UnicodeEncodeError:
         return None, "it holds half of a surrogate pair"
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or a tower of brackets
-        return None, f"it is not JSON that can be read ({str(error)[:80]})"
+        return None, f"it is not valid JSON ({str(error)[:80]})"
     return value, None
 
 
@@ -365,7 +365,7 @@ def _unfenced(text: str) -> str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON's")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float:

@@ -57,40 +57,44 @@ class DescribeOptions:
         settle(self)
         for name, text in (("prompt", self.prompt), ("system", self.system or "")):
             if not isinstance(text, str) or fit(text) != text:
-                raise UsageError(f"{name}: not text in UTF-8")
+                raise UsageError(f"invalid {name}: expected UTF-8 text")
         if not self.prompt.strip():
-            raise UsageError("prompt: there is none", hint="say what you want to know, or name a preset")
+            raise UsageError("prompt missing", hint="pass a prompt or a preset")
         _check_whole("max_tokens", self.max_tokens, 1, 1_000_000)
         if not is_number(self.temperature) or not 0 <= self.temperature <= 2:
-            raise UsageError(f"temperature: {self.temperature} is not between 0 and 2")
+            raise UsageError(f"temperature must be between 0 and 2, not {self.temperature}")
         if self.seed is not None:
             _check_whole("seed", self.seed, 0, 2**63 - 1)
         if not all(self.stop):
-            raise UsageError("stop: an empty text would end every answer at once")
+            raise UsageError("stop must not be empty: it would end every answer at once")
         if len(self.stop) > _MOST_STOPS:
-            raise UsageError(f"stop: {len(self.stop)} texts; there may be {_MOST_STOPS}")
+            raise UsageError(f"stop must be at most {_MOST_STOPS} texts, not {len(self.stop)}")
         self._check_form()
         self._check_extra()
 
     def _check_form(self) -> None:
         said = [name for name in ("schema", "choices", "regex") if getattr(self, name) not in (None, ())]
         if len(said) > 1:
-            raise UsageError(f"{' and '.join(said)}: an answer has one form", hint="leave all but one of them out")
+            raise UsageError(
+                f"{' and '.join(said)} cannot be combined: an answer has one form", hint="keep one of them"
+            )
         if self.schema is not None:
             schema.check_schema(self.schema)
         for choice in self.choices:
             if choice != choice.strip() or not choice:
-                raise UsageError(f"choices: {choice!r} is empty, or has spaces around it")
+                raise UsageError(f"invalid choices: {choice!r} must be text without spaces around it")
         if len(set(self.choices)) != len(self.choices):
             twice = next(each for each in self.choices if self.choices.count(each) > 1)
-            raise UsageError(f"choices: {twice!r} is there twice")
+            raise UsageError(f"invalid choices: duplicate {twice!r}")
         if self.regex == "":
-            raise UsageError("regex: it is empty")
+            raise UsageError("regex must not be empty")
 
     def _check_extra(self) -> None:
         for name in self.extra:
             if name in _SAID or name in DEFAULTS:
-                raise UsageError(f"{name}: an option of its own says this, or vidctl itself")
+                raise UsageError(
+                    f"{name} is not a field for the worker: it has an option of its own, or vidctl sets it"
+                )
         try:
             json.dumps(dict(self.extra), allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -156,7 +160,7 @@ Result = Description | Failed
 
 def _check_whole(name: str, value: int, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise UsageError(f"{name}: {value} is not a whole number from {least} to {most}")
+        raise UsageError(f"{name} must be a whole number from {least} to {most}, not {value}")
 
 
 def is_number(value: object) -> bool:

@@ -53,14 +53,14 @@ class Clip:
         settle(self)
         span = (self.from_s, self.to_s, self.fps)
         if self.at_s and span != (None, None, None):
-            raise UsageError("both moments and a part of a video are given", hint="say either at, or from, to and fps")
+            raise UsageError("at cannot be combined with from, to or fps", hint="keep at, or from, to and fps")
         for name, value in (*(("at", each) for each in self.at_s), ("from", self.from_s), ("to", self.to_s)):
             if value is not None and not 0 <= value < float("inf"):
-                raise UsageError(f"{name}: {value:g} s is no time in a video")
+                raise UsageError(f"invalid {name} {value:g} s: expected 0 s or later")
         if self.fps is not None and not 0 < self.fps <= 240:
-            raise UsageError(f"fps: {self.fps:g} is not over 0 and up to 240")
+            raise UsageError(f"fps must be over 0 and at most 240, not {self.fps:g}")
         if self.to_s is not None and self.to_s <= (self.from_s or 0.0):
-            raise UsageError(f"to: {self.to_s:g} s is not after from ({self.from_s or 0.0:g} s)")
+            raise UsageError(f"invalid to {self.to_s:g} s: expected a time after from ({self.from_s or 0.0:g} s)")
 
     @property
     def is_given(self) -> bool:
@@ -107,7 +107,7 @@ def questions(
         else several(sources, look_up)
     )
     if not found:
-        raise UsageError("no image or video is named")
+        raise UsageError("no image or video given")
     return [Question(tuple(found))] if together else [Question((each,)) for each in found]
 
 
@@ -120,13 +120,13 @@ def _expanded(source: Given, clip: Clip, *, recursive: bool) -> list[Source]:
 
 
 def options(prompt: str | None, preset: str | None, given: Mapping[str, Any], *, root: Path) -> DescribeOptions:
-    """What to ask: what is `given` goes before what the preset says, and a prompt in the place of its own.
+    """What to ask: what is `given` takes precedence over the preset, and a prompt over its prompt.
 
     Without either the preset `caption` is asked, or with a form for the answer what that asks for.  Raises UsageError,
     and SpecError for a preset that is wrong.
     """
     if preset is not None and not isinstance(preset, str):
-        raise UsageError(f"preset: {preset!r} is not text")
+        raise UsageError(f"invalid preset {preset!r}: expected text")
     chosen: dict[str, Any] = {}
     has_form = any(given.get(form) for form in _FORMS)
     if preset is None and prompt is None and has_form:
@@ -192,8 +192,8 @@ class Album:
             count = sum(number for number, _ in planned)
             if self._most is not None and count > self._most:
                 raise UsageError(
-                    f"{question.name}: {count} images in one question, and the worker takes {self._most}",
-                    hint="MAX_IMAGES in the spec's env changes that",
+                    f"{question.name}: {count} images in one question, over the worker's limit of {self._most}",
+                    hint="raise MAX_IMAGES in the spec's env",
                 )
             return tuple(chain.from_iterable(take(self._budget(count)) for _, take in planned))
 
@@ -201,7 +201,9 @@ class Album:
         if not self._clip.is_given:
             return is_video(source)
         if PurePosixPath(source.label).suffix.lower() in IMAGES.suffixes:
-            raise UsageError(f"{source.name}: an image, which has no moments", hint="--at, --from, … are for videos")
+            raise UsageError(
+                f"{source.name}: not a video: an image has no times", hint="leave out --at, --from, --to and --fps"
+            )
         return True
 
     def _planned(self, source: Source, frames: int, stack: ExitStack) -> tuple[int, Take]:
@@ -220,7 +222,7 @@ class Album:
         except MediaError as error:
             if source.problem is None and PurePosixPath(source.label).suffix.lower() not in IMAGES.suffixes:
                 formats = f"; {error.hint}" if error.hint else ""
-                error.hint = f"if it is a video, whose name does not tell: --from 0 takes it for one{formats}"
+                error.hint = f"if it is a video, pass --from 0{formats}"
             raise
         return (Sent(source.name, prepared.jpeg, prepared.sent_width, prepared.sent_height),)
 

@@ -178,7 +178,7 @@ class DescriptionStream(Iterator[str]):
         """The answer with what it took."""
         deque(self, maxlen=0)
         if self._described is None:
-            raise UsageError("this stream was closed before its end, or ended with an error: it has no result")
+            raise UsageError("no result: the stream was closed before its end, or failed")
         return self._described
 
     @property
@@ -274,7 +274,7 @@ class _Hearing:
         self._flush()
         output = self._reader.output
         if output is None or self._error is not None:
-            error = self._error or ApiError("the answer was lost: the job has no output, and its stream no end")
+            error = self._error or ApiError("the answer was lost: the job has no output, and its stream did not end")
             error.job_id = job.id
             raise error
         return replace(job, output=output)
@@ -299,7 +299,7 @@ class _Hearing:
         """
         if not (self._is_made_of_pieces and self._has_hole):
             return result
-        warnings = () if self._reader.has_gap else ("a part of the answer was lost on its way",)  # else it is one
+        warnings = () if self._reader.has_gap else ("a part of the answer was lost in transit",)  # else it is one
         text = f"{self._told}[…]{self.rest(result.text)}"
         return replace(result, text=text, warnings=(*result.warnings, *warnings))
 
@@ -419,7 +419,7 @@ class _Asker:
                 prompt_tokens=_sum([before.prompt_tokens, answer.prompt_tokens]),
                 completion_tokens=_sum([before.completion_tokens, answer.completion_tokens]),
                 image_tokens=_sum([before.image_tokens, answer.image_tokens]),
-                warnings=(*answer.warnings, "the first answer was not of the form asked for, and paid like this one"),
+                warnings=(*answer.warnings, "the first answer did not have the requested form, and is billed too"),
             )
         if answer.image_tokens is None and self._is_qwen3_vl(answer):
             answer = replace(answer, image_tokens=posed.image_tokens * len(jobs))
@@ -458,12 +458,12 @@ def _smaller(sent: Sequence[Sent], size: int, name: str) -> tuple[Sent, ...]:
     images = sum(len(each.jpeg) * 4 // 3 for each in sent)
     room = _JOB_BYTES - (size - images)
     if room <= 0:
-        raise UsageError(f"{name}: the words to send are {(size - images) / 1e6:.1f} MB, over RunPod's 10 MB")
+        raise UsageError(f"{name}: the text to send is {(size - images) / 1e6:.1f} MB, over RunPod's limit of 10 MB")
     share = 0.9 * room / images
     if min(each.width * each.height * share for each in sent) < _LEAST_PIXELS:
         raise MediaError(
-            f"{name}: {len(sent)} images are {images / 1e6:.1f} MB to send, over RunPod's 10 MB for a request",
-            hint="ask about fewer at a time",
+            f"{name}: {len(sent)} images are {images / 1e6:.1f} MB to send, over RunPod's limit of 10 MB",
+            hint="send fewer images at a time",
         )
     return tuple(_shrunk(each, share) for each in sent)
 

@@ -37,7 +37,9 @@ _FORMATS = {
 # What jsonschema and referencing raise where a $schema, an $id or a $ref is none, or a number is beyond a float's.
 _CONFUSED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
-_HINT = "a field is NAME, NAME TYPE or NAME TYPE: DESCRIPTION; with one field a line a description may hold commas"
+_HINT = (
+    "write a field as NAME, NAME TYPE or NAME TYPE: DESCRIPTION; with one field a line a description may hold commas"
+)
 
 
 def read(text: str) -> dict[str, Any]:
@@ -62,9 +64,9 @@ def check_schema(schema: Mapping[str, Any]) -> None:
             _check_references(schema)
             validator.is_valid(None)  # a reference that leads to itself has no end here
     except RecursionError as endless:
-        raise UsageError("schema: it is nested too deeply, or refers to itself without end") from endless
+        raise UsageError("schema: nested too deeply, or refers to itself without end") from endless
     except _CONFUSED as odd:
-        raise UsageError(f"schema: it cannot be understood ({str(odd)[:100]})") from odd
+        raise UsageError(f"schema: not a JSON Schema ({str(odd)[:100]})") from odd
     if error is not None:
         raise UsageError(f"schema: {_problem(error, 'it')}")
 
@@ -118,7 +120,7 @@ def _check_references(schema: Mapping[str, Any]) -> None:
         _follow(Registry().resolver_with_root(resource), resource)
     except Unresolvable as error:
         raise UsageError(
-            f"schema: there is no {_short(error.ref)} in it", hint="other documents are not fetched; use $defs"
+            f"schema: {_short(error.ref)} not found", hint="use $defs; other documents are not fetched"
         ) from error
 
 
@@ -182,11 +184,11 @@ def _from_json(text: str) -> dict[str, Any]:
     try:
         schema = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise UsageError(f"schema: not JSON, line {error.lineno} column {error.colno}: {error.msg}") from error
+        raise UsageError(f"schema: invalid JSON, line {error.lineno} column {error.colno}: {error.msg}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"schema: JSON that cannot be read ({error})") from error
+        raise UsageError(f"schema: invalid JSON ({error})") from error
     if not isinstance(schema, dict):
-        raise UsageError(f"schema: {_short(schema)} is not an object")
+        raise UsageError(f"schema must be an object, not {_short(schema)}")
     return schema
 
 
@@ -201,10 +203,10 @@ def _from_fields(text: str) -> dict[str, Any]:
     for number, field in enumerate(filter(None, parts), start=1):
         name, schema = _field(field, f"schema: field {number}, {_short(field)}")
         if name in properties:
-            raise UsageError(f"schema: field {number}: {name!r} is there already")
+            raise UsageError(f"schema: field {number}: duplicate name {name!r}")
         properties[name] = schema
     if not properties:
-        raise UsageError("schema: it is empty", hint=_HINT)
+        raise UsageError("schema is empty", hint=_HINT)
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
@@ -212,11 +214,11 @@ def _field(field: str, where: str) -> tuple[str, dict[str, Any]]:
     head, _, description = field.partition(":")
     name, *types = re.sub(r"\s*\[\s*(.*?)\s*\]", r"[\1]", head).split() or [""]
     if not re.fullmatch(r"[^\W\d][\w-]*", name):
-        raise UsageError(f"{where}: a name is letters, digits, _ and -", hint=_HINT)
+        raise UsageError(f"{where}: invalid name: expected letters, digits, _ and -", hint=_HINT)
     if not types and _is_type(description.strip()):  # `name: str`, as Python has it
         types, description = [description.strip()], ""
     if len(types) > 1:
-        raise UsageError(f"{where}: more than a name and a type", hint=_HINT)
+        raise UsageError(f"{where}: expected a name and a type only", hint=_HINT)
     schema = _type(types[0] if types else "str", where)
     return name, {**schema, "description": description.strip()} if description.strip() else schema
 
@@ -233,5 +235,5 @@ def _type(word: str, where: str) -> dict[str, Any]:
     known = [*TYPES, "list[str]"]
     near = difflib.get_close_matches(word, [*TYPES, *TYPES.values(), "list[str]"], n=1)
     meant = next((short for short, long in TYPES.items() if near and near[0] in (short, long)), None)
-    hint = f"did you mean {meant}?" if meant else f"there are: {', '.join(known)}"
-    raise UsageError(f"{where}: there is no type {word!r}", hint=hint)
+    hint = f"did you mean {meant}?" if meant else f"known types: {', '.join(known)}"
+    raise UsageError(f"{where}: unknown type {word!r}", hint=hint)

@@ -11,7 +11,7 @@ from vidctl.errors import JobFailedError
 from vidctl.tasks.describe.thinking import Answering
 from vidctl.text import one_line, reason
 
-_LOST = "a part of the answer was lost on its way"
+_LOST = "a part of the answer was lost in transit"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -1,4 +1,4 @@
-"""Find the folder of a model's weights, or download them; what cannot be had is told in one sentence.
+"""Find the folder of a model's weights, or download them; an error is one sentence.
 
 python weights.py        # what MODEL_NAME names is ready
 """
@@ -27,7 +27,7 @@ UNUSED = ["*.pth", "*.pt", "original/*", "*.gguf", "*.onnx", "*.png", "*.jpg", "
 
 
 class WeightsError(Exception):
-    """The weights cannot be had: one sentence that says why, and what helps."""
+    """The weights cannot be found or downloaded: one sentence that says why, and what to do."""
 
 
 def find(
@@ -70,13 +70,13 @@ def _folder(name: str) -> Path | None:
         if folder.is_dir():
             return folder
     if path.is_absolute() or name.startswith(".") or name.count("/") != 1:
-        raise WeightsError(f"MODEL_NAME: {name} is neither a folder here nor an owner/name of huggingface.co")
+        raise WeightsError(f"invalid MODEL_NAME {name}: expected a folder or an owner/name of huggingface.co")
     return None
 
 
 def _checked(folder: Path) -> Path:
     if missing := _missing(folder):
-        raise WeightsError(f"{folder} is no model: {missing} is missing")
+        raise WeightsError(f"{folder} is not a model: {missing} is missing")
     return folder
 
 
@@ -142,7 +142,7 @@ def _hub(environment: Mapping[str, str]) -> Path:
     """Where to download to: the network volume, if that is what WEIGHTS says, else Hugging Face's usual cache."""
     if environment.get("WEIGHTS") == "volume":
         if not VOLUME.is_dir():
-            raise WeightsError(f"WEIGHTS=volume, but there is no network volume at {VOLUME}: name one in the spec")
+            raise WeightsError(f"WEIGHTS=volume, but no network volume at {VOLUME}: add one to the spec")
         return VOLUME_HUB
     return _home_hub(environment)
 
@@ -169,7 +169,7 @@ def _check_room(name: str, revision: str, hub: Path, environment: Mapping[str, s
     if needed > free:
         raise WeightsError(
             f"{name} needs {needed / 1e9:.1f} GB and {place} has room for {free / 1e9:.1f} GB: "
-            "give the endpoint a larger disk, or say weights: cache or volume"
+            "give the endpoint a larger disk, or set weights: cache or volume"
         )
 
 
@@ -183,11 +183,11 @@ def _why(name: str, error: Exception, environment: Mapping[str, str]) -> Weights
         return WeightsError(f"{name} is gated: accept its licence on huggingface.co, and give the worker your HF_TOKEN")
     if "RepositoryNotFoundError" in kinds or status == 401:
         token = "HF_TOKEN is not for it" if environment.get("HF_TOKEN") else "it is private and HF_TOKEN is not set"
-        return WeightsError(f"huggingface.co shows no model {name}: the name is wrong, or {token}")
+        return WeightsError(f"model {name} not found on huggingface.co: the name is wrong, or {token}")
     if "RevisionNotFoundError" in kinds:
-        return WeightsError(f"{name} has no such revision: MODEL_REVISION is wrong")
+        return WeightsError(f"revision of {name} not found: correct MODEL_REVISION")
     if isinstance(error, PermissionError):
-        return WeightsError(f"{error.filename} cannot be written to, which {name} would be downloaded to")
+        return WeightsError(f"cannot download {name}: {error.filename} is not writable")
     if isinstance(error, OSError) and error.errno == 28:
         return WeightsError(f"the disk is full: {name} does not fit; give the endpoint a larger one")
     return WeightsError(

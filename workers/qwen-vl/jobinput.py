@@ -165,7 +165,9 @@ def _messages_of(job_input: dict[str, Any]) -> list[dict[str, Any]]:
     media = _media(job_input)
     prompt = _text(job_input, "prompt") or ""
     if not prompt and not media:
-        raise BadInputError("prompt missing: input needs a prompt, an image (image, images), a clip (video) or messages")
+        raise BadInputError(
+            "prompt missing: input needs a prompt, an image (image, images), a clip (video) or messages"
+        )
     content: Any = [*media, {"type": "text", "text": prompt}] if media and prompt else media or prompt
     return [*first, {"role": "user", "content": content}]
 
@@ -338,9 +340,7 @@ def _checked(given: dict[str, Any], path: str) -> dict[str, Any]:
         prompts, lengths = _prompts(given.get("prompt")), ("max_tokens",)
     answers = prompts * (_whole(body, "n", least=1) or 1)
     if answers > MOST_ANSWERS:
-        raise BadInputError(
-            f"the request has {answers} answers (n, prompts); at most {MOST_ANSWERS} are allowed"
-        )
+        raise BadInputError(f"the request has {answers} answers (n, prompts); at most {MOST_ANSWERS} are allowed")
     if all(body.get(name) is None for name in lengths):
         body["max_tokens"] = MAX_TOKENS
     if not _has_form(body):

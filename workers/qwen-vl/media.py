@@ -135,7 +135,7 @@ def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tu
     A clip that has more than there may be is sampled more sparsely, over all of its length.
     """
     if most < 1:
-        raise BadInputError(f"{clip.name}: no frame fits beside the other images ({limits.max_images} at most, MAX_IMAGES)")
+        raise BadInputError(f"{clip.name}: the other images already take all {limits.max_images} (MAX_IMAGES)")
     most = min(most, clip.max_frames or most)
     data = picture.read(clip.value, clip.name)
     with DECODING:

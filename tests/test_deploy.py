@@ -115,7 +115,7 @@ def test_an_empty_list_says_so(echo):
         ("list",): "no endpoints on local",
         ("registry", "list"): "no registry logins on local",
         ("jobs",): "no jobs sent from this project",
-        ("local", "status"): "it has no endpoint",
+        ("local", "status"): "no endpoints",
     }
     said = {words: echo.run(*words) for words in lists}
 

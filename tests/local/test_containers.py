@@ -143,9 +143,9 @@ def test_an_image_that_is_nowhere_is_said_with_what_to_do(own_runtime, registry,
     error = unhealthy(own_runtime, endpoint)["error"]
 
     assert error == (
-        f"the Docker engine does not have the image {registry}/t/nowhere:1 and cannot pull it: "
+        f"image {registry}/t/nowhere:1 not found on the Docker engine, and pulling it failed: "
         f"manifest for {registry}/t/nowhere:1 not found: manifest unknown: manifest unknown "
-        "(build it here, or push it to where the engine can pull it)"
+        "(build it on this machine, or push it to a registry that the engine can pull from)"
     )
 
 
@@ -179,7 +179,9 @@ def test_without_an_engine_a_worker_says_what_is_missing(tmp_path):
     error = unhealthy(runtime, endpoint)["error"]
     runtime.close()
 
-    assert error.startswith(f"no Docker engine answers at {socket}: [Errno 2] No such file or directory (start Docker")
+    assert error.startswith(
+        f"cannot connect to the Docker engine at {socket}: [Errno 2] No such file or directory (start Docker"
+    )
     assert 1 == len(error.splitlines())
 
 
@@ -199,7 +201,9 @@ def test_the_engine_of_a_docker_context_is_asked(tmp_path):
     error = unhealthy(runtime, endpoint)["error"]
     runtime.close()
 
-    assert error.startswith(f"no Docker engine answers at {socket}: [Errno 2] No such file or directory (start Docker")
+    assert error.startswith(
+        f"cannot connect to the Docker engine at {socket}: [Errno 2] No such file or directory (start Docker"
+    )
 
 
 def test_a_container_gets_of_the_environment_the_proxies_alone():

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.failing import failing
 from support.runtime import until
 
 from vidctl.errors import LocalRuntimeError
@@ -105,7 +106,7 @@ def test_the_file_of_patterns_for_the_dockerfile_goes_first_and_a_wrong_pattern_
         "b.bin": True,
         "handler.py": False,
     }
-    with pytest.raises(LocalRuntimeError, match=r"dockerignore:1: .* is not a pattern"):
+    with failing("local_runtime_error", "Dockerfile.dockerignore:1", "["):
         environments.copy_source(worker, tmp_path / "other")
 
 
@@ -189,7 +190,9 @@ def test_bytes_cannot_move_between_files_unseen(tmp_path):
 
 
 def test_a_folder_without_handler_is_no_worker(tmp_path):
-    with pytest.raises(LocalRuntimeError, match=r"no handler\.py"):
+    with failing(
+        "local_runtime_error", "handler.py", tmp_path, "local: {handler: src/start.py}", "local: {isolation: container}"
+    ):
         environments.image_name(tmp_path)
 
 
@@ -205,7 +208,7 @@ def test_a_handler_of_another_name_is_in_the_name(tmp_path):
     (tmp_path / "src" / "rp handler.py").rename(tmp_path / "src" / "rp_handler.py")
 
     assert environments.image_name(tmp_path).endswith("&handler=src/rp_handler.py")
-    with pytest.raises(LocalRuntimeError, match="gone"):
+    with failing("local_runtime_error", tmp_path):
         environments.folder(name)
 
 
@@ -217,16 +220,15 @@ def test_a_handler_of_another_name_is_in_the_name(tmp_path):
     ],
 )
 def test_another_image_is_refused_by_name(name):
-    with pytest.raises(LocalRuntimeError, match="cannot run the image") as caught:
+    with failing("local_runtime_error", name, "image: {build: "):
         environments.folder(name)
-    assert name in caught.value.message
 
 
 def test_a_folder_that_is_gone_is_said_to_be(worker):
     name = environments.image_name(worker)
     (worker / "handler.py").unlink()
 
-    with pytest.raises(LocalRuntimeError, match="gone"):
+    with failing("local_runtime_error", worker):
         environments.folder(name)
 
 
@@ -250,7 +252,7 @@ def test_an_environment_is_made_with_uv_where_there_is_one(worker, heard, monkey
     (worker / "requirements.txt").write_text("# nothing\n")
     make(worker, heard)
 
-    assert "making an environment for my worker with uv" == heard[0]
+    assert "creating an environment for my worker with uv" == heard[0]
 
 
 @pytest.mark.parametrize("installer", ["pip", "uv"])
@@ -267,7 +269,7 @@ def test_an_environment_has_what_the_folder_requires(worker, heard, cache, monke
         [python, "-c", "import six; print(six.__version__)"], capture_output=True, text=True, check=True
     )
     assert version.stdout == "1.17.0\n"
-    assert f"making an environment for my worker with {installer}" == heard[0]
+    assert f"creating an environment for my worker with {installer}" == heard[0]
     assert python == make(worker, again)
     assert [] == again
     assert ["an environment", "lock", "log"] == left_in(cache)
@@ -298,13 +300,13 @@ def test_included_files_and_constraints_count(worker, heard):
 
 @pytest.mark.parametrize(
     ("installer", "reason"),
-    [("pip", "No matching distribution found for six==99"), ("uv", r"there is no version of six==99")],
+    [("pip", "No matching distribution found for six==99"), ("uv", "there is no version of six==99")],
 )
 def test_a_failed_install_says_why_and_leaves_nothing(worker, heard, cache, monkeypatch, installer, reason):
     monkeypatch.setenv("VIDCTL_INSTALLER", installer)
     (worker / "requirements.txt").write_text("six==99.0\n")
 
-    with pytest.raises(LocalRuntimeError, match=reason) as caught:
+    with failing("local_runtime_error", reason, varies=True) as caught:
         make(worker, heard)
     assert ["lock", "log"] == left_in(cache)
     assert "six==99.0" in Path(caught.value.hint.split()[-1]).read_text()
@@ -331,7 +333,7 @@ def test_what_a_killed_install_left_is_made_anew(worker, heard):
     heard.clear()
 
     assert home / "bin" / "python" == make(worker, heard)
-    assert "made the environment of my worker" == heard[-1]
+    assert "created the environment of my worker" == heard[-1]
     assert not (home / "junk").exists()
 
 
@@ -364,7 +366,7 @@ def test_of_two_makers_one_waits_and_says_so(worker):
         thread.join(DEADLINE_S)
 
     assert made["first"] == made["second"]
-    assert ["waiting for the environment of my worker: another process is at it"] == heard["second"]
+    assert ["waiting for the environment of my worker: another process is working on it"] == heard["second"]
 
 
 @pytest.fixture
@@ -406,7 +408,7 @@ def test_an_index_that_cannot_be_reached_is_left_out(worker, heard, index):
     (worker / "requirements.txt").write_text(f"--extra-index-url={url}\n{SIX}")
     make(worker, heard)
 
-    assert f"leaving out the package index {url}: it cannot be reached" in heard
+    assert f"skipping the package index {url}: unreachable" in heard
     assert [] == asked
 
 
@@ -435,7 +437,7 @@ def test_the_installer_is_pip_or_uv(worker, heard, monkeypatch):
     (worker / "requirements.txt").write_text(SIX)
     monkeypatch.setenv("VIDCTL_INSTALLER", "conda")
 
-    with pytest.raises(LocalRuntimeError, match="'conda'"):
+    with failing("local_runtime_error", "VIDCTL_INSTALLER", "'conda'", "pip", "uv"):
         make(worker, heard)
 
 
@@ -444,7 +446,7 @@ def test_uv_that_was_asked_for_must_be_there(worker, heard, monkeypatch, tmp_pat
     monkeypatch.setenv("VIDCTL_INSTALLER", "uv")
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(LocalRuntimeError, match="not on the PATH"):
+    with failing("local_runtime_error", "VIDCTL_INSTALLER", "PATH", "pip install uv"):
         make(worker, heard)
 
 
@@ -536,7 +538,7 @@ def test_what_outlives_a_killed_maker_is_waited_for(worker, heard, monkeypatch, 
     (worker.parent / "go").touch()
     second.join(DEADLINE_S)
 
-    assert re.fullmatch("waiting for .*my worker.*: another process is at it", heard[0])
+    assert re.fullmatch("waiting for .*my worker.*: another process is working on it", heard[0])
     assert len(events_of(worker)) > 2
     assert ["begun", "ended"] * (len(events_of(worker)) // 2) == events_of(worker)
 
@@ -605,14 +607,14 @@ def test_a_changed_prepare_runs_again(worker, heard):
 
     assert len(runs(worker)) == 2
     assert "more" == heard[-1]
-    assert 1 == heard.count("made the environment of my worker")
+    assert 1 == heard.count("created the environment of my worker")
 
 
 def test_a_failed_prepare_says_why_and_is_tried_again(worker, heard):
     (worker / "prepare.py").write_text("raise SystemExit('no weights here')\n")
 
     for _ in range(2):
-        with pytest.raises(LocalRuntimeError, match=r"prepare\.py of my worker failed: .* status 1\nno weights here"):
+        with failing("local_runtime_error", "prepare.py of my worker", "status 1\nno weights here", varies=True):
             make(worker, heard)
     assert 2 == heard.count("no weights here")
 
@@ -644,7 +646,7 @@ def test_an_engine_has_an_environment_as_it_stands(engine, heard, monkeypatch, i
 
     assert (first, {"ENGINE_PYTHON"}) == (second, set(first))
     assert {"jinja2"} == installed(first["ENGINE_PYTHON"]) - {"pip", "setuptools"}
-    assert 1 == sum("making an environment for my worker's engine" in line for line in heard)
+    assert 1 == sum("creating an environment for my worker's engine" in line for line in heard)
 
 
 def test_a_server_that_runs_already_needs_no_engine(engine, heard):

@@ -1,9 +1,9 @@
 """RunPod's rate limits of the job API."""
 
-import pytest
+from support.failing import failing
 
 from vidctl.local import limits
-from vidctl.local.limits import Limits, TooManyRequestsError
+from vidctl.local.limits import Limits
 
 
 class Clock:
@@ -22,7 +22,7 @@ def test_so_many_are_taken_in_ten_seconds_and_the_rest_is_told_when_to_come_back
             pass
     clock.now = 6.0
     with (
-        pytest.raises(TooManyRequestsError, match="RunPod takes 2 /purge-queue requests in 10 s") as caught,
+        failing("local_runtime_error", "429", "2 /purge-queue requests in 10 s", "--no-rate-limits") as caught,
         counted.one("ep", limits.PURGE),
     ):
         pass
@@ -47,8 +47,9 @@ def test_so_many_are_taken_at_once():
     underway = [counted.one("ep", limits.CANCEL) for _ in range(20)]
     for request in underway:
         request.__enter__()
-    with pytest.raises(TooManyRequestsError, match="20 /cancel requests at a time"), counted.one("ep", limits.CANCEL):
+    with failing("local_runtime_error", "429", "20 /cancel requests") as busy, counted.one("ep", limits.CANCEL):
         pass
+    assert busy.value.retry_after_s == 1
     underway[0].__exit__(None, None, None)
     with counted.one("ep", limits.CANCEL):
         pass

@@ -185,7 +185,7 @@ def test_what_is_no_route_is_told_in_json(runtime, idle, method, path, status):
 def test_a_text_as_input_is_told_in_plain_words(runtime, idle):
     _, told = refusal(runtime, "POST", f"/v2/{idle}/run", json={"input": "hello"})
 
-    assert told == 'input is a text: RunPod needs a JSON object there, such as {"input": {"prompt": "..."}}'
+    assert told == 'invalid input: expected a JSON object such as {"input": {"prompt": "..."}}, got text'
 
 
 def test_one_request_too_many_is_answered_with_429(runtime, handlers):
@@ -194,7 +194,7 @@ def test_one_request_too_many_is_answered_with_429(runtime, handlers):
 
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert 1 <= int(answers[2].headers["Retry-After"]) <= 10
-    assert "RunPod takes 2 /purge-queue requests in 10 s" in answers[2].json()["error"]
+    assert "2 /purge-queue requests in 10 s" in answers[2].json()["error"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"input": {}}', b'{"input": null}', b"{}"])

@@ -18,7 +18,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Its port [default: $VIDCTL_LOCAL_PORT, else 8421].")]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="The runtime's port [default: $VIDCTL_LOCAL_PORT, else 8421].")
+]
 
 
 app.callback(invoke_without_command=True)(options.help_alone)
@@ -51,13 +53,13 @@ def up(
     port: Port = None,
     isolation: Annotated[
         Isolation | None,
-        typer.Option(help="How deployed workers run: as processes from their folder, or as containers of their image."),
+        typer.Option(help="Run deployed workers as processes from their folder, or as containers of their image."),
     ] = None,
     rate_limits: Annotated[
         bool | None,
         typer.Option(
             "--rate-limits/--no-rate-limits",
-            help="Whether requests over RunPod's rate limits are answered with 429, as there [default: yes].",
+            help="Answer requests over RunPod's rate limits with 429, as RunPod does [default: yes].",
             show_default=False,
         ),
     ] = None,
@@ -65,9 +67,9 @@ def up(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Start it in the background.
+    """Start the local runtime in the background.
 
-    Does nothing when it runs; starts it again when it has another isolation or other limits.
+    Do nothing if it is running; restart it if its isolation or rate limits differ.
     """
     from vidctl.cli.report import Report
     from vidctl.local import daemon
@@ -82,14 +84,14 @@ def up(
         "isolation": running.isolation,
         "rate_limits": running.has_rate_limits,
     }
-    print(json.dumps(document) if as_json else f"the local runtime answers at {running.url}")  # noqa: T201
+    print(json.dumps(document) if as_json else f"the local runtime is running at {running.url}")  # noqa: T201
 
 
 @app.command()
 def down(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Stop it and its workers.
+    """Stop the local runtime and its workers.
 
-    Jobs that wait are kept for the next start.
+    Queued jobs are kept for the next start.
     """
     from vidctl.local import daemon
 
@@ -100,9 +102,9 @@ def down(port: Port = None, as_json: options.Json = False, debug: options.Debug 
 
 @app.command()
 def status(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Show whether it runs, and its endpoints and workers.
+    """Show whether the local runtime is running, and its endpoints and workers.
 
-    The exit code is 5 when it does not run.
+    The exit status is 5 if it is not running.
     """
     from vidctl.cli import report
     from vidctl.errors import NotDeployedError
@@ -110,7 +112,7 @@ def status(port: Port = None, as_json: options.Json = False, debug: options.Debu
 
     running = daemon.connection(_port(port))
     if running is None:
-        raise NotDeployedError("the local runtime is not running", hint="vidctl local up")
+        raise NotDeployedError("the local runtime is not running", hint="start it: vidctl local up")
     endpoints = daemon.endpoints(running)
     if as_json:
         document = {
@@ -128,7 +130,7 @@ def status(port: Port = None, as_json: options.Json = False, debug: options.Debu
     report.table(
         [(e["name"], e["id"], _counts(e["workers"]), _counts(e["jobs"])) for e in endpoints],
         header=("endpoint", "id", "workers", "jobs"),
-        empty="it has no endpoint",
+        empty="no endpoints",
     )
 
 
@@ -138,12 +140,12 @@ def logs(
         str | None,
         typer.Argument(metavar="[ENDPOINT]", help="A spec, or an endpoint's name or id [default: the runtime itself]."),
     ] = None,
-    tail: Annotated[int, typer.Option(min=1, help="How many of the last lines.")] = 100,
+    tail: Annotated[int, typer.Option(min=1, help="Number of lines to print.")] = 100,
     port: Port = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Print the last lines of an endpoint's workers, or of the runtime."""
+    """Print the last log lines of an endpoint's workers, or of the local runtime."""
     from vidctl.cli import report
     from vidctl.local import daemon
 
@@ -157,7 +159,7 @@ def logs(
 
 @app.command()
 def env(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Print what lets any RunPod client work against it.
+    """Print the environment variables that point any RunPod client at the local runtime.
 
     For a shell: eval "$(vidctl local env)".
     """
@@ -166,7 +168,7 @@ def env(port: Port = None, as_json: options.Json = False, debug: options.Debug =
 
     running = daemon.connection(_port(port))
     if running is None:
-        raise NotDeployedError("the local runtime is not running", hint="vidctl local up")
+        raise NotDeployedError("the local runtime is not running", hint="start it: vidctl local up")
     variables = {
         "RUNPOD_API_KEY": running.api_key,
         "RUNPOD_API_BASE_URL": running.api_base_url,

@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument(
         "--page-size", type=_page_size, default=PAGE_SIZE, help="most entries in one page of a REST v2 list"
     )
-    parser.add_argument("--no-rate-limits", action="store_true", help="answer no 429, for load tests")
+    parser.add_argument("--no-rate-limits", action="store_true", help="never answer 429, for load tests")
     options = parser.parse_args()
     # Jobs, results, what workers print: none of it is for other users of this machine.
     os.umask(0o077)
@@ -48,7 +48,7 @@ def main() -> int:
 
 def _page_size(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of entries from 1 up")
+        raise argparse.ArgumentTypeError(f"invalid page size {text!r}: expected a number from 1")
     return int(text)
 
 
@@ -57,7 +57,9 @@ def _api_key(state_dir: Path) -> str:
     try:
         key = json.loads(path.read_text())["api_key"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LocalRuntimeError(f"{path} has no API key: {error}", hint="run `vidctl local up`") from error
+        raise LocalRuntimeError(
+            f"API key not found in {path}: {error}", hint="start the local runtime: vidctl local up"
+        ) from error
     return str(key)
 
 

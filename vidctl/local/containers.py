@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 RUNTIME_LABEL: Final = "vidctl.runtime"  # the folder of the runtime's workers, in which its port is
 WORKER_LABEL: Final = "vidctl.worker"
-_START: Final = "start Docker, or set DOCKER_HOST and start the runtime again: vidctl local down, vidctl local up"
+_START: Final = "start Docker, or set DOCKER_HOST and restart the runtime: vidctl local down, then vidctl local up"
 _SHELL_SIGNAL: Final = 128  # the init in a container ends, as a shell does, with this and the number of the signal
 
 
@@ -60,8 +60,8 @@ def _require_image(request: LaunchRequest, log: Log) -> None:
 
 def _missing(name: str, reason: str) -> LocalRuntimeError:
     return LocalRuntimeError(
-        f"the Docker engine does not have the image {name} and cannot pull it: {reason}",
-        hint="build it here, or push it to where the engine can pull it",
+        f"image {name} not found on the Docker engine, and pulling it failed: {reason}",
+        hint="build it on this machine, or push it to a registry that the engine can pull from",
     )
 
 
@@ -220,7 +220,9 @@ def _connect() -> APIClient:
         with docker_config.read_by_docker_py(config):
             return APIClient(where.host, tls=TLSConfig(**where.tls) if where.tls else False)
     except DockerException as error:
-        raise LocalRuntimeError(f"no Docker engine answers at {where.host}: {_cause(error)}", hint=_START) from error
+        raise LocalRuntimeError(
+            f"cannot connect to the Docker engine at {where.host}: {_cause(error)}", hint=_START
+        ) from error
 
 
 @contextmanager

@@ -161,12 +161,14 @@ def logs(
         return processes.last_lines(_home(port) / "runtime.log", tail)
     running = connection(port)
     if running is None:
-        raise NotDeployedError("the local runtime is not running", hint="vidctl local up")
+        raise NotDeployedError("the local runtime is not running", hint="start it: vidctl local up")
     there = _endpoint_names(running)
     matches = [one["id"] for one in there if endpoint in (one["id"], one["name"])]
     matches = matches or [one["id"] for one in there if one["id"] == known_id]
     if not matches:
-        raise NotDeployedError(f"the local runtime has no endpoint {endpoint!r}", hint="vidctl local status")
+        raise NotDeployedError(
+            f"endpoint {endpoint!r} not found", hint="list the local runtime's endpoints: vidctl local status"
+        )
     workers = [
         log for match in matches for log in _ask(running, f"/local/v1/endpoints/{match}/logs?tail={tail}")["logs"]
     ]
@@ -180,7 +182,9 @@ def _port(port: int | None) -> int:
     except ValueError:
         number = 0
     if not 0 < number < 65536:
-        raise UsageError(f"{given!r} is not a port", hint="--port or VIDCTL_LOCAL_PORT takes a number from 1 to 65535")
+        raise UsageError(
+            f"invalid port {str(given)!r}: expected a number from 1 to 65535", hint="set --port or VIDCTL_LOCAL_PORT"
+        )
     return number
 
 
@@ -188,7 +192,8 @@ def _require_extra() -> None:
     missing = [name for name in ("graphql", "starlette", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
         raise LocalRuntimeError(
-            f"the local runtime needs {', '.join(missing)}, not installed here", hint="pip install 'vidctl[local]'"
+            f"cannot start the local runtime: {', '.join(missing)} not installed",
+            hint="install the extra: pip install 'vidctl[local]'",
         )
 
 
@@ -226,23 +231,27 @@ def _start(port: int, isolation: Isolation, *, has_rate_limits: bool) -> Connect
     processes.signal_group(process.pid, signal.SIGKILL)
     process.wait()
     pid_file.unlink()
-    what = "does not answer" if ended is None else f"ended at once, with status {ended}"
+    reason = "it does not respond" if ended is None else f"it exited with status {ended}"
     last = "\n".join(processes.last_lines(home / "runtime.log", _LAST_LINES))
-    raise LocalRuntimeError(f"the local runtime {what}\n{last}", hint=f"its log is {home / 'runtime.log'}")
+    raise LocalRuntimeError(
+        f"cannot start the local runtime: {reason}\n{last}", hint=f"see its log: {home / 'runtime.log'}"
+    )
 
 
 def _require_free(port: int) -> None:
     pid = _recorded_pid(port)
     if pid is not None:
-        raise LocalRuntimeError(f"the local runtime (process {pid}) does not answer", hint="vidctl local down")
+        raise LocalRuntimeError(
+            f"the local runtime (process {pid}) does not respond", hint="stop it: vidctl local down"
+        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise LocalRuntimeError(
-                f"port {port} cannot be used: {error.strerror}",
-                hint="choose another one with --port or VIDCTL_LOCAL_PORT",
+                f"cannot use port {port}: {error.strerror}",
+                hint="choose another port with --port or VIDCTL_LOCAL_PORT",
             ) from error
 
 
@@ -325,7 +334,9 @@ def _ask(running: Connection, path: str, body: dict[str, Any] | None = None) -> 
     try:
         return _get(f"{running.url}{path}", body, api_key=running.api_key)
     except (OSError, ValueError) as error:
-        raise LocalRuntimeError(f"the local runtime stopped answering: {error}", hint="vidctl local logs") from error
+        raise LocalRuntimeError(
+            f"the local runtime stopped responding: {error}", hint="see its log: vidctl local logs"
+        ) from error
 
 
 def _get(url: str, body: dict[str, Any] | None = None, *, api_key: str = "") -> dict[str, Any]:
@@ -334,5 +345,5 @@ def _get(url: str, body: dict[str, Any] | None = None, *, api_key: str = "") -> 
     with _http.open(urllib.request.Request(url, data, headers), timeout=_ANSWER_S) as response:  # noqa: S310
         answer = json.load(response)
     if not isinstance(answer, dict):
-        raise ValueError(f"{url} answered something that is not an object")
+        raise ValueError(f"invalid response from {url}: expected a JSON object")
     return answer

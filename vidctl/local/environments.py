@@ -86,8 +86,8 @@ def image_name(folder: Path, handler: Path | None = None) -> str:
     handler = handler or worker_folder.handler(folder)
     if handler is None or not (folder / handler).is_file():
         raise LocalRuntimeError(
-            f"{folder} has no {handler or 'handler.py'}",
-            hint="name what starts RunPod's worker loop: local: {handler: src/start.py}; or run its image: "
+            f"{handler or 'handler.py'} not found in {folder}",
+            hint="name the file that starts RunPod's worker loop: local: {handler: src/start.py}; or run its image: "
             "local: {isolation: container}",
         )
     content = hashlib.sha256()
@@ -96,7 +96,7 @@ def image_name(folder: Path, handler: Path | None = None) -> str:
             content.update(json.dumps([path.relative_to(folder).as_posix(), os.access(path, os.X_OK)]).encode())
             content.update(_file_digest(path))
     except OSError as error:
-        raise LocalRuntimeError(f"{folder} cannot be read: {error}") from error
+        raise LocalRuntimeError(f"cannot read {folder}: {error}") from error
     named = "" if handler == _HANDLER else f"&handler={quote(handler.as_posix())}"
     return f"{folder.as_uri()}?sha256={content.hexdigest()[:16]}{named}"
 
@@ -186,11 +186,11 @@ def folder(image_name: str) -> Path:
         is_one = False
     if not is_one:
         raise LocalRuntimeError(
-            f"the local runtime cannot run the image {image_name}: it names no worker folder",
+            f"the local runtime cannot run the image {image_name}: it does not name a worker folder",
             hint="deploy a spec with `image: {build: <a worker's folder>}`",
         )
     if not is_there:
-        raise LocalRuntimeError(f"the worker folder {path} is gone", hint="deploy it again from where it is now")
+        raise LocalRuntimeError(f"worker folder {path} not found", hint="redeploy it from its current folder")
     return path
 
 
@@ -255,7 +255,7 @@ def _read(path: Path, *, is_frozen: bool = False) -> _Requirements:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise LocalRuntimeError(f"{path} cannot be read: {error}") from error
+        raise LocalRuntimeError(f"cannot read {path}: {error}") from error
     wanted: list[str] = []
     constraints: list[str] = []
     for line in lines:
@@ -289,7 +289,7 @@ def _make(home: Path, folder: Path, requirements: _Requirements, lock: int, noti
     uv = _uv()
     log = home.with_suffix(".log")
     log.unlink(missing_ok=True)
-    notify(f"making an environment for {_display_name(folder)} with {'uv' if uv else 'pip'}")
+    notify(f"creating an environment for {_display_name(folder)} with {'uv' if uv else 'pip'}")
     try:
         home.mkdir(parents=True)
         _write(home / "requirements.txt", _reachable(requirements.wanted, notify))
@@ -303,7 +303,7 @@ def _make(home: Path, folder: Path, requirements: _Requirements, lock: int, noti
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
         raise
-    notify(f"made the environment of {_display_name(folder)}")
+    notify(f"created the environment of {_display_name(folder)}")
 
 
 def _display_name(folder: Path) -> str:
@@ -337,9 +337,11 @@ def _uv() -> str | None:
     installer = os.environ.get("VIDCTL_INSTALLER", "")
     uv = shutil.which("uv")
     if installer not in ("", "pip", "uv"):
-        raise LocalRuntimeError(f"VIDCTL_INSTALLER is {installer!r}", hint="set it to pip or uv, or unset it")
+        raise LocalRuntimeError(
+            f"invalid VIDCTL_INSTALLER {installer!r}: expected pip or uv", hint="set it to pip or uv, or unset it"
+        )
     if installer == "uv" and uv is None:
-        raise LocalRuntimeError("VIDCTL_INSTALLER is uv, and uv is not on the PATH", hint="pip install uv")
+        raise LocalRuntimeError("VIDCTL_INSTALLER is uv: uv not found on the PATH", hint="install it: pip install uv")
     return None if installer == "pip" else uv
 
 
@@ -363,7 +365,7 @@ def _reachable(lines: tuple[str, ...], notify: Callable[[str], None]) -> Iterato
         if index is None or _answers(index["url"]):
             yield line
         else:
-            notify(f"leaving out the package index {index['url']}: it cannot be reached")
+            notify(f"skipping the package index {index['url']}: unreachable")
 
 
 def _answers(url: str) -> bool:
@@ -455,7 +457,7 @@ def _locked(path: Path, what: str, notify: Callable[[str], None]) -> Iterator[in
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            notify(f"waiting for {what}: another process is at it")
+            notify(f"waiting for {what}: another process is working on it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
     finally:
@@ -484,8 +486,8 @@ def _run(
                 notify(line.rstrip())
     if process.returncode != 0:
         raise LocalRuntimeError(
-            f"{what} failed: {Path(command[0]).name} ended with status {process.returncode}\n" + "\n".join(last),
-            hint=f"the whole output is in {log}",
+            f"{what} failed: {Path(command[0]).name} exited with status {process.returncode}\n" + "\n".join(last),
+            hint=f"see the whole output in {log}",
         )
 
 

@@ -205,6 +205,6 @@ class _ProcessInstance:
 async def _copy(process: asyncio.subprocess.Process, log: Log) -> None:
     """Write down what a worker prints.  The pipe makes one that prints a lot wait for us."""
     if process.stdout is None:
-        raise LocalRuntimeError("a worker was started without a pipe for what it prints")
+        raise LocalRuntimeError("a worker was started without a pipe for its output")
     while data := await process.stdout.read(1 << 16):
         log.write(data)

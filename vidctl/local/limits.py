@@ -61,10 +61,10 @@ class Limits:
         while taken and taken[0] <= now - WINDOW_S:
             taken.popleft()
         if len(taken) >= limit.rate:
-            message = f"RunPod takes {limit.rate} {limit.operation} requests in 10 s"
+            message = f"rate limited (429): RunPod accepts {limit.rate} {limit.operation} requests in 10 s"
             raise TooManyRequestsError(f"{message}{_OFF}", retry_after_s=ceil(taken[0] + WINDOW_S - now))
         if limit.at_once is not None and self._now[key] >= limit.at_once:
-            message = f"RunPod takes {limit.at_once} {limit.operation} requests at a time"
+            message = f"rate limited (429): RunPod accepts {limit.at_once} {limit.operation} requests at a time"
             raise TooManyRequestsError(f"{message}{_OFF}", retry_after_s=1)
         taken.append(now)
         self._now[key] += 1

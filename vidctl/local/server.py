@@ -107,7 +107,7 @@ def serve(
     with suppress(KeyboardInterrupt):
         _Server(config, runtime, on_ready).run()
     if runtime.failure is not None:
-        raise LocalRuntimeError("the local runtime's housekeeping failed") from runtime.failure
+        raise LocalRuntimeError("the local runtime's background tasks failed") from runtime.failure
 
 
 class _Server(uvicorn.Server):
@@ -184,7 +184,7 @@ class Runtime:
         def note(task: asyncio.Task[None]) -> None:
             if not task.cancelled():
                 self.failure = task.exception()
-                _log.error("the housekeeping ended", exc_info=self.failure)
+                _log.error("the background tasks ended", exc_info=self.failure)
                 on_failure()
 
         for task in self._housekeeping:
@@ -499,7 +499,7 @@ class Runtime:
     def _job(self, endpoint_id: str, job_id: str) -> Job:
         job = self._queue.find(endpoint_id, job_id)
         if job is None:
-            raise NotFoundError(f"job {job_id} not found: it never was, or its time is over")
+            raise NotFoundError(f"job {job_id} not found: unknown or expired")
         return job
 
     def _describe(self, job: Job) -> Response:
@@ -718,7 +718,7 @@ def _integer(request: Request, name: str, default: int, limits: tuple[int, int])
         return default
     with suppress(ValueError):
         return min(limits[1], max(limits[0], int(text)))
-    raise BadRequestError(f"{name} must be a number, not {text!r}")
+    raise BadRequestError(f"invalid {name} {text!r}: expected a number")
 
 
 def _json(body: bytes, status: int = 200) -> Response:

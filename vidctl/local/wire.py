@@ -90,11 +90,11 @@ def read_submission(data: bytes, *, max_bytes: int) -> Submission:
         raise BadRequestError("the request must be a JSON object with an input")
     given = request.get("input")
     if isinstance(given, str):
-        raise BadRequestError('input is a text: RunPod needs a JSON object there, such as {"input": {"prompt": "..."}}')
+        raise BadRequestError('invalid input: expected a JSON object such as {"input": {"prompt": "..."}}, got text')
     if not isinstance(given, dict) or not given:
         # RunPod takes an empty input, drops the key on its way, and the worker never sees the job: it ends FAILED
         # minutes later with "job timed out after 1 retries".  Here it is said at once.
-        raise BadRequestError("input is missing or empty: RunPod needs a non-empty JSON object there")
+        raise BadRequestError("input is missing or empty: expected a non-empty JSON object")
     policy = request.get("policy") or {}
     if not isinstance(policy, dict):
         raise BadRequestError("policy must be an object")

@@ -282,10 +282,10 @@ class Supervisor:
             for job_id in overdue:
                 self.release(worker, job_id)
         elif overdue:
-            worker.log.note("killed: it did not let go of a job that was stopped")
+            worker.log.note("killed: it did not drop a stopped job in time")
             self._kill(worker)
         elif not worker.is_ready and self._starts_too_long(fleet, worker, now):
-            worker.error = "it did not ask for a job within the time a worker has to start (RUNPOD_INIT_TIMEOUT)"
+            worker.error = "the worker did not request a job within its start timeout (RUNPOD_INIT_TIMEOUT)"
             self._kill(worker)
         if worker.is_busy:
             return
@@ -468,7 +468,7 @@ def _require_possible(env: Mapping[str, str]) -> None:
     """Raise LocalRuntimeError for a variable that no process can have: some event loops pass on half of it."""
     wrong = [name for name, value in env.items() if not name or "=" in name or "\0" in name + value]
     if wrong:
-        raise LocalRuntimeError(f"no process can have the environment variable {wrong[0]!r}: a NUL, or a = in its name")
+        raise LocalRuntimeError(f"invalid environment variable {wrong[0]!r}: expected no NUL, and a name without =")
 
 
 def _reason(error: LocalRuntimeError | OSError | ValueError) -> str:
@@ -476,7 +476,7 @@ def _reason(error: LocalRuntimeError | OSError | ValueError) -> str:
         case LocalRuntimeError(hint=str(hint)):
             return f"{error} ({hint})"
         case ValueError():  # an image name or a command that the standard library cannot make sense of
-            return f"it cannot be started: {error}"
+            return f"cannot start: {error}"
         case _:
             return str(error)
 

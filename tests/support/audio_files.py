@@ -57,7 +57,7 @@ TELLING = [
 
 
 def write_telling(path: Path, samples: np.ndarray, form: tuple[str, str, bool], *, image_s: float = 0.0) -> Path:
-    """The samples (16 kHz, mono) at 48 kHz in a container of TELLING; an image lasts `picture_s` at least."""
+    """The samples (16 kHz, mono) at 48 kHz in a container of TELLING; an image lasts `image_s` at least."""
     muxer, codec, has_image = form
     with av.open(path, "w", format=muxer) as container:
         audio = container.add_stream(codec, rate=48_000, layout="mono")

@@ -49,20 +49,20 @@ def bad_input(whisper_module):
 )
 def test_jobs_in_its_words_are_known_by_them(official, job_input, is_its):
     """A word of its own, or a URL and nothing that only we have."""
-    assert is_its == official.is_asked(job_input)
+    assert is_its == official.is_official(job_input)
 
 
 def test_its_words_become_ours(official):
     """Each option has its place; the temperatures go up in its steps."""
-    asked = official.parse({
+    job = official.parse({
         "audio_base64": "aGk=", "language": "German", "temperature": 0.5, "temperature_increment_on_fallback": 0.25,
         "enable_vad": True, "logprob_threshold": -2, "beam_size": 3, "initial_prompt": "So", "word_timestamps": True,
         "transcription": "srt",
     })  # fmt: skip
-    options = asked.request.options
+    options = job.request.options
 
     assert ("aGk=", True, "srt", None) == (
-        asked.request.audio, asked.request.words, asked.transcription, asked.translation_request,
+        job.request.audio, job.request.words, job.transcription, job.translation_request,
     )  # fmt: skip
     assert ("de", (0.5, 0.75, 1.0), True, -2.0, 3, "So") == (
         options.language, options.temperature, options.vad_filter, options.log_prob_threshold, options.beam_size,
@@ -79,18 +79,18 @@ def test_its_defaults_hold(official):
 
 def test_an_increment_of_nothing_is_one_temperature(official):
     """There is nothing to fall back to."""
-    asked = official.parse({"audio_base64": "aGk=", "temperature": 0.3, "temperature_increment_on_fallback": 0})
+    job = official.parse({"audio_base64": "aGk=", "temperature": 0.3, "temperature_increment_on_fallback": 0})
 
-    assert (0.3,) == asked.request.options.temperature
+    assert (0.3,) == job.request.options.temperature
 
 
 def test_a_translation_is_a_second_request(official):
     """Of the same audio and language, to English."""
-    asked = official.parse({"audio_base64": "aGk=", "translate": True, "language": "de", "translation": "vtt"})
-    second = asked.translation_request
+    job = official.parse({"audio_base64": "aGk=", "translate": True, "language": "de", "translation": "vtt"})
+    second = job.translation_request
 
     assert ("aGk=", "translate", "de", "vtt") == (
-        second.audio, second.options.task, second.options.language, asked.translation,
+        second.audio, second.options.task, second.options.language, job.translation,
     )  # fmt: skip
 
 
@@ -148,8 +148,8 @@ def test_a_huge_number_is_a_sentence_too(official, bad_input, huge):
 
 def test_the_answer_has_its_shape(official):
     """Its fields and no others; the model is the one that answered."""
-    asked = official.parse({"audio_base64": "aGk=", "model": "base", "transcription": "formatted_text"})
-    answer = official.answer(asked, RESULT, None, INFO)
+    job = official.parse({"audio_base64": "aGk=", "model": "base", "transcription": "formatted_text"})
+    answer = official.answer(job, RESULT, None, INFO)
 
     assert {
         "segments": [
@@ -165,18 +165,18 @@ def test_the_answer_has_its_shape(official):
 
 def test_words_are_a_list_of_their_own(official):
     """Without probabilities, as there."""
-    asked = official.parse({"audio_base64": "aGk=", "word_timestamps": True})
+    job = official.parse({"audio_base64": "aGk=", "word_timestamps": True})
 
     assert [
         {"word": " He", "start": 0.26, "end": 0.4},
         {"word": " Rather", "start": 3725.5, "end": 3726.0},
-    ] == official.answer(asked, RESULT, None, INFO)["word_timestamps"]
+    ] == official.answer(job, RESULT, None, INFO)["word_timestamps"]
 
 
 def test_a_translation_has_its_own_format(official):
     """The first pass is plain text unless told, the second what `translation` says."""
-    asked = official.parse({"audio_base64": "aGk=", "translate": True, "translation": "srt"})
-    answer = official.answer(asked, RESULT, {**RESULT, "transcription": SEGMENTS[1:]}, INFO)
+    job = official.parse({"audio_base64": "aGk=", "translate": True, "translation": "srt"})
+    answer = official.answer(job, RESULT, {**RESULT, "transcription": SEGMENTS[1:]}, INFO)
 
     assert "He was not --> ill-disposed. Rather selfish." == answer["transcription"]
     assert "1\n01:02:05,500 --> 01:02:06,999\nRather selfish.\n\n" == answer["translation"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sound import SAMPLE_RATE
+from audio import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def _levels(samples: Samples) -> NDArray[np.float64]:
 
 
 class Loudness:
-    """How much of an audio file is not silent, beside what is loud in it."""
+    """How much of the audio is not silent, beside what is loud in it."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(121, np.int64)  # of frames, from -120 dB to 0

@@ -1,4 +1,4 @@
-"""The worker: jobs in, what was said out.  README.md has the contract."""
+"""The worker: jobs in, transcripts out.  README.md has the contract."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import audio
 import official
 import runpod
-import sound
 from environment import Settings, StartError
 from jobinput import BadInputError, Request, parse
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from transcriber import Result, Segment, Transcriber
 
     Stopped = Callable[[], bool]
-    Tell = Callable[[Sequence[Segment], float, float | None], None]
+    OnProgress = Callable[[Sequence[Segment], float, float | None], None]
 
 log = logging.getLogger("whisper")
 
 BLOCK_S = 60.0  # the model begins with the first while the second is decoded
-HEARS_PROGRESS = "RUNPOD_WEBHOOK_POST_OUTPUT"  # by hand there is none, and each update would log an error
+PROGRESS_URL = "RUNPOD_WEBHOOK_POST_OUTPUT"  # by hand there is none, and each update would log an error
 PROGRESS_EVERY_S = 1.0
 PROGRESS_SEGMENTS = 200  # of the last ones; an update is not to grow with the audio
 
@@ -68,26 +68,26 @@ class Worker:
 
     def _answer(self, job: dict[str, Any], stopped: Stopped) -> dict[str, Any]:
         job_input = job.get("input")
-        if not official.is_asked(job_input):
+        if not official.is_official(job_input):
             request = parse(job_input)
-            tell = _Progress(job, request.words).tell if HEARS_PROGRESS in os.environ else _tell_nobody
-            return self._transcribed(request, tell, stopped)
-        asked = official.parse(job_input)
-        result = self._transcribed(asked.request, _tell_nobody, stopped)
-        second = asked.translation_request
-        translated = self._transcribed(second, _tell_nobody, stopped) if second else None
-        return official.answer(asked, result, translated, self._transcriber.info)
+            on_progress = _Progress(job, request.words).report if PROGRESS_URL in os.environ else _ignore_progress
+            return self._transcribed(request, on_progress, stopped)
+        official_job = official.parse(job_input)
+        result = self._transcribed(official_job.request, _ignore_progress, stopped)
+        second = official_job.translation_request
+        translated = self._transcribed(second, _ignore_progress, stopped) if second else None
+        return official.answer(official_job, result, translated, self._transcriber.info)
 
-    def _transcribed(self, request: Request, tell: Tell, stopped: Stopped) -> dict[str, Any]:
+    def _transcribed(self, request: Request, on_progress: OnProgress, stopped: Stopped) -> dict[str, Any]:
         started = perf_counter()
-        with sound.opened(request.audio, volume=self._volume, stopped=stopped) as opened:
+        with audio.opened(request.audio, volume=self._volume, stopped=stopped) as opened:
             open_s = perf_counter() - started
             blocks = _Timed(opened.blocks(BLOCK_S))
             result = self._transcriber.transcribe(
                 blocks,
                 request.options,
                 words=request.words,
-                heard=lambda segments, done_s: tell(segments, done_s, opened.expected_s),
+                on_segments=lambda segments, done_s: on_progress(segments, done_s, opened.expected_s),
                 stopped=stopped,
             )
         took_s = perf_counter() - started
@@ -121,18 +121,18 @@ class _Timed:
 
 
 class _Progress:
-    """Tells RunPod what a job has heard so far, at most once a second."""
+    """Sends RunPod the segments of a job so far, at most once a second."""
 
     def __init__(self, job: dict[str, Any], words: bool) -> None:
         self._job = job
         self._words = words
-        self._told_at = -math.inf
+        self._reported_at = -math.inf
 
-    def tell(self, segments: Sequence[Segment], done_s: float, total_s: float | None) -> None:
+    def report(self, segments: Sequence[Segment], done_s: float, total_s: float | None) -> None:
         now = perf_counter()
-        if now - self._told_at < PROGRESS_EVERY_S:
+        if now - self._reported_at < PROGRESS_EVERY_S:
             return
-        self._told_at = now
+        self._reported_at = now
         first = max(0, len(segments) - PROGRESS_SEGMENTS)
         update = {
             "progress": {"done": _seconds(done_s), "total": None if total_s is None else _seconds(total_s)},
@@ -142,8 +142,8 @@ class _Progress:
         runpod.serverless.progress_update(self._job, update)
 
 
-def _tell_nobody(_segments: Sequence[Segment], _done_s: float, _total_s: float | None) -> None:
-    """Say nothing until the end: nobody listens, or the job is in the words of a worker that does so."""
+def _ignore_progress(_segments: Sequence[Segment], _done_s: float, _total_s: float | None) -> None:
+    """Send no progress: nobody listens, or the job is in the protocol of a worker that sends none."""
 
 
 def _spelled(result: Result, *, words: bool) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import audible
 import ctranslate2
 import numpy as np
+from audio import SAMPLE_RATE
 from environment import StartError
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 from jobinput import SEQUENTIAL, BadInputError
-from sound import SAMPLE_RATE
 from speech import Word, halves, unheard_from
 
 if TYPE_CHECKING:
@@ -81,14 +81,14 @@ class Model:
         if options.language and options.language not in self._languages:
             raise BadInputError(f"this worker's model does not support the language {options.language}")
         prompts = {"initial_prompt": options.initial_prompt, "hotwords": options.hotwords, "prefix": options.prefix}
-        told = {name: len(self.tokens(f" {text}")) for name, text in prompts.items() if text}
-        lengths = {name: min(length, PROMPT_TOKENS) for name, length in told.items()}
+        counts = {name: len(self.tokens(f" {text}")) for name, text in prompts.items() if text}
+        lengths = {name: min(length, PROMPT_TOKENS) for name, length in counts.items()}
         taken = sum(lengths.values())
         if taken > PROMPT_TOKENS:
-            raise BadInputError(f"{' and '.join(told)}: {sum(told.values())} tokens; Whisper takes {PROMPT_TOKENS}")
+            raise BadInputError(f"{' and '.join(counts)}: {sum(counts.values())} tokens; Whisper takes {PROMPT_TOKENS}")
         if options.batch_size == 1 and options.condition_on_previous_text:
             # The text before takes the place of the initial prompt, a prefix that of the hotwords.
-            taken = PROMPT_TOKENS + (told.get("prefix") or told.get("hotwords", 0))
+            taken = PROMPT_TOKENS + (counts.get("prefix") or counts.get("hotwords", 0))
         room = CONTEXT_TOKENS - TASK_TOKENS - taken
         if room < LEAST_TOKENS:
             raise BadInputError(
@@ -100,10 +100,10 @@ class Model:
                 f"max_new_tokens must be at most {room} beside these prompts, not {options.max_new_tokens}"
             )
         # As faster-whisper cuts them: of the text before the last words are the nearest.
-        kept = {name: "last" if name == "initial_prompt" else "first" for name in told}
+        kept = {name: "last" if name == "initial_prompt" else "first" for name in counts}
         return [
             f"{name}: {length} tokens; Whisper takes the {kept[name]} {PROMPT_TOKENS}"
-            for name, length in told.items()
+            for name, length in counts.items()
             if length > PROMPT_TOKENS
         ]
 

@@ -1,6 +1,6 @@
-"""The words of RunPod's own worker-faster_whisper, so that this worker can take its place.  Pure.
+"""The protocol of RunPod's own worker-faster_whisper, so that this worker can replace it.  Pure.
 
-A job in its words becomes a `Request`, our result becomes its answer.  The model is always this worker's own.  Windows
+A job in it becomes a `Request`, our result becomes its answer.  The model is always this worker's own.  Windows
 are decoded side by side, so that `condition_on_previous_text` has no effect; nor has `suppress_tokens`, as there.
 Source: runpod-workers/worker-faster_whisper 1.0.10, src/rp_schema.py, rp_handler.py and predict.py.
 """
@@ -65,8 +65,8 @@ class InvalidJobError(BadInputError):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A job in its words: `request` is what to do first, `translation_request` what then, if a translation is wanted.
+class OfficialRequest:
+    """A job in its protocol: `request` comes first, then `translation_request`, if a translation is wanted.
 
     `transcription` and `translation` name the formats of the two texts.
     """
@@ -77,8 +77,8 @@ class Asked:
     translation: str
 
 
-def is_asked(job_input: Any) -> bool:
-    """Tell whether a job speaks its words: it has one of its own, or a URL and none of ours."""
+def is_official(job_input: Any) -> bool:
+    """Tell whether a job is in its protocol: it has a field of its own, or a URL and none of ours."""
     if not isinstance(job_input, dict):
         return False
     if ITS_ALONE & job_input.keys():
@@ -87,8 +87,8 @@ def is_asked(job_input: Any) -> bool:
     return isinstance(audio, str) and is_url(audio) and not OURS_ALONE & job_input.keys()
 
 
-def parse(job_input: dict[str, Any]) -> Asked:
-    """Check a job in its words; raise InvalidJobError with its validator's errors, BadInputError with one sentence."""
+def parse(job_input: dict[str, Any]) -> OfficialRequest:
+    """Check a job in its protocol; raise InvalidJobError with the validator's errors, else BadInputError."""
     sent = _validated(job_input)
     if sent["model"] not in MODELS:
         raise BadInputError(f"unknown model {sent['model'][:40]!r}; known models: {', '.join(MODELS)}")
@@ -98,7 +98,9 @@ def parse(job_input: dict[str, Any]) -> Asked:
     options = shared | {name: sent[name] for name in SHARED} | {"log_prob_threshold": sent["logprob_threshold"]}
     request = Request(_audio(sent), parse_options(options), sent["word_timestamps"])
     translating = Request(request.audio, parse_options(shared | {"task": "translate"}))
-    return Asked(request, translating if sent["translate"] else None, sent["transcription"], sent["translation"])
+    return OfficialRequest(
+        request, translating if sent["translate"] else None, sent["transcription"], sent["translation"]
+    )
 
 
 def _validated(job_input: dict[str, Any]) -> dict[str, Any]:
@@ -129,18 +131,18 @@ def _temperatures(first: float, increment: float) -> list[float]:
 
 
 def answer(
-    asked: Asked, result: Mapping[str, Any], translated: Mapping[str, Any] | None, info: Mapping[str, Any]
+    job: OfficialRequest, result: Mapping[str, Any], translated: Mapping[str, Any] | None, info: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Give its answer out of our results, and out of `info`, the model's name and device."""
     segments = result["transcription"]
     return {
         "segments": [{name: segment[name] for name in SEGMENT_FIELDS} for segment in segments],
         "detected_language": result["language"],
-        "transcription": formatted(segments, asked.transcription),
-        "translation": formatted(translated["transcription"], asked.translation) if translated else None,
+        "transcription": formatted(segments, job.transcription),
+        "translation": formatted(translated["transcription"], job.translation) if translated else None,
         "device": info["device"],
         "model": info["name"],
-        **({"word_timestamps": _words(segments)} if asked.request.words else {}),
+        **({"word_timestamps": _words(segments)} if job.request.words else {}),
     }
 
 

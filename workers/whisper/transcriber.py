@@ -1,4 +1,4 @@
-"""An audio file's way through the model: blocks of samples in, segments out.  Import it after `Settings.apply()`."""
+"""Audio on its way through the model: blocks of samples in, segments out.  Import it after `Settings.apply()`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import model
 import numpy as np
 import speech
 import weights
+from audio import SAMPLE_RATE
 from environment import Settings
 from jobinput import BadInputError, Options
-from sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from speech import Samples, Window, Word
 
     Batch = Sequence[Window]
-    Heard = Callable[[Sequence["Segment"], float], None]
+    OnSegments = Callable[[Sequence["Segment"], float], None]
     Stopped = Callable[[], bool]
 
 GPU_BATCH, CPU_BATCH = 16, 2  # a CPU gains nothing by more, and a batch takes 150 MB for each window
@@ -41,7 +41,7 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Segment:
-    """What was said from `start_s` to `end_s` of the source; `words` only where they were looked for."""
+    """The speech from `start_s` to `end_s` of the source; `words` only where they were looked for."""
 
     id: int
     seek: int
@@ -58,7 +58,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Result:
-    """All that was said.  `language` None means that there was no speech to tell it by; `warnings` are sentences."""
+    """A transcript.  `language` None means that there was no speech to detect it by; `warnings` are sentences."""
 
     segments: tuple[Segment, ...]
     language: str | None
@@ -69,9 +69,7 @@ class Result:
 
 
 class Transcriber:
-    """Turns audio files into segments; jobs at the same time take turns, batch by batch.  `info` describes the
-    model.
-    """
+    """Turns audio into segments; jobs at the same time take turns, batch by batch.  `info` describes the model."""
 
     def __init__(self, settings: Settings) -> None:
         """Load the model and warm up; raise StartError."""
@@ -95,20 +93,19 @@ class Transcriber:
         self._model.decode(list(whole), "en", Options(temperature=(0.0,)))
 
     def transcribe(
-        self, blocks: Iterable[Samples], options: Options, *, words: bool, heard: Heard, stopped: Stopped
+        self, blocks: Iterable[Samples], options: Options, *, words: bool, on_segments: OnSegments, stopped: Stopped
     ) -> Result:
-        """Transcribe an audio file; raise BadInputError with one sentence, or StoppedError soon after `stopped` says
-        so.
+        """Transcribe audio; raise BadInputError with one sentence, or StoppedError soon after `stopped` says so.
 
-        `heard` is told all segments so far and the second they reach to, as long as a good deal is still to come.
+        `on_segments` gets all segments so far and the second they reach to, as long as a good deal is still to come.
         """
         cut = self._model.check(options)
         read = _Read(blocks, stopped)
         try:
             if options.batch_size == 1:
-                result = self._in_sequence(read, options, words, heard)
+                result = self._in_sequence(read, options, words, on_segments)
             else:
-                result = self._in_batches(read, options, heard)
+                result = self._in_batches(read, options, on_segments)
         except RuntimeError as error:
             if model.is_out_of_memory(error):
                 raise BadInputError("the GPU ran out of memory with this batch: send a smaller batch_size") from error
@@ -117,7 +114,7 @@ class Transcriber:
         missed = audible.missed(result.duration_after_vad_s, read.active_s) if is_searched else None
         return replace(result, warnings=(*cut, *([missed] if missed else [])))
 
-    def _in_batches(self, read: _Read, options: Options, heard: Heard) -> Result:
+    def _in_batches(self, read: _Read, options: Options, on_segments: OnSegments) -> Result:
         windows = speech.windows(read, options, model.find_voices)
         language, probability, first = self._language(windows, options)
         size = options.batch_size or self._batch_size
@@ -132,7 +129,7 @@ class Transcriber:
                 segments.extend(self._segments(window, one, len(segments) + 1) if one else ())
             read.check()
             if is_more:
-                heard(segments, batch[-1].end_s)
+                on_segments(segments, batch[-1].end_s)
         return Result(tuple(segments), language, probability, read.seconds, speech_s)
 
     def _language(self, windows: Iterator[Window], options: Options) -> tuple[str | None, float | None, list[Window]]:
@@ -200,7 +197,7 @@ class Transcriber:
                 words=words,
             )
 
-    def _in_sequence(self, read: _Read, options: Options, words: bool, heard: Heard) -> Result:
+    def _in_sequence(self, read: _Read, options: Options, words: bool, on_segments: OnSegments) -> Result:
         samples = _whole(read)
         found, info = self._pool.submit(self._model.sequence, samples, options, words=words).result()
         segments: list[Segment] = []
@@ -224,15 +221,13 @@ class Transcriber:
                 )
             )
             if one.end + model.WINDOW_S < read.seconds:
-                heard(segments, one.end)
+                on_segments(segments, one.end)
         language = info.language, info.language_probability
         return Result(tuple(segments), *language, read.seconds, info.duration_after_vad)
 
 
 class _Read:
-    """Blocks as they are read: `seconds` is how much there was so far; raises StoppedError when the job is
-    cancelled.
-    """
+    """Blocks as they are read: `seconds` is how much there was so far; raises StoppedError once a job is cancelled."""
 
     def __init__(self, blocks: Iterable[Samples], stopped: Stopped) -> None:
         self._blocks = blocks

@@ -1,6 +1,6 @@
 """From what a caller sent to the samples Whisper hears, in blocks: memory stays bounded however long the audio is.
 
-Any bytes give a `Audio` or BadInputError, nothing else.
+Any bytes give an `Audio` or BadInputError, nothing else.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ BATCH = 100_000  # samples that are mixed at once: a call for each of a file's f
 
 
 class Audio:
-    """An open audio.
+    """An open audio file or video.
 
     `expected_s` is how long its file says it is, None if it does not say; `warnings` grows while it is read.
     """
@@ -256,13 +256,13 @@ def opened(audio: str, *, volume: Path = VOLUME, stopped: Stopped = _never) -> I
     A download ends as soon as `stopped` says so.
     """
     with _file(audio, volume, stopped) as file:
-        sound = Audio(file)
+        source = Audio(file)
         try:
-            yield sound
+            yield source
         except av.FFmpegError as error:
             raise BadInputError("audio is damaged and cannot be decoded") from error
         finally:
-            sound.close()
+            source.close()
 
 
 @contextmanager

@@ -46,18 +46,18 @@ COMPRESSED = [
 
 
 @pytest.fixture(scope="module")
-def sound(whisper_module):
-    return whisper_module("sound")
+def audio_module(whisper_module):
+    return whisper_module("audio")
 
 
 @pytest.fixture
-def refused(sound, whisper_module):
+def refused(audio_module, whisper_module):
     """The sentence that refuses an `audio`."""
 
     def sentence(audio, **options):
         with (
             pytest.raises(whisper_module("jobinput").BadInputError) as caught,
-            sound.opened(audio, **options) as opened,
+            audio_module.opened(audio, **options) as opened,
         ):
             list(opened.blocks())
         return str(caught.value)
@@ -66,11 +66,11 @@ def refused(sound, whisper_module):
 
 
 @pytest.fixture
-def heard(sound):
+def heard(audio_module):
     """The samples that bytes hold, and what is told of them."""
 
     def samples(data, seconds=1.5):
-        with sound.opened(sent(data)) as opened:
+        with audio_module.opened(sent(data)) as opened:
             return np.concatenate(list(opened.blocks(seconds))), opened.warnings
 
     return samples
@@ -97,11 +97,11 @@ def wav(samples, rate=16_000):
     return file.getvalue()
 
 
-def encoded(kind, codec, rate, layout, *, later_s=0.0, hole=None, picture=False, length_s=LENGTH_S):
+def encoded(kind, codec, rate, layout, *, later_s=0.0, hole=None, has_image=False, length_s=LENGTH_S):
     """The tone in a file; `later_s` is when it begins, `hole` a span in seconds that is left out, if not empty."""
     file = io.BytesIO()
     with av.open(file, "w", format=kind) as container:
-        video = container.add_stream("mpeg4", rate=25, width=64, height=48, pix_fmt="yuv420p") if picture else None
+        video = container.add_stream("mpeg4", rate=25, width=64, height=48, pix_fmt="yuv420p") if has_image else None
         stream = container.add_stream(codec, rate=rate, layout=layout)
         for number in range(round(length_s * 25) if video else 0):
             frame = av.VideoFrame(64, 48, "yuv420p")
@@ -147,7 +147,7 @@ def test_length_and_times_are_the_files(heard, form):
 @pytest.mark.parametrize("kind", ["mp4", "matroska"])
 def test_an_audio_that_begins_later_than_the_image_keeps_its_times(heard, kind):
     """Times are the video's: two seconds of image before the audio are two seconds of silence."""
-    samples, _ = heard(encoded(kind, "aac", 48000, "mono", later_s=2.0, picture=True))
+    samples, _ = heard(encoded(kind, "aac", 48000, "mono", later_s=2.0, has_image=True))
 
     assert pytest.approx(TONE_AT_S + 2, abs=0.05) == onset_s(samples)
     assert pytest.approx(LENGTH_S + 2, abs=0.1) == samples.size / 16_000
@@ -182,28 +182,28 @@ def test_holes_are_an_hour_in_all(heard):
 
 
 @pytest.mark.media
-def test_an_audio_is_a_day_at_most(refused, sound, monkeypatch):
+def test_an_audio_is_a_day_at_most(refused, audio_module, monkeypatch):
     """What is longer is refused when it gets there, whatever the file says."""
-    monkeypatch.setattr(sound, "MAX_AUDIO_S", 7200.0)
-    with sound.opened(sent(wav(np.zeros(7200 * 1000), 1000))) as opened:
+    monkeypatch.setattr(audio_module, "MAX_AUDIO_S", 7200.0)
+    with audio_module.opened(sent(wav(np.zeros(7200 * 1000), 1000))) as opened:
         length = sum(block.size for block in opened.blocks())
 
     assert 7200 * 16_000 == length
     stating(refused(sent(wav(np.zeros(7201 * 1000), 1000))), "audio", "2 hours")
 
 
-def test_the_size_of_the_blocks_changes_nothing(sound):
+def test_the_size_of_the_blocks_changes_nothing(audio_module):
     """Blocks are full but for the last, and together they are the audio."""
-    with sound.opened(sent(wav(tone()))) as opened:
+    with audio_module.opened(sent(wav(tone()))) as opened:
         blocks = list(opened.blocks(1.5))
 
     assert [24_000, 24_000, 24_000, 8_000] == [block.size for block in blocks]
     assert np.allclose(tone(), np.concatenate(blocks), atol=1e-3)
 
 
-def test_a_file_says_how_long_it_is(sound):
+def test_a_file_says_how_long_it_is(audio_module):
     """For a progress bar, before anything is decoded."""
-    with sound.opened(sent(wav(tone()))) as opened:
+    with audio_module.opened(sent(wav(tone()))) as opened:
         assert LENGTH_S == opened.expected_s
 
 
@@ -252,7 +252,7 @@ def test_samples_that_are_no_numbers_are_silence(heard):
     assert pytest.approx(TONE_AT_S, abs=0.01) == onset_s(samples)
 
 
-def test_loud_samples_are_clipped(heard, sound):
+def test_loud_samples_are_clipped(heard, audio_module):
     """Floats may lie outside -1 to 1; what Whisper gets does not."""
     file = io.BytesIO()
     with av.open(file, "w", format="wav") as container:
@@ -453,7 +453,7 @@ BAD = {
     "a path elsewhere": ("/etc/passwd", ("audio", "base64")),
     "empty": ("data:audio/wav;base64,", ("audio", "empty")),
     "a data: URL in clear": ("data:audio/wav,abc", ("audio", "data: URL", "base64")),
-    "a text": (sent(b"This is a text, and no sound at all.\n" * 50), UNREADABLE),
+    "a text": (sent(b"This is a text, and no audio at all.\n" * 50), UNREADABLE),
     "an image": (sent(jpeg()), UNREADABLE),
     "a video without audio": (sent(silent_video()), ("video without audio",)),
     "an MP4 without its end": (
@@ -508,14 +508,14 @@ def test_base64_is_read_as_clients_write_it(whisper_module, spell):
     assert data == whisper_module("base64text").from_text(spell(data), "audio")
 
 
-def test_a_path_stays_on_the_volume(sound, refused, tmp_path):
+def test_a_path_stays_on_the_volume(audio_module, refused, tmp_path):
     """Files of the volume are read, whatever their folder; no `..` and no link leads out of it."""
     volume = tmp_path / "volume"
     (volume / "talks").mkdir(parents=True)
     for path in (volume / "talks/a.wav", tmp_path / "secret.wav"):
         path.write_bytes(wav(tone()))
     (volume / "link.wav").symlink_to(tmp_path / "secret.wav")
-    with sound.opened(f"{volume}/talks/a.wav", volume=volume) as opened:
+    with audio_module.opened(f"{volume}/talks/a.wav", volume=volume) as opened:
         length = sum(block.size for block in opened.blocks())
 
     assert LENGTH_S * 16_000 == length
@@ -523,37 +523,38 @@ def test_a_path_stays_on_the_volume(sound, refused, tmp_path):
         stating(refused(f"{volume}/{path}", volume=volume), "not found", "volume", varies=True)
 
 
-def test_urls_are_fetched(sound, refused, monkeypatch):
+def test_urls_are_fetched(audio_module, refused, monkeypatch):
     """With the SDK's switch for private addresses an audio file may lie on a server beside the worker."""
     monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
     with serving({"/a.wav": wav(tone())}) as base:
-        with sound.opened(f"{base}/a.wav") as opened:
+        with audio_module.opened(f"{base}/a.wav") as opened:
             length = sum(block.size for block in opened.blocks())
         missing = refused(f"{base}/b.wav")
-        monkeypatch.setattr(sound, "MAX_DOWNLOAD_BYTES", 100_000)
+        monkeypatch.setattr(audio_module, "MAX_DOWNLOAD_BYTES", 100_000)
         large = refused(f"{base}/a.wav")
 
     assert LENGTH_S * 16_000 == length
-    assert ("the audio's URL returned HTTP 404", "the audio's URL is over 0 MB") == (missing, large)
-    assert "the audio's URL cannot be downloaded" == refused(f"{base}/a.wav")
+    stating(missing, "audio's URL", 404)
+    stating(large, "audio's URL", "0 MB")
+    stating(refused(f"{base}/a.wav"), "audio's URL")
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
-def test_a_server_that_drips_is_given_up(sound, whisper_module, monkeypatch, head):
+def test_a_server_that_drips_is_given_up(audio_module, whisper_module, monkeypatch, head):
     """A byte now and then keeps a download alive for its time only, not for ever."""
     monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
-    monkeypatch.setattr(sound, "DOWNLOAD_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(audio_module, "DOWNLOAD_TIMEOUT_S", 0.5)
     with (
         dripping(head) as base,
         pytest.raises(whisper_module("badinput").BadInputError) as caught,
-        sound.opened(f"{base}/a.mp3"),
+        audio_module.opened(f"{base}/a.mp3"),
     ):
         pass
 
-    assert "the audio's URL took longer than 0.5 s" == str(caught.value)
+    stating(str(caught.value), "audio's URL", "0.5 s")
 
 
-def test_no_redirect_leads_from_https_to_http(sound, refused, monkeypatch, tmp_path):
+def test_no_redirect_leads_from_https_to_http(audio_module, refused, monkeypatch, tmp_path):
     """Not even where http:// is allowed."""
     pem = tls.certificate(tmp_path)
     monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
@@ -561,15 +562,15 @@ def test_no_redirect_leads_from_https_to_http(sound, refused, monkeypatch, tmp_p
     with serving({"/a.wav": wav(tone())}) as plain, tls.redirecting(pem, {"/a.wav": f"{plain}/a.wav"}) as secure:
         said = refused(f"{secure}/a.wav")
 
-    assert "the audio's URL redirects to one that is not https://" == said
+    stating(said, "audio's URL", "https://")
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_server_is_asked_again(sound, refused, monkeypatch, status):
+def test_a_busy_server_is_asked_again(audio_module, refused, monkeypatch, status):
     """When it says, if that is soon; and not for ever."""
     monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
     busy, soon = Reply(status, b"", (("Retry-After", "0"),)), Reply(200, wav(tone()))
-    with scripted(script(busy, busy, soon)) as server, sound.opened(f"{server.url}/a.wav") as opened:
+    with scripted(script(busy, busy, soon)) as server, audio_module.opened(f"{server.url}/a.wav") as opened:
         length = sum(block.size for block in opened.blocks())
     with scripted(script(busy)) as server:
         said = refused(f"{server.url}/a.wav")
@@ -577,23 +578,23 @@ def test_a_busy_server_is_asked_again(sound, refused, monkeypatch, status):
         refused(f"{patient.url}/a.wav")
 
     assert LENGTH_S * 16_000 == length
-    assert f"the audio's URL answered {status}" == said
+    stating(said, "audio's URL", status)
     assert (5, 1) == (len(server.requests), len(patient.requests))
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
-def test_a_download_ends_when_it_is_stopped(sound, whisper_module, monkeypatch, head):
+def test_a_download_ends_when_it_is_stopped(audio_module, whisper_module, monkeypatch, head):
     """In the middle of it: nobody waits for the audio any more."""
     monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
     came = threading.Event()
     with (
         dripping(head, lambda _: came.set()) as base,
         pytest.raises(whisper_module("badinput").BadInputError) as caught,
-        sound.opened(f"{base}/a.mp3", stopped=came.is_set),
+        audio_module.opened(f"{base}/a.mp3", stopped=came.is_set),
     ):
         pass
 
-    assert "the audio's URL was aborted: the job was cancelled" == str(caught.value)
+    stating(str(caught.value), "audio's URL", "the job was cancelled")
 
 
 FILES = [encoded(*form, length_s=0.5) for form in (WAVS[2], *COMPRESSED)]
@@ -601,13 +602,13 @@ FILES = [encoded(*form, length_s=0.5) for form in (WAVS[2], *COMPRESSED)]
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_bytes_break_the_decoder(sound, whisper_module, data):
+def test_no_bytes_break_the_decoder(audio_module, whisper_module, data):
     """Real files with bytes changed, cut or added: samples that Whisper can take, or one sentence."""
     file = data.draw(st.sampled_from(FILES))
     at, keep = data.draw(st.integers(0, len(file))), data.draw(st.integers(10, 2 * len(file)))
     damaged = (file[:at] + data.draw(st.binary(max_size=8)) + file[at + data.draw(st.integers(0, 8)) :])[:keep]
     try:
-        with sound.opened(sent(damaged)) as opened:
+        with audio_module.opened(sent(damaged)) as opened:
             peaks = [np.abs(block).max() for block in opened.blocks()]
     except whisper_module("jobinput").BadInputError as error:
         assert not {"/", "\n"} & set(str(error))

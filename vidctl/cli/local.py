@@ -67,7 +67,7 @@ def up(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Start the local runtime in the background.
+    """Start the runtime in the background.
 
     Do nothing if it is running; restart it if its isolation or rate limits differ.
     """
@@ -89,7 +89,7 @@ def up(
 
 @app.command()
 def down(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Stop the local runtime and its workers.
+    """Stop the runtime and its workers.
 
     Queued jobs are kept for the next start.
     """
@@ -102,7 +102,7 @@ def down(port: Port = None, as_json: options.Json = False, debug: options.Debug 
 
 @app.command()
 def status(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Show whether the local runtime is running, and its endpoints and workers.
+    """Show whether the runtime is running, its endpoints and workers.
 
     The exit status is 5 if it is not running.
     """
@@ -145,7 +145,7 @@ def logs(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Print the last log lines of an endpoint's workers, or of the local runtime."""
+    """Print the last log lines of an endpoint, or of the runtime."""
     from vidctl.cli import report
     from vidctl.local import daemon
 
@@ -159,7 +159,7 @@ def logs(
 
 @app.command()
 def env(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Print the environment variables that point any RunPod client at the local runtime.
+    """Print variables that point any RunPod client at the runtime.
 
     For a shell: eval "$(vidctl local env)".
     """

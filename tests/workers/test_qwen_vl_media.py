@@ -18,8 +18,8 @@ from support import videos, vision
 
 
 @pytest.fixture(scope="module")
-def picture(qwen_module):
-    return qwen_module("picture")
+def images(qwen_module):
+    return qwen_module("images")
 
 
 @pytest.fixture(scope="module")
@@ -59,20 +59,20 @@ def prepared(media, jobinput, *parts, **limits):
         ((40, 40), 65_536, 10**6, (256, 256)),  # 40 * sqrt(65536 / 1600) = 256
     ],
 )
-def test_an_image_is_seen_as_the_processor_makes_it(picture, size, least, most, seen):
-    assert seen == picture.seen(*size, least, most)
+def test_an_image_is_seen_as_the_processor_makes_it(images, size, least, most, seen):
+    assert seen == images.seen(*size, least, most)
 
 
-def test_a_small_upright_image_goes_as_it_is(picture):
+def test_a_small_upright_image_goes_as_it_is(images):
     """Byte for byte: nothing is lost twice."""
     for form in ("JPEG", "PNG"):
         data = vision.image(form=form)
-        found = picture.decode(data, 1_048_576, "image")
+        found = images.decode(data, 1_048_576, "image")
 
         assert (data, f"image/{form.lower()}", 256, 192) == (found.data, found.mime, found.width, found.height)
 
 
-def test_what_an_image_says_of_itself_does_not_reach_the_engine(picture):
+def test_what_an_image_says_of_itself_does_not_reach_the_engine(images):
     """Its reader would turn the image once more by its XMP, and refuse a PNG of much text."""
     image = Image.new("RGB", (64, 32), "red")
     text = PngInfo()
@@ -81,69 +81,69 @@ def test_what_an_image_says_of_itself_does_not_reach_the_engine(picture):
         saved(image, "JPEG", xmp=b"<x:xmpmeta tiff:Orientation='6'/>", quality=75),
         saved(image, "PNG", pnginfo=text),
     ):
-        found = picture.decode(data, 1_048_576, "image")
+        found = images.decode(data, 1_048_576, "image")
 
         assert saved(image, found.mime.split("/")[1]) == found.data
         assert (64, 32) == (found.width, found.height)
 
 
 @pytest.mark.parametrize(("size", "sent"), [((6400, 32), (6400, 32)), ((19900, 100), (14400, 72))])
-def test_an_image_just_short_enough_is_taken(picture, size, sent):
+def test_an_image_just_short_enough_is_taken(images, size, sent):
     """It is not too long at 200 to 1, nor is it made so by being shrunk."""
-    found = picture.decode(saved(Image.new("RGB", size), "PNG"), 1_048_576, "image")
+    found = images.decode(saved(Image.new("RGB", size), "PNG"), 1_048_576, "image")
 
     assert sent == (found.width, found.height)
 
 
-def test_a_clear_colour_of_a_png_is_white(picture):
+def test_a_clear_colour_of_a_png_is_white(images):
     """What has no alpha of its own may say that one colour is none."""
     data = saved(Image.new("RGB", (64, 32), (1, 2, 3)), "PNG", transparency=(1, 2, 3))
 
-    assert (255, 255, 255) == opened(picture.decode(data, 1_048_576, "image")).getpixel((5, 5))
+    assert (255, 255, 255) == opened(images.decode(data, 1_048_576, "image")).getpixel((5, 5))
 
 
-def test_a_small_image_in_a_large_file_is_made_anew(picture):
+def test_a_small_image_in_a_large_file_is_made_anew(images):
     """What a file holds beside its pixels would be copied many times on its way to the model."""
     data = saved(Image.new("RGB", (10, 10), (200, 40, 90)), "JPEG")
     comment = b"\xff\xfe\xea\x62" + b"y" * 60_000  # a segment has 64 KB at most
     large = data[:2] + 10 * comment + data[2:]
-    found = picture.decode(large, 1_048_576, "image")
+    found = images.decode(large, 1_048_576, "image")
 
     assert ((10, 10), True) == ((found.width, found.height), len(found.data) < 2000 < len(large))
 
 
-def test_an_image_whose_exif_makes_no_sense_is_seen(picture):
+def test_an_image_whose_exif_makes_no_sense_is_seen(images):
     data = saved(Image.new("RGB", (64, 32)), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
 
-    assert (64, 32) == opened(picture.decode(data, 1_048_576, "image")).size
+    assert (64, 32) == opened(images.decode(data, 1_048_576, "image")).size
 
 
-def test_an_image_is_turned_upright_and_shrunk(picture):
+def test_an_image_is_turned_upright_and_shrunk(images):
     """As its EXIF says; to at most the pixels, in its ratio."""
     exif = Image.Exif()
     exif[0x0112] = 6
     data = saved(Image.new("RGB", (400, 200), "red"), "JPEG", exif=exif)
-    found = picture.decode(data, 20_000, "image")
+    found = images.decode(data, 20_000, "image")
 
     assert ((100, 200), (100, 200)) == ((found.width, found.height), opened(found).size)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_every_format_is_read(picture, form):
-    found = picture.decode(vision.image(form=form), 10**6, "image")
+def test_every_format_is_read(images, form):
+    found = images.decode(vision.image(form=form), 10**6, "image")
 
     assert (256, 192) == opened(found).size
 
 
-def test_what_is_transparent_is_white(picture):
-    found = picture.decode(saved(Image.new("RGBA", (64, 64), (0, 0, 0, 0)), "PNG"), 10**6, "image")
+def test_what_is_transparent_is_white(images):
+    found = images.decode(saved(Image.new("RGBA", (64, 64), (0, 0, 0, 0)), "PNG"), 10**6, "image")
 
     assert min(opened(found).convert("RGB").getpixel((5, 5))) > 250
 
 
-def test_grey_of_sixteen_bits_keeps_its_shades(picture):
+def test_grey_of_sixteen_bits_keeps_its_shades(images):
     """Pillow's own conversion makes all of it white."""
-    found = picture.decode(saved(Image.new("I;16", (64, 64), 32_768), "PNG"), 10**6, "image")
+    found = images.decode(saved(Image.new("I;16", (64, 64), 32_768), "PNG"), 10**6, "image")
 
     assert 120 < opened(found).convert("L").getpixel((5, 5)) < 135
 
@@ -151,31 +151,31 @@ def test_grey_of_sixteen_bits_keeps_its_shades(picture):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"no picture", "image is not an image this worker reads (JPEG, PNG, WEBP, BMP, GIF, TIFF)"),
+        (b"no image", "image is not an image this worker reads (JPEG, PNG, WEBP, BMP, GIF, TIFF)"),
         (vision.image(2000, 4), "image has 2000 x 4 pixels: one side may be 200 times the other at most"),
         (vision.image()[:300], "image is damaged or cut short"),
     ],
 )
-def test_what_is_no_image_is_one_sentence(picture, jobinput, data, says):
+def test_what_is_no_image_is_one_sentence(images, jobinput, data, says):
     with pytest.raises(jobinput.BadInputError) as caught:
-        picture.decode(data, 10**6, "image")
+        images.decode(data, 10**6, "image")
 
     assert says == str(caught.value)
 
 
-def test_too_many_pixels_are_refused_with_their_number(picture):
+def test_too_many_pixels_are_refused_with_their_number(images):
     """Before they are decoded: a small file may hold any number."""
     header = saved(Image.new("1", (12_000, 9_000)), "PNG")
     with pytest.raises(Exception, match="12000 x 9000 pixels, 108 megapixels; this worker takes 100"):
-        picture.decode(header, 10**6, "image")
+        images.decode(header, 10**6, "image")
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_image_or_refused(qwen_module, data):
-    picture = qwen_module("picture")
+    images = qwen_module("images")
     jobinput = qwen_module("jobinput")
     try:
-        found = picture.decode(data, 10**6, "image")
+        found = images.decode(data, 10**6, "image")
     except jobinput.BadInputError:
         return
 
@@ -193,16 +193,16 @@ def test_any_bytes_are_an_image_or_refused(qwen_module, data):
         ("https://127.0.0.1/a.png", "image: the URL is not on the public internet"),
     ],
 )
-def test_an_image_that_cannot_be_had_is_one_sentence(picture, jobinput, value, says):
+def test_an_image_that_cannot_be_had_is_one_sentence(images, jobinput, value, says):
     with pytest.raises(jobinput.BadInputError) as caught:
-        picture.read(value, "image")
+        images.read(value, "image")
 
     assert str(caught.value).startswith(says)
 
 
-def test_base64_in_lines_is_read(picture):
+def test_base64_in_lines_is_read(images):
     """As base64(1) writes it."""
-    assert b"hello" * 40 == picture.read(base64.encodebytes(b"hello" * 40).decode(), "image")
+    assert b"hello" * 40 == images.read(base64.encodebytes(b"hello" * 40).decode(), "image")
 
 
 def test_a_message_gets_its_images(media, jobinput):
@@ -224,8 +224,8 @@ def test_a_clip_is_frames_with_their_times(media, jobinput):
 
 
 @pytest.mark.parametrize("size", [(19900, 100), (100, 19900), (6400, 32)])
-def test_what_is_near_the_longest_ratio_is_within_it_when_it_is_shrunk(picture, size):
-    found = picture.decode(saved(Image.new("RGB", size), "PNG"), 1_048_576, "image")
+def test_what_is_near_the_longest_ratio_is_within_it_when_it_is_shrunk(images, size):
+    found = images.decode(saved(Image.new("RGB", size), "PNG"), 1_048_576, "image")
 
     assert max(found.width, found.height) <= 200 * min(found.width, found.height)
 

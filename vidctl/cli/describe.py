@@ -174,13 +174,13 @@ def describe(
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: asking the local runtime (--target local)")
     count = 1 if together else len(sources)
-    asking = _Asking(client, sources, question, {**how, "together": together}, report, shown=not no_progress)
+    requests = _Requests(client, sources, question, {**how, "together": together}, report, shown=not no_progress)
     delivery = _Delivery(form, path, count, report, client, wants_stats=stats, wants_thoughts=reasoning)
     has_reader = path is None and form == "text" and sys.stdout.isatty()
     if has_reader and count == 1 and not no_stream:
-        asking.aloud(delivery)
+        requests.streamed(delivery)
     else:
-        asking.all(delivery, count)
+        requests.all(delivery, count)
     delivery.tally.settle()
 
 
@@ -200,7 +200,7 @@ def _parted(words: list[str], prompt: str | None, preset: str | None) -> tuple[l
     from vidctl.errors import MediaError, UsageError
 
     *others, last = words
-    if prompt is None and preset is None and _is_source(last) and (first := next(filter(_is_said, others), None)):
+    if prompt is None and preset is None and _is_source(last) and (first := next(filter(_is_prompt, others), None)):
         raise UsageError(
             f"{first}: no such file", hint=f'put the prompt last: vidctl describe {shlex.quote(last)} "{first}"'
         )
@@ -226,7 +226,7 @@ def _is_source(word: str) -> bool:
         return False
 
 
-def _is_said(word: str) -> bool:
+def _is_prompt(word: str) -> bool:
     """Whether this can only be a prompt: several words that name nothing."""
     return len(word.split()) > 1 and not (word.startswith("@") or _is_source(word) or _looks_like_a_file(word))
 
@@ -265,11 +265,11 @@ def _schema(word: str) -> dict[str, Any]:
     return schema.read(word)
 
 
-def _form(said: Format | None, output: str | None, *, is_json: bool) -> str:
+def _form(given: Format | None, output: str | None, *, is_json: bool) -> str:
     from vidctl.cli.outputs import form
 
     endings = {"txt": "text", "json": "json", "jsonl": "jsonl"}
-    return form(said, output, endings, is_json=is_json, otherwise="text")
+    return form(given, output, endings, is_json=is_json, otherwise="text")
 
 
 def _place(output: str | None, inputs: Inputs) -> Path | None:
@@ -295,7 +295,7 @@ def _place(output: str | None, inputs: Inputs) -> Path | None:
 
 
 @dataclass(frozen=True)
-class _Asking:
+class _Requests:
     """All questions of one command."""
 
     client: Client
@@ -324,13 +324,13 @@ class _Asking:
         finally:
             delivery.close()
 
-    def aloud(self, delivery: _Delivery) -> None:
-        """Print the one answer as it is made."""
+    def streamed(self, delivery: _Delivery) -> None:
+        """Stream the one answer to stdout."""
         how = {name: value for name, value in self.how.items() if name != "together"}
         stream = None
         try:
             stream, first = self._first(how)
-            delivery.add_aloud(stream, first)
+            delivery.add_streamed(stream, first)
         except KeyboardInterrupt:
             raise self.client.interrupt() from None
         finally:
@@ -404,7 +404,7 @@ class _Delivery:
         if not isinstance(result, Failed):
             self._say(described, result)
 
-    def add_aloud(self, stream: DescriptionStream, first: str) -> None:
+    def add_streamed(self, stream: DescriptionStream, first: str) -> None:
         """Print pieces as they come; the whole answer after them, if it turned out to be another one.
 
         An answer that must have a form is printed when it is known to have it.
@@ -432,11 +432,11 @@ class _Delivery:
         self._lines.close()
         if not self._is_whole or not self.tally.taken:
             return
-        # Where nothing was answered, a file that is there stays as it is; what failed was told.
+        # Where nothing was answered, a file that is there stays as it is; what failed was reported.
         if self._path is not None and len(self.tally.failures) == self.tally.taken:
             return
         whole = {"stats": self._spent()} if self._several else {}
-        text = document({"schema": SCHEMA, **self._asked(), "results": self._kept, **whole}, indent=2) + "\n"
+        text = document({"schema": SCHEMA, **self._endpoint(), "results": self._kept, **whole}, indent=2) + "\n"
         self._kept = []
         if self._path is None:
             say(text)
@@ -453,9 +453,9 @@ class _Delivery:
         elif self._is_whole:
             self._kept.append(item)
         else:
-            self._lines.add(_line({**self._asked(), **item}), is_answer=is_answer)
+            self._lines.add(_line({**self._endpoint(), **item}), is_answer=is_answer)
 
-    def _asked(self) -> dict[str, Any]:
+    def _endpoint(self) -> dict[str, Any]:
         return {"endpoint": self._client.asked}
 
     def _answer(self, result: Description) -> str:
@@ -585,8 +585,8 @@ def _facts(stats: dict[str, Any], result: Description) -> Iterator[str]:
     if "delay_ms" in stats:
         yield f"queue {stats['delay_ms'] / 1000:.2f} s"
     firsts = [("here", stats.get("first_text_s")), ("in the engine", stats.get("first_token_s"))]
-    if told := [f"{seconds:.2f} s {where}" for where, seconds in firsts if seconds is not None]:
-        yield f"first token {', '.join(told)}"
+    if times := [f"{seconds:.2f} s {where}" for where, seconds in firsts if seconds is not None]:
+        yield f"first token {', '.join(times)}"
     if "tokens_per_s" in stats:
         yield f"{stats['tokens_per_s']:.1f} tokens/s"
     if result.prompt_tokens is not None:

@@ -79,12 +79,12 @@ def frame_at(file: Path | BinaryIO, *, at_s: float, max_pixels: int, name: str) 
     Before the first image that is the first one, and at the very end the last.
     """
     _check_time("at", at_s)
-    with closing(_Video(file, name)) as film:
-        shown = film.shown_at(at_s)
-        if shown is None and at_s <= film.ends_s + _ROUNDING_S:
-            shown = film.last
+    with closing(_Video(file, name)) as video:
+        shown = video.shown_at(at_s)
+        if shown is None and at_s <= video.ends_s + _ROUNDING_S:
+            shown = video.last
         if shown is None:
-            raise _over(name, at_s, film.ends_s)
+            raise _over(name, at_s, video.ends_s)
         return Frame(at_s, _prepared(shown, max_pixels, name))
 
 
@@ -109,8 +109,8 @@ def frames(
     span.refuse_over(max_frames, duration_s(file, name=name), name)
     found: list[Frame] = []
     before: _Image | None = None
-    with closing(_Video(file, name)) as film:
-        for at_s, shown in film.shown_at_each(span.times()):
+    with closing(_Video(file, name)) as video:
+        for at_s, shown in video.shown_at_each(span.times()):
             if len(found) == max_frames:
                 break
             # At more images a second than the video has, the same one is displayed again.
@@ -119,7 +119,7 @@ def frames(
             before = shown
         else:
             if not found:
-                raise _over(name, from_s, film.ends_s)
+                raise _over(name, from_s, video.ends_s)
             return tuple(found)
     span.refuse_over(max_frames, measured_s(file, name=name), name)
     raise MediaError(f"{name}: over {max_frames} frames at {fps:g} fps", hint="lower fps")
@@ -347,10 +347,10 @@ class _Clock:
         return at_s, self._ends_s
 
 
-def _prepared(picture: _Image, max_pixels: int, name: str) -> Prepared:
+def _prepared(shown: _Image, max_pixels: int, name: str) -> Prepared:
     """As it is displayed: its pixels square, and turned as the video's matrix says."""
-    frame, turn = picture.frame, upright(picture.frame)
-    displayed: Size = (max(1, round(frame.width * picture.pixel_ratio)), frame.height)
+    frame, turn = shown.frame, upright(shown.frame)
+    displayed: Size = (max(1, round(frame.width * shown.pixel_ratio)), frame.height)
     sent = for_language(displayed, max_pixels)
     with reading(name):
         pixels = frame.reformat(*sent, "rgb24", src_colorspace=_colours(frame)).to_ndarray()

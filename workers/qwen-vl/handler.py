@@ -34,7 +34,7 @@ from engine import (
     status_of,
 )
 from environment import Settings, StartError
-from jobinput import REPETITION, Asked, BadInputError, parse
+from jobinput import REPETITION, BadInputError, Request, parse
 from relaxing import relax
 from runpod import http_client
 from runpod.serverless.modules import rp_http
@@ -72,31 +72,31 @@ class Worker:
 
         A job that is cancelled ends its request, and with it its place in the engine.
         """
-        asked = None
+        request = None
         try:
-            asked = parse(job.get("input"))
-            return await (self._described(asked, job) if asked.kind == "own" else self._passed_on(asked, job))
+            request = parse(job.get("input"))
+            return await (self._described(request, job) if request.kind == "own" else self._passed_on(request, job))
         except BadInputError as error:
-            return self._error(asked, job, str(error), 400)
+            return self._error(request, job, str(error), 400)
         except RefusalError as error:
-            return self._error(asked, job, error.message, error.status)
+            return self._error(request, job, error.message, error.status)
         except EngineGoneError as error:
             log.error("job %s: %s", job.get("id"), error)
             if self._settings.server_url:
                 words = "the server behind this worker does not answer as it should"
-                return self._error(asked, job, f"{words}: {error}" if isinstance(error, MisfitError) else words, 503)
-            told = self._error(asked, job, "the engine is gone and the worker restarts: send the job again", 503)
-            return {**told, "refresh_worker": True} if self.is_broken else told
+                return self._error(request, job, f"{words}: {error}" if isinstance(error, MisfitError) else words, 503)
+            answer = self._error(request, job, "the engine is gone and the worker restarts: send the job again", 503)
+            return {**answer, "refresh_worker": True} if self.is_broken else answer
         except Exception as error:  # a raised one would send the caller our paths and traceback
             log.exception("job %s failed", job.get("id"))
             words = f"the worker failed on this job ({type(error).__name__}); see its log"
-            return self._error(asked, job, words, 500)
+            return self._error(request, job, words, 500)
 
-    def _error(self, asked: Asked | None, job: dict[str, Any], message: str, status: int) -> dict[str, Any]:
+    def _error(self, request: Request | None, job: dict[str, Any], message: str, status: int) -> dict[str, Any]:
         """One sentence; for a caller of OpenAI's API in the form that he expects."""
         message = _utf8(message)
         given = job.get("input")
-        is_own = asked.kind == "own" if asked else not isinstance(given, dict) or "openai_route" not in given
+        is_own = request.kind == "own" if request else not isinstance(given, dict) or "openai_route" not in given
         if is_own:
             return {"error": message}
         kind = "BadRequestError" if status == 400 else "NotFoundError" if status == 404 else "InternalServerError"
@@ -104,19 +104,19 @@ class Worker:
 
     # In our words
 
-    async def _described(self, asked: Asked, job: dict[str, Any]) -> dict[str, Any]:
+    async def _described(self, request: Request, job: dict[str, Any]) -> dict[str, Any]:
         started = perf_counter()
-        prepared = await self._prepared(asked)
+        prepared = await self._prepared(request)
         prepare_s = perf_counter() - started
-        tells = asked.is_stream and HEARS_STREAM in os.environ
+        tells = request.is_stream and HEARS_STREAM in os.environ
         posted = _Posted(job) if tells else None
         # Out of the schema that it was put into for another server, a choice comes as a whole.
-        read_along = None if asked.choices and not self._facts.is_vllm else posted
+        read_along = None if request.choices and not self._facts.is_vllm else posted
         generated = Generated()
         try:
-            is_late = await self._generate(self._body(asked, prepared), generated, read_along, self._left_s(started))
+            is_late = await self._generate(self._body(request, prepared), generated, read_along, self._left_s(started))
             total_s = perf_counter() - started
-            output = self._output(asked, prepared, generated, (prepare_s, total_s), is_late=is_late)
+            output = self._output(request, prepared, generated, (prepare_s, total_s), is_late=is_late)
             if posted:
                 if read_along is None:
                     posted.put(output["response"])
@@ -126,16 +126,16 @@ class Worker:
                 posted.drop()
         return output
 
-    async def _prepared(self, asked: Asked) -> Prepared:
+    async def _prepared(self, request: Request) -> Prepared:
         """The request's images, opened; what takes longer than a request may is given up."""
         limits = media.Limits(
             self._settings.max_images,
-            min(asked.max_pixels or self._settings.max_pixels, self._settings.max_pixels),
+            min(request.max_pixels or self._settings.max_pixels, self._settings.max_pixels),
             self._facts.min_pixels,
             self._facts.max_pixels,
             0 if self._knows_images else LEAST_SIDE,
         )
-        messages = asked.body["messages"]
+        messages = request.body["messages"]
         if not media.has_any(messages):
             return media.Prepared(messages, ())
         stop = threading.Event()
@@ -150,10 +150,10 @@ class Worker:
         finally:
             stop.set()
 
-    def _body(self, asked: Asked, prepared: Prepared) -> dict[str, Any]:
+    def _body(self, request: Request, prepared: Prepared) -> dict[str, Any]:
         """The engine's request.  Without a reader tokens come many at a time, but they come: what is there counts."""
         body = {
-            **asked.body,
+            **request.body,
             "model": self._facts.model,
             "messages": prepared.messages,
             "stream": True,
@@ -161,24 +161,24 @@ class Worker:
         }
         if not self._facts.is_vllm:
             _take_default(body)
-            return {**body, **self._structured_elsewhere(asked)}
+            return {**body, **self._structured_elsewhere(request)}
         body, _ = relax(body)
-        if asked.choices:
-            body["structured_outputs"] = {"choice": list(asked.choices)}
-        elif asked.regex:
-            body["structured_outputs"] = {"regex": asked.regex}
+        if request.choices:
+            body["structured_outputs"] = {"choice": list(request.choices)}
+        elif request.regex:
+            body["structured_outputs"] = {"regex": request.regex}
         body["stream_options"]["continuous_usage_stats"] = True
-        return body if asked.is_stream else {**body, "stream_interval": TOKENS_PER_EVENT}
+        return body if request.is_stream else {**body, "stream_interval": TOKENS_PER_EVENT}
 
-    def _structured_elsewhere(self, asked: Asked) -> dict[str, Any]:
+    def _structured_elsewhere(self, request: Request) -> dict[str, Any]:
         """Choices as a schema: OpenAI's API, as Ollama, llama.cpp and LM Studio have it, knows nothing else."""
-        if asked.regex:
+        if request.regex:
             raise BadInputError(f"regex needs vLLM, and {self._facts.version} is not; use schema or choices")
-        if not asked.choices:
+        if not request.choices:
             return {}
         schema = {
             "type": "object",
-            "properties": {"answer": {"type": "string", "enum": list(asked.choices)}},
+            "properties": {"answer": {"type": "string", "enum": list(request.choices)}},
             "required": ["answer"],
             "additionalProperties": False,
         }
@@ -211,21 +211,21 @@ class Worker:
         return False
 
     def _output(
-        self, asked: Asked, prepared: Prepared, generated: Generated, took_s: tuple[float, float], *, is_late: bool
+        self, request: Request, prepared: Prepared, generated: Generated, took_s: tuple[float, float], *, is_late: bool
     ) -> dict[str, Any]:
         """The answer; `took_s` is how long its images took, and all of it."""
         reason = "time" if is_late else generated.finish_reason
-        warnings = list(asked.warnings)
-        if asked.max_pixels and asked.max_pixels > self._settings.max_pixels and self._knows_images:
+        warnings = list(request.warnings)
+        if request.max_pixels and request.max_pixels > self._settings.max_pixels and self._knows_images:
             warnings.append(f"max_pixels: this worker resizes to {self._settings.max_pixels} (MAX_PIXELS) in any case")
-        if self._facts.is_vllm and (lost := relax(asked.body)[1]):
+        if self._facts.is_vllm and (lost := relax(request.body)[1]):
             warnings.append(_unheld(lost))
-        if reason == "length" and ("response_format" in asked.body or asked.regex):
+        if reason == "length" and ("response_format" in request.body or request.regex):
             warnings.append("the answer was cut off by max_tokens before it had its form")
         timings = {"prepare": took_s[0], "first_token": generated.first_token_s, "total": took_s[1]}
         answer, thought = generated.parted()
         return {
-            "response": self._unwrapped(asked, answer),
+            "response": self._unwrapped(request, answer),
             **({"reasoning": thought} if thought else {}),
             "prompt_tokens": generated.prompt_tokens,
             "completion_tokens": generated.completion_tokens,
@@ -236,9 +236,9 @@ class Worker:
             **({"warnings": [_utf8(one) for one in warnings]} if warnings else {}),
         }
 
-    def _unwrapped(self, asked: Asked, text: str) -> str:
+    def _unwrapped(self, request: Request, text: str) -> str:
         """The choice, out of the schema that it was put into for a server that is no vLLM."""
-        if not asked.choices or self._facts.is_vllm:
+        if not request.choices or self._facts.is_vllm:
             return text
         try:
             answer = json.loads(text)["answer"]
@@ -248,22 +248,22 @@ class Worker:
 
     # In OpenAI's words, and in worker-vllm's
 
-    async def _passed_on(self, asked: Asked, job: dict[str, Any]) -> Any:
+    async def _passed_on(self, request: Request, job: dict[str, Any]) -> Any:
         """What the engine answers, in a list as RunPod's worker-vllm has it; a stream as the text of its events."""
-        if asked.route == "/v1/models":
-            return [await self._server.get(asked.route)]
+        if request.route == "/v1/models":
+            return [await self._server.get(request.route)]
         started = perf_counter()
-        body = {**asked.body, "model": self._facts.model}
+        body = {**request.body, "model": self._facts.model}
         if not self._facts.is_vllm:
             _take_default(body)
         if "messages" in body:
-            body["messages"] = (await self._prepared(asked)).messages
+            body["messages"] = (await self._prepared(request)).messages
         body, lost = relax(body) if self._facts.is_vllm else (body, [])
         if lost:
             log.warning("job %s: %s", job.get("id"), _unheld(lost))
-        posted = _Posted(job, as_text=True) if asked.is_stream and HEARS_STREAM in os.environ else None
+        posted = _Posted(job, as_text=True) if request.is_stream and HEARS_STREAM in os.environ else None
         try:
-            answer = await self._asked(asked, body, posted, self._left_s(started))
+            answer = await self._answered(request, body, posted, self._left_s(started))
             if posted:
                 await posted.end(None)
         finally:
@@ -271,17 +271,19 @@ class Worker:
                 posted.drop()
         return [{**answer, "warnings": [_unheld(lost)]} if lost and isinstance(answer, dict) else answer]
 
-    async def _asked(self, asked: Asked, body: dict[str, Any], posted: _Posted | None, limit_s: float | None) -> Any:
+    async def _answered(
+        self, request: Request, body: dict[str, Any], posted: _Posted | None, limit_s: float | None
+    ) -> Any:
         """The answer, or the text of its events; what there is of it when the time is over, as one that was too long.
 
-        An error that says so would be asked for again, twice by the `openai` package, and paid again.
+        An error that says so would be requested again, twice by the `openai` package, and paid again.
         """
-        if asked.is_stream:
-            return await self._streamed(asked, body, posted, limit_s)
+        if request.is_stream:
+            return await self._streamed(request, body, posted, limit_s)
         # How a tool's arguments add up is known to the engine alone.
         if limit_s is None or body.get("tools"):
             try:
-                whole = await asyncio.wait_for(self._server.post(asked.route, body), limit_s)
+                whole = await asyncio.wait_for(self._server.post(request.route, body), limit_s)
             except asyncio.TimeoutError:
                 raise self._late() from None
             return in_openais_words(whole)
@@ -290,16 +292,18 @@ class Worker:
         wanted = {**body, "stream": True, "stream_options": options}
         if self._facts.is_vllm:
             wanted["stream_interval"] = TOKENS_PER_EVENT
-        await self._read(asked, wanted, completion, lambda _: None, limit_s)
+        await self._read(request, wanted, completion, lambda _: None, limit_s)
         if completion.error:
             raise RefusalError(spelled(completion.error), status_of(completion.error))
         return completion.answer()
 
-    async def _streamed(self, asked: Asked, body: dict[str, Any], posted: _Posted | None, limit_s: float | None) -> str:
-        told: list[str] = []
+    async def _streamed(
+        self, request: Request, body: dict[str, Any], posted: _Posted | None, limit_s: float | None
+    ) -> str:
+        sent: list[str] = []
 
-        def tell(text: str) -> None:
-            told.append(text)
+        def send(text: str) -> None:
+            sent.append(text)
             if posted:
                 posted.put(text)
 
@@ -308,23 +312,23 @@ class Worker:
         tells_usage = isinstance(options, dict) and options.get("include_usage") is True
         if self._facts.is_vllm and tells_usage:
             body = {**body, "stream_options": {"continuous_usage_stats": True, **options}}
-        if await self._read(asked, {**body, "stream": True}, completion, tell, limit_s):
-            tell(completion.last_words(tells_usage=tells_usage))
-        return "".join(told)
+        if await self._read(request, {**body, "stream": True}, completion, send, limit_s):
+            send(completion.last_words(tells_usage=tells_usage))
+        return "".join(sent)
 
     async def _read(
         self,
-        asked: Asked,
+        request: Request,
         body: dict[str, Any],
         completion: Completion,
-        tell: Callable[[str], None],
+        on_text: Callable[[str], None],
         limit_s: float | None,
     ) -> bool:
         """Read a stream; whether the time was over before it was."""
 
         async def read() -> None:
-            async for line in self._server.events(asked.route, body):
-                tell(completion.take(line))
+            async for line in self._server.events(request.route, body):
+                on_text(completion.take(line))
 
         try:
             await asyncio.wait_for(read(), limit_s)
@@ -335,7 +339,7 @@ class Worker:
         return False
 
     def _late(self) -> RefusalError:
-        """Nothing came in time; 400, for it would not another time either, and is not to be asked three times."""
+        """Nothing came in time; 400, for it would not another time either, and is not to be requested three times."""
         limit_s = self._settings.request_timeout_s
         return RefusalError(f"not done after {limit_s:g} s (REQUEST_TIMEOUT); ask for fewer tokens or images", 400)
 

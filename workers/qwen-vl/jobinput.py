@@ -1,4 +1,4 @@
-"""What a job may ask, in our words, in OpenAI's or in worker-vllm's.  Pure: JSON in, `Asked` or one sentence out.
+"""What a job may ask, in our words, in OpenAI's or in worker-vllm's.  Pure: JSON in, `Request` or one sentence out.
 
 Images and clips stay as they came, as `Media` in the place of their content part; nothing is opened here.
 """
@@ -67,7 +67,7 @@ class Media:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A request to the engine: `body` is its JSON but for `Media` among the content parts of its messages.
 
     `choices` is what an answer must be one of, `max_pixels` what an image may have of them.
@@ -83,7 +83,7 @@ class Asked:
     warnings: tuple[str, ...] = ()
 
 
-def parse(job_input: Any) -> Asked:
+def parse(job_input: Any) -> Request:
     """Read a job's `input`; raise BadInputError."""
     if not isinstance(job_input, dict):
         raise BadInputError(f"input must be an object with a prompt, not {_kind(job_input)}")
@@ -96,7 +96,7 @@ def parse(job_input: Any) -> Asked:
     return _own(job_input)
 
 
-def _own(job_input: dict[str, Any]) -> Asked:
+def _own(job_input: dict[str, Any]) -> Request:
     structured = [name for name in ("schema", "choices", "regex") if job_input.get(name) not in (None, [], "")]
     if len(structured) > 1:
         raise BadInputError(f"{' and '.join(structured)} cannot be combined: an answer has one form")
@@ -119,7 +119,7 @@ def _own(job_input: dict[str, Any]) -> Asked:
     is_free = not structured and not _has_form(body)
     body["repetition_detection"] = sampling.get("repetition_detection", REPETITION if is_free else None)
     unknown = sorted(job_input.keys() - OWN_FIELDS)
-    return Asked(
+    return Request(
         "own",
         CHAT,
         {name: value for name, value in body.items() if value is not None},
@@ -300,30 +300,30 @@ def _stop(stop: Any) -> list[str] | None:
     return texts
 
 
-def _openai(route: Any, given: Any) -> Asked:
+def _openai(route: Any, given: Any) -> Request:
     """The envelope that RunPod makes of a call to …/openai/v1/…."""
     path = f"/{route.strip('/')}" if isinstance(route, str) else ""
     path = path if path.startswith("/v1/") else f"/v1{path}"
     if path not in ROUTES:
         raise BadInputError(f"this worker has {', '.join(ROUTES)}, not {_shown(route)}")
     if ROUTES[path] == "GET":
-        return Asked("openai", path, {})
+        return Request("openai", path, {})
     if not isinstance(given, dict):
         raise BadInputError(f"openai_input must be an object, not {_kind(given)}")
     most, given = _whole(given, "max_pixels", least=1024), {k: v for k, v in given.items() if k != "max_pixels"}
-    return Asked("openai", path, _checked(given, path), is_stream=given.get("stream") is True, max_pixels=most)
+    return Request("openai", path, _checked(given, path), is_stream=given.get("stream") is True, max_pixels=most)
 
 
-def _native(job_input: dict[str, Any]) -> Asked:
+def _native(job_input: dict[str, Any]) -> Request:
     """worker-vllm's own input: a prompt is completed as it stands, messages are a chat."""
     sampling = _object(job_input, "sampling_params")
-    asked = {name: job_input[name] for name in ("messages", "prompt") if job_input.get(name) is not None}
-    if len(asked) != 1:
+    given = {name: job_input[name] for name in ("messages", "prompt") if job_input.get(name) is not None}
+    if len(given) != 1:
         raise BadInputError("input needs messages or a prompt, one of them")
-    if "prompt" in asked and job_input.get("apply_chat_template"):
-        asked = {"messages": [{"role": "user", "content": asked["prompt"]}]}
-    path = CHAT if "messages" in asked else "/v1/completions"
-    return Asked("native", path, _checked({**sampling, **asked}, path), is_stream=job_input.get("stream") is True)
+    if "prompt" in given and job_input.get("apply_chat_template"):
+        given = {"messages": [{"role": "user", "content": given["prompt"]}]}
+    path = CHAT if "messages" in given else "/v1/completions"
+    return Request("native", path, _checked({**sampling, **given}, path), is_stream=job_input.get("stream") is True)
 
 
 def _checked(given: dict[str, Any], path: str) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import displaymatrix
-import picture
+import images
 from jobinput import BadInputError, Media, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from fractions import Fraction
 
-    from picture import LoadedImage
+    from images import LoadedImage
 
     Stopped = Callable[[], bool]
 
@@ -59,11 +59,11 @@ class Prepared:
 
     def spelled(self) -> dict[str, Any]:
         """What an answer says of its images: as the model saw each, and how many tokens it cost."""
-        images = [
-            {"width": width, "height": height, "tokens": width * height // picture.SIDE**2}
+        listed = [
+            {"width": width, "height": height, "tokens": width * height // images.SIDE**2}
             for width, height in self.seen
         ]
-        return {"image_tokens": sum(one["tokens"] for one in images), "images": images}
+        return {"image_tokens": sum(one["tokens"] for one in listed), "images": listed}
 
 
 def count(messages: list[dict[str, Any]], max_images: int) -> None:
@@ -104,7 +104,7 @@ def prepare(messages: list[dict[str, Any]], limits: Limits, stopped: Stopped = l
             for at_s, one in shown:
                 parts += [] if at_s is None else [{"type": "text", "text": stamp(at_s)}]
                 parts.append({"type": "image_url", "image_url": {"url": one.url}})
-                seen.append(picture.seen(one.width, one.height, limits.seen_min, limits.seen_max))
+                seen.append(images.seen(one.width, one.height, limits.seen_min, limits.seen_max))
         done.append({**message, "content": parts} if isinstance(message.get("content"), list) else message)
     return Prepared(done, tuple(seen))
 
@@ -124,9 +124,9 @@ def _go_on(stopped: Stopped) -> None:
 
 
 def _image(one: Media, limits: Limits) -> LoadedImage:
-    data = picture.read(one.value, one.name)
+    data = images.read(one.value, one.name)
     with DECODING:
-        return picture.decode(data, limits.max_pixels, one.name, least_side=limits.least_side)
+        return images.decode(data, limits.max_pixels, one.name, least_side=limits.least_side)
 
 
 def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tuple[float | None, LoadedImage]]:
@@ -137,7 +137,7 @@ def _frames(clip: Media, limits: Limits, most: int, stopped: Stopped) -> list[tu
     if most < 1:
         raise BadInputError(f"{clip.name}: the other images already take all {limits.max_images} (MAX_IMAGES)")
     most = min(most, clip.max_frames or most)
-    data = picture.read(clip.value, clip.name)
+    data = images.read(clip.value, clip.name)
     with DECODING:
         length_s = min(_length_s(data, clip.name, stopped), MAX_CLIP_S)
         every_s = max(1 / clip.fps, length_s / most)
@@ -191,10 +191,10 @@ def _packets(container: Any, stream: Any, stopped: Stopped) -> Iterator[Any]:
 def _displayed(frame: Any, pixel_ratio: Fraction | None, max_pixels: int, name: str) -> LoadedImage:
     """As it is displayed: with square pixels, and turned or mirrored as its matrix says; at most `max_pixels`."""
     width, height = max(1, round(frame.width * (pixel_ratio or 1))), frame.height
-    picture.check_ratio(width, height, name)
-    image = picture.shrunk(frame.to_image(), (width, height), max_pixels)
+    images.check_ratio(width, height, name)
+    image = images.shrunk(frame.to_image(), (width, height), max_pixels)
     turn = displaymatrix.upright(frame)
-    return picture.encoded(image if turn is None else image.transpose(turn), max_pixels)
+    return images.encoded(image if turn is None else image.transpose(turn), max_pixels)
 
 
 def _length_s(data: bytes, name: str, stopped: Stopped) -> float:

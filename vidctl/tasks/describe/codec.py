@@ -42,11 +42,11 @@ _SAMPLING = frozenset({
     "repetition_detection", "repetition_penalty", "skip_special_tokens", "spaces_between_special_tokens",
     "stop_token_ids", "top_k",
 })  # fmt: skip
-_REPEATED_CHARACTERS = 2000  # of a wrong answer, when it is asked for again
+_REPEATED_CHARACTERS = 2000  # of a wrong answer, when it is requested again
 
 
 def encode(
-    pictures: Sequence[Sent],
+    images: Sequence[Sent],
     options: DescribeOptions,
     protocol: Protocol,
     *,
@@ -55,14 +55,14 @@ def encode(
 ) -> dict[str, Any]:
     """The job's input: a question about all the images together, answered at once or, with `stream`, as it comes.
 
-    `model` is the name that RunPod's worker serves its model by; vidctl's own has one model.  The form asked for is
-    enforced by the engine, and said in the prompt too: a model that knows it answers better.
+    `model` is the name that RunPod's worker serves its model by; vidctl's own has one model.  The requested form is
+    enforced by the engine, and named in the prompt too: a model that knows it answers better.
     Raises UsageError for an unknown protocol or a missing name, and MediaError for an image that no model takes.
     """
-    for picture in pictures:
-        _check_shape(picture)
+    for image in images:
+        _check_shape(image)
     if protocol is None:
-        return _own(pictures, options, stream)
+        return _own(images, options, stream)
     if protocol != OFFICIAL:
         raise UsageError(f"invalid protocol {protocol!r}: expected {OFFICIAL}, or none for vidctl's own worker")
     if not model:
@@ -70,17 +70,17 @@ def encode(
             f"model missing: {OFFICIAL} needs the name of its model",
             hint="pass --model, or set MODEL_NAME or OPENAI_SERVED_MODEL_NAME_OVERRIDE in the spec's env",
         )
-    return {"openai_route": "/v1/chat/completions", "openai_input": _openai(pictures, options, model, stream)}
+    return {"openai_route": "/v1/chat/completions", "openai_input": _openai(images, options, model, stream)}
 
 
-def _own(pictures: Sequence[Sent], options: DescribeOptions, stream: bool) -> dict[str, Any]:
+def _own(images: Sequence[Sent], options: DescribeOptions, stream: bool) -> dict[str, Any]:
     """What the guide's handler takes, and beyond it only what was asked for."""
     payload: dict[str, Any] = {"prompt": _prompt(options), "max_tokens": options.max_tokens}
     payload["temperature"] = options.temperature
-    if len(pictures) == 1 and pictures[0].at_s is None:
-        payload["image"] = _base64(pictures[0].jpeg)
-    elif pictures:
-        payload["images"] = [_own_image(picture) for picture in pictures]
+    if len(images) == 1 and images[0].at_s is None:
+        payload["image"] = _base64(images[0].jpeg)
+    elif images:
+        payload["images"] = [_own_image(image) for image in images]
     for name in ("system", "seed", "stop", "schema", "choices", "regex"):
         value = getattr(options, name)
         if value != DEFAULTS[name]:
@@ -90,9 +90,9 @@ def _own(pictures: Sequence[Sent], options: DescribeOptions, stream: bool) -> di
     return payload | _own_extra(options.extra)
 
 
-def _own_image(picture: Sent) -> str | dict[str, Any]:
-    image = _base64(picture.jpeg)
-    return image if picture.at_s is None else {"image": image, "timestamp": picture.at_s}
+def _own_image(image: Sent) -> str | dict[str, Any]:
+    jpeg = _base64(image.jpeg)
+    return jpeg if image.at_s is None else {"image": jpeg, "timestamp": image.at_s}
 
 
 def _own_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,10 +105,10 @@ def _own_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
     return own | {"sampling_params": {**given, **sampling} if isinstance(given, dict) else given}
 
 
-def _openai(pictures: Sequence[Sent], options: DescribeOptions, model: str, stream: bool) -> dict[str, Any]:
-    said = [{"role": "system", "content": options.system}] if options.system else []
-    asked = {"role": "user", "content": [*_parts(pictures), {"type": "text", "text": _prompt(options)}]}
-    request: dict[str, Any] = {"model": model, "messages": [*said, asked], "max_tokens": options.max_tokens}
+def _openai(images: Sequence[Sent], options: DescribeOptions, model: str, stream: bool) -> dict[str, Any]:
+    system = [{"role": "system", "content": options.system}] if options.system else []
+    user = {"role": "user", "content": [*_parts(images), {"type": "text", "text": _prompt(options)}]}
+    request: dict[str, Any] = {"model": model, "messages": [*system, user], "max_tokens": options.max_tokens}
     request["temperature"] = options.temperature
     if options.seed is not None:
         request["seed"] = options.seed
@@ -123,12 +123,12 @@ def _openai(pictures: Sequence[Sent], options: DescribeOptions, model: str, stre
     return request | {name: value for name, value in options.extra.items() if name != "max_pixels"}
 
 
-def _parts(pictures: Sequence[Sent]) -> Iterator[dict[str, Any]]:
+def _parts(images: Sequence[Sent]) -> Iterator[dict[str, Any]]:
     """Each image, after its time if it has one, as Qwen3-VL's own processor tells it of a video's frames."""
-    for picture in pictures:
-        if picture.at_s is not None:
-            yield {"type": "text", "text": f"<{picture.at_s:.1f} seconds>"}
-        yield {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{_base64(picture.jpeg)}"}}
+    for image in images:
+        if image.at_s is not None:
+            yield {"type": "text", "text": f"<{image.at_s:.1f} seconds>"}
+        yield {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{_base64(image.jpeg)}"}}
 
 
 def _openai_form(options: DescribeOptions) -> dict[str, Any]:
@@ -163,11 +163,11 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _check_shape(picture: Sent) -> None:
-    width, height = picture.width, picture.height
+def _check_shape(image: Sent) -> None:
+    width, height = image.width, image.height
     if max(width, height) > LONGEST_RATIO * min(width, height):
         raise MediaError(
-            f"{picture.source}: {width} x {height} pixels; one side may be at most {LONGEST_RATIO} times the other",
+            f"{image.source}: {width} x {height} pixels; one side may be at most {LONGEST_RATIO} times the other",
             hint="split it into several images",
         )
 
@@ -175,15 +175,15 @@ def _check_shape(picture: Sent) -> None:
 def repair(options: DescribeOptions, text: str, problem: str) -> DescribeOptions:
     """The question once more, with the answer that was given and what was wrong with it."""
     given = text if len(text) <= _REPEATED_CHARACTERS else f"{text[:_REPEATED_CHARACTERS]}…"
-    said = f"To this you answered before:\n{given}\n\nThat was wrong: {problem}. Answer again, and put it right."
-    return replace(options, prompt=f"{options.prompt}\n\n{said}")
+    correction = f"To this you answered before:\n{given}\n\nThat was wrong: {problem}. Answer again, and put it right."
+    return replace(options, prompt=f"{options.prompt}\n\n{correction}")
 
 
 def decode(output: object, source: str, options: DescribeOptions, protocol: Protocol) -> Description:
     """Read the answer to `encode(…)`, streamed or not.
 
     Raises ApiError that names the field for what is no answer, JobFailedError for an error in an answer's place, and
-    SchemaMismatchError for an answer that is not of the form asked for.
+    SchemaMismatchError for an answer that is not of the requested form.
     """
     read = _own_answer if protocol is None else _openai_answer
     try:
@@ -237,7 +237,7 @@ def _openai_answer(output: object, source: str) -> Description:
     usage = _optional(_READ.mapping, answer, "usage", "output") or {}
     return Description(
         source,
-        _said(choice, "output.choices[0]"),
+        _message_text(choice, "output.choices[0]"),
         _either(usage, "prompt_tokens", "input"),
         _either(usage, "completion_tokens", "output"),
         finish_reason=_optional(_line, choice, "finish_reason", "output.choices[0]"),
@@ -273,7 +273,7 @@ def _only(output: object) -> object:
     return output[0] if isinstance(output, list) and len(output) == 1 else output
 
 
-def _said(choice: Mapping[str, Any], where: str) -> str:
+def _message_text(choice: Mapping[str, Any], where: str) -> str:
     """The text of a chat's message, of a plain completion, or of worker-vllm up to v2.23."""
     if "message" in choice:
         message = _READ.mapping(choice["message"], f"{where}.message")
@@ -288,9 +288,9 @@ def _said(choice: Mapping[str, Any], where: str) -> str:
 def _reasoning(choice: Mapping[str, Any]) -> str | None:
     """A thinking model's thoughts, where its server tells them from the answer: vLLM's name for them has changed."""
     message = choice.get("message")
-    told = message if isinstance(message, dict) else {}
+    fields = message if isinstance(message, dict) else {}
     names = ("reasoning_content", "reasoning")
-    return next((fit(told[name]) for name in names if isinstance(told.get(name), str) and told[name]), None)
+    return next((fit(fields[name]) for name in names if isinstance(fields.get(name), str) and fields[name]), None)
 
 
 def _content(value: object, where: str) -> str:
@@ -391,8 +391,8 @@ def _timings(value: object, where: str) -> dict[str, float]:
 
 def _model(value: object, where: str) -> dict[str, Any]:
     """What the worker says of its model: a name alone, or a few facts."""
-    told = {"name": value} if isinstance(value, str) else _READ.mapping(value, where)
-    facts = {name: _line(fact, where) if isinstance(fact, str) else fact for name, fact in told.items()}
+    given = {"name": value} if isinstance(value, str) else _READ.mapping(value, where)
+    facts = {name: _line(fact, where) if isinstance(fact, str) else fact for name, fact in given.items()}
     for name, fact in facts.items():
         if is_number(fact):
             _READ.number(fact, f"{where}.{name}")

@@ -18,7 +18,7 @@ OFFICIAL = "worker-vllm"  # the protocol of RunPod's own worker
 Protocol: TypeAlias = str | None  # OFFICIAL, or None for vidctl's own worker; UsageError for any other
 
 # What the options say themselves, in the words of either worker, or what vidctl decides.
-_SAID = ("image", "images", "messages", "model", "n", "openai_input", "openai_route", "stream", "stream_options")
+_RESERVED = ("image", "images", "messages", "model", "n", "openai_input", "openai_route", "stream", "stream_options")
 
 _MOST_STOPS = 4  # of OpenAI's API, and of vLLM
 
@@ -73,10 +73,10 @@ class DescribeOptions:
         self._check_extra()
 
     def _check_form(self) -> None:
-        said = [name for name in ("schema", "choices", "regex") if getattr(self, name) not in (None, ())]
-        if len(said) > 1:
+        given = [name for name in ("schema", "choices", "regex") if getattr(self, name) not in (None, ())]
+        if len(given) > 1:
             raise UsageError(
-                f"{' and '.join(said)} cannot be combined: an answer has one form", hint="keep one of them"
+                f"{' and '.join(given)} cannot be combined: an answer has one form", hint="keep one of them"
             )
         if self.schema is not None:
             schema.check_schema(self.schema)
@@ -91,7 +91,7 @@ class DescribeOptions:
 
     def _check_extra(self) -> None:
         for name in self.extra:
-            if name in _SAID or name in DEFAULTS:
+            if name in _RESERVED or name in DEFAULTS:
                 raise UsageError(
                     f"{name} is not a field for the worker: it has an option of its own, or vidctl sets it"
                 )

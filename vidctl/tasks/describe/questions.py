@@ -137,8 +137,8 @@ def options(prompt: str | None, preset: str | None, given: Mapping[str, Any], *,
             chosen = {name: value for name, value in chosen.items() if name not in _FORMS}
     if prompt is not None:
         chosen["prompt"] = prompt
-    said = {name: _value(name, value) for name, value in given.items()}
-    return made(DescribeOptions, "describe", {**chosen, **said}, others=_OTHERS)
+    values = {name: _value(name, value) for name, value in given.items()}
+    return made(DescribeOptions, "describe", {**chosen, **values}, others=_OTHERS)
 
 
 _FORMS = ("schema", "choices", "regex")
@@ -263,5 +263,5 @@ def _sparse(span_s: float | None, most: int) -> float:
 
 
 def _sent(source: Source, frame: Frame) -> Sent:
-    picture = frame.prepared
-    return Sent(source.name, picture.jpeg, picture.sent_width, picture.sent_height, at_s=frame.at_s)
+    prepared = frame.prepared
+    return Sent(source.name, prepared.jpeg, prepared.sent_width, prepared.sent_height, at_s=frame.at_s)

@@ -34,14 +34,14 @@ JOBS_IN_FLIGHT = 16  # a worker takes as many at once, and its engine makes thei
 _READ_AHEAD = 8
 _READERS = 4
 _JOB_BYTES = MAX_REQUEST_BYTES - 64 * 1024
-_LEAST_PIXELS = 32 * 32  # of an image that is to be shrunk still further
+_LEAST_PIXELS = 32 * 32  # of an image that is to be resized further
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How questions travel: `clip` is what is seen of videos, `protocol` what the worker speaks (None: vidctl's own).
+    """How questions are sent: `clip` is what is seen of videos, `protocol` what the worker speaks (None: vidctl's own).
 
-    `model` is what an OpenAI server knows the model by, `max_pictures` what the worker takes at once, if known, and
+    `model` is what an OpenAI server knows the model by, `max_images` what the worker takes at once, if known, and
     `max_model_len` how many tokens the model's context holds.
     """
 
@@ -54,7 +54,7 @@ class Manner:
 
 @dataclass(frozen=True)
 class Effort:
-    """What an answer took, over all of its jobs: two, if the first answer was not of the form asked for.
+    """What an answer took, over all of its jobs: two, if the first answer was not of the requested form.
 
     `first_text_s` is how long it took from sending the job until its first text was here, if it was streamed.  `runs`
     are the seconds between which each job ran, as far as they are known, and on which worker.
@@ -103,7 +103,7 @@ def describe(
 ) -> Generator[Described, None, None]:
     """Yield what became of each question, in their order; closing the generator cancels what is out.
 
-    An answer that is not of the form asked for is asked for once more.  `waiting` hears, in threads, why there is no
+    An answer that is not of the requested form is asked for once more.  `waiting` hears, in threads, why there is no
     answer yet.  Raises UsageError for options that the protocol
     has no words for, before anything is opened, and AuthError and NotDeployedError at once, for they will be the same
     for every other job.
@@ -111,7 +111,7 @@ def describe(
     asker = _Asker(options, manner, fetch, fetch_into)
     asker.check()
     unread: dict[int, Described] = {}
-    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="vidctl-picture")
+    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="vidctl-image")
     requests = _read_ahead(questions, asker, readers, unread)
     answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s, waiting=waiting)
     next_number = 0
@@ -141,7 +141,7 @@ class DescriptionStream(Iterator[str]):
         self.has_form = has_form
         """Whether the answer must have a form: a schema, choices or a regex; only the result is known to have it."""
         self._pieces = pieces
-        self._told: list[str] = []
+        self._passed_on: list[str] = []
         self._described: Described | None = None
 
     def __next__(self) -> str:
@@ -150,7 +150,7 @@ class DescriptionStream(Iterator[str]):
         except StopIteration as end:
             self._described = self._described or end.value
             raise
-        self._told.append(piece)
+        self._passed_on.append(piece)
         return piece
 
     def __enter__(self) -> DescriptionStream:
@@ -187,7 +187,7 @@ class DescriptionStream(Iterator[str]):
 
         They do not if a worker died in the middle and another began anew, or if the answer had to be asked for again.
         """
-        return "".join(self._told).strip() == self.result.text.strip()
+        return "".join(self._passed_on).strip() == self.result.text.strip()
 
 
 def stream(
@@ -215,14 +215,14 @@ def _pieces(
     question: Question, asker: _Asker, invoker: Invoker, timeout_s: float, waiting: Waiting | None
 ) -> Generator[str, None, Described]:
     request = asker.request(question, 0, is_streamed=True)
-    hearing = _Hearing(asker.manner.protocol)
+    answer = _StreamedAnswer(asker.manner.protocol)
     news = invoker.stream(request, timeout_s=timeout_s, waiting=waiting)
     jobs: list[Job] = []
     try:
         for each in news:
             if isinstance(each, Job):
-                jobs.append(hearing.completed(each))
-            elif piece := hearing.take(each):
+                jobs.append(answer.completed(each))
+            elif piece := answer.take(each):
                 yield piece
     finally:
         news.close()  # cancels the job, if it is out
@@ -231,20 +231,20 @@ def _pieces(
         jobs.append(invoker.ask(following, timeout_s=timeout_s))
     result = asker.read(question, jobs, request.subject)
     if following is None:
-        result = hearing.marked(result)
-    if rest := hearing.rest(result.text):
+        result = answer.marked(result)
+    if rest := answer.rest(result.text):
         yield rest
-    return Described(question, result, replace(_effort(jobs), first_text_s=hearing.first_text_s))
+    return Described(question, result, replace(_effort(jobs), first_text_s=answer.first_text_s))
 
 
-class _Hearing:
+class _StreamedAnswer:
     """What is heard of one stream, and passed on as long as it is sure to be without a hole."""
 
     def __init__(self, protocol: str | None) -> None:
         self._reader = StreamReader(protocol)
         self._protocol = protocol
         self._began = time.monotonic()
-        self._told = ""
+        self._passed_on = ""
         self._is_broken = False
         self._is_made_of_pieces = False
         self._error: VidctlError | None = None
@@ -263,7 +263,7 @@ class _Hearing:
             self.first_text_s = time.monotonic() - self._began
         if self._has_hole:
             return ""
-        self._told += text
+        self._passed_on += text
         return text
 
     def completed(self, job: Job) -> Job:
@@ -300,19 +300,19 @@ class _Hearing:
         if not (self._is_made_of_pieces and self._has_hole):
             return result
         warnings = () if self._reader.has_gap else ("a part of the answer was lost in transit",)  # else it is one
-        text = f"{self._told}[…]{self.rest(result.text)}"
+        text = f"{self._passed_on}[…]{self.rest(result.text)}"
         return replace(result, text=text, warnings=(*result.warnings, *warnings))
 
     def rest(self, text: str) -> str:
         """What is still to be passed on of the whole text; "" if that is another one than was passed on so far."""
-        return text[len(self._told) :] if text.startswith(self._told) else ""
+        return text[len(self._passed_on) :] if text.startswith(self._passed_on) else ""
 
 
 def _read_ahead(
     questions: Sequence[Question], asker: _Asker, readers: ThreadPoolExecutor, unread: dict[int, Described]
-) -> Iterator[Request[_Posed]]:
+) -> Iterator[Request[_Subject]]:
     """Requests ready to be sent, in order, a few ahead; what cannot be read goes into `unread`."""
-    waiting: deque[tuple[int, Question, Future[Request[_Posed]]]] = deque()
+    waiting: deque[tuple[int, Question, Future[Request[_Subject]]]] = deque()
     numbered = enumerate(questions)
     while True:
         while len(waiting) < _READ_AHEAD and (following := next(numbered, None)) is not None:
@@ -329,7 +329,7 @@ def _read_ahead(
             yield request
 
 
-def _described(question: Question, answer: Answer[_Posed], asker: _Asker) -> Described:
+def _described(question: Question, answer: Answer[_Subject], asker: _Asker) -> Described:
     if isinstance(answer.error, (AuthError, NotDeployedError)):
         raise answer.error  # it will be the same for every other job
     if answer.job is None:
@@ -359,7 +359,7 @@ def _sum(values: Sequence[int | None]) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Posed:
+class _Subject:
     """A question that was sent: which one it is, and how many tokens its images are to a Qwen3-VL."""
 
     number: int
@@ -380,22 +380,22 @@ class _Asker:
     def _pixels(self, count: int) -> int:
         """How many each of so many images may have; `--set max_pixels` says it of each."""
         context = self.manner.max_model_len or MAX_MODEL_LEN
-        asked = self._options.extra.get("max_pixels")
-        if isinstance(asked, int) and asked > 0:
-            return asked
+        requested = self._options.extra.get("max_pixels")
+        if isinstance(requested, int) and requested > 0:
+            return requested
         return pixel_budget(count, max_model_len=context, max_tokens=self._options.max_tokens)
 
     def check(self) -> None:
         """Raise UsageError for what cannot be said in the worker's words."""
         self._payload((Sent("", b"", 32, 32),), self._options, is_streamed=False)
 
-    def request(self, question: Question, number: int, *, is_streamed: bool = False) -> Request[_Posed]:
-        """The job for a question, and one more if its answer is not of the form asked for.  Raises MediaError, …."""
+    def request(self, question: Question, number: int, *, is_streamed: bool = False) -> Request[_Subject]:
+        """The job for a question, and one more if its answer is not of the requested form.  Raises MediaError, …."""
         sent, payload = self._fitting(question, is_streamed=is_streamed)
-        subject = _Posed(number, sum(image_tokens(each.width, each.height) for each in sent))
+        subject = _Subject(number, sum(image_tokens(each.width, each.height) for each in sent))
         what = f"describe {question.label}"
 
-        def follow_up(job: Job) -> Request[_Posed] | None:
+        def follow_up(job: Job) -> Request[_Subject] | None:
             mismatch = self._mismatch(question, job)
             if mismatch is None:
                 return None
@@ -404,7 +404,7 @@ class _Asker:
 
         return Request(payload, what, subject, follow_up=follow_up if self.has_form else None)
 
-    def read(self, question: Question, jobs: Sequence[Job], posed: _Posed) -> Description:
+    def read(self, question: Question, jobs: Sequence[Job], subject: _Subject) -> Description:
         """The answer of the last job, which has the tokens of all."""
         *earlier, last = jobs
         try:
@@ -422,7 +422,7 @@ class _Asker:
                 warnings=(*answer.warnings, "the first answer did not have the requested form, and is billed too"),
             )
         if answer.image_tokens is None and self._is_qwen3_vl(answer):
-            answer = replace(answer, image_tokens=posed.image_tokens * len(jobs))
+            answer = replace(answer, image_tokens=subject.image_tokens * len(jobs))
         return answer
 
     def _is_qwen3_vl(self, answer: Description) -> bool:
@@ -465,9 +465,9 @@ def _smaller(sent: Sequence[Sent], size: int, name: str) -> tuple[Sent, ...]:
             f"{name}: {len(sent)} images are {images / 1e6:.1f} MB to send, over RunPod's limit of 10 MB",
             hint="send fewer images at a time",
         )
-    return tuple(_shrunk(each, share) for each in sent)
+    return tuple(_resized(each, share) for each in sent)
 
 
-def _shrunk(sent: Sent, share: float) -> Sent:
+def _resized(sent: Sent, share: float) -> Sent:
     smaller = image.prepare_within(sent.jpeg, max_pixels=int(sent.width * sent.height * share), name=sent.source)
     return replace(sent, jpeg=smaller.jpeg, width=smaller.sent_width, height=smaller.sent_height)

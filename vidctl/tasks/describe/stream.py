@@ -26,9 +26,9 @@ def raise_error(answer: Mapping[str, Any]) -> None:
 
     A worker that catches everything answers so, and RunPod takes the job for done.
     """
-    told = answer if answer.get("object") == "error" else answer.get("error")
-    if told:
-        raise JobFailedError(f"the worker refused: {one_line(reason(told), 500)}", status="COMPLETED")
+    error = answer if answer.get("object") == "error" else answer.get("error")
+    if error:
+        raise JobFailedError(f"the worker refused: {one_line(reason(error), 500)}", status="COMPLETED")
 
 
 class OwnStream:
@@ -81,8 +81,8 @@ class OwnStream:
         """The whole answer as the job gives it; None before the last piece."""
         if self._last is None:
             return None
-        told = {name: value for name, value in self._last.items() if name not in ("text", "index", "done")}
-        return _told({**told, "response": self.text}, self._is_whole)
+        fields = {name: value for name, value in self._last.items() if name not in ("text", "index", "done")}
+        return _with_warning({**fields, "response": self.text}, self._is_whole)
 
 
 class OpenAIStream:
@@ -97,7 +97,7 @@ class OpenAIStream:
         self._id: object = None
         self._is_whole = True
         self._is_done = False
-        self._told: dict[str, Any] = {}
+        self._known: dict[str, Any] = {}
 
     def feed(self, chunk: object) -> str:
         """The new text; JobFailedError for an error."""
@@ -116,13 +116,13 @@ class OpenAIStream:
         """The whole as a completion that was not streamed; None before it ended, unless it `is_over` anyway."""
         if is_over:
             self.flush()
-        has_ended = self._is_done or self._told.keys() >= {"finish_reason", "usage"}
+        has_ended = self._is_done or self._known.keys() >= {"finish_reason", "usage"}
         if not has_ended and not (is_over and self._has_begun):
             return None
         message = {"content": self.text, "reasoning_content": "".join(self._thoughts) or None}
-        choice = {"message": message, "finish_reason": self._told.get("finish_reason")}
-        told = {name: self._told.get(name) for name in ("usage", "model")}
-        return _told({"choices": [choice], **told}, self._is_whole)
+        choice = {"message": message, "finish_reason": self._known.get("finish_reason")}
+        known = {name: self._known.get(name) for name in ("usage", "model")}
+        return _with_warning({"choices": [choice], **known}, self._is_whole)
 
     def _take_data(self, data: str) -> str:
         if data.strip() == "[DONE]":
@@ -148,7 +148,7 @@ class OpenAIStream:
             ("finish_reason", choice.get("finish_reason"), str),
         ):
             if isinstance(value, kind):
-                self._told[name] = value
+                self._known[name] = value
         self._has_begun = True
         delta = choice.get("delta")
         if isinstance(delta, dict):
@@ -167,7 +167,7 @@ class OpenAIStream:
             return
         if self._id is not None:
             self._answering, self._thoughts, self._has_begun = Answering(), [], False
-            self._told, self._is_done, self._is_whole, self.has_gap = {}, False, True, True
+            self._known, self._is_done, self._is_whole, self.has_gap = {}, False, True, True
         self._id = number
 
 
@@ -184,7 +184,7 @@ def _piece(choice: Mapping[str, Any]) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _told(answer: dict[str, Any], is_whole: bool) -> dict[str, Any]:
+def _with_warning(answer: dict[str, Any], is_whole: bool) -> dict[str, Any]:
     """The answer, and that it is not whole."""
     if is_whole:
         return answer

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from support.command import vidctl
 from support.failing import failed, failing
 
-from vidctl import Client, durations
+from vidctl import Client
+from vidctl.tasks import options
 from vidctl.tasks.describe.questions import Clip
+from vidctl.text import duration_s
 
 
 @pytest.mark.parametrize(
@@ -24,14 +26,14 @@ from vidctl.tasks.describe.questions import Clip
     ],
 )  # fmt: skip
 def test_a_duration_is_written_as_people_write_it(text, seconds):
-    assert seconds == durations.parsed(text)
+    assert seconds == duration_s(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", " ", "soon", "1:75", "1:60:00", "-5", "5x", "m", "1h:30", "1:2:3:4", "٣", "inf", "nan", "1e3", "5m 3h"]
 )
 def test_what_is_no_duration_is_none(text):
-    assert None is durations.parsed(text)
+    assert None is duration_s(text)
 
 
 @given(st.integers(0, 10**9))
@@ -39,20 +41,20 @@ def test_every_spelling_means_the_same(seconds):
     minutes, rest = divmod(seconds, 60)
     spellings = (f"{seconds}", f"{seconds}s", f"{minutes}m{rest}s", f"{minutes}:{rest:02d}")
 
-    assert {seconds} == {durations.parsed(spelling) for spelling in spellings}
+    assert {seconds} == {duration_s(spelling) for spelling in spellings}
 
 
 def test_a_program_gives_seconds_or_text():
     """NumPy's numbers too."""
     assert [90.0, 90.0, 90.0, 90.0] == [
-        durations.seconds("timeout_s", value) for value in (90, "1:30", np.float32(90), np.int64(90))
+        options.seconds("timeout_s", value) for value in (90, "1:30", np.float32(90), np.int64(90))
     ]
 
 
 @pytest.mark.parametrize("value", ["soon", None, True, math.nan, math.inf, [90], b"90"])
 def test_what_is_none_in_a_program_names_the_argument(value):
     with failing("usage_error", "timeout_s", repr(value)):
-        durations.seconds("timeout_s", value)
+        options.seconds("timeout_s", value)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from vidctl import durations
 from vidctl.errors import NotDeployedError, SpecError, UsageError, VidctlError
 from vidctl.journal import Journal
 from vidctl.media.given import Given, several
@@ -20,7 +19,7 @@ from vidctl.runpod import gpus
 from vidctl.runpod.http import Http, download, download_into
 from vidctl.runpod.jobs import Jobs
 from vidctl.tasks.batch import Invoker
-from vidctl.tasks.options import check_names, made
+from vidctl.tasks.options import check_names, made, seconds
 from vidctl.tasks.results import Failed
 
 if TYPE_CHECKING:  # Pillow for images, PyAV for audio files: neither is loaded for the other
@@ -73,7 +72,7 @@ class Client:
                 raise UsageError(f"{name}: {text!r} is not text")
         if not callable(notify):
             raise UsageError(f"notify: {notify!r} cannot be called")
-        wait_s = durations.seconds("timeout_s", timeout_s)
+        wait_s = seconds("timeout_s", timeout_s)
         if wait_s <= 0:
             raise UsageError(f"timeout_s: {timeout_s!r} is not over 0")
         if (endpoint or overlay) and endpoint_id:
@@ -174,7 +173,7 @@ class Client:
         )
         if tell is not None and not callable(tell):
             raise UsageError(f"tell: {tell!r} cannot be called")
-        most_s = None if chunk_s is None else durations.seconds("chunk_s", chunk_s)
+        most_s = None if chunk_s is None else seconds("chunk_s", chunk_s)
         audio_files = _expanded(sources, AUDIO, recursive=recursive)
         self._check_key()
         endpoint_id, key = self._deployed("transcribe")
@@ -476,7 +475,7 @@ def _refuse_together(method: str, how: Mapping[str, Any]) -> None:
 
 def _time(name: str, value: Any) -> Any:
     """A moment that is written as on the command line; what is no text is looked at by `Clip`."""
-    return durations.seconds(name, value) if isinstance(value, str) else value
+    return seconds(name, value) if isinstance(value, str) else value
 
 
 def _silent(_: Passing) -> None:

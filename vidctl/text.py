@@ -1,4 +1,4 @@
-"""Text for people: which names are of secrets, URLs without theirs, and what is safe on a terminal."""
+"""Text of and for people: durations, secrets by name and value, URLs without theirs, what a terminal may be shown."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ _COUNTED = frozenset({"MAX", "MIN", "NUM"})  # MAX_TOKENS is a number
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _TOLD = ("error_message", "message", "error", "detail")  # what the sentence of an error is called
 _LONGEST_LITERAL = 20_000  # characters
+_NUMBER = r"(\d{1,15}(?:\.\d{1,9})?)"
+_UNITS = re.compile("".join(rf"(?:{_NUMBER} ?{unit} ?)?" for unit in "dhms"), re.ASCII)
+_CLOCK = re.compile(rf"(?:(?:(\d{{1,9}}):)?(\d{{1,9}}):)?{_NUMBER}", re.ASCII)
+DURATIONS = "write 90, 90s, 5m or 1:30"
 _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
@@ -128,3 +132,16 @@ def is_obeyed(character: str) -> bool:
     return character != "\n" and (
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(character) in _TURNS
     )
+
+
+def duration_s(text: str) -> float | None:
+    """The seconds of `90`, `90s`, `5m`, `1h30m`, `1:30`; None for what is no duration."""
+    text = text.strip()
+    if found := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        is_time = not (found[2] and seconds >= 60) and not (found[1] and minutes >= 60)
+        return hours * 3600 + minutes * 60 + seconds if is_time else None
+    if text and (found := _UNITS.fullmatch(text)):
+        days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    return None

@@ -242,10 +242,10 @@ def _looks_like_a_file(word: str) -> bool:
 
 def _seconds(name: str, text: str) -> float:
     """`83.5`, `1:23`, `1:02:03.5` and `2m`, in seconds."""
-    from vidctl import durations
     from vidctl.errors import UsageError
+    from vidctl.text import duration_s
 
-    found = durations.parsed(text)
+    found = duration_s(text)
     if found is None:
         raise UsageError(f"invalid {name} {shlex.quote(text)}: expected a time", hint="write 83.5, 1:23, 1:02:03 or 2m")
     return found

@@ -87,12 +87,12 @@ def duration(option: str, *, least: float = 0.0) -> Callable[[str], float]:
     """What reads an option's value, which a person may write as `90`, `90s`, `5m` or `1:30`."""
 
     def read(value: str) -> float:
-        from vidctl import durations
         from vidctl.errors import UsageError
+        from vidctl.text import DURATIONS, duration_s
 
-        seconds = durations.parsed(str(value))
+        seconds = duration_s(str(value))
         if seconds is None:
-            raise UsageError(f"{option} {value}: not a duration", hint=durations.EXAMPLES)
+            raise UsageError(f"{option} {value}: not a duration", hint=DURATIONS)
         if seconds < least:
             raise UsageError(f"{option} {value}: shorter than {least:g} s")
         return seconds

@@ -33,11 +33,11 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from vidctl import durations
 from vidctl.docker import worker_folder
 from vidctl.runpod import gpus
 from vidctl.runpod.types import STAMP
 from vidctl.spec.document import Interpolated, Location
+from vidctl.text import duration_s
 
 DAY_S = 86_400
 POOLS_LIMIT = 3  # RunPod docs, serverless/endpoints/endpoint-configurations: GPUs in order of priority
@@ -116,7 +116,7 @@ def _read_flag(value: Any) -> Any:
 def _read_seconds(value: Any) -> int:
     if not isinstance(value, str) or not value or not _DURATION.fullmatch(value):  # with its unit
         raise wrong("invalid duration", hint="write 5s, 2m or 1h30m")
-    return int(durations.parsed(value) or 0)
+    return int(duration_s(value) or 0)
 
 
 def _read_delay(value: Any) -> int:

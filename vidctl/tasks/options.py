@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -10,6 +11,7 @@ from enum import Enum, EnumMeta
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vidctl.errors import UsageError
+from vidctl.text import DURATIONS, duration_s
 
 Options = TypeVar("Options")
 
@@ -91,3 +93,13 @@ def _called(kinds: Iterable[Any]) -> str:
         str: "text", int: "a whole number", float: "a number", bool: "True or False", Mapping: "a mapping",
     }  # fmt: skip
     return " or ".join(words[found] for kind in kinds if (found := get_origin(kind) or kind) in words)
+
+
+def seconds(name: str, value: object) -> float:
+    """A duration as a program gives it: a number of seconds, or text as on the command line; else UsageError."""
+    if hasattr(value, "dtype") and getattr(value, "shape", None) == ():
+        value = value.item()  # type: ignore[attr-defined]  # NumPy's
+    found = duration_s(value) if isinstance(value, str) else value
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
+        raise UsageError(f"{name}: {value!r} is not a duration", hint=DURATIONS)
+    return float(found)

@@ -18,7 +18,7 @@ from support.failing import failing
 from vidctl.errors import ApiError, JobFailedError
 from vidctl.tasks.transcribe import languages
 from vidctl.tasks.transcribe.codec import decode, encode, partial
-from vidctl.tasks.transcribe.model import Gap, Heard, Part, Segment, TranscribeOptions, Transcript, Word
+from vidctl.tasks.transcribe.model import Gap, JobTranscript, Part, Segment, TranscribeOptions, Transcript, Word
 from vidctl.tasks.transcribe.stitch import stitch
 
 OFFICIAL = "worker-faster_whisper"
@@ -195,7 +195,7 @@ def test_every_field_of_an_answer_is_read():
     words = (Word(" Hello.", 0.5, 1.25, 0.8),)
     segment = Segment(0, 0.5, 1.25, " Hello.", 0.9, -0.1, 0.01, 1.2, 0.2, 300, (1, 2), words)
     model = {"name": "base", "device": "cpu"}
-    assert Heard((segment,), 2.5, "en", 0.95, model, 0.4, ("half of it was missing",)) == heard
+    assert JobTranscript((segment,), 2.5, "en", 0.95, model, 0.4, ("half of it was missing",)) == heard
     assert heard == decode([answer(told, **more)])
 
 
@@ -203,7 +203,7 @@ def test_the_answer_of_the_simplest_handler_is_enough():
     """Texts and times alone; the spaces that it stripped come back, for the segments make up the text."""
     heard = decode(answer({**HELLO, "text": "Hello."}, {**WORLD, "text": "World."}))
 
-    assert Heard((Segment(0, 0.5, 1.25, " Hello."), Segment(1, 1.5, 2.0, " World."))) == heard
+    assert JobTranscript((Segment(0, 0.5, 1.25, " Hello."), Segment(1, 1.5, 2.0, " World."))) == heard
 
 
 def test_languages_without_spaces_get_none():
@@ -259,7 +259,7 @@ def test_runpods_answer_is_read():
     heard = decode(official({**told, "no_speech_prob": 0.5}, device="cuda", model="turbo"))
 
     segment = Segment(0, 0.5, 1.25, " Hello.", 1.0, 0.0, 0.5, 1.0, 0.0, 0, (5,))
-    assert Heard((segment,), None, "en", None, {"name": "turbo", "device": "cuda"}) == heard
+    assert JobTranscript((segment,), None, "en", None, {"name": "turbo", "device": "cuda"}) == heard
 
 
 def timed(*words: str) -> list[dict[str, object]]:
@@ -371,11 +371,11 @@ def test_other_progress_tells_nothing(output):
     assert (0, (), None) == partial(output)
 
 
-FIRST = Heard(
+FIRST = JobTranscript(
     (Segment(0, 1.0, 9.0, " One", seek=100, words=(Word(" One", 1.0, 9.0, 0.9),)),),
     10.0, "en", 0.9, {"name": "base"}, 1.5, ("quiet",),
 )  # fmt: skip
-SECOND = Heard(
+SECOND = JobTranscript(
     (Segment(0, 0.1, 1.1, " two", words=()), Segment(1, 1.1, 2.1, " three.", words=(Word(" three.", 1.1, 2.1),))),
     10.0, "de", 0.6, {"name": "large"}, 2.5, ("quiet", "loud"),
 )  # fmt: skip
@@ -415,7 +415,7 @@ def test_the_language_is_that_of_the_most_speech():
 
 def test_silence_has_the_language_that_was_told():
     """As from one job; nothing is known where no part was heard."""
-    silence = Heard((), 10.0, "nn", 0.3)
+    silence = JobTranscript((), 10.0, "nn", 0.3)
 
     whole, none = stitch("a", [Part(0.0, 10.0, silence)]), stitch("a", [Part(0.0, 10.0, None, LOST)])
 
@@ -425,7 +425,7 @@ def test_silence_has_the_language_that_was_told():
 
 def test_times_stay_within_their_part():
     """The padding of a codec may be heard beyond the end, where the next part begins."""
-    late = Heard((Segment(0, 9.0, 10.7, " late", words=(Word(" late", 9.0, 10.7),)),), 10.7)
+    late = JobTranscript((Segment(0, 9.0, 10.7, " late", words=(Word(" late", 9.0, 10.7),)),), 10.7)
 
     result = stitch("a", [Part(5.0, 15.0, late), Part(15.0, 20.0, SECOND)])
 
@@ -435,7 +435,7 @@ def test_times_stay_within_their_part():
 
 def test_times_are_rounded_to_a_millisecond():
     """No format tells more, and sums of seconds are a hair off."""
-    result = stitch("a", [Part(0.1, 9.0, Heard((Segment(0, 0.2004, 1.0, " Hi"),)))])
+    result = stitch("a", [Part(0.1, 9.0, JobTranscript((Segment(0, 0.2004, 1.0, " Hi"),)))])
 
     assert (0.3, 1.1) == (result.segments[0].start, result.segments[0].end)
 

@@ -136,8 +136,8 @@ def transcribe(
     from vidctl.media.sources import AUDIO, expand
     from vidctl.tasks.transcribe.subtitles import Layout
 
-    told = (("--initial-prompt ", initial_prompt), ("--hotwords ", hotwords))
-    options.check_stdin(*(("", word) for word in dict.fromkeys(sources)), *told)
+    texts = (("--initial-prompt ", initial_prompt), ("--hotwords ", hotwords))
+    options.check_stdin(*(("", word) for word in dict.fromkeys(sources)), *texts)
     layout = Layout(max_line_width, max_line_count, max_words_per_line, highlight_words, keep_segments)
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
     audio_files = expand(sources, kind=AUDIO, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
@@ -179,7 +179,7 @@ def transcribe(
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
     delivery = _Delivery(form, layout, place, names, report, client, overwrite=overwrite or resume, has_words=has_words)
-    with report.listening(len(audio_files), shown=not no_progress, told=delivery.is_told) as listener:
+    with report.listening(len(audio_files), shown=not no_progress, told=delivery.is_streamed) as listener:
         results = client.transcribe_many(
             audio_files,
             chunk_s=chunk,
@@ -290,8 +290,8 @@ class _Delivery:
         self._kept: list[Transcribed] = []  # one document cannot be begun before all is known
 
     @property
-    def is_told(self) -> bool:
-        """Whether segments are printed as they come: a person reads them on a terminal."""
+    def is_streamed(self) -> bool:
+        """Whether segments are streamed: a person reads them on a terminal."""
         return not self._form and self._place.path is None and sys.stdout.isatty()
 
     def add(self, each: Transcribed) -> None:
@@ -307,7 +307,7 @@ class _Delivery:
             if len(self._stems) > 1:
                 self._report.failed(result, is_in_result=self._form == ("document",))
             return
-        self._say(result)
+        self._report_result(result)
         if self._form == ("document",):
             return
         errors = self._write(result, stem)
@@ -337,7 +337,7 @@ class _Delivery:
             self._client.delivered(each)
         self._kept = []
 
-    def _say(self, result: Transcript) -> None:
+    def _report_result(self, result: Transcript) -> None:
         from vidctl.errors import PartialFailureError
 
         if not result.segments and not result.gaps:
@@ -362,7 +362,7 @@ class _Delivery:
         from vidctl.tasks.transcribe.subtitles import FORMATS
         from vidctl.text import printable
 
-        if self.is_told:
+        if self.is_streamed:
             return []
         unsaved: list[tuple[Path, str, VidctlError]] = []
         heading = f"# {printable(' '.join(result.source.split()))}\n" if len(self._stems) > 1 else ""

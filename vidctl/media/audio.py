@@ -1,4 +1,4 @@
-"""Make of any audio file or video what a speech recogniser needs to hear: small chunks, cut where nobody speaks.
+"""Make of any audio file or video what a speech recogniser needs: small chunks, cut where nobody speaks.
 
 Whatever PyAV raises leaves here as a MediaError that names the file.  Nothing is ever held whole but one encoded chunk.
 """
@@ -66,7 +66,7 @@ _Then = Literal["goes on", "is cut", "ends"]
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of an audio file as it is sent: `start_s` to `end_s` of the source.
+    """A part of the audio as it is sent: `start_s` to `end_s` of the source.
 
     `digest` is that of `data`, and the same whenever the same source is cut in the same way.
     """
@@ -96,7 +96,7 @@ _ANY = Choice()
 def duration_s(file: Path | BinaryIO, *, name: str, choice: Choice = _ANY) -> float | None:
     """How long the file says that its audio is, without reading it; None if it does not say.  Raises MediaError."""
     with opened(file, name, what=_WHAT) as container:
-        return _said_s(container, _audio(container, name, choice))
+        return _length_s(container, _audio(container, name, choice))
 
 
 def chunks(
@@ -110,20 +110,20 @@ def chunks(
     """Yield the audio in chunks, each as soon as it is ready; raise MediaError if there is none that can be read.
 
     A chunk is mono Ogg Opus of at most `chunk_s` seconds, which is at most LONGEST_CHUNK_S; the last one may take what
-    would be too short for a chunk of its own.  Cuts lie in pauses, where there are any.  An audio file that is small
-    already and one chunk long is passed on without its image, but as it is.  Times are those of the video: audio that
-    begins late begins with silence, and so does one that has a hole go on.  `warn` is told of a file that is damaged or
-    incomplete: of it there are the chunks that it has.
+    would be too short for a chunk of its own.  Cuts lie in pauses, where there are any.  Audio that is small
+    already and one chunk long is passed on without its video, but as it is.  Times are those of the video: audio that
+    begins late begins with silence, and so does one that has a hole go on.  `warn` is called for a file that is
+    damaged or incomplete: of it there are the chunks that it has.
     """
     passed_on = None
     with file.open("rb") if isinstance(file, Path) else nullcontext(file) as readable, reading(name):
         is_cut = audiolength.is_cut(readable)
     with opened(file, name, what=_WHAT) as container:
-        sound = _audio(container, name, choice)
-        turns = [sound.index]
+        stream = _audio(container, name, choice)
+        turns = [stream.index]
         is_alone = choice.track is not None or len(container.streams.audio) == 1
         with suppress(av.FFmpegError, ValueError):  # what cannot be copied may still be decoded
-            passed_on = _passed_on(container, sound, chunk_s, is_cut=is_cut) if is_alone else None
+            passed_on = _passed_on(container, stream, chunk_s, is_cut=is_cut) if is_alone else None
     if passed_on is not None:
         yield passed_on
         return
@@ -168,11 +168,11 @@ def _named(track: AudioStream) -> str:
     return f"{number} ({track.language})" if track.language else str(number)
 
 
-def _said_s(container: InputContainer, stream: AudioStream) -> float | None:
+def _length_s(container: InputContainer, stream: AudioStream) -> float | None:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    if (told_s := declared_s(container, stream)) is not None:
-        return told_s
+    if (declared := declared_s(container, stream)) is not None:
+        return declared
     return container.duration / av.time_base if container.duration is not None else None
 
 
@@ -360,18 +360,18 @@ class _Track:
         resampler: _Resampler | None = None
         for gap_s, frame in self._clock.placed(self._frames()):
             if resampler is None or gap_s or not resampler.takes(frame):
-                yield from self._listened(resampler.rest()) if resampler else ()
+                yield from self._metered(resampler.rest()) if resampler else ()
                 yield from _silence(gap_s)
                 resampler = _Resampler(frame)
-            yield from self._listened(resampler.resampled(frame))
+            yield from self._metered(resampler.resampled(frame))
         if resampler is None:
             what = "damaged from the start" if self._damaged_s is not None else "the audio is empty"
             raise MediaError(f"{self._name}: {what}")
-        yield from self._listened(resampler.rest())
-        self._tell_of_damage()
-        self._tell_of_silence()
+        yield from self._metered(resampler.rest())
+        self._warn_of_damage()
+        self._warn_of_silence()
 
-    def _listened(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
+    def _metered(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
         for block in blocks:
             self._peak = max(self._peak, int(np.abs(block.astype(np.int32)).max(initial=0)))
             yield block
@@ -392,7 +392,7 @@ class _Track:
         except av.FFmpegError:
             self._damaged_s = self._clock.heard_s if self._damaged_s is None else self._damaged_s
 
-    def _tell_of_damage(self) -> None:
+    def _warn_of_damage(self) -> None:
         heard_s, promised_s = self._clock.heard_s, declared_s(self._container, self._streams[0])
         if is_short(max(heard_s, self._clock.reached_s), promised_s):
             self._warn(f"{self._name}: incomplete: the audio ends after {heard_s:.1f} of {promised_s:.1f} s")
@@ -401,7 +401,7 @@ class _Track:
         elif self._damaged_s is not None:
             self._warn(f"{self._name}: damaged at {self._damaged_s:.1f} s; unreadable parts are skipped")
 
-    def _tell_of_silence(self) -> None:
+    def _warn_of_silence(self) -> None:
         turns = [stream.index for stream in self._streams]
         others = audiotrack.unheard(self._container, turns, self._peak / 32768)
         if others and not self._is_chosen:

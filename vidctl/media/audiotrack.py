@@ -21,8 +21,8 @@ def is_decodable(track: Any) -> bool:
 def best(tracks: Iterable[Any]) -> Any | None:
     """The track that a player would choose, of PyAV's streams; None if none can be decoded.
 
-    The one marked as default goes before the others, and what is a comment, or made for those who hear or see little,
-    after them, as does one whose first packets told the decoder nothing; of equals the first is taken.
+    The one marked as default takes precedence over the others, and they over what is a comment, or made for those who
+    hear or see little, or has first packets that told the decoder nothing; of equals the first is taken.
     """
     return min(filter(is_decodable, tracks), key=_rank, default=None)
 
@@ -54,7 +54,7 @@ def successors(container: Any, track: Any) -> list[Any]:
 
 
 def unheard(container: Any, turns: Iterable[int], peak: float) -> list[int]:
-    """Which other tracks might hold what is said, by their numbers from 1: those beside one that is silent."""
+    """Which other tracks might hold speech, by their numbers from 1: those beside one that is silent."""
     if peak > SILENT:
         return []
     heard = set(turns)

@@ -15,7 +15,7 @@ from vidctl.errors import MediaError
 
 @contextmanager
 def opened(file: Path | BinaryIO, name: str, *, what: str) -> Iterator[InputContainer]:
-    """The file as PyAV reads it, from its beginning; `what` is what people are told was looked for."""
+    """The file as PyAV reads it, from its beginning; `what` names what was expected, for the message."""
     with (
         reading(name),
         file.open("rb") if isinstance(file, Path) else nullcontext(file) as readable,

@@ -22,7 +22,7 @@ class _Run:
     """Frames that follow on each other, by their own timestamps, unless these stand still."""
 
     at_s: float
-    told_s: float  # where the last timestamp ends
+    stamped_s: float  # where the last timestamp ends
     length_s: float
     frames: list[Any]
     is_stuck: bool = False
@@ -34,7 +34,7 @@ class _Run:
     @property
     def is_believed(self) -> bool:
         """Whether it lies where it says, if nothing that follows speaks against it."""
-        return not self.is_stuck and self.told_s - self.at_s >= self.length_s / 2
+        return not self.is_stuck and self.stamped_s - self.at_s >= self.length_s / 2
 
 
 class Clock:
@@ -85,7 +85,7 @@ class Clock:
         if self._held and abs(at_s - self._held[-1].end_s) <= JUMP_S:
             run = self._held[-1]
             run.frames.append(frame)
-            run.told_s = at_s + length_s
+            run.stamped_s = at_s + length_s
             run.length_s += length_s
         else:
             is_stuck = bool(self._held) and abs(at_s - self._held[-1].at_s) <= JUMP_S

@@ -28,9 +28,9 @@ def declared_s(container: Any, track: Any) -> float | None:
     whole_s = container.duration / av.time_base if container.duration else None
     if track.duration:
         return float(track.duration * track.time_base)
-    told_s = _tagged_s(track.metadata)
-    if told_s is not None:
-        return told_s if whole_s is None else min(told_s, whole_s)
+    tagged_s = _tagged_s(track.metadata)
+    if tagged_s is not None:
+        return tagged_s if whole_s is None else min(tagged_s, whole_s)
     return whole_s if len(container.streams) == 1 else None  # else it is that of the longest
 
 
@@ -52,9 +52,9 @@ def _tagged_s(tags: Any) -> float | None:
 
 
 def is_cut(file: IO[bytes]) -> bool:
-    """Whether a file ends before its header says that it does, of which FFmpeg tells nothing.
+    """Whether a file ends before its header says that it does, which FFmpeg does not report.
 
-    Told by WAV, AVI, Wave64, CAF, WMA, FLV, Matroska and WebM, unless they were written into a pipe.
+    Known for WAV, AVI, Wave64, CAF, WMA, FLV, Matroska and WebM, unless they were written into a pipe.
     """
     place = file.tell()
     length = file.seek(0, io.SEEK_END)

@@ -1,4 +1,4 @@
-"""Ask for the words in an audio file, and read the answer.  Pure: no network, no files.
+"""Encode a transcription request, and decode the answer.  Pure: no network, no files.
 
 The fields are those of the worker in workers/whisper, or, with the protocol `worker-faster_whisper`, those of RunPod's
 own worker of that name.
@@ -18,11 +18,19 @@ from typing import Any, TypeVar
 from vidctl.errors import ApiError, UsageError
 from vidctl.tasks.results import Reader
 from vidctl.tasks.transcribe import languages
-from vidctl.tasks.transcribe.model import DEFAULTS, OFFICIAL, Heard, Segment, TranscribeOptions, Word, language_code
+from vidctl.tasks.transcribe.model import (
+    DEFAULTS,
+    OFFICIAL,
+    JobTranscript,
+    Segment,
+    TranscribeOptions,
+    Word,
+    language_code,
+)
 
 _Value = TypeVar("_Value")
 
-# An audio file of a billion of Whisper's frames would last four months.
+# Audio of a billion of Whisper's frames would last four months.
 _READ = Reader("a transcription worker", largest=1e9)
 
 # What RunPod's worker takes besides; it refuses a job with any other name in it.
@@ -56,7 +64,7 @@ def _set(options: TranscribeOptions) -> dict[str, Any]:
 
 
 def _official(options: TranscribeOptions) -> dict[str, Any]:
-    """The same in the words of RunPod's worker, whose own model is `base` and which cuts no silence unless asked."""
+    """The same for RunPod's worker, whose own model is `base` and which cuts no silence unless asked."""
     _check_official(options)
     chosen = _set(options)
     chosen["model"] = "turbo"
@@ -83,7 +91,7 @@ def _check_official(options: TranscribeOptions) -> None:
             raise UsageError(f"extra: unknown key {name!r} for {OFFICIAL}", hint=hint)
 
 
-def decode(output: object) -> Heard:
+def decode(output: object) -> JobTranscript:
     """Read the answer to `encode(…)`, of either worker.  ApiError names the field that is no part of an answer."""
     only = output[0] if isinstance(output, list) and len(output) == 1 else output
     answer = _READ.mapping(only, "output")
@@ -91,7 +99,7 @@ def decode(output: object) -> Heard:
         raise ApiError(f"the worker rejected the audio: {_refusal(answer['error'])}")
     is_official = "segments" in answer
     language = _optional(_text, answer, "detected_language" if is_official else "language", "output")
-    return Heard(
+    return JobTranscript(
         _official_segments(answer) if is_official else _own_segments(answer, language),
         _optional(_seconds, answer, "duration", "output"),
         language,
@@ -115,7 +123,7 @@ def _own_segments(answer: Mapping[str, Any], language: str | None) -> tuple[Segm
 
 
 def _official_segments(answer: Mapping[str, Any]) -> tuple[Segment, ...]:
-    """Those of the translation, if there is one, else those of what was said with its words."""
+    """Those of the translation, if there is one, else those of the transcript with their words."""
     if answer.get("translation") is not None:
         return _spaced(_segments(list(_cues(answer["translation"])), "output.translation"))
     segments = _segments(answer["segments"], "output.segments")
@@ -258,16 +266,16 @@ def _texts(value: object, where: str) -> list[str]:
 
 
 def _model(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What the worker says of its model; RunPod's gives a name, and the device beside it."""
+    """What the worker returns of its model; RunPod's gives a name, and the device beside it."""
     model = answer.get("model")
     if model is None:
         return None
-    told = (
+    fields = (
         {"name": model, "device": answer.get("device")}
         if isinstance(model, str)
         else _READ.mapping(model, "output.model")
     )
-    return {name: _text(value, f"output.model.{name}") for name, value in told.items() if isinstance(value, str)}
+    return {name: _text(value, f"output.model.{name}") for name, value in fields.items() if isinstance(value, str)}
 
 
 def _required(read: Callable[[object, str], _Value], item: Mapping[str, Any], name: str, where: str) -> _Value:
@@ -281,9 +289,9 @@ def _optional(read: Callable[[object, str], _Value], item: Mapping[str, Any], na
 
 
 def partial(output: object) -> tuple[int, tuple[Segment, ...], float | None]:
-    """Read what a running job tells: the latest segments, the number of the first, and the seconds that are done.
+    """Read the progress of a running job: the latest segments, the number of the first, and the seconds that are done.
 
-    Anything else is 0, nothing and None: a job may tell what it likes while it runs.
+    Anything else is 0, nothing and None: a job may send any progress while it runs.
     """
     try:
         answer = _READ.mapping(output, "output")

@@ -1,4 +1,4 @@
-"""Cut what is said into subtitles that can be read: two lines of 42 characters, 7 seconds, ending where clauses do.
+"""Cut speech into subtitles that can be read: two lines of 42 characters, 7 seconds, ending where clauses do.
 
 Pure.  The limits are those of most style guides for subtitles.  Words that were timed keep their times; where there are
 none, a segment's time is shared among its characters.
@@ -55,7 +55,7 @@ class _Piece(NamedTuple):
 def _pieces(segment: Segment) -> list[_Piece]:
     if segment.words:
         timed = [Cue(word.start, max(word.start, word.end), word.word) for word in segment.words]
-        # A worker's words are its text; where they are not, the text is what was said.
+        # A worker's words are its text; where they are not, the text is right.
         if "".join("".join(cue.text for cue in timed).split()) == "".join(segment.text.split()):
             return _joined(timed)
     text = segment.text.strip()

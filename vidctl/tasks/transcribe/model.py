@@ -13,15 +13,15 @@ from vidctl.tasks.transcribe import languages, subtitles
 
 OFFICIAL = "worker-faster_whisper"  # the protocol of RunPod's own worker
 TASKS = ("transcribe", "translate")
-MAX_TEMPERATURE = 2  # Whisper's own fallback ends at 1; more is somebody's own wish
+MAX_TEMPERATURE = 2  # Whisper's own fallback ends at 1; more is the caller's choice
 
-# What the options say themselves, in the words of either worker.
-_SAID = ("audio", "audio_url", "audio_base64", "enable_vad", "transcription", "translate", "translation")
+# The fields that the options set themselves, of either worker.
+_RESERVED = ("audio", "audio_url", "audio_base64", "enable_vad", "transcription", "translate", "translation")
 
 
 @dataclass(frozen=True)
 class TranscribeOptions:
-    """How to listen, with Whisper's names; UsageError for a value out of range.
+    """How to transcribe, with Whisper's names; UsageError for a value out of range.
 
     `language` is a code or an English name, None or "auto" to detect it; `task` is transcribe or translate (to
     English); `temperature` None leaves Whisper's own fallback.  `extra` holds further fields of the worker, sent as
@@ -52,7 +52,7 @@ class TranscribeOptions:
         ):
             raise UsageError(f"invalid temperature {self.temperature}: expected a number from 0 to {MAX_TEMPERATURE}")
         for name in self.extra:
-            if name in _SAID or name in DEFAULTS:
+            if name in _RESERVED or name in DEFAULTS:
                 raise UsageError(f"{name}: has an option of its own, or is set by vidctl")
             try:
                 json.dumps({name: self.extra[name]}, allow_nan=False)
@@ -64,7 +64,7 @@ DEFAULTS = {each.name: each.default for each in fields(TranscribeOptions)}
 
 
 def language_code(language: str | None) -> str | None:
-    """The code of a language that was named, None where it is to be found out; UsageError if there is none such."""
+    """The code of a language that was named, None where it is to be detected; UsageError if there is none such."""
     if language is None:
         return None
     if not isinstance(language, str):
@@ -81,7 +81,7 @@ def language_code(language: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Word:
-    """One word, with the space before it; `start` and `end` in seconds of the source, `probability` 0 to 1 if told."""
+    """One word, with the space before it; `start` and `end` in seconds of the source, `probability` 0 to 1 if known."""
 
     word: str
     start: float
@@ -91,10 +91,10 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """What was said from `start` to `end`, in seconds of the source.
+    """The speech from `start` to `end`, in seconds of the source.
 
-    `confidence` is 0 to 1 (exp of `avg_logprob`); what a worker does not tell is None.  `words` is None unless they
-    were asked for.
+    `confidence` is 0 to 1 (exp of `avg_logprob`); what a worker does not return is None.  `words` is None unless they
+    were requested.
     """
 
     id: int
@@ -143,7 +143,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Heard:
+class JobTranscript:
     """The answer of one job, in seconds from where its audio begins."""
 
     segments: tuple[Segment, ...]
@@ -157,22 +157,22 @@ class Heard:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a source, from `start_s` to `end_s`: what was heard in it, or why nothing was."""
+    """A piece of a source, from `start_s` to `end_s`: its transcript, or the error."""
 
     start_s: float
     end_s: float
-    heard: Heard | None
+    transcript: JobTranscript | None
     error: VidctlError | None = None
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """What was heard in it, in the source's time."""
-        return tuple(placed(segment, self) for segment in self.heard.segments) if self.heard else ()
+        """Its segments, in the source's time."""
+        return tuple(placed(segment, self) for segment in self.transcript.segments) if self.transcript else ()
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What is said in one source of `duration` seconds, in order; `gaps` are parts that are missing."""
+    """The transcript of one source of `duration` seconds, in order; `gaps` are parts that are missing."""
 
     source: str
     duration: float
@@ -186,12 +186,12 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """Everything that was said.  Whisper's segments bring their own spaces, in the languages that have any."""
+        """The whole text.  Whisper's segments bring their own spaces, in the languages that have any."""
         return "".join(segment.text for segment in self.segments).strip()
 
     @property
     def words(self) -> tuple[Word, ...]:
-        """All words in order; none unless they were asked for."""
+        """All words in order; none unless they were requested."""
         return tuple(word for segment in self.segments for word in segment.words or ())
 
     def without_words(self) -> Transcript:

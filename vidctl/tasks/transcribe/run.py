@@ -1,4 +1,4 @@
-"""Transcribe audio files of any length: cut at silences, sent as jobs side by side, and put together again."""
+"""Transcribe audio of any length: cut at silences, sent as jobs side by side, and put together again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidctl.tasks.batch import Answer, Invoker, Request, Waiting
 from vidctl.tasks.results import Failed
 from vidctl.tasks.transcribe import languages
 from vidctl.tasks.transcribe.codec import decode, encode, partial
-from vidctl.tasks.transcribe.model import Heard, Part, Segment, TranscribeOptions, Transcript
+from vidctl.tasks.transcribe.model import JobTranscript, Part, Segment, TranscribeOptions, Transcript
 from vidctl.tasks.transcribe.stitch import stitch
 
 JOBS_IN_FLIGHT = 8
@@ -40,9 +40,9 @@ class Transcribed:
 
 @dataclass(frozen=True)
 class Passing:
-    """What came of a source: `segments` that follow those told before, and seconds done so far.
+    """Progress of a source: `segments` that follow those passed on before, and seconds done so far.
 
-    The segments of a source are told when all those of the sources before it were.
+    The segments of a source are passed on when all those of the sources before it were.
     """
 
     source: Source
@@ -53,10 +53,9 @@ class Passing:
 
 @dataclass(frozen=True)
 class Manner:
-    """How audio files travel: at most `chunk_s` seconds to a job, in the words of `protocol` (None: vidctl's own
-    worker).
+    """How audio is sent: at most `chunk_s` seconds in a job, by `protocol` (None: that of vidctl's own worker).
 
-    Of a file with several audio tracks `audio_track` is heard, a number from 1 or a language; None is what a player
+    Of a file with several audio tracks `audio_track` is taken, a number from 1 or a language; None is what a player
     would choose.  With `resumes` a job that an earlier run sent is not sent again, if `version` is that of then: what
     is deployed.
     """
@@ -97,82 +96,89 @@ def transcribe(
 ) -> Generator[Transcribed, None, None]:
     """Yield what became of each source, in their order; closing the generator cancels what is out.
 
-    A part that failed becomes a gap of its transcript.  `tell` hears, in threads, what comes of a source that is not
+    A part that failed becomes a gap of its transcript.  `tell` gets, in threads, the progress of a source that is not
     done, and `waiting` why nothing comes yet.  What was answered is kept for a run that `resumes`.
     Raises UsageError for options that the protocol has no words for, before anything is opened, and AuthError and
     NotDeployedError at once, for they will be the same for every other job.
     """
     encode(b"", options, protocol=manner.protocol)
-    order = _Order(tell)
-    hearings = [_Hearing(number, source, order) for number, source in enumerate(sources)]
-    requests = _requests(hearings, options, manner, fetch_into)
+    order = _OrderedProgress(tell)
+    transcriptions = [_Transcription(number, source, order) for number, source in enumerate(sources)]
+    requests = _requests(transcriptions, options, manner, fetch_into)
     answers = invoker.ask_many(
         requests,
         window=JOBS_IN_FLIGHT,
         timeout_s=timeout_s,
         resumes=manner.resumes,
-        seen=_look,
+        seen=_observe,
         waiting=waiting,
     )
-    unheard = iter(hearings)
-    first = next(unheard, None)
+    pending = iter(transcriptions)
+    first = next(pending, None)
     try:
         for answer in answers:
-            _take(answer, invoker)
+            _collect(answer, invoker)
             while first is not None and first.is_over:
                 yield first.deliver()
-                first = next(unheard, None)
+                first = next(pending, None)
         while first is not None:
             yield first.deliver()
-            first = next(unheard, None)
+            first = next(pending, None)
     finally:
         answers.close()  # cancels what is out
         requests.close()  # and what was opened or downloaded is let go
 
 
 @dataclass(frozen=True)
-class _Sent:
+class _SentChunk:
     """A chunk on its way, without its bytes."""
 
-    hearing: _Hearing
+    transcription: _Transcription
     index: int
     start_s: float
     end_s: float
 
 
 def _requests(
-    hearings: Sequence[_Hearing],
+    transcriptions: Sequence[_Transcription],
     options: TranscribeOptions,
     manner: Manner,
     fetch_into: Callable[[str, BinaryIO], None],
-) -> Generator[Request[_Sent], None, None]:
-    for hearing in hearings:
-        yield from _requests_of(hearing, options, manner, fetch_into)
+) -> Generator[Request[_SentChunk], None, None]:
+    for transcription in transcriptions:
+        yield from _requests_of(transcription, options, manner, fetch_into)
 
 
 def _requests_of(
-    hearing: _Hearing, options: TranscribeOptions, manner: Manner, fetch_into: Callable[[str, BinaryIO], None]
-) -> Iterator[Request[_Sent]]:
+    transcription: _Transcription,
+    options: TranscribeOptions,
+    manner: Manner,
+    fetch_into: Callable[[str, BinaryIO], None],
+) -> Iterator[Request[_SentChunk]]:
     try:
-        for chunk in _chunks(hearing, manner, fetch_into):
+        for chunk in _chunks(transcription, manner, fetch_into):
             if "clip_timestamps" in options.extra and not (chunk.index == 0 and chunk.is_last):
                 raise UsageError(
-                    f"{hearing.source.name}: clip_timestamps need the audio in one job, and it is cut into chunks",
+                    f"{transcription.source.name}: clip_timestamps need the audio in one job, and it is cut",
                     hint=f"send more in one job: up to --chunk {audio.LONGEST_CHUNK_S / 60:g}m",
                 )
-            sent = hearing.sends(chunk)
+            sent = transcription.add_chunk(chunk)
             payload = encode(chunk.data, options, protocol=manner.protocol)
-            yield Request(payload, _what(hearing, chunk), sent, digest=_digest(chunk, options, manner))
+            yield Request(payload, _what(transcription, chunk), sent, digest=_digest(chunk, options, manner))
     except VidctlError as error:
-        hearing.breaks(error)
+        transcription.fail(error)
 
 
-def _chunks(hearing: _Hearing, manner: Manner, fetch_into: Callable[[str, BinaryIO], None]) -> Iterator[Chunk]:
-    name = hearing.source.name
+def _chunks(
+    transcription: _Transcription, manner: Manner, fetch_into: Callable[[str, BinaryIO], None]
+) -> Iterator[Chunk]:
+    name = transcription.source.name
     choice = audio.Choice(manner.audio_track, _spoken)
-    with opened(hearing.source, fetch_into=fetch_into) as file:
-        hearing.total_s = audio.duration_s(file, name=name, choice=choice)
-        yield from audio.chunks(file, name=name, chunk_s=manner.chunk_s, warn=hearing.warnings.append, choice=choice)
+    with opened(transcription.source, fetch_into=fetch_into) as file:
+        transcription.total_s = audio.duration_s(file, name=name, choice=choice)
+        yield from audio.chunks(
+            file, name=name, chunk_s=manner.chunk_s, warn=transcription.warnings.append, choice=choice
+        )
 
 
 def _spoken(language: str) -> str:
@@ -180,54 +186,56 @@ def _spoken(language: str) -> str:
     return languages.code(language) or language.lower()
 
 
-def _what(hearing: _Hearing, chunk: Chunk) -> str:
+def _what(transcription: _Transcription, chunk: Chunk) -> str:
     is_whole = chunk.index == 0 and chunk.is_last
-    return f"transcribe {hearing.source.label}" + ("" if is_whole else f" {chunk.start_s:.0f}-{chunk.end_s:.0f} s")
+    return f"transcribe {transcription.source.label}" + (
+        "" if is_whole else f" {chunk.start_s:.0f}-{chunk.end_s:.0f} s"
+    )
 
 
 def _digest(chunk: Chunk, options: TranscribeOptions, manner: Manner) -> str:
-    asked = [chunk.digest, manner.protocol, manner.version, dataclasses.asdict(options)]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    key = [chunk.digest, manner.protocol, manner.version, dataclasses.asdict(options)]
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
-def _look(request: Request[_Sent], job: Job) -> None:
+def _observe(request: Request[_SentChunk], job: Job) -> None:
     first, segments, done_s = partial(job.output)
     if segments or done_s is not None:
-        request.subject.hearing.overhears(request.subject, first, segments, done_s or 0.0)
+        request.subject.transcription.update(request.subject, first, segments, done_s or 0.0)
 
 
-def _take(answer: Answer[_Sent], invoker: Invoker) -> None:
+def _collect(answer: Answer[_SentChunk], invoker: Invoker) -> None:
     sent = answer.request.subject
     if isinstance(answer.error, (AuthError, NotDeployedError)):
         raise answer.error  # it will be the same for every other job
-    heard, error = None, answer.error
+    transcript, error = None, answer.error
     if answer.job is not None:
         try:
-            heard = decode(answer.job.output)
+            transcript = decode(answer.job.output)
         except VidctlError as damage:
             damage.job_id = answer.job.id
             error = damage
             invoker.forget([answer.request.digest or ""])  # it would be as little use to a run that resumes
     elif error is None:
         error = JobFailedError("the job ended without output")
-    sent.hearing.takes(sent, heard, error, answer.request.digest)
+    sent.transcription.finish_chunk(sent, transcript, error, answer.request.digest)
 
 
 @dataclass
-class _Heard:
-    """How far one chunk is: its segments so far, in the source's seconds, and how many of them were told."""
+class _ChunkProgress:
+    """How far one chunk is: its segments so far, in the source's seconds, and how many of them were passed on."""
 
     segments: list[Segment] = field(default_factory=list)
-    told: int = 0
+    notified: int = 0
     done_s: float = 0.0
     is_over: bool = False
 
 
-class _Order:
-    """Passes on what is told of sources: their segments in the order of the sources, how far they are at once."""
+class _OrderedProgress:
+    """Passes on the progress of sources: their segments in the order of the sources, how far they are at once."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, on_progress: Tell) -> None:
+        self._on_progress = on_progress
         self._lock = Lock()
         self._front = 0
         self._held: dict[int, list[Segment]] = defaultdict(list)
@@ -241,20 +249,20 @@ class _Order:
             if is_over:
                 self._over.add(number)
             if number != self._front:
-                self._tell(dataclasses.replace(passing, segments=()))
+                self._on_progress(dataclasses.replace(passing, segments=()))
             while self._front in self._newest:
                 segments = tuple(self._held.pop(self._front, ()))
-                self._tell(dataclasses.replace(self._newest[self._front], segments=segments))
+                self._on_progress(dataclasses.replace(self._newest[self._front], segments=segments))
                 if self._front not in self._over:
                     break
                 del self._newest[self._front]
                 self._front += 1
 
 
-class _Hearing:
-    """One source on its way: its chunks come back in any order, and are told in theirs."""
+class _Transcription:
+    """One source on its way: its chunks come back in any order, and are passed on in theirs."""
 
-    def __init__(self, number: int, source: Source, order: _Order) -> None:
+    def __init__(self, number: int, source: Source, order: _OrderedProgress) -> None:
         self.source = source
         self.total_s: float | None = None
         self.warnings: list[str] = []
@@ -263,7 +271,7 @@ class _Hearing:
         self._order = order
         self._lock = Lock()
         self._parts: dict[int, Part] = {}
-        self._chunks: list[_Heard] = []
+        self._chunks: list[_ChunkProgress] = []
         self._front = 0
         self._is_read = False
         self._error: VidctlError | None = None
@@ -273,41 +281,43 @@ class _Hearing:
         """Whether nothing more will come."""
         return self._is_read and len(self._parts) == len(self._chunks)
 
-    def sends(self, chunk: Chunk) -> _Sent:
+    def add_chunk(self, chunk: Chunk) -> _SentChunk:
         with self._lock:
-            self._chunks.append(_Heard())
+            self._chunks.append(_ChunkProgress())
             self._is_read = chunk.is_last
-        return _Sent(self, chunk.index, chunk.start_s, chunk.end_s)
+        return _SentChunk(self, chunk.index, chunk.start_s, chunk.end_s)
 
-    def breaks(self, error: VidctlError) -> None:
+    def fail(self, error: VidctlError) -> None:
         """The source cannot be read, or not further."""
         with self._lock:
             self._error = error
             self._is_read = True
-            self._tell_news()
+            self._notify_segments()
 
-    def overhears(self, sent: _Sent, first: int, segments: Sequence[Segment], done_s: float) -> None:
-        """Take what a worker says before it is done: its segments from the one with the number `first`."""
+    def update(self, sent: _SentChunk, first: int, segments: Sequence[Segment], done_s: float) -> None:
+        """Take the progress of a job: its segments from the one with the number `first`."""
         with self._lock:
             chunk = self._chunks[sent.index]
             if chunk.is_over:
                 return
             if first <= len(chunk.segments):  # else some between were missed, and come at the end
-                chunk.segments[first:] = Part(sent.start_s, sent.end_s, Heard(tuple(segments))).segments
+                chunk.segments[first:] = Part(sent.start_s, sent.end_s, JobTranscript(tuple(segments))).segments
             chunk.done_s = min(max(chunk.done_s, done_s), sent.end_s - sent.start_s)
-            self._tell_news()
+            self._notify_segments()
 
-    def takes(self, sent: _Sent, heard: Heard | None, error: VidctlError | None, digest: str | None) -> None:
+    def finish_chunk(
+        self, sent: _SentChunk, transcript: JobTranscript | None, error: VidctlError | None, digest: str | None
+    ) -> None:
         """Take what became of a chunk."""
         with self._lock:
-            part = self._parts[sent.index] = Part(sent.start_s, sent.end_s, heard, error)
+            part = self._parts[sent.index] = Part(sent.start_s, sent.end_s, transcript, error)
             if digest is not None:
                 self._digests.append(digest)
             chunk = self._chunks[sent.index]
-            chunk.segments = list(part.segments) if heard else chunk.segments[: chunk.told]
+            chunk.segments = list(part.segments) if transcript else chunk.segments[: chunk.notified]
             chunk.done_s = sent.end_s - sent.start_s
             chunk.is_over = True
-            self._tell_news()
+            self._notify_segments()
 
     def deliver(self) -> Transcribed:
         """What became of it all; nothing of it is held any longer."""
@@ -326,13 +336,13 @@ class _Hearing:
         transcript = stitch(self.source.name, parts)
         return dataclasses.replace(transcript, warnings=(*self.warnings, *transcript.warnings))
 
-    def _tell_news(self) -> None:
-        """Tell what follows on what was told; what comes after a chunk that is not over has to wait."""
+    def _notify_segments(self) -> None:
+        """Pass on the next segments; those after a chunk that is not over have to wait."""
         news: list[Segment] = []
         while self._front < len(self._chunks):
             chunk = self._chunks[self._front]
-            news += chunk.segments[chunk.told :]
-            chunk.told = max(chunk.told, len(chunk.segments))  # fewer, when a job begins anew on another worker
+            news += chunk.segments[chunk.notified :]
+            chunk.notified = max(chunk.notified, len(chunk.segments))  # fewer, when a job begins anew on another worker
             if not chunk.is_over:
                 break
             chunk.segments = []

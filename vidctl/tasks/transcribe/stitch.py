@@ -6,34 +6,34 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vidctl.tasks.transcribe.model import Gap, Heard, Part, Transcript
+from vidctl.tasks.transcribe.model import Gap, JobTranscript, Part, Transcript
 
 
 def stitch(source: str, parts: Sequence[Part]) -> Transcript:
     """Put the parts of a source together, in order, each segment at its place in the source."""
-    if len(parts) == 1 and parts[0].heard is not None and parts[0].heard.duration is not None:
+    if len(parts) == 1 and parts[0].transcript is not None and parts[0].transcript.duration is not None:
         # Whoever decoded all of it knows better than its container.
-        parts = [replace(parts[0], end_s=parts[0].start_s + parts[0].heard.duration)]
-    heard = [part.heard for part in parts if part.heard is not None]
+        parts = [replace(parts[0], end_s=parts[0].start_s + parts[0].transcript.duration)]
+    transcripts = [part.transcript for part in parts if part.transcript is not None]
     segments = [segment for part in parts for segment in part.segments]
-    processing = [each.processing_s for each in heard if each.processing_s is not None]
+    processing = [each.processing_s for each in transcripts if each.processing_s is not None]
     return Transcript(
         source,
         round(parts[-1].end_s, 3) if parts else 0.0,
-        *_language(heard),
+        *_language(transcripts),
         tuple(replace(segment, id=n) for n, segment in enumerate(segments)),
         tuple(Gap(part.start_s, part.end_s, part.error) for part in parts if part.error is not None),
-        next((each.model for each in heard if each.model is not None), None),
+        next((each.model for each in transcripts if each.model is not None), None),
         round(sum(processing), 3) if processing else None,
-        tuple(dict.fromkeys(warning for each in heard for warning in each.warnings)),
+        tuple(dict.fromkeys(warning for each in transcripts for warning in each.warnings)),
     )
 
 
-def _language(heard: Sequence[Heard]) -> tuple[str | None, float | None]:
+def _language(transcripts: Sequence[JobTranscript]) -> tuple[str | None, float | None]:
     """The language of the most speech, and how sure its parts are of it, each by its speech."""
     speech: dict[str, float] = defaultdict(float)
     weighed: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for each in heard:
+    for each in transcripts:
         if each.language is not None:
             # Silence has a language too, which counts only where there is nothing else.
             weight_s = sum(segment.end - segment.start for segment in each.segments) + 1e-6

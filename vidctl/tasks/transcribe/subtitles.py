@@ -1,9 +1,9 @@
 """Write a transcript as a file.  Pure: text out.
 
 For the same segments the text is that of Whisper's own command, byte for byte; SRT and VTT where a layout of Whisper's
-or `keep_segments` is asked for, for a segment is too long to be read at once.  Four things differ where Whisper's file
+or `keep_segments` is set, for a segment is too long to be read at once.  Four things differ where Whisper's file
 could not be read back: `-->` and empty lines within a subtitle go, a segment without words keeps its text, a part that
-is missing is told in its place, and VTT escapes what its readers would take for a tag or a character reference.
+is missing is marked in its place, and VTT escapes what its readers would take for a tag or a character reference.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def json(transcript: Transcript, _layout: Layout | None = None) -> str:
     """The JSON of Whisper's command, which has no name for some of what `Transcript.to_dict` gives; and `gaps`."""
     result: dict[str, Any] = {
         "text": "".join(segment.text for segment in transcript.segments),
-        "segments": [_whispers(segment) for segment in transcript.segments],
+        "segments": [_whisper_segment(segment) for segment in transcript.segments],
         "language": transcript.language,
     }
     if transcript.gaps:
@@ -114,13 +114,13 @@ def json(transcript: Transcript, _layout: Layout | None = None) -> str:
     return jsonlib.dumps(result)
 
 
-def _whispers(segment: Segment) -> dict[str, Any]:
+def _whisper_segment(segment: Segment) -> dict[str, Any]:
     known = {"tokens": [], **segment.to_dict()}
-    return {name: known[name] for name in _WHISPERS if name in known}
+    return {name: known[name] for name in _WHISPER_FIELDS if name in known}
 
 
 # The fields that Whisper gives a segment, in its order.
-_WHISPERS = (
+_WHISPER_FIELDS = (
     "id", "seek", "start", "end", "text", "tokens", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob",
     "words",
 )  # fmt: skip

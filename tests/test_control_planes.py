@@ -448,7 +448,7 @@ def test_retired_graphql_gives_way(runtime):
     assert (plane.plane, plane.has_graphql, tries) == ("rest", False, 1)
     assert server.paths().count("POST /graphql") == 1
     assert [progress.message for progress in said] == [
-        "RunPod has switched its GraphQL API off: going on with REST v2 (VIDCTL_CONTROL=rest saves the try)"
+        "RunPod has switched its GraphQL API off: using REST v2 (set VIDCTL_CONTROL=rest to skip the attempt)"
     ]
 
 

@@ -9,9 +9,10 @@ from importlib import resources
 
 import pytest
 from graphql import build_schema, parse, validate
+from support.failing import failing
 from support.scripted import RESET, Reply, ok, serving
 
-from vidctl.errors import ApiError, NotOwnedError, RefusedError, UnansweredError
+from vidctl.errors import RefusedError
 from vidctl.runpod import graphql
 from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http
@@ -316,7 +317,7 @@ def test_another_template_is_left_alone(at):
 def test_a_template_that_two_endpoints_use_is_not_changed(at):
     runpod = RunPod(endpoints=[ENDPOINT, {**ENDPOINT, "id": "e2", "name": "other"}])
 
-    with pytest.raises(NotOwnedError, match="vidctl-yolo is used by other too"):
+    with failing("not_owned", "template vidctl-yolo", "other\n"):
         at(runpod).save(replace(WANTED, template=replace(WANTED.template, image="new")), before=LIVE)
     assert runpod.written() == []
 
@@ -335,7 +336,7 @@ def test_a_create_goes_on_where_another_stopped(at):
 def test_a_template_of_somebody_else_is_not_taken(at, env):
     runpod = RunPod(endpoints=(), templates=[{**TEMPLATE, "env": env}])
 
-    with pytest.raises(NotOwnedError, match="not of this spec"):
+    with failing("not_owned", "template vidctl-yolo"):
         at(runpod).save(WANTED, before=None)
     assert runpod.written() == []
 
@@ -344,7 +345,7 @@ def test_a_create_looks_first(at):
     """Names are not unique at RunPod: a second endpoint of that name would be made, and billed."""
     runpod = RunPod()
 
-    with pytest.raises(ApiError, match="there is an endpoint yolo already: e1"):
+    with failing("api_error", "endpoint yolo ", ": e1\n"):
         at(runpod).save(WANTED, before=None)
     assert runpod.written() == []
 
@@ -369,36 +370,28 @@ def test_a_create_that_nobody_can_find_is_not_made_again(at, slept):
     """It is said that it may still appear, and that the same command is safe."""
     runpod = RunPod(endpoints=(), SaveEndpoint=[RESET])
 
-    with pytest.raises(UnansweredError, match="endpoint yolo is not there yet, but may still appear") as raised:
+    with failing("unanswered", "endpoint yolo ", "hint: run the same command again"):
         at(runpod).save(WANTED, before=None)
-    assert raised.value.hint.startswith("run the same command again")
     assert runpod.operations().count("SaveEndpoint") == 1
     assert sum(slept) == 3.0
 
 
 @pytest.mark.parametrize(
-    ("message", "field", "hint"),
+    ("message", "field", "advice"),
     [
         ('Variable "$input" got invalid value -1 at "input.workersMax"; too low', "workers_max", None),
-        (
-            "gpuIds has unknown GPU pools: L4.",
-            "gpu_ids",
-            "run `vidctl validate`: an endpoint takes pools of GPUs, not cards",
-        ),
-        (CATCH_ALL, None, "RunPod says this of bad values too: look at the plan, then try again"),
-        (
-            "Your worker concurrency cannot go beyond the maximum limit of (20).",
-            "workers_max",
-            "lower workers.max of this or another endpoint, or ask RunPod for more workers",
-        ),
+        ("gpuIds has unknown GPU pools: L4.", "gpu_ids", "`vidctl validate`"),
+        (CATCH_ALL, None, "plan"),
+        ("Your worker concurrency cannot go beyond the maximum limit of (20).", "workers_max", "workers.max"),
     ],
 )
-def test_a_refusal_is_named(at, message, field, hint):
+def test_a_refusal_is_named(at, message, field, advice):
     """An error inside HTTP 200 has RunPod's words, the field as vidctl calls it and advice."""
-    with pytest.raises(RefusedError) as raised:
+    with failing("value_refused", f"RunPod: {message}") as raised:
         at(RunPod(SaveEndpoint=[failure(message)])).save(replace(WANTED, workers_max=0), before=LIVE)
 
-    assert (raised.value.message, raised.value.field, raised.value.hint) == (f"RunPod: {message}", field, hint)
+    assert field == raised.value.field
+    assert raised.value.hint is None if advice is None else advice in raised.value.hint
 
 
 def test_the_path_of_an_error_names_the_field_too(at):
@@ -439,12 +432,12 @@ def test_a_registry_password_is_not_told(at):
 
 def test_null_is_not_a_saved_endpoint(at):
     """RunPod answers null without an error for what it does not have."""
-    with pytest.raises(ApiError, match="no 'saveEndpoint'"):
+    with failing("api_error", "'saveEndpoint'"):
         at(RunPod(SaveEndpoint=[data(saveEndpoint=None)])).save(replace(WANTED, workers_max=0), before=LIVE)
 
 
 def test_an_endpoint_that_went_away_is_not_made_again(at):
-    with pytest.raises(ApiError, match=r"endpoint yolo \(e1\) is gone"):
+    with failing("api_error", "endpoint yolo (e1)"):
         at(RunPod(endpoints=())).save(WANTED, before=LIVE)
 
 
@@ -462,7 +455,7 @@ def test_a_question_is_asked_again_when_runpod_is_out_of_sorts(at, slept):
 
 
 def test_a_question_is_not_asked_for_ever(at, slept):
-    with pytest.raises(RefusedError, match="Something went wrong"):
+    with failing("value_refused", "Something went wrong"):
         at(RunPod(Templates=[failure(CATCH_ALL)])).templates()
     assert slept == [1, 3]
 
@@ -505,7 +498,7 @@ def test_a_template_that_is_still_in_use_is_waited_for(at, slept):
 
 
 def test_a_template_that_stays_in_use_is_given_up(at, slept):
-    with pytest.raises(RefusedError, match="in use"):
+    with failing("value_refused", "Template is in use by a pod."):
         at(RunPod(DeleteTemplate=[failure("Template is in use by a pod.")])).delete_template(LIVE.template)
     assert sum(slept) == 120
 
@@ -519,7 +512,7 @@ def test_the_endpoint_goes_though_its_template_stays(at, slept):
 
 
 def test_any_other_refusal_is_final(at, slept):
-    with pytest.raises(RefusedError, match="no permission"):
+    with failing("value_refused", "no permission"):
         at(RunPod(DeleteTemplate=[failure("no permission")])).delete_template(LIVE.template)
     assert sum(slept) == 3  # it may be gone, and still shown
 

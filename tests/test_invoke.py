@@ -524,7 +524,7 @@ def test_without_a_stream_the_answer_comes_at_the_end(journal, refusal):
 def test_a_job_that_is_gone_while_it_is_listened_to_is_told_by_its_id(journal):
     endpoint = Streaming(told("a"), Reply(404))
     endpoint.state = lambda _: Reply(404)
-    with serving(endpoint) as server, pytest.raises(JobFailedError, match="job-n0 is gone") as raised:
+    with serving(endpoint) as server, pytest.raises(JobFailedError, match="job-n0 not found") as raised:
         list(streamed(server, journal))
 
     assert ("GONE", "GONE", []) == (raised.value.status, journal.jobs()[0].status, endpoint.cancelled)

@@ -251,7 +251,7 @@ def test_retired_graphql_is_said_once_and_the_deploy_goes_on(old_account):
         again = old_account.run("deploy", "--all", "--json", url=url)
 
     assert (0, 0) == (done.status, again.status), done.stderr
-    assert 1 == done.stderr.count("RunPod has switched its GraphQL API off: going on with REST v2")
+    assert 1 == done.stderr.count("RunPod has switched its GraphQL API off: using REST v2")
     assert "" == again.stderr
     assert [True, True] == [each["up_to_date"] for each in again.document]
     assert 2 == seen.count("POST /graphql")
@@ -320,7 +320,7 @@ def test_all_that_is_wrong_is_told_together(account):
     said = outcome.error["error"]
 
     assert ("several", "") == (outcome.error["code"], outcome.stdout)
-    assert "refused the key (401: " in said
+    assert "rejected the API key (401: " in said
     assert "HF_TOKEN: not set, but named under secrets in plain" in said
     assert "the Docker engine at unix:///nowhere/docker.sock: not found" in said
     assert [] == account.endpoints()

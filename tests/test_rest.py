@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 from support import openapi
+from support.failing import failing
 from support.scripted import RESET, Reply, ok, script, serving
 
-from vidctl.errors import ApiError, RefusedError, UnansweredError
+from vidctl.errors import RefusedError
 from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
 from vidctl.runpod.types import Account, Catalogue, Endpoint, Offer, RegistryLogin, Template
@@ -155,7 +156,7 @@ def test_what_the_model_cache_holds_is_not_silently_lost(at, wanted, before):
     """REST v2 has no field for it: nothing is sent, and the field is named."""
     rest, server = at(EMPTY)
 
-    with pytest.raises(RefusedError, match="REST v2 cannot change what its model cache holds") as raised:
+    with failing("value_refused", "REST v2") as raised:
         rest.save(replace(WANTED, model_references=wanted), before=before)
     assert ("model_references", []) == (raised.value.field, server.requests)
 
@@ -275,10 +276,9 @@ def test_a_country_is_no_data_center(at):
     places = [{"id": place} for place in ("US-KS-2", "EU-RO-1", "US-CA-2")]
     rest, server = at(ok({"dataCenters": places}))
 
-    with pytest.raises(RefusedError, match="takes data centers, not countries: US") as raised:
+    with failing("value_refused", "REST v2", ": US\n", "US-KS-2, US-CA-2; ", "VIDCTL_CONTROL=graphql") as raised:
         rest.save(replace(WANTED, locations=("EU-RO-1", "US")), before=LIVE)
     assert raised.value.field == "locations"
-    assert raised.value.hint == "name data centers: US-KS-2, US-CA-2; or use VIDCTL_CONTROL=graphql"
     assert server.paths() == ["GET /v2/catalog/datacenters"]
 
 
@@ -334,9 +334,8 @@ def test_a_place_without_such_gpus_is_explained(at):
     detail = "There are no longer any instances available with the requested specifications."
     rest, _ = at(EMPTY, problem(400, detail))
 
-    with pytest.raises(RefusedError) as raised:
+    with failing("value_refused", detail, "data_centers"):
         rest.save(WANTED, before=None)
-    assert "data_centers" in raised.value.hint
 
 
 def test_a_refusal_tells_no_secret(at):
@@ -352,7 +351,7 @@ def test_a_refusal_tells_no_secret(at):
 def test_an_endpoint_that_went_away_is_not_made_again(at):
     rest, server = at(problem(404, "resource not found"))
 
-    with pytest.raises(ApiError, match=r"endpoint yolo \(e1\) is gone"):
+    with failing("api_error", "endpoint yolo (e1)"):
         rest.save(WANTED, before=LIVE)
     assert server.paths() == ["GET /v2/serverless/e1"]
 
@@ -360,7 +359,7 @@ def test_an_endpoint_that_went_away_is_not_made_again(at):
 def test_a_create_looks_first(at):
     rest, server = at(ALL)
 
-    with pytest.raises(ApiError, match="there is an endpoint yolo already: e1"):
+    with failing("api_error", "endpoint yolo ", ": e1\n"):
         rest.save(WANTED, before=None)
     assert server.paths() == ["GET /v2/serverless"]
 
@@ -380,7 +379,7 @@ def test_a_lost_answer_to_a_create_is_looked_for(at, slept, lost):
 def test_a_create_that_nobody_can_find_is_not_made_again(at, slept):
     rest, server = at(EMPTY, RESET, EMPTY)
 
-    with pytest.raises(UnansweredError, match="endpoint yolo is not there yet, but may still appear"):
+    with failing("unanswered", "endpoint yolo "):
         rest.save(WANTED, before=None)
     assert server.paths().count("POST /v2/serverless") == 1
     assert sum(slept) == 3.0
@@ -390,16 +389,15 @@ def test_a_look_that_fails_leaves_it_undecided(at):
     """What is told is the lost create, not the question after it."""
     rest, _ = at(EMPTY, RESET, Reply(200, b"<html>"))
 
-    with pytest.raises(UnansweredError, match="endpoint yolo is not there yet, but may still appear"):
+    with failing("unanswered", "endpoint yolo "):
         rest.save(WANTED, before=None)
 
 
 def test_a_failure_of_runpods_keeps_its_request_id(at):
     rest, _ = at(EMPTY, Reply(500, b"{}", (("x-request-id", "req-7"),)), EMPTY)
 
-    with pytest.raises(ApiError) as raised:
+    with failing("api_error", "500", "req-7"):
         rest.save(WANTED, before=None)
-    assert raised.value.hint.endswith("RunPod's support can look up request req-7")
 
 
 def test_a_write_that_came_too_soon_is_sent_again(at):
@@ -440,7 +438,7 @@ def test_a_page_is_not_taken_for_all(at, more, said):
     """vidctl would create again what is on the next page."""
     rest, _ = at(ok({"endpoints": [NODE], **more}))
 
-    with pytest.raises(ApiError, match=f"only a part of its endpoints: it says {said}$"):
+    with failing("api_error", "endpoints", said):
         rest.account()
 
 
@@ -466,14 +464,14 @@ def test_all_pages_are_read(at):
 def test_pages_that_go_round_are_an_error(at):
     rest, _ = at(paged("c2", NODE), paged("c3"), paged("c2"))
 
-    with pytest.raises(ApiError, match="list of endpoints does not end"):
+    with failing("api_error", "endpoints", "VIDCTL_CONTROL=graphql"):
         rest.account()
 
 
 def test_another_server_is_not_an_empty_account(at):
     rest, _ = at(ok({"message": "hello"}))
 
-    with pytest.raises(ApiError, match="no list of 'endpoints'"):
+    with failing("api_error", "'endpoints'", "RUNPOD_API_BASE_URL"):
         rest.account()
 
 
@@ -497,7 +495,7 @@ def test_a_login_cannot_be_changed(at):
     """REST v2 has no such request."""
     rest, server = at(ok({"registries": []}))
 
-    with pytest.raises(ApiError, match="cannot change the registry login 'hub'"):
+    with failing("api_error", "REST v2", "'hub'", "VIDCTL_CONTROL=graphql"):
         rest.save_registry("hub", "me", "hunter22", id="r1")
     assert server.requests == []
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.failing import failing
 from support.scripted import RESET, Reply, ok, script, serving
 
-from vidctl.errors import ApiError, AuthError, NetworkError, NotDeployedError, VidctlError
+from vidctl.errors import ApiError, AuthError, NetworkError, NotDeployedError
 from vidctl.runpod.http import Http
 from vidctl.runpod.types import Fleet, LogLine, Worker
 from vidctl.runpod.workers import Workers
@@ -141,7 +142,7 @@ def test_logs_that_cannot_be_had_are_asked_for_once(reply, kind):
 @pytest.mark.parametrize("document", [[], {}, {"workers": None}, "text"])
 def test_answer_without_workers_is_an_error(document):
     """A server of another kind is not taken for an endpoint without workers."""
-    with serving(script(ok(document))) as server, pytest.raises(VidctlError, match="without a list of workers"):
+    with serving(script(ok(document))) as server, failing("api_error", "/workers"):
         Workers(Http("key"), server.url).workers("ep")
 
 

@@ -69,7 +69,7 @@ class Config:
                 username, password = _decoded(entry["auth"])
             except ValueError as error:
                 raise ImageError(
-                    f"{self.file}: the login of {name} is not one", hint=f"docker login {_host(name)}"
+                    f"{self.file}: invalid login for {name}", hint=f"docker login {_host(name)}"
                 ) from error
         else:
             username, password = entry.get("username"), entry.get("password")
@@ -136,15 +136,15 @@ def endpoint(environ: Mapping[str, str], config: Config) -> Endpoint:
     meta = _document(where / "contexts" / "meta" / place / "meta.json") if where else None
     if where is None or meta is None:
         raise ImageError(
-            f"the Docker context {name}, which {origin} names, is not there",
-            hint="docker context ls has those that are; docker context use default",
+            f"Docker context {name} not found (named by {origin})",
+            hint="run docker context ls to list contexts, or docker context use default",
         )
     try:
         found = meta["Endpoints"]["docker"]
         host, is_unverified = found.get("Host") or DEFAULT_HOST, bool(found.get("SkipTLSVerify"))
     except (KeyError, TypeError, AttributeError) as error:
         raise ImageError(
-            f"the Docker context {name}, which {origin} names, names no engine", hint=f"docker context inspect {name}"
+            f"Docker context {name} has no engine (named by {origin})", hint=f"docker context inspect {name}"
         ) from error
     return Endpoint(str(host), _certificates(where / "contexts" / "tls" / place / "docker", not is_unverified), name)
 
@@ -174,17 +174,17 @@ def _document(file: Path) -> dict[str, Any] | None:
         text = file.read_text(encoding="utf-8")
         document = json.loads(text) if text.strip() else {}
         if not isinstance(document, dict):
-            raise ValueError("it holds no object")
+            raise ValueError("expected an object")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ImageError(
             f"{file}: cannot be read: {error.strerror or error}",
-            hint=f"it is Docker's own: sudo chown -R $USER {file.parent}; or name another folder in DOCKER_CONFIG",
+            hint=f"run sudo chown -R $USER {file.parent}, or set DOCKER_CONFIG to another folder",
         ) from error
     except ValueError as error:
-        hint = "it is Docker's own: mend it, or move it away"
-        raise ImageError(f"{file}: is not what Docker writes: {error}", hint=hint) from error
+        hint = "fix it, or move it away: it is Docker's own file"
+        raise ImageError(f"{file}: invalid Docker config: {error}", hint=hint) from error
     return document
 
 

@@ -45,8 +45,8 @@ class Ignore:
                 try:
                     found.append(_pattern(words))
                 except ValueError as error:
-                    hint = "docs.docker.com/build/concepts/context/#syntax has what one may hold"
-                    raise ImageError(f"{where}:{number}: {words!r} is not a pattern: {error}", hint=hint) from error
+                    hint = "see docs.docker.com/build/concepts/context/#syntax"
+                    raise ImageError(f"{where}:{number}: invalid pattern {words!r}: {error}", hint=hint) from error
         self._patterns = found
         self._kept = frozenset(kept)
 
@@ -80,7 +80,7 @@ def _pattern(words: str) -> _Pattern:
     is_exception = text.startswith("!")
     text = text.removeprefix("!")
     if not text:
-        raise ValueError("an exception of nothing")
+        raise ValueError("empty exception")
     _check(text)
     return _Pattern(text, is_exception, _matcher(text))
 
@@ -120,7 +120,7 @@ def _after_letter(pattern: str, position: int) -> int:
         raise ValueError(f"a [set] has {pattern[position]} only after a \\")
     position += pattern.startswith("\\", position) + 1
     if position >= len(pattern):
-        raise ValueError("a [set] does not end")
+        raise ValueError("a [set] is never closed")
     return position
 
 
@@ -200,7 +200,7 @@ def _set(expression: str, position: int) -> tuple[str, int]:
 
 def _letter(expression: str, position: int) -> tuple[str, int]:
     if position >= len(expression):
-        raise ValueError("a [set] does not end")
+        raise ValueError("a [set] is never closed")
     if expression[position] != "\\":
         return expression[position], position + 1
     if position + 1 >= len(expression):

@@ -1,6 +1,6 @@
 """Where the project is, which RunPod to speak to and with which key.
 
-Flags go before the environment, this before `.env`, this before vidctl.yaml, and this before the defaults.
+Flags take precedence over the environment, then `.env`, then vidctl.yaml, then the defaults.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def choose_target(project: Project, flag: str | None, *, default: Target | None 
     if wanted is None:
         return ("runpod", False) if project.environ.get("RUNPOD_API_KEY") else ("local", True)
     if wanted not in ("local", "runpod"):
-        raise UsageError(f"there is no target {wanted!r}", hint="use --target local or --target runpod")
+        raise UsageError(f"invalid target {wanted!r}", hint="use --target local or --target runpod")
     return ("local" if wanted == "local" else "runpod"), False
 
 
@@ -90,7 +90,7 @@ def control_plane(project: Project, from_file: ControlPlane | None) -> ControlPl
     """RunPod's control plane: VIDCTL_CONTROL's, else what vidctl.yaml says, else GraphQL; raise UsageError."""
     wanted = project.environ.get("VIDCTL_CONTROL", from_file or "graphql")
     if wanted not in ("graphql", "rest"):
-        raise UsageError(f"VIDCTL_CONTROL is not a control plane: {wanted!r}", hint="it takes graphql or rest")
+        raise UsageError(f"invalid VIDCTL_CONTROL {wanted!r}", hint="set it to graphql or rest")
     return "rest" if wanted == "rest" else "graphql"
 
 
@@ -100,11 +100,11 @@ def runpod_access(project: Project) -> Access:
     if not api_key:
         raise AuthError(
             "RUNPOD_API_KEY is not set",
-            hint="put it in the environment or in .env, or work without a key: --target local",
+            hint="set it in the environment or in .env, or use --target local, which needs no key",
         )
     # A key with other bytes in it cannot go in an HTTP header, and the library's error would show it.
     if not re.fullmatch(r"[!-~]+", api_key):
-        raise AuthError("RUNPOD_API_KEY has characters that no key has", hint="copy it again, without quotes or spaces")
+        raise AuthError("invalid RUNPOD_API_KEY: unexpected characters", hint="copy it again, without quotes or spaces")
     return Access(
         target="runpod",
         api_base_url=_base_url(project, "RUNPOD_API_BASE_URL", API_BASE_URL),
@@ -119,7 +119,7 @@ def local_port(project: Project) -> int | None:
     if not word:
         return None
     if not (word.isascii() and word.isdigit() and 0 < int(word) < 65536):
-        raise UsageError(f"VIDCTL_LOCAL_PORT is not a port: {word!r}", hint="it takes a number from 1 to 65535")
+        raise UsageError(f"invalid VIDCTL_LOCAL_PORT {word!r}", hint="set it to a number from 1 to 65535")
     return int(word)
 
 
@@ -167,7 +167,7 @@ def _edit(env_file: Path, edit: Callable[[str], str], *, hint: str) -> None:
     env_file = env_file.resolve()  # a linked .env stays a link
     if env_file.exists() and not env_file.is_file():
         raise VidctlError(
-            f"{env_file}: cannot be written: it is no regular file, and what fills it would not keep a new line",
+            f"{env_file}: cannot be written: not a regular file",
             hint=f"{hint}, where its content comes from",
         )
     try:
@@ -250,7 +250,7 @@ def _dotenv(env_file: Path, environ: Mapping[str, str]) -> dict[str, str]:
 @cache
 def _warn(env_file: Path, line: int) -> None:
     """Tell, once, of a line that is none; what stands in it may be a secret."""
-    logging.getLogger("vidctl").warning("%s:%d: this is not NAME=value, and is left out", env_file, line)
+    logging.getLogger("vidctl").warning("%s:%d: line ignored: expected NAME=value", env_file, line)
 
 
 def _read(env_file: Path) -> str:
@@ -268,7 +268,7 @@ def _read(env_file: Path) -> str:
     except OSError as error:
         raise UsageError(f"{env_file}: cannot be read: {error.strerror}", hint="check its permissions") from error
     except ValueError as error:
-        raise UsageError(f"{env_file}: not UTF-8 text", hint="it must be UTF-8 lines of NAME=value") from error
+        raise UsageError(f"{env_file}: not UTF-8 text", hint="save it as UTF-8 lines of NAME=value") from error
 
 
 def _from_pipe(pipe: Path) -> bytes:
@@ -288,13 +288,13 @@ def _from_pipe(pipe: Path) -> bytes:
     finally:
         os.close(descriptor)
     raise UsageError(
-        f"{pipe}: it is a named pipe, and was not written to its end within {PIPE_S:g} s",
-        hint="unlock or start what fills it, or put the variables in the environment and the pipe away",
+        f"{pipe}: cannot be read: a named pipe that was not written to its end within {PIPE_S:g} s",
+        hint="unlock or start what fills it, or remove the pipe and set the variables in the environment",
     )
 
 
 def _base_url(project: Project, name: str, default: str) -> str:
     url = project.environ.get(name, "").strip() or default
     if not re.match(r"https?://[^\s/]+", url):
-        raise UsageError(f"{name} is not an http(s) URL: {url!r}", hint=f"for example {default}")
+        raise UsageError(f"invalid {name} {url!r}: expected an http(s) URL", hint=f"write it like {default}")
     return url.rstrip("/")

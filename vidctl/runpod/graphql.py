@@ -167,7 +167,7 @@ class GraphQL:
             return self._create(endpoint, live)
         node = live.endpoints.get(before.id or "")
         if node is None:
-            raise ApiError(f"endpoint {before.name} ({before.id}) is gone", hint="run the same command again")
+            raise ApiError(f"endpoint {before.name} ({before.id}) no longer exists", hint="run the same command again")
         template = self._save_template(endpoint.template, live, used_by=before.id)
         now = endpoint_of(node, template)
         models = now.model_references if endpoint.model_references is None else endpoint.model_references
@@ -210,7 +210,7 @@ class GraphQL:
         if id is not None:
             return login_of(self._done("updateRegistryAuth", UPDATE_REGISTRY, {"id": id, **login}, hide=(password,)))
         if any(login.name == name for login in self.registries()):
-            raise ApiError(f"there is a registry login named {name!r} already", hint="run the same command again")
+            raise ApiError(f"registry login {name!r} already exists", hint="run the same command again")
         return create_once(
             lambda: login_of(self._done("saveRegistryAuth", SAVE_REGISTRY, {"name": name, **login}, hide=(password,))),
             lambda: next((login for login in self.registries() if login.name == name), None),
@@ -260,8 +260,8 @@ class GraphQL:
         namesake = _named(live, endpoint.name)
         if namesake is not None:
             raise ApiError(
-                f"there is an endpoint {endpoint.name} already: {namesake.get('id')}",
-                hint="run the same command again: it compares with what is there",
+                f"endpoint {endpoint.name} already exists: {namesake.get('id')}",
+                hint="run the same command again: it compares with the existing endpoint",
             )
         template = self._save_template(endpoint.template, live, used_by=None)
         node = create_once(
@@ -281,14 +281,14 @@ class GraphQL:
         is_in_place = used_by is not None and live.endpoints[used_by].get("templateId") == now.id
         if not is_in_place and now.env.get(STAMP) != template.env.get(STAMP, ""):
             raise NotOwnedError(
-                f"there is a template {template.name} that is not of this spec",
+                f"template {template.name} already exists and belongs to another spec",
                 hint="rename or delete it in RunPod's console, or give the spec another name",
             )
         if now == dataclasses.replace(template, id=now.id):
             return now
         if others:
             raise NotOwnedError(
-                f"template {template.name} is used by {', '.join(others)} too",
+                f"template {template.name} is also used by {', '.join(others)}",
                 hint="give the other endpoint a template of its own in RunPod's console",
             )
         kept = {field: node[field] for field in TEMPLATE_SCALARS if node.get(field) is not None}
@@ -355,14 +355,14 @@ class GraphQL:
         try:
             answer = send("POST", self._url, body={"query": document, "variables": variables})
         except NotDeployedError as error:
-            raise ApiError(f"there is no GraphQL API at {self._url}", hint="check RUNPOD_API_BASE_URL") from error
+            raise ApiError(f"no GraphQL API at {self._url}", hint="check RUNPOD_API_BASE_URL") from error
         except HttpError as error:
             # GraphQL servers may answer bad variables with 400; 5xx says nothing of what was done.
             if error.status == 400 and error.reason.get("errors"):
                 return dict(error.reason)
             raise
         if not isinstance(answer, dict):
-            raise ApiError("RunPod's GraphQL API answered something that is not an object")
+            raise ApiError("invalid response from RunPod's GraphQL API: expected an object")
         return answer
 
 
@@ -399,5 +399,8 @@ def _by_id(nodes: Iterable[Node]) -> dict[str, Node]:
 def _object(answer: Node, key: str) -> Node:
     value = answer.get(key)
     if not isinstance(value, dict):
-        raise ApiError(f"RunPod's answer has no {key!r}", hint="it may be gone: run the same command again")
+        raise ApiError(
+            f"invalid response from RunPod: missing {key!r}",
+            hint="run the same command again: it may have been deleted",
+        )
     return value

@@ -53,7 +53,7 @@ _DOWNLOAD_S = 600.0
 _DOWNLOAD_TRIES = 5
 _LONGEST_WAIT_S = 30.0
 _STEADY_BYTES_PER_S = 64_000  # less is a server that drips
-_TIMEOUT_HINT = "--timeout (timeout_s) says how long to wait"
+_TIMEOUT_HINT = "raise --timeout (timeout_s) to wait longer"
 _GLANCE_S = (3, 3)
 _MOST_SEEN = 1024 * 1024
 _MAX_IMAGE_BYTES = 200 * 1024 * 1024
@@ -218,7 +218,7 @@ def download_into(
         with _Downloads() as session, _offered(session, url, deadline) as response:
             _copy(response, file, most_bytes, timeout_s)
     except (requests.RequestException, HTTPError, UnicodeError, ValueError) as error:
-        raise MediaError(f"cannot be downloaded: {_cause(error, url)}", hint=_remedy(error, url)) from error
+        raise MediaError(f"download failed: {_cause(error, url)}", hint=_remedy(error, url)) from error
 
 
 class _Downloads(requests.Session):
@@ -230,7 +230,7 @@ class _Downloads(requests.Session):
             return None
         target = urljoin(resp.url, location)
         if urlsplit(target).scheme != "https" and (urlsplit(resp.url).scheme == "https" or not is_safe(target)):
-            raise MediaError("the server leads to an address that is not https://")
+            raise MediaError("the server redirects to an address that is not https://")
         return location
 
 
@@ -277,7 +277,7 @@ def _answer(session: requests.Session, url: str, deadline: float) -> requests.Re
     try:
         answer = outcome.get(timeout=left_s + 1)  # the socket's own time-out says more
     except Empty:
-        raise MediaError("cannot be downloaded: no answer in time", hint=_TIMEOUT_HINT) from None
+        raise MediaError("download failed: timed out", hint=_TIMEOUT_HINT) from None
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -289,12 +289,12 @@ def _copy(response: requests.Response, file: BinaryIO, most_bytes: int, timeout_
     while chunk := response.raw.read1(1 << 16, decode_content=True):
         written += len(chunk)
         if written > most_bytes:
-            raise MediaError(f"over {most_bytes >> 20} MB")
+            raise MediaError(f"larger than {most_bytes >> 20} MB")
         file.write(chunk)
         took_s = time.monotonic() - started
         if took_s > timeout_s and written < _STEADY_BYTES_PER_S * took_s:
             raise MediaError(
-                f"cannot be downloaded: {written:,} bytes came in {took_s:.0f} s, and the server drips on",
+                f"download failed: timed out after {took_s:.0f} s with {written:,} bytes received",
                 hint=_TIMEOUT_HINT,
             )
 
@@ -337,8 +337,8 @@ def _json(response: requests.Response) -> Any:
         return json.loads(response.content)
     except (ValueError, RecursionError) as error:
         raise ApiError(
-            f"{_host(response.url)} answered {response.status_code} with something that is not JSON",
-            hint="a proxy may stand between; check RUNPOD_API_BASE_URL and RUNPOD_ENDPOINT_BASE_URL",
+            f"{_host(response.url)} answered {response.status_code}: invalid JSON",
+            hint="check RUNPOD_API_BASE_URL and RUNPOD_ENDPOINT_BASE_URL; a proxy may be in between",
             status=response.status_code,
         ) from error
 
@@ -350,20 +350,20 @@ def _refusal(response: requests.Response) -> VidctlError:
         case 403 if response.content.lstrip().startswith(b"<"):
             # RunPod says in JSON why a key may not do something (runpod.md §2.2); a firewall answers with a page.
             return ApiError(
-                f"{host} answered 403 without RunPod's words for it: a firewall or a proxy may stand between",
+                f"{host} answered 403 without a reason from RunPod: a firewall or a proxy may be in between",
                 hint="check HTTPS_PROXY, and that this network may reach the address",
                 status=status,
             )
         case 401 | 403:
             return AuthError(
-                f"{host} refused the key ({status}{said})",
+                f"{host} rejected the API key ({status}{said})",
                 hint="check RUNPOD_API_KEY: it may be wrong, revoked, or without access to this endpoint",
                 status=status,
             )
         case 404:
-            return NotDeployedError(f"{host} does not know {urlsplit(response.url).path}{said}", status=status)
+            return NotDeployedError(f"{host}: {urlsplit(response.url).path} not found{said}", status=status)
         case 410:
-            return RetiredError(f"{host} says that this API was retired (410)", hint="upgrade vidctl", status=status)
+            return RetiredError(f"{host}: this API was retired (410)", hint="upgrade vidctl", status=status)
         case 402:
             return HttpError(
                 f"{host}: payment required (402{said})",
@@ -407,7 +407,7 @@ def _request_id(response: requests.Response) -> str | None:
     request_id = response.headers.get("x-request-id")
     if response.status_code < 500 or not request_id:
         return None
-    return f"RunPod's support can look up request {one_line(request_id, 80)}"
+    return f"give RunPod's support the request id {one_line(request_id, 80)}"
 
 
 def _unreachable(url: str, error: Exception) -> NetworkError:
@@ -430,30 +430,30 @@ def _cause(error: BaseException, url: str) -> str:
     if proxy := _proxy_of(error, url):
         refused = re.search(r"Tunnel connection failed: (\d+)", text)
         why = f"refused ({refused[1]})" if refused else "cannot be used"
-        return f"the proxy {_host(without_secrets(proxy[1]))} {why}"
+        return f"proxy {_host(without_secrets(proxy[1]))} {why}"
     if isinstance(error, requests.Timeout):
-        return "no answer in time"
+        return "timed out"
     for sign, words in _CAUSES.items():
         if sign in text:
             return words
-    return "the connection failed"
+    return "connection failed"
 
 
 _CAUSES = {
     "Connection refused": "connection refused",
-    "NameResolution": "no such host",
-    "Failed to resolve": "no such host",
-    "self-signed": "its certificate is self-signed",
-    "self signed": "its certificate is self-signed",
-    "Hostname mismatch": "its certificate is another host's",
-    "IP address mismatch": "its certificate is another host's",
-    "certificate has expired": "its certificate has expired",
-    "CERTIFICATE_VERIFY_FAILED": "its certificate cannot be verified",
-    "WRONG_VERSION_NUMBER": "it does not speak TLS",
-    "Connection reset": "the connection was reset before an answer came",
-    "RemoteDisconnected": "the connection was closed before an answer came",
-    "IncompleteRead": "the connection was closed in the middle of the answer",
-    "timed out": "no answer in time",
+    "NameResolution": "host not found",
+    "Failed to resolve": "host not found",
+    "self-signed": "self-signed certificate",
+    "self signed": "self-signed certificate",
+    "Hostname mismatch": "certificate is for another host",
+    "IP address mismatch": "certificate is for another host",
+    "certificate has expired": "certificate has expired",
+    "CERTIFICATE_VERIFY_FAILED": "certificate cannot be verified",
+    "WRONG_VERSION_NUMBER": "not a TLS server",
+    "Connection reset": "connection reset before a response",
+    "RemoteDisconnected": "connection closed before a response",
+    "IncompleteRead": "connection closed in the middle of the response",
+    "timed out": "timed out",
 }
 
 
@@ -461,9 +461,9 @@ def _remedy(error: BaseException, url: str) -> str | None:
     """What changes the cause, where a variable of the environment does."""
     text = str(error)
     if proxy := _proxy_of(error, url):
-        return f"{proxy[0]} names it; NO_PROXY={urlsplit(url).hostname} goes past it"
+        return f"{proxy[0]} sets it; set NO_PROXY={urlsplit(url).hostname} to bypass it"
     if "self-signed" in text or "self signed" in text or "unable to get local issuer" in text:
-        return "REQUESTS_CA_BUNDLE=FILE.pem trusts the certificates in it, such as that of a proxy in your network"
+        return "set REQUESTS_CA_BUNDLE=FILE.pem to trust its certificates, such as that of a proxy in your network"
     return None
 
 

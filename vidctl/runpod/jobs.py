@@ -79,7 +79,7 @@ class Health:
 class Jobs:
     """One account's jobs at one base URL, e.g. `https://api.runpod.ai/v2`."""
 
-    def __init__(self, http: Http, base_url: str, *, if_unknown: str = "vidctl list shows which there are") -> None:
+    def __init__(self, http: Http, base_url: str, *, if_unknown: str = "run vidctl list to see your endpoints") -> None:
         """`if_unknown` is the hint of the error for an endpoint that is not known there."""
         self._http = http
         self._base_url = base_url
@@ -102,7 +102,7 @@ class Jobs:
             answer = self._http.read("GET", self._url(endpoint_id, "status", job_id))
         except NotDeployedError as error:
             raise JobFailedError(
-                f"job {job_id} is gone: results are kept for 30 minutes, and jobs for their time to live",
+                f"job {job_id} not found: results are kept for 30 minutes, and jobs for their time to live",
                 job_id=job_id,
                 endpoint=endpoint_id,
                 status=GONE,
@@ -160,16 +160,16 @@ def _job(answer: dict[str, Any]) -> Job:
 def _state(answer: dict[str, Any], route: str) -> str:
     status = _text(answer, "status", route)
     if status not in _STATES:
-        raise ApiError(f"{route} answered the unknown state {one_line(status, SENTENCE)!r}")
+        raise ApiError(f"invalid response from {route}: unknown state {one_line(status, SENTENCE)!r}")
     return "IN_PROGRESS" if status == "RUNNING" else status
 
 
 def _outputs(stream: Any) -> Iterator[Any]:
     if not isinstance(stream, list):
-        raise ApiError("/stream answered without 'stream'")
+        raise ApiError("invalid response from /stream: missing 'stream'")
     for each in stream:
         if not isinstance(each, dict) or "output" not in each:
-            raise ApiError("/stream answered something that has no output")
+            raise ApiError("invalid response from /stream: missing 'output'")
         yield each["output"]
 
 
@@ -183,14 +183,14 @@ def _reason(error: Any) -> str | None:
 
 def _object(answer: Any, route: str) -> dict[str, Any]:
     if not isinstance(answer, dict):
-        raise ApiError(f"{route} answered something that is not an object")
+        raise ApiError(f"invalid response from {route}: expected an object")
     return answer
 
 
 def _text(answer: dict[str, Any], key: str, route: str) -> str:
     value = answer.get(key)
     if not isinstance(value, str) or not value:
-        raise ApiError(f"{route} answered without {key!r}")
+        raise ApiError(f"invalid response from {route}: missing {key!r}")
     return value
 
 

@@ -20,7 +20,7 @@ def read(node: Node, key: str, kind: type | tuple[type, ...], default: Any) -> A
     if value is None:
         return default
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ApiError(f"RunPod's answer has {key} = {one_line(repr(value), 60)}, which cannot be")
+        raise ApiError(f"invalid response from RunPod: unexpected {key} = {one_line(repr(value), 60)}")
     return value
 
 
@@ -28,7 +28,7 @@ def part(node: Node, key: str) -> Node:
     """An object, {} when it is not there."""
     value = node.get(key) or {}
     if not isinstance(value, dict):
-        raise ApiError(f"RunPod's answer has {key} = {one_line(repr(value), 60)}, which is not an object")
+        raise ApiError(f"invalid response from RunPod: expected an object, not {key} = {one_line(repr(value), 60)}")
     return value
 
 
@@ -36,7 +36,7 @@ def strings(node: Node, key: str) -> list[str]:
     """A list of strings, [] when it is not there."""
     values = node.get(key) or []
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ApiError(f"RunPod's answer has no list of {key!r}")
+        raise ApiError(f"invalid response from RunPod: missing list {key!r}")
     return values
 
 
@@ -44,7 +44,7 @@ def nodes(node: Node, key: str) -> list[Node]:
     """A list of objects, [] when it is not there."""
     values = node.get(key) or []
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise ApiError(f"RunPod's answer has no list of {key!r}")
+        raise ApiError(f"invalid response from RunPod: missing list {key!r}")
     return values
 
 

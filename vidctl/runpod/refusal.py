@@ -16,12 +16,12 @@ _MIN_SECRET_LENGTH: Final = 4
 _HINTS: Final = (
     (r"gpuIds|gpu\.pools|GPU pool|excludedTypes", "run `vidctl validate`: an endpoint takes pools of GPUs, not cards"),
     (r"cannot query field", "RunPod's API has changed: upgrade vidctl, or use VIDCTL_CONTROL=rest"),
-    (r"something went wrong", "RunPod says this of bad values too: look at the plan, then try again"),
+    (r"something went wrong", "check the values in the plan, then try again: RunPod says this of invalid values too"),
     # The words of runpod/runpodctl#117.
     (r"quota|worker concurrency", "lower workers.max of this or another endpoint, or ask RunPod for more workers"),
     (
         r"no longer any instances available",
-        "no data center that the spec allows has such a GPU: name more GPUs or data centers, or leave data_centers out",
+        "add GPUs or data centers, or remove data_centers: no data center that the spec allows has such a GPU",
     ),
     (r"name must be unique|name already exists", "rename or delete the other one in RunPod's console"),
     (r"api key|unauthorized|not authorized|permission", "check what RUNPOD_API_KEY may do in RunPod's console"),

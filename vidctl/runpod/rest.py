@@ -94,7 +94,7 @@ class Rest:
             return _endpoint(self._ask("PATCH", path, changes, hide=endpoint.template.env.values()))
         except NotDeployedError as error:
             raise ApiError(
-                f"endpoint {before.name} ({before.id}) is gone", hint="run the same command again"
+                f"endpoint {before.name} ({before.id}) no longer exists", hint="run the same command again"
             ) from error
 
     def delete(self, endpoint: Endpoint) -> None:
@@ -124,10 +124,10 @@ class Rest:
         if id is not None:
             raise ApiError(
                 f"RunPod's REST v2 cannot change the registry login {name!r}",
-                hint="use VIDCTL_CONTROL=graphql; or delete it in RunPod's console, and save it anew with another id",
+                hint="use VIDCTL_CONTROL=graphql; or delete it in RunPod's console and create it again",
             )
         if any(login.name == name for login in self.registries()):
-            raise ApiError(f"there is a registry login named {name!r} already", hint="run the same command again")
+            raise ApiError(f"registry login {name!r} already exists", hint="run the same command again")
         login = {"name": name, "username": username, "password": password}
         return create_once(
             lambda: _registry(self._ask("POST", "registries", login, hide=(password,))),
@@ -166,8 +166,8 @@ class Rest:
         namesake = self._named(endpoint.name)
         if namesake is not None:
             raise ApiError(
-                f"there is an endpoint {endpoint.name} already: {namesake.id}",
-                hint="run the same command again: it compares with what is there",
+                f"endpoint {endpoint.name} already exists: {namesake.id}",
+                hint="run the same command again: it compares with the existing endpoint",
             )
         body = {"type": "QUEUE", **_body(endpoint)}
         return create_once(
@@ -188,7 +188,7 @@ class Rest:
         raise RefusedError(
             f"RunPod's REST v2 takes data centers, not countries: {', '.join(countries)}",
             field="locations",
-            hint=f"name data centers: {', '.join(there) or 'it has none there'}; or use VIDCTL_CONTROL=graphql",
+            hint=f"name data centers: {', '.join(there) or 'none there'}; or use VIDCTL_CONTROL=graphql",
         )
 
     def _list(self, path: str, key: str) -> list[Node]:
@@ -199,14 +199,16 @@ class Rest:
         while True:
             answer = self._ask("GET", page)
             if key not in answer:
-                raise ApiError(f"RunPod's answer has no list of {key!r}", hint="check RUNPOD_API_BASE_URL")
+                raise ApiError(f"invalid response from RunPod: missing list {key!r}", hint="check RUNPOD_API_BASE_URL")
             for node in nodes(answer, key):
                 found[read(node, "id", str, None) or len(found)] = node
             cursor = _next_cursor(answer, key)
             if cursor is None:
                 return list(found.values())
             if cursor in seen or len(seen) == _MOST_PAGES:
-                raise ApiError(f"RunPod's list of {key} does not end", hint="use VIDCTL_CONTROL=graphql")
+                raise ApiError(
+                    f"invalid response from RunPod: the list of {key} never ends", hint="use VIDCTL_CONTROL=graphql"
+                )
             seen.add(cursor)
             page = f"{path}{'&' if '?' in path else '?'}cursor={quote(cursor, safe='')}"
 
@@ -229,9 +231,9 @@ class Rest:
         except NotDeployedError as error:
             if path.startswith("serverless/"):
                 raise
-            raise ApiError(f"there is no REST API at {self._url}/{path}", hint="check RUNPOD_API_BASE_URL") from error
+            raise ApiError(f"no REST API at {self._url}/{path}", hint="check RUNPOD_API_BASE_URL") from error
         if not isinstance(answer, dict):
-            raise ApiError("RunPod's REST API answered something that is not an object")
+            raise ApiError("invalid response from RunPod's REST API: expected an object")
         return answer
 
     def _send(self, method: str, path: str, body: Node | None, hide: Iterable[str]) -> Any:
@@ -251,7 +253,7 @@ def _refuse_models(endpoint: Endpoint, before: Endpoint | None) -> None:
         raise RefusedError(
             "RunPod's REST v2 cannot change what its model cache holds",
             field="model_references",
-            hint="run the same command again: it says what can be done",
+            hint="run the same command again: it lists the alternatives",
         )
 
 
@@ -271,7 +273,7 @@ def _next_cursor(answer: Node, key: str) -> str | None:
         del rest["pagination"]
     if sign := _sign_of_more(rest):
         raise ApiError(
-            f"RunPod gave only a part of its {key}: it says {one_line(sign, 60)}",
+            f"RunPod returned only a part of its {key}: {one_line(sign, 60)} says there is more",
             hint="upgrade vidctl, or use VIDCTL_CONTROL=graphql",
         )
     return None

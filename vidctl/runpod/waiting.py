@@ -64,7 +64,7 @@ def delete_when_released(delete: Callable[[], RefusedError | None], *, what: str
             return
         if pause_s is None or not is_in_use(refusal):
             raise refusal
-        notify(Progress("delete", f"{what} is still in use: trying again in {pause_s} s", is_passing=True))
+        notify(Progress("delete", f"{what} is still in use; retrying in {pause_s} s", is_passing=True))
         sleep(pause_s)
 
 
@@ -91,9 +91,9 @@ def _look_for(look: Callable[[], _Thing | None], sleep: Sleep) -> _Thing | None:
 
 def _undecided(error: UnansweredError | ApiError, what: str) -> UnansweredError | ApiError:
     kind = UnansweredError if isinstance(error, UnansweredError) else ApiError
-    advice = "run the same command again: it looks for what is there before it creates"
+    advice = "run the same command again: it looks for existing resources before it creates any"
     return kind(
-        f"{error.message}; {what} is not there yet, but may still appear",
+        f"{error.message}; {what} not found yet, but it may still appear",
         hint=f"{advice}; {error.hint}" if error.hint else advice,
         status=error.status,
     )

@@ -33,7 +33,7 @@ class Workers:
         """The endpoint's workers that are there now; those that were scaled down are not listed."""
         answer = self._http.read("GET", self._url(endpoint_id))
         if not isinstance(answer, dict) or not isinstance(answer.get("workers"), list):
-            raise ApiError("/workers answered without a list of workers")
+            raise ApiError("invalid response from /workers: missing list 'workers'")
         return Fleet(
             workers=tuple(filter(None, map(_worker, answer["workers"]))),
             endpoint_version=_whole(answer.get("endpointVersion")),

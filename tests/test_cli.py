@@ -246,7 +246,7 @@ def test_a_mistake_is_a_line_and_a_hint(folder):
 
     assert outcome.stderr.splitlines() == [
         "error: RUNPOD_API_KEY is not set",
-        "hint: put it in the environment or in .env, or work without a key: --target local",
+        "hint: set it in the environment or in .env, or use --target local, which needs no key",
     ]
 
 
@@ -410,7 +410,7 @@ def test_the_local_port_may_stand_in_dotenv(folder):
     (folder / ".env").write_text("VIDCTL_LOCAL_PORT=nonsense\n")
     outcome = vidctl("local", "status", "--json", cwd=folder)
 
-    assert (outcome.status, outcome.error["error"]) == (2, "VIDCTL_LOCAL_PORT is not a port: 'nonsense'")
+    assert (outcome.status, outcome.error["error"]) == (2, "invalid VIDCTL_LOCAL_PORT 'nonsense'")
 
 
 def test_status_says_whether_there_are_rate_limits(project):
@@ -641,5 +641,5 @@ def test_a_default_that_is_not_deployed_is_said(detectors):
 
     assert (for_another_task.status, "vidctl.yaml" in for_another_task.error["error"], asked_then) == (2, True, set())
     assert "vidctl.yaml" in missing.error["error"]
-    assert (mistaken.status, "did you mean detect?" in mistaken.error["error"]) == (2, True)
+    assert (mistaken.status, 'did you mean "detect"?' in mistaken.error["error"]) == (2, True)
     assert (missing.status, asked) == (5, set())

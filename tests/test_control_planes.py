@@ -243,7 +243,7 @@ def test_what_is_gone_can_be_deleted(plane):
 def test_there_is_one_endpoint_of_a_name(plane):
     plane.save(ENDPOINT, before=None)
 
-    with pytest.raises(ApiError, match="there is an endpoint yolo already"):
+    with pytest.raises(ApiError, match="endpoint yolo already exists"):
         plane.save(ENDPOINT, before=None)
     assert len(plane.account().endpoints) == 1
 

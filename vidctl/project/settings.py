@@ -261,7 +261,7 @@ def _read(env_file: Path) -> str:
         elif env_file.is_file():
             data = env_file.read_bytes()
         elif env_file.is_dir():
-            raise UsageError(f"{env_file}: a folder, not a file", hint="it must be UTF-8 lines of NAME=value")
+            raise UsageError(f"{env_file}: a folder, not a file", hint="save it as UTF-8 lines of NAME=value")
         else:
             return ""
         return data.decode("utf-8-sig")

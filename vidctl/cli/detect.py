@@ -91,15 +91,15 @@ def detect(
     from vidctl.tasks.detect.codec import parse_classes
     from vidctl.tasks.detect.model import DetectOptions
 
-    named = tuple(chain.from_iterable(map(parse_classes, classes or ())))
-    wanted = DetectOptions(conf, iou, imgsz, max_det, named, agnostic_nms)
-    chosen = _form(output_format, output, is_json=as_json)
+    class_names = tuple(chain.from_iterable(map(parse_classes, classes or ())))
+    detect_options = DetectOptions(conf, iou, imgsz, max_det, class_names, agnostic_nms)
+    chosen = _format(output_format, output, is_json=as_json)
     if save_conf and chosen != "txt":
         raise UsageError("--save-conf: only supported with -f txt")
     report = Report(quiet=quiet, verbose=verbose, as_json=as_json or chosen in ("json", "jsonl"))
-    pictures = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
-    inputs = Inputs(pictures, sources)
-    names = stems(pictures, sources, keeps_folders=recursive)
+    images = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
+    inputs = Inputs(images, sources)
+    names = stems(images, sources, keeps_folders=recursive)
     delivery = _Delivery(chosen, output, names, report, save, save_crop, overwrite)
     delivery.save_conf = save_conf
     delivery.spare(inputs)
@@ -109,8 +109,8 @@ def detect(
     if client.is_target_by_default:
         report.detail("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
     try:
-        with report.counting("detect", len(pictures), shown=not no_progress) as counter:
-            found = client.detect_many(pictures, waiting=telling(counter.wait), **vars(wanted))
+        with report.counting("detect", len(images), shown=not no_progress) as counter:
+            found = client.detect_many(images, waiting=telling(counter.wait), **vars(detect_options))
             report.detail(client.asking)
             delivery.endpoint = client.asked
             try:
@@ -126,11 +126,11 @@ def detect(
     delivery.tally.settle()
 
 
-def _form(said: Format | None, output: str | None, *, is_json: bool) -> str:
+def _format(requested: Format | None, output: str | None, *, is_json: bool) -> str:
     from vidctl.cli.outputs import form
 
     endings = {"json": "json", "jsonl": "jsonl", "csv": "csv", "txt": "txt"}
-    return form(said, output, endings, is_json=is_json, otherwise="table")
+    return form(requested, output, endings, is_json=is_json, otherwise="table")
 
 
 def _is_special(path: Path | None) -> bool:
@@ -154,7 +154,7 @@ class _Delivery:
         from vidctl.cli.outputs import Lines
         from vidctl.errors import UsageError
 
-        self._form = form
+        self._format = form
         self._output = None if output is None or output == "-" else Path(output)
         is_folder = output is not None and self._output is not None and (output.endswith("/") or self._output.is_dir())
         if is_folder and form != "txt":
@@ -177,7 +177,7 @@ class _Delivery:
         from vidctl.cli.outputs import check_folder, check_stdout
         from vidctl.files import check
 
-        if self._form == "txt" and not self._is_folder and len(self._names) > 1 and not _is_special(self._output):
+        if self._format == "txt" and not self._is_folder and len(self._names) > 1 and not _is_special(self._output):
             raise UsageError(
                 f"-o {self._output}: YOLO labels need one file per image", hint="write them into a folder with -o DIR/"
             )
@@ -190,9 +190,7 @@ class _Delivery:
             inputs.spare("-o", self._output)
             for option, folder in (("--save", self._save), ("--save-crop", self._save_crop)):
                 if folder is not None and folder.resolve() == self._output.resolve():
-                    raise UsageError(
-                        f"{option} {folder}: -o names a file of this name", hint="save into another folder"
-                    )
+                    raise UsageError(f"{option} {folder}: this is also the file of -o", hint="save into another folder")
             check(self._output)
         if self._save is not None:
             both = (f"{stem}{suffix}" for stem in self._names for suffix in (".jpg", ".png"))
@@ -210,7 +208,7 @@ class _Delivery:
         if isinstance(found.result, Failed):
             self.tally.failures.append(found.result.error)
             if len(self._names) > 1:
-                self._report.failed(found.result, is_in_result=self._form in ("json", "jsonl", "coco"))
+                self._report.failed(found.result, is_in_result=self._format in ("json", "jsonl", "coco"))
         self._save_all(found, stem)  # before it is printed: whoever reads that may have gone
         if self._is_whole:
             self._kept.append(found.result)
@@ -243,10 +241,10 @@ class _Delivery:
         from vidctl.tasks.detect import formats
         from vidctl.tasks.results import Failed
 
-        if self._form == "json":
+        if self._format == "json":
             return formats.to_json(results, endpoint=self.endpoint)
-        if self._form != "txt":
-            return formats.FORMATS[self._form](results)
+        if self._format != "txt":
+            return formats.FORMATS[self._format](results)
         if len(self._names) > 1:
             return formats.to_txt(results, save_conf=self.save_conf)
         one = results[0]
@@ -256,7 +254,7 @@ class _Delivery:
         from vidctl.tasks.results import Failed
 
         answered = [result for result in self._kept if not isinstance(result, Failed)]
-        if self._form == "coco" and answered and not any(result.names for result in answered):
+        if self._format == "coco" and answered and not any(result.names for result in answered):
             self._report.note(
                 "the worker does not report its model's classes: categories are limited to the detected ones"
             )
@@ -267,11 +265,11 @@ class _Delivery:
         from vidctl.tasks.results import Failed
 
         is_answer = not isinstance(result, Failed)
-        if self._form == "csv":
+        if self._format == "csv":
             self._lines.add(formats.to_csv([result], header=self.tally.taken == 1), is_answer=is_answer)
-        elif self._form == "jsonl":
+        elif self._format == "jsonl":
             self._lines.add(formats.to_jsonl([result], endpoint=self.endpoint), is_answer=is_answer)
-        elif self._form in formats.FORMATS:
+        elif self._format in formats.FORMATS:
             self._lines.add(self._text([result]), is_answer=is_answer)
         elif isinstance(result, Failed):
             return
@@ -281,7 +279,7 @@ class _Delivery:
             self._lines.add("".join(f"{line}\n" for line in report.lines(result)), is_answer=True)
 
     def _save_all(self, found: Found, stem: str) -> None:
-        """Save what was asked for; what cannot be saved is said, and its result is delivered all the same."""
+        """Save what was requested; what cannot be saved is reported, and its result is printed all the same."""
         from vidctl.tasks.results import Failed
 
         result = found.result
@@ -333,7 +331,7 @@ class _Delivery:
         data = read(found.source, fetch=download)
         if self._save is not None:
             saved = annotate.save_annotated(result, data, self._save, stem=stem, overwrite=self._overwrite)
-            tell = self._report.note if is_numbered(stem, result.source) else self._report.detail
-            tell(f"{result.source}: saved {saved}")
+            notify = self._report.note if is_numbered(stem, result.source) else self._report.detail
+            notify(f"{result.source}: saved {saved}")
         if self._save_crop is not None:
             annotate.save_crops(result, data, self._save_crop, stem=stem, overwrite=self._overwrite)

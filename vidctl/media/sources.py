@@ -25,7 +25,7 @@ from vidctl.text import without_secrets
 
 @dataclass(frozen=True)
 class Kind:
-    """What is looked for: how people call one and several, and how the names of its files end."""
+    """What to look for: the name of one and of several, and the endings of its files."""
 
     name: str
     plural: str
@@ -48,8 +48,8 @@ IMAGES = Kind(
     ),
 )
 
-# What people call the formats of images that not every installation reads.
-_CALLED = {
+# The names of image formats that not every installation reads.
+_FORMATS = {
     **dict.fromkeys((".avif", ".avifs"), "AVIF"),
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".jpc"), "JPEG 2000"),
@@ -117,7 +117,7 @@ def expand(
     stdin: BinaryIO | None = None,
     warn: Warn = warnings.warn,
 ) -> list[Source]:
-    """One Source an image (or audio), in the order typed; folders and globs in natural order (frame2 before frame10).
+    """One Source an image (or audio), in the order given; folders and globs in natural order (frame2 before frame10).
 
     A source is a file, a folder (its images; with `recursive` those in its subfolders too), a glob (`**` included),
     `-` (one image on standard input), `@list.txt` (one source a line, paths relative to the current folder, `#`
@@ -144,7 +144,7 @@ def looked_up(
         if source == "-":
             piped = _piped(stdin, kind, again=piped)
             found.append(piped)
-        elif source.startswith("@") and not _is_named_so(source, kind):
+        elif source.startswith("@") and not _is_named_like_a_list(source, kind):
             for line in _lines(source[1:]):
                 found.extend(_expand(line, kind, warn, recursive=recursive))
         else:
@@ -160,7 +160,7 @@ def settled(found: list[Source]) -> list[Source]:
     return found
 
 
-def _is_named_so(source: str, kind: Kind) -> bool:
+def _is_named_like_a_list(source: str, kind: Kind) -> bool:
     """Whether `@2x.jpg` is no list but an image, as the shell's own glob spells it."""
     return _is_of(kind, Path(source))
 
@@ -216,25 +216,25 @@ def opened(
     if source.problem is not None:
         raise source.problem
     if source.data is not None:
-        yield _sought(io.BytesIO(source.data), source.name, kind)
-    elif source.path is not None and _is_sought(source.path, source.name, kind):
+        yield _rewound(io.BytesIO(source.data), source.name, kind)
+    elif source.path is not None and _is_seekable(source.path, source.name, kind):
         yield source.path
     else:
-        with tempfile.TemporaryFile() as kept:  # it has no name: nothing stays behind, whatever ends the process
-            _keep(source, kept, fetch_into, kind)
-            yield _sought(kept, source.name, kind)
+        with tempfile.TemporaryFile() as copy:  # it has no name: nothing stays behind, whatever ends the process
+            _save(source, copy, fetch_into, kind)
+            yield _rewound(copy, source.name, kind)
 
 
-def _is_sought(path: Path, name: str, kind: Kind) -> bool:
+def _is_seekable(path: Path, name: str, kind: Kind) -> bool:
     """Whether the file can be read again from its beginning, which a pipe of the shell's cannot."""
     with _file(path, name, kind) as file:
         if not file.seekable():
             return False
-        _sought(file, name, kind)
+        _rewound(file, name, kind)
     return True
 
 
-def _sought(file: BinaryIO, name: str, kind: Kind) -> BinaryIO:
+def _rewound(file: BinaryIO, name: str, kind: Kind) -> BinaryIO:
     """The file, at its beginning, if there is anything in it."""
     if not file.seek(0, os.SEEK_END):
         raise MediaError(f"{name}: 0 bytes, not {kind.one}")
@@ -242,23 +242,23 @@ def _sought(file: BinaryIO, name: str, kind: Kind) -> BinaryIO:
     return file
 
 
-def _keep(source: Source, kept: BinaryIO, fetch_into: Callable[[str, BinaryIO], None], kind: Kind) -> None:
+def _save(source: Source, copy: BinaryIO, fetch_into: Callable[[str, BinaryIO], None], kind: Kind) -> None:
     try:
         if source.url is not None:
             with _fetching(source.url, source.name):
-                fetch_into(source.url, kept)
+                fetch_into(source.url, copy)
         elif source.path is not None:
             with _file(source.path, source.name, kind) as file:
-                shutil.copyfileobj(file, kept)
+                shutil.copyfileobj(file, copy)
         elif source.stream is not None:
             while data := _read(source.stream, 1 << 20, source.name):
-                kept.write(data)
+                copy.write(data)
         else:
             raise MediaError(f"{source.name}: not a file or a URL")
-        kept.flush()
+        copy.flush()
     except OSError as error:
         with suppress(OSError):  # closing tries once more to write what did not fit
-            kept.close()
+            copy.close()
         raise MediaError(
             f"{source.name}: cannot be saved to {tempfile.gettempdir()} ({_reason(error)})",
             hint="set TMPDIR to another folder",
@@ -281,12 +281,12 @@ def _lines(list_file: str) -> Iterator[str]:
     try:
         text = Path(list_file).read_text(encoding="utf-8-sig", errors="surrogateescape")
     except (OSError, ValueError) as error:
-        raise MediaError(f"@{_shown(list_file)}: cannot be read ({_reason(error)})") from error
+        raise MediaError(f"@{_printable(list_file)}: cannot be read ({_reason(error)})") from error
     if "\0" in text:
-        raise MediaError(f"@{_shown(list_file)}: not a list: expected text with one source per line")
+        raise MediaError(f"@{_printable(list_file)}: not a list: expected text with one source per line")
     lines = [line for line in map(_line, text.split("\n")) if line]
     if not lines:
-        raise MediaError(f"@{_shown(list_file)}: no sources in this list")
+        raise MediaError(f"@{_printable(list_file)}: no sources in this list")
     yield from lines
 
 
@@ -303,7 +303,7 @@ def _expand(source: str, kind: Kind, warn: Warn, *, recursive: bool) -> list[Sou
     if not source:
         raise UsageError("empty source", hint="pass a file, a folder, a glob or an https:// URL")
     if re.match(r"[a-z][a-z0-9+.-]*://", source, re.IGNORECASE):
-        return [Source(without_secrets(_shown(source)), url=source)]
+        return [Source(without_secrets(_printable(source)), url=source)]
     path = Path(source)
     if _is(path, Path.is_dir):
         search = _Search(kind)
@@ -318,9 +318,10 @@ def _expand(source: str, kind: Kind, warn: Warn, *, recursive: bool) -> list[Sou
         return search.found(source, f"no {kind.name} matches", warn, is_deep=True)
     if path.suffix.lower() in (".txt", ".lst") and _is(path, Path.is_file):
         raise UsageError(
-            f"{_shown(source)}: a text file, not {kind.one}", hint=f"read it as a list of sources: @{_shown(source)}"
+            f"{_printable(source)}: a text file, not {kind.one}",
+            hint=f"read it as a list of sources: @{_printable(source)}",
         )
-    return [Source(_shown(source), path=path)]
+    return [Source(_printable(source), path=path)]
 
 
 def _is(path: Path, claim: Callable[[Path], bool]) -> bool:
@@ -357,8 +358,8 @@ class _Search:
                 self._broken |= {path} if _is(path, _is_broken_link) else set()
                 self._special |= {path} if _is(path, _is_special) else set()
                 continue
-            called = _CALLED.get(path.suffix.lower())
-            if called is not None and called in _unread():
+            called = _FORMATS.get(path.suffix.lower())
+            if called is not None and called in _unsupported():
                 self._skipped[called] += 1
             else:
                 self._files[path] = None
@@ -366,7 +367,7 @@ class _Search:
     def found(self, source: str, nothing: str, warn: Warn, *, is_deep: bool) -> list[Source]:
         """The files in natural order, then the folders that were not seen into; `nothing` is said where none are."""
         skipped = [
-            f"{count} {called} file{'s' if count > 1 else ''} skipped: {_unread()[called]}"
+            f"{count} {called} file{'s' if count > 1 else ''} skipped: {_unsupported()[called]}"
             for called, count in self._skipped.items()
         ]
         for one, many, those in (
@@ -379,26 +380,26 @@ class _Search:
         if not self._files and not self._problems:
             hint = f"supported endings: {', '.join(sorted(self._kind.suffixes))}"
             hint = "; ".join(skipped) or (hint if is_deep else f"{hint}; search subfolders with -r")
-            return [_refused(_shown(source), MediaError(f"{_shown(source)}: {nothing}", hint=hint))]
+            return [_failed(_printable(source), MediaError(f"{_printable(source)}: {nothing}", hint=hint))]
         for note in skipped:
-            warn(f"{_shown(source)}: {note}")
+            warn(f"{_printable(source)}: {note}")
         paths = sorted(self._files, key=_natural)
-        return [*(Source(_shown(str(path)), path=path) for path in paths), *self._problems.values()]
+        return [*(Source(_printable(str(path)), path=path) for path in paths), *self._problems.values()]
 
     def folders(self, top: Path, *, follows: bool) -> Iterator[_Folder]:
         """The folder and all below that are not hidden.  `follows` enters links too, but none into what it lies in."""
-        waiting = [(top, _marks(Path(os.path.realpath(top)).parents))]
+        waiting = [(top, _ids(Path(os.path.realpath(top)).parents))]
         while waiting:
             path, above = waiting.pop()
             try:
                 with os.scandir(path) as entries:
                     seen = [entry for entry in entries if not entry.name.startswith(".")]
             except OSError as error:
-                self._problems[path] = _refused(
-                    _shown(str(path)), MediaError(f"{_shown(str(path))}: cannot be listed ({_reason(error)})")
+                self._problems[path] = _failed(
+                    _printable(str(path)), MediaError(f"{_printable(str(path))}: cannot be listed ({_reason(error)})")
                 )
                 continue
-            inside = above | _marks([path])
+            inside = above | _ids([path])
             if len(inside) == len(above):
                 continue
             below = [path / entry.name for entry in seen if _is_folder(entry, follows=follows)]
@@ -427,7 +428,7 @@ def _parted(pattern: str) -> tuple[str, str, str]:
     return (pattern[: found.start(1)], found[1], pattern[found.end() :]) if found else (pattern, "", "")
 
 
-def _marks(folders: Iterable[Path]) -> frozenset[tuple[int, int]]:
+def _ids(folders: Iterable[Path]) -> frozenset[tuple[int, int]]:
     """What tells folders apart, whatever they are called."""
     found = []
     for folder in folders:
@@ -452,12 +453,12 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_dir()
 
 
-def _refused(name: str, problem: MediaError) -> Source:
+def _failed(name: str, problem: MediaError) -> Source:
     return Source(name, problem=problem)
 
 
 @functools.cache
-def _unread() -> dict[str, str]:
+def _unsupported() -> dict[str, str]:
     """The formats of images that are not read here, and what would help."""
     from vidctl.media import image
 
@@ -532,6 +533,6 @@ def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     """The text without what no terminal and no JSON file can hold: bytes of a file name that are not UTF-8."""
     return text.encode("utf-8", "replace").decode()

@@ -67,9 +67,9 @@ def save_annotated(
     """
     suffix = ".jpg" if is_jpeg(data) else ".png"
     path = folder / f"{stem or stems([result.source])[0]}{suffix}"
-    _spare_source(path, result.source)
-    picture = annotate(open_upright(data, name=result.source), result.detections)
-    return write_new(path, _bytes(picture, suffix), overwrite=overwrite)
+    _refuse_source(path, result.source)
+    annotated = annotate(open_upright(data, name=result.source), result.detections)
+    return write_new(path, _bytes(annotated, suffix), overwrite=overwrite)
 
 
 def save_crops(
@@ -80,14 +80,14 @@ def save_crops(
     Boxes of less than a pixel are left out.  Errors are those of `save_annotated`.
     """
     stem = stem or stems([result.source])[0]
-    picture = open_upright(data, name=result.source)
+    image = open_upright(data, name=result.source)
     paths = []
     for number, found in enumerate(result.detections, start=1):
         x1, y1, x2, y2 = (round(corner) for corner in found.bbox)
         if x2 > x1 and y2 > y1:
             path = folder / safe_name(found.class_name) / f"{stem}-{number}.jpg"
-            _spare_source(path, result.source)
-            crop = _bytes(picture.crop((x1, y1, x2, y2)), ".jpg")
+            _refuse_source(path, result.source)
+            crop = _bytes(image.crop((x1, y1, x2, y2)), ".jpg")
             paths.append(write_new(path, crop, overwrite=overwrite))
     return paths
 
@@ -147,7 +147,7 @@ def _readable_on(colour: Colour) -> Colour:
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else (255, 255, 255)
 
 
-def _spare_source(path: Path, source: str) -> None:
+def _refuse_source(path: Path, source: str) -> None:
     try:
         same = path.samefile(source)
     except (OSError, ValueError):
@@ -156,10 +156,10 @@ def _spare_source(path: Path, source: str) -> None:
         raise UsageError(f"{path}: would overwrite the source", hint="save into another folder")
 
 
-def _bytes(picture: Image.Image, suffix: str) -> bytes:
+def _bytes(image: Image.Image, suffix: str) -> bytes:
     out = io.BytesIO()
     if suffix == ".jpg":
-        picture.save(out, "JPEG", quality=_JPEG_QUALITY, comment=b"")
+        image.save(out, "JPEG", quality=_JPEG_QUALITY, comment=b"")
     else:
-        picture.save(out, "PNG", compress_level=4)
+        image.save(out, "PNG", compress_level=4)
     return out.getvalue()

@@ -42,7 +42,7 @@ _WORD = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^,]*?))\s*(?:,|$)')
 
 def encode(images: Sequence[Prepared], options: DetectOptions) -> dict[str, Any]:
     """The job's input: `image` for one image, `images` for several; the rarer options only when they are set."""
-    encoded = [_base64(picture.jpeg) for picture in images]
+    encoded = [_base64(image.jpeg) for image in images]
     payload: dict[str, Any] = {"image": encoded[0]} if len(encoded) == 1 else {"images": encoded}
     payload |= {"conf": options.conf, "iou": options.iou, "imgsz": options.imgsz}
     for name in ("max_det", "classes", "agnostic_nms"):
@@ -64,8 +64,8 @@ def decode(output: object, images: Sequence[Prepared], sources: Sequence[str]) -
     answer = _READ.mapping(output, "output")
     items = _items(answer, len(images))
     return [
-        _decode_one(item, where, answer, picture, source)
-        for (where, item), picture, source in zip(items, images, sources, strict=True)
+        _decode_one(item, where, answer, image, source)
+        for (where, item), image, source in zip(items, images, sources, strict=True)
     ]
 
 
@@ -85,14 +85,14 @@ def _items(answer: Mapping[str, Any], expected: int) -> list[tuple[str, Mapping[
 
 
 def _decode_one(
-    item: Mapping[str, Any], where: str, answer: Mapping[str, Any], picture: Prepared, source: str
+    item: Mapping[str, Any], where: str, answer: Mapping[str, Any], image: Prepared, source: str
 ) -> Detections | MediaError:
     if "error" in item:
         return MediaError(f"{source}: {_READ.text(item['error'], f'{where}.error')}")
     if "detections" not in item:
         _READ.refuse(f"{where}.detections", "is missing")
     try:
-        _check_size(item.get("image_size"), where, picture)
+        _check_size(item.get("image_size"), where, image)
     except ApiError as error:
         if item is answer:
             raise
@@ -102,9 +102,9 @@ def _decode_one(
     model = item.get("model", answer.get("model"))
     return Detections(
         source,
-        picture.width,
-        picture.height,
-        tuple(_detection(each, f"{where}.detections[{n}]", picture) for n, each in enumerate(found)),
+        image.width,
+        image.height,
+        tuple(_detection(each, f"{where}.detections[{n}]", image) for n, each in enumerate(found)),
         None if seconds is None else _READ.number(seconds, f"{where}.inference_time"),
         None if model is None else _READ.mapping(model, f"{where}.model"),
         _names(item.get("names", answer.get("names"))),
@@ -118,28 +118,28 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _check_size(value: object, where: str, picture: Prepared) -> None:
+def _check_size(value: object, where: str, image: Prepared) -> None:
     """An answer about an image of another size is an answer about another image."""
-    sent = [picture.sent_width, picture.sent_height]
+    sent = [image.sent_width, image.sent_height]
     if value is not None and value != sent:
         _READ.refuse(f"{where}.image_size", f"is {_READ.short(value)}, but the image sent was {sent}")
 
 
-def _detection(value: object, where: str, picture: Prepared) -> Detection:
+def _detection(value: object, where: str, image: Prepared) -> Detection:
     item = _READ.mapping(value, where)
     for name in ("bbox", "confidence", "class"):
         if name not in item:
             _READ.refuse(f"{where}.{name}", "is missing")
     class_id = _class_id(item["class"], f"{where}.class")
     return Detection(
-        _box(item["bbox"], f"{where}.bbox", picture),
+        _box(item["bbox"], f"{where}.bbox", image),
         _confidence(item["confidence"], f"{where}.confidence"),
         class_id,
         _READ.text(item.get("class_name", str(class_id)), f"{where}.class_name"),
     )
 
 
-def _box(value: object, where: str, picture: Prepared) -> Box:
+def _box(value: object, where: str, image: Prepared) -> Box:
     """The box in the original's pixels, within the image, to a hundredth."""
     corners = [_READ.number(corner, where) for corner in _READ.items(value, where)]
     if len(corners) != 4:
@@ -147,12 +147,12 @@ def _box(value: object, where: str, picture: Prepared) -> Box:
     x1, y1, x2, y2 = corners
     if x2 < x1 or y2 < y1:
         _READ.refuse(where, "has swapped corners")
-    across, down = picture.width / picture.sent_width, picture.height / picture.sent_height
+    across, down = image.width / image.sent_width, image.height / image.sent_height
     return (
-        _within(x1 * across, picture.width),
-        _within(y1 * down, picture.height),
-        _within(x2 * across, picture.width),
-        _within(y2 * down, picture.height),
+        _within(x1 * across, image.width),
+        _within(y1 * down, image.height),
+        _within(x2 * across, image.width),
+        _within(y2 * down, image.height),
     )
 
 

@@ -38,20 +38,22 @@ def to_json(results: Iterable[Result], *, endpoint: str | None = None) -> str:
 
     `endpoint` is the one that answered.
     """
-    document = {"schema": SCHEMA, **_said_by(endpoint), "results": [result.to_dict() for result in results]}
+    document = {"schema": SCHEMA, **_endpoint_field(endpoint), "results": [result.to_dict() for result in results]}
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
 def to_jsonl(results: Iterable[Result], *, endpoint: str | None = None) -> str:
     """One object a line, one line a source."""
     return "".join(
-        json.dumps({"schema": SCHEMA, **_said_by(endpoint), **result.to_dict()}, ensure_ascii=False, allow_nan=False)
+        json.dumps(
+            {"schema": SCHEMA, **_endpoint_field(endpoint), **result.to_dict()}, ensure_ascii=False, allow_nan=False
+        )
         + "\n"
         for result in results
     )
 
 
-def _said_by(endpoint: str | None) -> dict[str, str]:
+def _endpoint_field(endpoint: str | None) -> dict[str, str]:
     return {} if endpoint is None else {"endpoint": endpoint}
 
 
@@ -71,24 +73,24 @@ def to_coco(results: Iterable[Result]) -> str:
     """A COCO data set with scores.  Image ids count sources from 1; a failed one leaves a gap and is in `errors`.
 
     A category's id is its class's, counted from 1.  All of the model's classes are there if the worker reports
-    them, else those that were seen.
+    them, else those that were detected.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
-    told: tuple[str, ...] = ()
-    seen: dict[int, str] = {}
+    all_names: tuple[str, ...] = ()
+    detected: dict[int, str] = {}
     for image_id, result in enumerate(results, start=1):
         if isinstance(result, Failed):
             errors.append(result.to_dict())
             continue
         images.append({"id": image_id, "file_name": result.source, "width": result.width, "height": result.height})
-        told = told or result.names
+        all_names = all_names or result.names
         for found in result.detections:
-            seen.setdefault(found.class_id, found.class_name)
+            detected.setdefault(found.class_id, found.class_name)
             # From 1: pycocotools' COCOeval takes an annotation id of 0 for "no match".
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_coco(found)})
-    names = seen | dict(enumerate(told))
+    names = detected | dict(enumerate(all_names))
     document = {
         "info": {"description": SCHEMA},
         "licenses": [],

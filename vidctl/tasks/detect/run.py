@@ -57,14 +57,14 @@ def detect(
     Raises AuthError and NotDeployedError at once, for they will be the same for every other job.
     """
     unread: dict[int, Found] = {}
-    readers = ThreadPoolExecutor(2, thread_name_prefix="vidctl-picture")
+    readers = ThreadPoolExecutor(2, thread_name_prefix="vidctl-image")
     requests = _requests(_read_ahead(sources, options, readers, unread, fetch), options)
     answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s, waiting=waiting)
     next_index = 0
     try:
         for answer in answers:
-            for picture, found in zip(answer.request.subject, _found(answer), strict=True):
-                while next_index < picture.index:
+            for image, found in zip(answer.request.subject, _found(answer), strict=True):
+                while next_index < image.index:
                     yield unread.pop(next_index)
                     next_index += 1
                 yield found
@@ -119,7 +119,7 @@ def _requests(images: Iterable[_Image], options: DetectOptions) -> Iterator[Requ
     for job in _packed(images):
         first = job[0].source.label
         yield Request(
-            encode([picture.prepared for picture in job], options),
+            encode([image.prepared for image in job], options),
             what=f"detect {first}" + (f" and {len(job) - 1} more" if len(job) > 1 else ""),
             subject=job,
         )
@@ -128,12 +128,12 @@ def _requests(images: Iterable[_Image], options: DetectOptions) -> Iterator[Requ
 def _packed(images: Iterable[_Image]) -> Iterator[list[_Image]]:
     """As many images to a job as RunPod takes in a request."""
     job: list[_Image] = []
-    for picture in images:
-        is_full = len(job) == IMAGES_PER_JOB or sum(p.encoded_bytes for p in job) + picture.encoded_bytes > _JOB_BYTES
+    for image in images:
+        is_full = len(job) == IMAGES_PER_JOB or sum(p.encoded_bytes for p in job) + image.encoded_bytes > _JOB_BYTES
         if job and is_full:
             yield job
             job = []
-        job.append(picture)
+        job.append(image)
     if job:
         yield job
 
@@ -144,19 +144,19 @@ def _found(answer: Answer[list[_Image]]) -> list[Found]:
         raise answer.error  # it will be the same for every other job
     if answer.job is None:
         reason = answer.error or JobFailedError("the job ended without an answer")
-        return [_failed(picture.source, reason) for picture in images]
+        return [_failed(image.source, reason) for image in images]
     try:
         results = decode(
             answer.job.output,
-            [picture.prepared for picture in images],
-            [picture.source.name for picture in images],
+            [image.prepared for image in images],
+            [image.source.name for image in images],
         )
     except VidctlError as error:
         error.job_id = answer.job.id
-        return [_failed(picture.source, error) for picture in images]
+        return [_failed(image.source, error) for image in images]
     return [
-        _failed(picture.source, result) if isinstance(result, VidctlError) else Found(picture.source, result)
-        for picture, result in zip(images, results, strict=True)
+        _failed(image.source, result) if isinstance(result, VidctlError) else Found(image.source, result)
+        for image, result in zip(images, results, strict=True)
     ]
 
 

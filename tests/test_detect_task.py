@@ -1,4 +1,4 @@
-"""What is asked of a detection worker, and how its answer is read."""
+"""What is sent to a detection worker, and how its answer is read."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_several_images_are_sent_as_a_list_with_what_was_set():
 def test_options_out_of_range_are_a_usage_error(options):
     """The message names the option."""
     ((name, value),) = options.items()
-    with failing("usage_error", f"{name}: ", *([str(value)] if name != "classes" else [])):
+    with failing("usage_error", name, *([str(value)] if name != "classes" else [])):
         DetectOptions(**options)
 
 

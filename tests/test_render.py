@@ -46,7 +46,7 @@ BROKEN = Failed("gone.jpg", MediaError("gone.jpg: no such file"))
 RESULTS = (STREET, BROKEN, EMPTY)
 
 
-def picture(kind: str = "JPEG", size: tuple[int, int] = (200, 100), **options) -> bytes:
+def photo(kind: str = "JPEG", size: tuple[int, int] = (200, 100), **options) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", size, (90, 90, 90)).save(out, kind, **options)
     return out.getvalue()
@@ -280,7 +280,7 @@ def test_a_class_is_named_in_any_script_or_by_its_id(name, monkeypatch):
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".png"), ("TIFF", ".png")])
 def test_the_annotated_image_keeps_its_kind(tmp_path, kind, suffix):
     """JPEG stays JPEG; everything else becomes PNG, which loses nothing."""
-    path = save_annotated(STREET, picture(kind), tmp_path / "new" / "folder")
+    path = save_annotated(STREET, photo(kind), tmp_path / "new" / "folder")
 
     assert tmp_path / "new" / "folder" / f"street, 1{suffix}" == path
     with Image.open(path) as saved:
@@ -293,7 +293,7 @@ def test_the_annotated_image_is_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
 
-    path = save_annotated(STREET, picture(size=(100, 200), exif=exif), tmp_path)
+    path = save_annotated(STREET, photo(size=(100, 200), exif=exif), tmp_path)
 
     with Image.open(path) as saved:
         assert ((200, 100), None) == (saved.size, saved.getexif().get(0x0112))
@@ -304,7 +304,7 @@ def test_crops_are_sorted_by_class(tmp_path):
     speck = Detection((5.0, 5.0, 5.2, 5.2), 0.3, 0, "person")
     result = Detections("street.jpg", 200, 100, (PERSON, speck, LIGHT))
 
-    paths = save_crops(result, picture(), tmp_path)
+    paths = save_crops(result, photo(), tmp_path)
 
     assert [tmp_path / "person" / "street-1.jpg", tmp_path / "traffic light, _red_" / "street-3.jpg"] == paths
     with Image.open(paths[0]) as crop:
@@ -316,20 +316,20 @@ def test_stems_keep_sources_of_one_name_apart(tmp_path):
     both = [Detections(source, 200, 100, (PERSON,)) for source in ("a/x.jpg", "b/x.jpg")]
     named = list(zip(both, stems([each.source for each in both]), strict=True))
 
-    assert ["x.jpg", "x-2.jpg"] == [save_annotated(each, picture(), tmp_path, stem=stem).name for each, stem in named]
+    assert ["x.jpg", "x-2.jpg"] == [save_annotated(each, photo(), tmp_path, stem=stem).name for each, stem in named]
     assert ["x-1.jpg", "x-2-1.jpg"] == [
-        path.name for each, stem in named for path in save_crops(each, picture(), tmp_path, stem=stem)
+        path.name for each, stem in named for path in save_crops(each, photo(), tmp_path, stem=stem)
     ]
 
 
 def test_a_source_is_never_overwritten(tmp_path):
     """Saving into the folder of the originals is refused, whatever way it is spelt."""
     source = tmp_path / "cat.jpg"
-    source.write_bytes(picture())
+    source.write_bytes(photo())
 
     with failing("usage_error", source):
         save_annotated(Detections(str(source), 200, 100, (PERSON,)), source.read_bytes(), tmp_path / "." / "")
-    assert picture() == source.read_bytes()
+    assert photo() == source.read_bytes()
 
 
 def test_what_stands_in_the_way_is_said(tmp_path):
@@ -338,7 +338,7 @@ def test_what_stands_in_the_way_is_said(tmp_path):
     (tmp_path / "folder").mkdir()
 
     with failing("failure", "taken/street, 1.jpg: "):
-        save_annotated(STREET, picture(), tmp_path / "taken")
+        save_annotated(STREET, photo(), tmp_path / "taken")
     with failing("failure", f"{tmp_path / 'folder'}: "):
         write(tmp_path / "folder", b"data")
     assert ["folder", "taken"] == sorted(path.name for path in tmp_path.iterdir())
@@ -384,5 +384,5 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
 def test_a_damaged_image_is_refused_by_name(tmp_path):
     """Its bytes may have changed since they were sent."""
     with failing("media_error", "street, 1.jpg: ", varies=True):
-        save_annotated(STREET, picture()[:100], tmp_path)
+        save_annotated(STREET, photo()[:100], tmp_path)
     assert [] == list(tmp_path.iterdir())

@@ -470,7 +470,7 @@ def test_a_server_that_drips_is_given_up(yolo_python, head):
     )
     env = {**os.environ, "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true"}
     with dripping(head) as base:
-        said = subprocess.run(
+        done = subprocess.run(
             [yolo_python, "-c", code, f"{base}/a.jpg"],
             cwd=YOLO,
             env=env,
@@ -480,7 +480,7 @@ def test_a_server_that_drips_is_given_up(yolo_python, head):
             timeout=60,
         )
 
-    assert "the image's URL took longer than 0.5 s\n" == said.stdout
+    assert "the image's URL took longer than 0.5 s\n" == done.stdout
 
 
 def test_openvino_detects_as_pytorch_does(yolo, drive_yolo):

@@ -38,7 +38,7 @@ class DetectOptions:
         _check_whole("max_det", self.max_det, 1, 1000)
         for wanted in self.classes:
             if isinstance(wanted, bool) or (wanted < 0 if isinstance(wanted, int) else not wanted):
-                raise UsageError(f"classes: {wanted!r} is not a class name or an id")
+                raise UsageError(f"classes must be class names or ids, not {wanted!r}")
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ Result = Detections | Failed
 
 def _check_fraction(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise UsageError(f"{name}: {value} is not between 0 and 1")
+        raise UsageError(f"{name} must be between 0 and 1, not {value}")
 
 
 def _check_whole(name: str, value: int, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise UsageError(f"{name}: {value} is not a whole number from {least} to {most}")
+        raise UsageError(f"{name} must be a whole number from {least} to {most}, not {value}")

@@ -641,13 +641,13 @@ def test_an_unknown_name_is_answered_with_those_there_are(write, tmp_path, name,
         spec.find(name, root=tmp_path)
 
 
-@pytest.mark.parametrize("command", ["validate", "deploy"])
+@pytest.mark.parametrize("command", [["validate"], ["deploy", "--target", "local"]], ids=lambda command: command[0])
 def test_the_command_line_says_which_specs_there_are(write, tmp_path, command):
     """An unknown name is no mistake within a spec, and the schema would not help."""
     write(MINIMAL, "configs/yolo.yaml")
     write(MINIMAL, "configs/whisper.yaml")
 
-    outcome = vidctl(command, "banana", cwd=tmp_path)
+    outcome = vidctl(*command, "banana", cwd=tmp_path)
 
     assert "" == outcome.stdout
     assert "vidctl schema" not in outcome.stderr

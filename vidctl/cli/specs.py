@@ -56,8 +56,8 @@ def validate(
         _show(good)
         _warn(warnings)
     if mistakes or missing:
-        told = [f"{error.message}; {error.hint}" for error in missing] + [str(mistake) for mistake in mistakes]
-        raise SpecError("\n".join(told), hint="vidctl schema prints every key of a spec" if mistakes else None)
+        lines = [f"{error.message}; {error.hint}" for error in missing] + [str(mistake) for mistake in mistakes]
+        raise SpecError("\n".join(lines), hint="vidctl schema prints every key of a spec" if mistakes else None)
 
 
 def _wanted(root: Path, names: list[str] | None, env: str | None) -> list[tuple[str, str | None]]:

@@ -35,7 +35,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Config:
-    """A config.json as it was read; one that is not there holds nothing."""
+    """A config.json as it was read; a missing one holds nothing."""
 
     file: Path | None
     content: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -124,7 +124,7 @@ def read(environ: Mapping[str, str]) -> Config:
 def endpoint(environ: Mapping[str, str], config: Config) -> Endpoint:
     """The engine by docker's own order: DOCKER_HOST, DOCKER_CONTEXT, what `docker context use` chose, the usual socket.
 
-    Raise ImageError for a context that is not there, or cannot be read.
+    Raise ImageError for a context that is missing or cannot be read.
     """
     if environ.get("DOCKER_HOST"):
         return Endpoint(environ["DOCKER_HOST"], _tls(environ))
@@ -169,7 +169,7 @@ def _certificates(place: Path, is_verified: bool) -> dict[str, Any] | None:
 
 
 def _document(file: Path) -> dict[str, Any] | None:
-    """A JSON file of Docker's; None when it is not there."""
+    """A JSON file of Docker's; None when it is missing."""
     try:
         text = file.read_text(encoding="utf-8")
         document = json.loads(text) if text.strip() else {}

@@ -51,7 +51,7 @@ class Ignore:
         self._kept = frozenset(kept)
 
     def excludes(self, path: str, above: Above) -> tuple[bool, Above]:
-        """Whether a path is excluded, and what to tell of it when asked about what is in it."""
+        """Whether a path is excluded, and what to pass on for what is in it."""
         matches = []
         is_excluded = False
         for number, pattern in enumerate(self._patterns):

@@ -39,7 +39,7 @@ def files(root: Path) -> list[Path]:
 
 
 def preset_files(root: Path) -> dict[str, Path]:
-    """The presets, sorted, each with its file: a project's own, in its presets/, go before those of vidctl."""
+    """The presets, sorted, each with its file: a project's own, in its presets/, take precedence over vidctl's."""
     return dict(sorted({**_files(_SHIPPED_PRESETS), **_files(root / "presets")}.items()))
 
 

@@ -130,7 +130,7 @@ def endpoint_id_name(spec_key: str, target: Target) -> str:
 
 
 def make_unseen(folder: Path) -> None:
-    """Make a folder of a project's `.vidctl`, all of which git is told to ignore."""
+    """Make a folder of a project's `.vidctl`, all of which git ignores."""
     folder.mkdir(parents=True, exist_ok=True)
     top = next((each for each in (folder, *folder.parents) if each.name == ".vidctl"), None)
     if top and not (top / ".gitignore").exists():

@@ -93,5 +93,5 @@ class FailOver:
             if self._now is self._rest:
                 return
             self._now = self._rest
-        said = "RunPod has switched its GraphQL API off: using REST v2 (set VIDCTL_CONTROL=rest to skip the attempt)"
-        self._notify(Progress("control", said))
+        message = "RunPod has switched its GraphQL API off: using REST v2 (set VIDCTL_CONTROL=rest to skip the attempt)"
+        self._notify(Progress("control", message))

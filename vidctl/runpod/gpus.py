@@ -195,23 +195,23 @@ def gpu_ids(names: Iterable[str], *, exact: bool = False) -> str:
 
 def notes(names: Iterable[str], *, exact: bool = False) -> list[str]:
     """Say, for each pool that may give more than one model of card, which ones.  Raises UnknownGpuError."""
-    said = []
-    for pool, asked in _wanted(names).items():
-        possible = _possible(pool, asked, exact=exact)
+    lines = []
+    for pool, named in _wanted(names).items():
+        possible = _possible(pool, named, exact=exact)
         if len(possible) > 1:
-            narrower = len(asked) < len(possible)
+            narrower = len(named) < len(possible)
             advice = "; write `exact: true` to get only the GPUs named" if narrower else ""
-            said.append(f"{pool.id} gives {_either([gpu_type.id for gpu_type in possible])}{advice}")
-    return said
+            lines.append(f"{pool.id} gives {_either([gpu_type.id for gpu_type in possible])}{advice}")
+    return lines
 
 
 def cards(names: Iterable[str], *, exact: bool = False) -> list[GpuType]:
     """List the models of card that RunPod may give for these names.  Raises UnknownGpuError."""
-    return [card for pool, asked in _wanted(names).items() for card in _possible(pool, asked, exact=exact)]
+    return [card for pool, named in _wanted(names).items() for card in _possible(pool, named, exact=exact)]
 
 
-def _possible(pool: Pool, asked: set[GpuType], *, exact: bool) -> list[GpuType]:
-    return [gpu_type for gpu_type in pool.gpu_types if not exact or gpu_type in asked]
+def _possible(pool: Pool, named: set[GpuType], *, exact: bool) -> list[GpuType]:
+    return [gpu_type for gpu_type in pool.gpu_types if not exact or gpu_type in named]
 
 
 def _wanted(names: Iterable[str]) -> dict[Pool, set[GpuType]]:

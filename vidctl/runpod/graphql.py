@@ -372,9 +372,9 @@ def _problem(answer: Node, hide: Iterable[str]) -> RefusedError | None:
         return None
     error = errors[0] if isinstance(errors, list) else errors
     node = error if isinstance(error, dict) else {"message": error}
-    said, path = str(node.get("message") or "an error without a message"), str(node.get("path") or "")
-    found = _FIELD.search(said) or _FIELD.search(path)
-    return refused(said, field=_FIELDS[found[0]] if found else None, hide=hide)
+    message, path = str(node.get("message") or "an error without a message"), str(node.get("path") or "")
+    found = _FIELD.search(message) or _FIELD.search(path)
+    return refused(message, field=_FIELDS[found[0]] if found else None, hide=hide)
 
 
 def _worker_quota(balance: float | None) -> int | None:

@@ -52,7 +52,7 @@ _TIMEOUT_S = (10, 60)  # to connect, between two bytes
 _DOWNLOAD_S = 600.0
 _DOWNLOAD_TRIES = 5
 _LONGEST_WAIT_S = 30.0
-_STEADY_BYTES_PER_S = 64_000  # less is a server that drips
+_STEADY_BYTES_PER_S = 64_000  # less is a server that stalls
 _TIMEOUT_HINT = "raise --timeout (timeout_s) to wait longer"
 _GLANCE_S = (3, 3)
 _MOST_SEEN = 1024 * 1024
@@ -109,7 +109,7 @@ class HttpError(ApiError):
 
 
 class Http:
-    """JSON over HTTP with one key, which travels in the Authorization header only.  Safe to use in threads."""
+    """JSON over HTTP with one key, which is sent in the Authorization header only.  Safe to use in threads."""
 
     def __init__(self, api_key: str) -> None:
         self._reads = _session(_READS, api_key)
@@ -240,7 +240,7 @@ def _offered(session: requests.Session, url: str, deadline: float) -> requests.R
         response = _answer(session, url, deadline)
         if response.status_code not in (429, 503) or attempt == _DOWNLOAD_TRIES - 1:
             break
-        wait_s = _asked_wait_s(response)
+        wait_s = _retry_after_s(response)
         wait_s = 0.5 * 2**attempt if wait_s is None else wait_s
         if wait_s > min(_LONGEST_WAIT_S, deadline - time.monotonic()):
             break
@@ -253,7 +253,7 @@ def _offered(session: requests.Session, url: str, deadline: float) -> requests.R
     return response
 
 
-def _asked_wait_s(response: requests.Response) -> float | None:
+def _retry_after_s(response: requests.Response) -> float | None:
     try:
         return Retry(0).get_retry_after(response.raw)
     except InvalidHeader:
@@ -345,7 +345,7 @@ def _json(response: requests.Response) -> Any:
 
 def _refusal(response: requests.Response) -> VidctlError:
     host, status, reason = _host(response.url), response.status_code, _reason(response)
-    said = _said(reason)
+    detail = _detail(reason)
     match status:
         case 403 if response.content.lstrip().startswith(b"<"):
             # RunPod says in JSON why a key may not do something (runpod.md §2.2); a firewall answers with a page.
@@ -356,17 +356,17 @@ def _refusal(response: requests.Response) -> VidctlError:
             )
         case 401 | 403:
             return AuthError(
-                f"{host} rejected the API key ({status}{said})",
+                f"{host} rejected the API key ({status}{detail})",
                 hint="check RUNPOD_API_KEY: it may be wrong, revoked, or without access to this endpoint",
                 status=status,
             )
         case 404:
-            return NotDeployedError(f"{host}: {urlsplit(response.url).path} not found{said}", status=status)
+            return NotDeployedError(f"{host}: {urlsplit(response.url).path} not found{detail}", status=status)
         case 410:
             return RetiredError(f"{host}: this API was retired (410)", hint="upgrade vidctl", status=status)
         case 402:
             return HttpError(
-                f"{host}: payment required (402{said})",
+                f"{host}: payment required (402{detail})",
                 reason=reason,
                 hint="add credit at console.runpod.io/user/billing, then run the same command again",
                 status=status,
@@ -375,7 +375,7 @@ def _refusal(response: requests.Response) -> VidctlError:
             return ApiError(f"{host}: rate limited (429)", hint=_when(response), status=status)
         case _:
             return HttpError(
-                f"{host} answered {status}{said}", reason=reason, hint=_request_id(response), status=status
+                f"{host} answered {status}{detail}", reason=reason, hint=_request_id(response), status=status
             )
 
 
@@ -395,7 +395,7 @@ def _reason(response: requests.Response) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _said(reason: Mapping[str, Any]) -> str:
+def _detail(reason: Mapping[str, Any]) -> str:
     """The server's own sentence, when it gave one; the job API documents no shape for it."""
     keys = ("error", "message", "detail", "title")
     words = next((reason[key] for key in keys if isinstance(reason.get(key), str)), "")

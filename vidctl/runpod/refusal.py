@@ -29,17 +29,17 @@ _HINTS: Final = (
 
 
 def refused(
-    said: str, *, field: str | None = None, hide: Iterable[str] = (), status: int | None = None
+    message: str, *, field: str | None = None, hide: Iterable[str] = (), status: int | None = None
 ) -> RefusedError:
     """The error to raise; `hide` are values that were sent and must not be seen, for RunPod quotes what it refuses."""
-    said = one_line(_without(said, hide), SENTENCE)
-    advice = (words for sign, words in _HINTS if re.search(sign, said, re.IGNORECASE))
-    return RefusedError(f"RunPod: {said}", field=field, hint=next(advice, None), status=status)
+    message = one_line(_without(message, hide), SENTENCE)
+    advice = (words for sign, words in _HINTS if re.search(sign, message, re.IGNORECASE))
+    return RefusedError(f"RunPod: {message}", field=field, hint=next(advice, None), status=status)
 
 
-def _without(said: str, hide: Iterable[str]) -> str:
+def _without(message: str, hide: Iterable[str]) -> str:
     values = {value for value in hide if len(value) >= _MIN_SECRET_LENGTH}
     written = values | {json.dumps(value)[1:-1] for value in values}
     for value in sorted(written, key=len, reverse=True):
-        said = said.replace(value, "…")
-    return said
+        message = message.replace(value, "…")
+    return message

@@ -49,11 +49,11 @@ def _name(parts: re.Match[str]) -> str:
 def _token(challenge: str) -> str | None:
     """The token that everybody gets who asks for one; a registry that wants a password has none."""
     scheme, _, rest = challenge.partition(" ")
-    said = dict(_CHALLENGE.findall(rest))
-    realm = said.pop("realm", "")
+    parameters = dict(_CHALLENGE.findall(rest))
+    realm = parameters.pop("realm", "")
     if scheme.lower() != "bearer" or not realm.startswith(("https://", "http://127.", "http://localhost")):
         return None
-    answer = look(f"{realm}?{urlencode(said)}", {})
+    answer = look(f"{realm}?{urlencode(parameters)}", {})
     document = answer.document if answer and answer.status == 200 else None
     token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None
     return token if isinstance(token, str) else None

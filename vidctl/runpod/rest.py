@@ -298,14 +298,16 @@ def _refusal(problem: Mapping[str, Any], status: int, hide: Iterable[str]) -> Re
     errors = problem.get("errors")
     lines = [line for line in errors if isinstance(line, str)] if isinstance(errors, list) else []
     lines.sort(key=lambda line: "missing propert" not in line)
-    said = next((words for words in (*lines, problem.get("detail"), problem.get("title")) if words), "no reason given")
-    return refused(str(said), field=_field(str(said)), hide=hide, status=status)
+    message = next(
+        (words for words in (*lines, problem.get("detail"), problem.get("title")) if words), "no reason given"
+    )
+    return refused(str(message), field=_field(str(message)), hide=hide, status=status)
 
 
-def _field(said: str) -> str | None:
+def _field(message: str) -> str | None:
     """Which value of ours it is about: by the pointer before the colon, else by the first name of one in the words."""
-    pointed = _POINTED.match(said)
-    pointer, words = pointed.groups() if pointed else ("", said)
+    pointed = _POINTED.match(message)
+    pointer, words = pointed.groups() if pointed else ("", message)
     path = re.findall(r"[A-Za-z]+", pointer)
     for length in range(len(path), 0, -1):
         if field := _FIELDS.get(".".join(path[:length])):

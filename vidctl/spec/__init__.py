@@ -1,4 +1,4 @@
-"""What a file in configs/ may say: found, read, checked, and every mistake told at once with its place."""
+"""What a file in configs/ may say: found, read, checked, and every mistake reported at once with its place."""
 
 from vidctl.spec.loading import check, find, load, load_all, locate, names, overlays, warnings
 from vidctl.spec.mistake import Mistake

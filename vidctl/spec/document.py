@@ -39,7 +39,7 @@ class Interpolated(str):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands, and its key if it has one.  A broken value has had its mistake told already."""
+    """Where a value stands, and its key if it has one.  A broken value has its problem in the list already."""
 
     value: Mark
     key: Mark | None = None
@@ -50,7 +50,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Slip:
+class Problem:
     """A mistake before it knows its file."""
 
     mark: Mark
@@ -64,22 +64,22 @@ class Document:
 
     value: Any = None
     places: dict[Location, Place] = field(default_factory=dict)
-    slips: list[Slip] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
 
 class _UnreadableError(Exception):
-    def __init__(self, slip: Slip) -> None:
-        super().__init__(slip.message)
-        self.slip = slip
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 def parse(text: str, environ: Mapping[str, str] | None) -> Document:
-    """Read YAML text; what is wrong is in the document's slips, never raised.  Without `environ` a `$` is one."""
+    """Read YAML text; what is wrong is in the document's problems, never raised.  Without `environ` a `$` is one."""
     try:
         root = _compose(text)
         return _Reader(environ).read(root)
     except _UnreadableError as error:
-        return Document(slips=[error.slip])
+        return Document(problems=[error.problem])
 
 
 def _compose(text: str) -> yaml.Node:
@@ -88,15 +88,15 @@ def _compose(text: str) -> yaml.Node:
         loader = _Loader(text)
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise _UnreadableError(_syntax_slip(error)) from error
+        raise _UnreadableError(_syntax_problem(error)) from error
     except yaml.reader.ReaderError as error:
-        raise _UnreadableError(_character_slip(text, error)) from error
+        raise _UnreadableError(_character_problem(text, error)) from error
     except (ValueError, OverflowError) as error:  # PyYAML lets chr() and int() refuse `"\UFFFFFFFF"` and `%YAML 9…9`
         at = _mark(loader.get_mark()) if loader else Mark(1, 1)
-        raise _UnreadableError(Slip(at, "invalid YAML: a number here is out of range")) from error
+        raise _UnreadableError(Problem(at, "invalid YAML: a number here is out of range")) from error
     if root is None:
         raise _UnreadableError(
-            Slip(Mark(1, 1), "the file is empty", "the shipped configs/yolo.yaml documents every field")
+            Problem(Mark(1, 1), "the file is empty", "the shipped configs/yolo.yaml documents every field")
         )
     return root
 
@@ -116,7 +116,7 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         self._depth += 1
         if self._depth > DEPTH_LIMIT:
             event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise _UnreadableError(Slip(_mark(event.start_mark), TOO_DEEP))
+            raise _UnreadableError(Problem(_mark(event.start_mark), TOO_DEEP))
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -125,29 +125,29 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         return ""  # so that a node with a tag is one that the file tags
 
 
-def _syntax_slip(error: yaml.MarkedYAMLError) -> Slip:
+def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     problem = error.problem or error.context or "invalid YAML"
     line = mark.get_snippet(max_length=10_000) if mark and mark.buffer else ""
     at = _mark(mark) if mark else Mark(1, 1)
     if error.context_mark and "end" in problem and "stream" in problem:
-        return Slip(_mark(error.context_mark), "what starts here is never closed")
+        return Problem(_mark(error.context_mark), "what starts here is never closed")
     if "'\\t'" in problem:
-        return Slip(at, "a tab cannot indent YAML", "use spaces")
+        return Problem(at, "a tab cannot indent YAML", "use spaces")
     if "another document" in problem or "single document" in (error.context or ""):
-        return Slip(at, "a second YAML document starts here", "one file holds one spec")
+        return Problem(at, "a second YAML document starts here", "one file holds one spec")
     if "${" in (line or ""):
-        return Slip(at, f"invalid YAML: {problem}", 'inside { } or [ ] a variable needs quotes: "${NAME}"')
+        return Problem(at, f"invalid YAML: {problem}", 'inside { } or [ ] a variable needs quotes: "${NAME}"')
     if "mapping values are not allowed" in problem:
-        return Slip(at, "invalid YAML: a second colon", "check the indentation, or quote the text")
-    return Slip(at, f"invalid YAML: {problem}")
+        return Problem(at, "invalid YAML: a second colon", "check the indentation, or quote the text")
+    return Problem(at, f"invalid YAML: {problem}")
 
 
-def _character_slip(text: str, error: yaml.reader.ReaderError) -> Slip:
+def _character_problem(text: str, error: yaml.reader.ReaderError) -> Problem:
     before = text[: error.position]
     start = max(before.rfind("\n"), before.rfind("\r")) + 1
     line = len(re.findall("\r\n|[\r\n\x85\u2028\u2029]", before)) + 1
-    return Slip(Mark(line, error.position - start + 1), f"YAML does not allow the character U+{_code(error):04X}")
+    return Problem(Mark(line, error.position - start + 1), f"YAML does not allow the character U+{_code(error):04X}")
 
 
 def _code(error: yaml.reader.ReaderError) -> int:
@@ -160,35 +160,35 @@ def _mark(mark: yaml.Mark) -> Mark:
 
 
 class _Reader:
-    """Turn the node tree into values, keeping places and collecting slips."""
+    """Turn the node tree into values, keeping places and collecting problems."""
 
     def __init__(self, environ: Mapping[str, str] | None) -> None:
         self.environ = environ
         self.document = Document()
-        self.slips: dict[Slip, None] = {}  # an alias tells its anchor's mistakes again: once is enough
-        self.slipped: set[Mark] = set()
+        self.problems: dict[Problem, None] = {}  # an alias repeats its anchor's problems: once is enough
+        self.broken: set[Mark] = set()
         self.open: set[int] = set()
         self.visits = 0
 
     def read(self, root: yaml.Node) -> Document:
         self.document.value = self._value(root, (), None)
-        self.document.slips = list(self.slips)
+        self.document.problems = list(self.problems)
         return self.document
 
-    def _slip(self, node: yaml.Node, message: str, hint: str | None = None) -> None:
+    def _report(self, node: yaml.Node, message: str, hint: str | None = None) -> None:
         mark = _mark(node.start_mark)
-        self.slips[Slip(mark, message, hint)] = None
-        self.slipped.add(mark)
+        self.problems[Problem(mark, message, hint)] = None
+        self.broken.add(mark)
 
     def _value(self, node: yaml.Node, location: Location, key: yaml.Node | None) -> Any:
         self._guard(node)
         self._keep(location, node, key)
         if node.tag not in ("", "!"):
-            self._slip(node, "tags (!name) are not supported", "remove it")
+            self._report(node, "tags (!name) are not supported", "remove it")
         self.open.add(id(node))
         value = self._content(node, location)
         self.open.discard(id(node))
-        if isinstance(node, yaml.ScalarNode) and _mark(node.start_mark) in self.slipped:
+        if isinstance(node, yaml.ScalarNode) and _mark(node.start_mark) in self.broken:
             self._keep(location, node, key, is_broken=True)
         return value
 
@@ -196,11 +196,11 @@ class _Reader:
         """Stop at what aliases can make endless: a loop, a tower, a bomb."""
         self.visits += 1 + (len(node.value) if isinstance(node, yaml.MappingNode) else 0)
         if id(node) in self.open:
-            raise _UnreadableError(Slip(_mark(node.start_mark), "alias refers to itself"))
+            raise _UnreadableError(Problem(_mark(node.start_mark), "alias refers to itself"))
         if len(self.open) > DEPTH_LIMIT:
-            raise _UnreadableError(Slip(_mark(node.start_mark), TOO_DEEP))
+            raise _UnreadableError(Problem(_mark(node.start_mark), TOO_DEEP))
         if self.visits > VALUE_LIMIT:
-            raise _UnreadableError(Slip(_mark(node.start_mark), f"the spec holds more than {VALUE_LIMIT} values"))
+            raise _UnreadableError(Problem(_mark(node.start_mark), f"the spec holds more than {VALUE_LIMIT} values"))
 
     def _keep(self, location: Location, node: yaml.Node, key: yaml.Node | None, *, is_broken: bool = False) -> None:
         text = node.value if isinstance(node, yaml.ScalarNode) else ""
@@ -249,20 +249,20 @@ class _Reader:
             if isinstance(source, yaml.MappingNode):
                 yield source
             else:
-                self._slip(source, "`<<` merges mappings only", "name an anchor: `<<: *name`")
+                self._report(source, "`<<` merges mappings only", "name an anchor: `<<: *name`")
 
     def _key(self, node: yaml.Node, known: Mapping[str, tuple[yaml.Node, yaml.Node]]) -> str | None:
         if not isinstance(node, yaml.ScalarNode):
-            self._slip(node, "a key must be text")
+            self._report(node, "a key must be text")
             return None
         name = _joined(node.value)
         if node.style is None and (trap := _trap(name) or _not_text(name)):
-            self._slip(node, *trap)
+            self._report(node, *trap)
         elif unfit := _unfit(name):
-            self._slip(node, unfit)
+            self._report(node, unfit)
         elif name in known:
             first = known[name][0].start_mark.line + 1
-            self._slip(node, f'duplicate key "{name}" (first on line {first})', "keep one of the two")
+            self._report(node, f'duplicate key "{name}" (first on line {first})', "keep one of the two")
         else:
             return name
         return None
@@ -270,13 +270,13 @@ class _Reader:
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         text = _joined(node.value)
         if unfit := _unfit(text):
-            self._slip(node, unfit)
+            self._report(node, unfit)
         if "$" in text and self.environ is not None:
             return self._interpolated(node, text, self.environ)
         if node.style is not None:
             return text
         if trap := _trap(text):
-            self._slip(node, *trap)
+            self._report(node, *trap)
             return None
         return _plain(text)
 
@@ -286,14 +286,14 @@ class _Reader:
                 return "$"
             name, default = found["name"], found["default"]
             if name is None:
-                self._slip(node, "invalid variable", "write ${NAME} or ${NAME:-default}, or $$ for a plain $")
+                self._report(node, "invalid variable", "write ${NAME} or ${NAME:-default}, or $$ for a plain $")
                 return ""
             value = environ.get(name, "")
             if default is None and name not in environ:
                 hint = f"set it in the environment or in .env, or give a default: ${{{name}:-…}}"
-                self._slip(node, f"variable {name} is not set", hint)
+                self._report(node, f"variable {name} is not set", hint)
             elif unfit := _unfit(value):
-                self._slip(node, f"variable {name} cannot be used: {unfit}")
+                self._report(node, f"variable {name} cannot be used: {unfit}")
             return value or default or ""
 
         filled = _VARIABLE.sub(fill, text)

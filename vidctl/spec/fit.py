@@ -183,11 +183,11 @@ def _length(spec: EndpointSpec) -> Iterator[Doubt]:
 
 def _gpus(spec: EndpointSpec) -> Iterator[Doubt]:
     """GPUs that the model asks for and does not get, or that are paid for and not used."""
-    asked, count = _whole(spec, "TENSOR_PARALLEL_SIZE"), spec.gpu.count
-    used = asked or (None if spec.image.protocol else 1)
-    if asked is not None and asked > count:
-        message = f"TENSOR_PARALLEL_SIZE needs {asked} GPUs, and gpu.count is {count}"
-        yield Doubt(("env", "TENSOR_PARALLEL_SIZE"), message, f"gpu: {{names: […], count: {asked}}}")
+    requested, count = _whole(spec, "TENSOR_PARALLEL_SIZE"), spec.gpu.count
+    used = requested or (None if spec.image.protocol else 1)
+    if requested is not None and requested > count:
+        message = f"TENSOR_PARALLEL_SIZE needs {requested} GPUs, and gpu.count is {count}"
+        yield Doubt(("env", "TENSOR_PARALLEL_SIZE"), message, f"gpu: {{names: […], count: {requested}}}")
     elif used is not None and used < count and _RECKONED_ELSEWHERE.isdisjoint(spec.env):
         message = f"a worker has {count} GPUs, all paid for, and its model is on {used}"
         yield Doubt(("gpu", "count"), message, f'TENSOR_PARALLEL_SIZE: "{count}" shares the model among them')
@@ -289,9 +289,9 @@ def _version(spec: EndpointSpec) -> Iterator[Doubt]:
 
 
 def _cuda(spec: EndpointSpec) -> Iterator[Doubt]:
-    said = [*spec.cuda, *([spec.min_cuda] if spec.min_cuda else [])]
-    older = [each for each in said if _version_of(each) < (13, 0)]
-    if older or not said:
+    versions = [*spec.cuda, *([spec.min_cuda] if spec.min_cuda else [])]
+    older = [each for each in versions if _version_of(each) < (13, 0)]
+    if older or not versions:
         field = "min_cuda" if spec.min_cuda else "cuda"
         allowed = f"{field}: allows {', '.join(older)}" if older else "without cuda: a machine may have an older one"
         message = f"worker-vllm needs CUDA 13.0 since v2.19.0, and {allowed}"

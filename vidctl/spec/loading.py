@@ -35,7 +35,7 @@ def load_all(
         try:
             spec = load(find(name, root=root, overlay=overlay), environ=environ)
             specs[spec.key] = spec
-        except SpecError as error:  # noqa: PERF203  the others' mistakes are told too
+        except SpecError as error:  # noqa: PERF203  the others' mistakes are reported too
             errors.append(error)
     if len(errors) > 1:
         raise SpecError("\n".join(f"{each.message}; {each.hint}" if each.hint else each.message for each in errors))

@@ -36,14 +36,14 @@ class Mistake:
     source: str = ""
 
     def __str__(self) -> str:
-        said = f"{self.path}:{self.line}:{self.column}: {self.message}"
+        text = f"{self.path}:{self.line}:{self.column}: {self.message}"
         if self.hint:
-            said += f"; {self.hint}"
-        said = one_line(said)
+            text += f"; {self.hint}"
+        text = one_line(text)
         if not self.source.strip():
-            return said
+            return text
         line, column = _cut(self.source, self.column - 1)
-        return f"{said}\n    {line}\n    {_padding(line[:column])}^"
+        return f"{text}\n    {line}\n    {_padding(line[:column])}^"
 
 
 def lines_of(text: str) -> list[str]:

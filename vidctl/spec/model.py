@@ -61,7 +61,7 @@ OPEN_RUNPOD_VARIABLES = frozenset(
     }
 )
 
-# Build arguments and variables of a worker that is told where its model's weights are, as workers/qwen-vl is.
+# Build arguments and variables of a worker that gets the place of its model's weights, as workers/qwen-vl does.
 BASE_URL = "OPENAI_BASE_URL"
 MODEL, REVISION, WEIGHTS = "MODEL_NAME", "MODEL_REVISION", "WEIGHTS"
 DEFAULT_REVISION = "main"  # of a repository at Hugging Face
@@ -847,9 +847,9 @@ class EndpointSpec(Part):
 
     @property
     def worker_env(self) -> dict[str, str]:
-        """The variables of its containers but for the secrets: a built worker is told where its weights are."""
-        told = {WEIGHTS: self.weights} if self.weights and self.image.build else {}
-        return {**told, **self.env}
+        """The variables of its containers but for the secrets: a built worker gets the place of its weights."""
+        weights = {WEIGHTS: self.weights} if self.weights and self.image.build else {}
+        return {**weights, **self.env}
 
     @property
     def build_args(self) -> dict[str, str]:

@@ -22,7 +22,9 @@ def lifted(document: Document, layer: int) -> Document:
         at: replace(place, value=mark(place.value), key=place.key and mark(place.key))
         for at, place in document.places.items()
     }
-    return Document(document.value, places, [replace(slip, mark=mark(slip.mark)) for slip in document.slips])
+    return Document(
+        document.value, places, [replace(problem, mark=mark(problem.mark)) for problem in document.problems]
+    )
 
 
 def lay(over: Document, under: Document, *, suffix: str) -> Document:
@@ -35,7 +37,7 @@ def lay(over: Document, under: Document, *, suffix: str) -> Document:
     for at in laying.removals:  # stays a place, for what is missing then, but lacks no value
         places[at] = replace(places[at], is_empty=False)
     places[()] = under.places[()]
-    return Document(value, places, [*under.slips, *over.slips])
+    return Document(value, places, [*under.problems, *over.problems])
 
 
 @dataclass

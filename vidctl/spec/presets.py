@@ -34,9 +34,9 @@ class Preset:
 
 
 def load(name: str, *, root: Path) -> Preset:
-    """The preset of that name: the project's own goes before vidctl's.
+    """The preset of that name: the project's own takes precedence over vidctl's.
 
-    Raises UsageError for a name that there is not, and SpecError with every mistake in the file.
+    Raises UsageError for an unknown name, and SpecError with every mistake in the file.
     """
     file = configs.preset_files(root).get(name)
     if file is None:
@@ -61,13 +61,13 @@ def _nearest(name: str, root: Path) -> str:
     return f"did you mean {near[0]}?" if near else f"available: {', '.join(known)}; put your own in presets/NAME.yaml"
 
 
-def _said(text: str) -> str:
+def _not_blank(text: str) -> str:
     if not text.strip():
         raise wrong("empty text")
     return text
 
 
-_Text = Annotated[str, AfterValidator(_said)]
+_Text = Annotated[str, AfterValidator(_not_blank)]
 
 
 class _Fields(Part):

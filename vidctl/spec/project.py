@@ -27,7 +27,7 @@ class ProjectSettings(Part):
     target: Literal["local", "runpod"] | None = None
     """Where commands go that name no target."""
     endpoints: Defaults = Defaults()
-    """Whom `detect`, `transcribe` and `describe` ask if they are not told: `{detect: yolo}`."""
+    """Whom `detect`, `transcribe` and `describe` ask by default: `{detect: yolo}`."""
 
 
 def settings_of(root: Path) -> ProjectSettings:
@@ -53,6 +53,6 @@ def says_nothing(file: Path) -> bool:
     """Whether there is nothing in a file but comments."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):  # told when it is read
+    except (OSError, UnicodeDecodeError):  # raised when it is read
         return False
     return not any(line.split("#")[0].strip() for line in lines)

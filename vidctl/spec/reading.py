@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from vidctl.errors import SpecError
-from vidctl.spec.document import Document, Location, Place, Slip, parse
+from vidctl.spec.document import Document, Location, Place, Problem, parse
 from vidctl.spec.mistake import Mark, Mistake, lines_of
 from vidctl.spec.model import Context
 from vidctl.spec.overlay import lay, lifted
@@ -42,19 +42,21 @@ class Reading(Generic[Model]):
 
 def read(sheets: Sheets, model: type[Model], context: Context | None) -> Reading[Model]:
     """Check what files say against a model; raise nothing."""
-    value, slips = _validate(sheets.document, model, context)
-    ordered = sorted(dict.fromkeys(slips), key=lambda slip: (slip.mark.layer, slip.mark.line, slip.mark.column))
-    return Reading(value, [_mistake(slip, sheets) for slip in ordered])
+    value, problems = _validate(sheets.document, model, context)
+    ordered = sorted(
+        dict.fromkeys(problems), key=lambda problem: (problem.mark.layer, problem.mark.line, problem.mark.column)
+    )
+    return Reading(value, [_mistake(problem, sheets) for problem in ordered])
 
 
 def marked(sheets: Sheets, field: Location, message: str, hint: str | None) -> Mistake:
     """Say something of a field where the files say it, or of the part around it."""
     _, place = follow(field, sheets.document)
-    return _mistake(Slip(place.value, message, hint), sheets)
+    return _mistake(Problem(place.value, message, hint), sheets)
 
 
 def open_sheets(files: Sequence[Path], environ: Mapping[str, str] | None) -> Sheets:
-    """Read files; what is wrong with them is in the document's slips.  Without `environ` there are no variables."""
+    """Read files; what is wrong with them is in the document's problems.  Without `environ` there are no variables."""
     opened = [_sheet(file, layer, environ) for layer, file in enumerate(files)]
     document = opened[0][0]
     for (over, _), file, base in zip(opened[1:], files[1:], files, strict=False):
@@ -82,18 +84,18 @@ def _both(over: Document, under: Document, suffix: str) -> Document:
     """One over the other; without places if one of them could not be read."""
     if over.places and under.places:
         return lay(over, under, suffix=suffix)
-    return Document(slips=[*under.slips, *over.slips])
+    return Document(problems=[*under.problems, *over.problems])
 
 
 def _sheet(path: Path, layer: int, environ: Mapping[str, str] | None) -> tuple[Document, list[str]]:
     try:
         text = _text(path)
     except SpecError as error:
-        return lifted(Document(slips=[Slip(Mark(1, 1), error.message, error.hint)]), layer), []
+        return lifted(Document(problems=[Problem(Mark(1, 1), error.message, error.hint)]), layer), []
     document = parse(text, environ)
     if document.places and not isinstance(document.value, dict):
-        slip = Slip(document.places[()].value, "expected a mapping (key: value)")
-        document = Document(slips=[*document.slips, slip])
+        problem = Problem(document.places[()].value, "expected a mapping (key: value)")
+        document = Document(problems=[*document.problems, problem])
     return lifted(document, layer), _lines(text, document)
 
 
@@ -127,24 +129,24 @@ def _lines(text: str, document: Document) -> list[str]:
 _MAY_HOLD_PASSWORDS: dict[Location, str] = {("registry_auth", "password"): "[A-Z0-9_]*", ("local", "openai"): "[^@?#]*"}
 
 
-def _mistake(slip: Slip, sheets: Sheets) -> Mistake:
-    mark, lines = slip.mark, sheets.lines[slip.mark.layer]
+def _mistake(problem: Problem, sheets: Sheets) -> Mistake:
+    mark, lines = problem.mark, sheets.lines[problem.mark.layer]
     source = lines[mark.line - 1] if mark.line <= len(lines) else ""
-    return Mistake(shown(sheets.files[mark.layer]), mark.line, mark.column, slip.message, slip.hint, source)
+    return Mistake(shown(sheets.files[mark.layer]), mark.line, mark.column, problem.message, problem.hint, source)
 
 
-def _validate(document: Document, model: type[Model], context: Context | None) -> tuple[Model | None, list[Slip]]:
+def _validate(document: Document, model: type[Model], context: Context | None) -> tuple[Model | None, list[Problem]]:
     if not document.places:
-        return None, document.slips
+        return None, document.problems
     fields = {key: part for key, part in document.value.items() if not key.startswith("x-")}
-    slips = [*document.slips, *_empty(document), *_secrets_elsewhere(document, fields)]
+    problems = [*document.problems, *_empty(document), *_secrets_elsewhere(document, fields)]
     try:
         value = model.model_validate(fields, context=context)
     except ValidationError as error:
         spoilt = _spoilt(document)
-        found = (_slip(details, document, spoilt, model) for details in error.errors(include_url=False))
-        return None, [*slips, *filter(None, found)]
-    return (None if slips else value), slips
+        found = (_problem(details, document, spoilt, model) for details in error.errors(include_url=False))
+        return None, [*problems, *filter(None, found)]
+    return (None if problems else value), problems
 
 
 def _is_free(location: Location) -> bool:
@@ -152,10 +154,10 @@ def _is_free(location: Location) -> bool:
     return location[:2] == ("smoke", "contains") or str(next(iter(location), "")).startswith("x-")
 
 
-def _empty(document: Document) -> Iterator[Slip]:
+def _empty(document: Document) -> Iterator[Problem]:
     for location, place in document.places.items():
         if place.is_empty and not _is_free(location):
-            yield Slip(place.key or place.value, "missing value", "add one, or remove the line")
+            yield Problem(place.key or place.value, "missing value", "add one, or remove the line")
 
 
 def _spoilt(document: Document) -> set[Location]:
@@ -164,14 +166,14 @@ def _spoilt(document: Document) -> set[Location]:
     return {location[:length] for location in broken for length in range(1, len(location) + 1)}
 
 
-def _secrets_elsewhere(document: Document, fields: Mapping[str, Any]) -> Iterator[Slip]:
+def _secrets_elsewhere(document: Document, fields: Mapping[str, Any]) -> Iterator[Problem]:
     """A secret that is also in env would be written in the spec after all; and an image shows its build arguments."""
     secrets = fields.get("secrets")
     for part, hint in _SHOWN.items():
         for location in ((*part, name) for name in _mapping(fields, part)):
             if isinstance(secrets, list) and location[-1] in secrets:
                 place = document.places[location]
-                yield Slip(place.key or place.value, "already listed in secrets", hint)
+                yield Problem(place.key or place.value, "already listed in secrets", hint)
 
 
 _SHOWN: dict[Location, str] = {
@@ -188,8 +190,10 @@ def _mapping(fields: Any, location: Location) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _slip(error: ErrorDetails, document: Document, spoilt: Collection[Location], model: type[BaseModel]) -> Slip | None:
-    """Say what pydantic found, where the files have it; None if the value's own mistake has been told."""
+def _problem(
+    error: ErrorDetails, document: Document, spoilt: Collection[Location], model: type[BaseModel]
+) -> Problem | None:
+    """Say what pydantic found, where the files have it; None if the value has a problem of its own already."""
     context = error.get("ctx", {})
     location, place = own = follow(error["loc"], document)
     beside = own if (steps := context.get("beside")) is None else follow((*error["loc"][:-1], *steps), document)
@@ -198,18 +202,18 @@ def _slip(error: ErrorDetails, document: Document, spoilt: Collection[Location],
     if location in spoilt or (place.is_empty and not _is_free(location)):
         return None
     if error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",):
-        return _key_slip(error, location, place, model)
+        return _key_problem(error, location, place, model)
     if error["type"] == "missing":
-        return Slip(place.key or place.value, f'missing key "{error["loc"][-1]}"')
-    message, hint = (context["message"], context["hint"]) if error["type"] == "spec" else _said(error, place)
+        return Problem(place.key or place.value, f'missing key "{error["loc"][-1]}"')
+    message, hint = (context["message"], context["hint"]) if error["type"] == "spec" else _plain(error, place)
     if steps == () and _is_of_several(location, document):
         hint = f"{hint}; in an overlay null takes away what its base says"
     rule = context.get("rule")
     quoted = (place, own[1], beside[1]) if rule else (place,)
     if any(each.is_interpolated for each in quoted):
         # What a variable gives may be a secret: neither the message nor the hint tells it.
-        return Slip(place.value, rule or message, "check the value of the variable")
-    return Slip(place.value, message, hint)
+        return Problem(place.value, rule or message, "check the value of the variable")
+    return Problem(place.value, message, hint)
 
 
 def _is_of_several(location: Location, document: Document) -> bool:
@@ -222,14 +226,14 @@ def _layer(found: tuple[Location, Place]) -> int:
     return found[1].value.layer
 
 
-def _key_slip(error: ErrorDetails, location: Location, place: Place, model: type[BaseModel]) -> Slip:
+def _key_problem(error: ErrorDetails, location: Location, place: Place, model: type[BaseModel]) -> Problem:
     mark = place.key or place.value
     if error["type"] == "spec":
-        return Slip(mark, error["ctx"]["message"], error["ctx"]["hint"])
+        return Problem(mark, error["ctx"]["message"], error["ctx"]["hint"])
     known = _known_keys(location[:-1], model)
     near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.6)
     hint = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(known)}"
-    return Slip(mark, f'unknown key "{location[-1]}"', hint)
+    return Problem(mark, f'unknown key "{location[-1]}"', hint)
 
 
 def _known_keys(location: Location, model: type[BaseModel]) -> list[str]:
@@ -245,7 +249,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
             yield candidate
 
 
-def _said(error: ErrorDetails, place: Place) -> tuple[str, str | None]:
+def _plain(error: ErrorDetails, place: Place) -> tuple[str, str | None]:
     """Pydantic's finding in the words of someone who writes YAML.  Never quotes the value."""
     match error["type"]:
         case "string_type" if isinstance(error["input"], (bool, int, float)):

@@ -88,7 +88,7 @@ def speech() -> np.ndarray:
 @pytest.fixture(scope="module")
 def made(speech, tmp_path_factory) -> Callable[[Form], Path]:
     """The minute in any form, each written once."""
-    folder = tmp_path_factory.mktemp("audio_files")
+    folder = tmp_path_factory.mktemp("audio")
 
     def make(form: Form) -> Path:
         path = folder / f"{form}.{form.suffix}"
@@ -102,8 +102,8 @@ def test_no_second_is_lost_in_any_form(made, speech, form):
     """The same minute in every form: chunks lie end to end, and a worker hears all that is said, when it is said."""
     found = cut(made(form), 20)
 
-    audio_files = [heard(chunk.data) for chunk in found]
-    lengths = [len(sound) / RATE for sound in audio_files]
+    parts = [heard(chunk.data) for chunk in found]
+    lengths = [len(part) / RATE for part in parts]
     assert len(found) > 2
     assert [0.0, *(chunk.end_s for chunk in found[:-1])] == [chunk.start_s for chunk in found]
     assert pytest.approx([chunk.end_s - chunk.start_s for chunk in found], abs=0.001) == lengths
@@ -111,17 +111,17 @@ def test_no_second_is_lost_in_any_form(made, speech, form):
     assert pytest.approx(LENGTH_S, abs=0.05) == duration_s(made(form), name="talk")
     assert list(range(len(found))) == [chunk.index for chunk in found]
     assert [False] * (len(found) - 1) + [True] == [chunk.is_last for chunk in found]
-    late_s, likeness = compared(np.concatenate(audio_files), speech)
+    late_s, likeness = compared(np.concatenate(parts), speech)
     assert abs(late_s) < 0.05
     assert likeness > 0.95
 
 
-def compared(sound: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """By how many seconds an audio file is later than another, and how well they correlate then: 1 is the same."""
-    size = 2 * max(len(sound), len(other))
-    spectrum = np.fft.rfft(sound.astype(np.float64), size) * np.conj(np.fft.rfft(other.astype(np.float64), size))
+def compared(samples: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """By how many seconds some audio is later than another, and how well they correlate then: 1 is the same."""
+    size = 2 * max(len(samples), len(other))
+    spectrum = np.fft.rfft(samples.astype(np.float64), size) * np.conj(np.fft.rfft(other.astype(np.float64), size))
     likeness = np.fft.irfft(spectrum, size) / (
-        np.linalg.norm(sound.astype(float)) * np.linalg.norm(other.astype(float))
+        np.linalg.norm(samples.astype(float)) * np.linalg.norm(other.astype(float))
     )
     late = int(likeness.argmax())
     return (late if late < size // 2 else late - size) / RATE, float(likeness.max())
@@ -140,8 +140,8 @@ def test_what_is_harder_to_encode_than_speech_costs_no_more(tmp_path, kind):
     """Neither noise nor music exceeds 0.3 MB a minute, so LONGEST_CHUNK_S always fits a request of 10 MB."""
     at = np.arange(60 * RATE) / RATE
     chords = sum(np.sin(2 * np.pi * pitch * at * (1 + 0.001 * np.sin(at))) for pitch in (220, 277, 330, 1760, 5200)) / 8
-    sound = chords if kind == "music" else np.random.default_rng(0).normal(0, 0.2, at.size)
-    file = write(tmp_path / "loud.wav", (sound.clip(-1, 1) * 32767).astype(np.int16), WAVS[2])
+    samples = chords if kind == "music" else np.random.default_rng(0).normal(0, 0.2, at.size)
+    file = write(tmp_path / "loud.wav", (samples.clip(-1, 1) * 32767).astype(np.int16), WAVS[2])
 
     (chunk,) = cut(file)
     assert len(chunk.data) * 4 / 3 / 1e6 < 0.3
@@ -180,10 +180,10 @@ def test_many_channels_at_a_high_rate_are_mixed_down(tmp_path):
         tmp_path / "studio.wav", np.tile(0.5 * np.sin(2 * np.pi * 440 * at), (8, 1)), rate=192_000, layout="7.1"
     )
 
-    sound = heard(cut(file)[0].data)
+    samples = heard(cut(file)[0].data)
 
-    assert 5 * RATE == len(sound)
-    assert 0.3 < np.abs(sound).max() < 0.6
+    assert 5 * RATE == len(samples)
+    assert 0.3 < np.abs(samples).max() < 0.6
 
 
 def test_two_loud_channels_do_not_overdrive(tmp_path):
@@ -193,9 +193,9 @@ def test_two_loud_channels_do_not_overdrive(tmp_path):
         tmp_path / "loud.wav", np.tile(0.9 * np.sin(2 * np.pi * 440 * at), (2, 1)), rate=48_000, layout="stereo"
     )
 
-    sound = heard(cut(file)[0].data)
+    samples = heard(cut(file)[0].data)
 
-    assert pytest.approx(0.9 / 2**0.5, abs=0.05) == np.sqrt(np.mean(sound**2))
+    assert pytest.approx(0.9 / 2**0.5, abs=0.05) == np.sqrt(np.mean(samples**2))
 
 
 def test_channels_of_opposite_polarity_are_heard(tmp_path):
@@ -204,9 +204,9 @@ def test_channels_of_opposite_polarity_are_heard(tmp_path):
     right = np.concatenate([left[:RATE], -left[RATE : 5 * RATE], left[5 * RATE :]])
     file = write_float(tmp_path / "swapped.wav", np.stack([left, right]), rate=RATE, layout="stereo")
 
-    sound = heard(cut(file)[0].data)
+    samples = heard(cut(file)[0].data)
 
-    loudness = np.sqrt(np.mean(sound[: 7 * RATE].reshape(7, -1) ** 2, axis=1))
+    loudness = np.sqrt(np.mean(samples[: 7 * RATE].reshape(7, -1) ** 2, axis=1))
     assert loudness == pytest.approx([np.sqrt(np.mean(left**2))] * 7, rel=0.1)
 
 
@@ -215,9 +215,9 @@ def test_what_the_channels_share_is_kept_where_most_is_opposite(tmp_path):
     voice, music = tone(5, 0.2) / 32768, np.random.default_rng(0).normal(0, 0.1, 5 * RATE)
     file = write_float(tmp_path / "wide.wav", np.stack([voice + music, voice - music]), rate=RATE, layout="stereo")
 
-    sound = heard(cut(file)[0].data)[: 5 * RATE]
+    samples = heard(cut(file)[0].data)[: 5 * RATE]
 
-    assert np.corrcoef(sound, voice)[0, 1] > 0.95
+    assert np.corrcoef(samples, voice)[0, 1] > 0.95
 
 
 @pytest.mark.filterwarnings("error")
@@ -243,20 +243,20 @@ def test_audio_that_begins_late_begins_with_silence(tmp_path, form):
 
     (chunk,) = cut(file)
 
-    sound = heard(chunk.data)
-    assert pytest.approx(13, abs=0.1) == chunk.end_s == len(sound) / RATE
-    assert np.abs(sound[: round(2.9 * RATE)]).max() < 0.01 < np.abs(sound[round(3.1 * RATE) :][:RATE]).max()
+    samples = heard(chunk.data)
+    assert pytest.approx(13, abs=0.1) == chunk.end_s == len(samples) / RATE
+    assert np.abs(samples[: round(2.9 * RATE)]).max() < 0.01 < np.abs(samples[round(3.1 * RATE) :][:RATE]).max()
 
 
 def test_a_hole_in_the_audio_is_silence(tmp_path):
     """A microphone that was muted for 4 s moves nothing that is said afterwards."""
     file = tmp_path / "muted.mka"
     with av.open(file, "w", format="matroska") as container:
-        sound = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
         for begin_s in (0, 1, 2, 7, 8):
             frame = av.AudioFrame.from_ndarray(tone(1)[None], format="s16", layout="mono")
             frame.sample_rate, frame.pts = RATE, begin_s * RATE
-            container.mux(sound.encode(frame))
+            container.mux(stream.encode(frame))
 
     (chunk,) = cut(file)
 
@@ -268,11 +268,11 @@ def test_a_wrong_timestamp_moves_nothing(tmp_path):
     """A second that claims to be 100 s later than it is, and the next where it was: no hole, nothing incomplete."""
     file = tmp_path / "glitch.mka"
     with av.open(file, "w", format="matroska") as container:
-        sound = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
         for second in range(6):
             frame = av.AudioFrame.from_ndarray(tone(1)[None] if second != 2 else room(1)[None], "s16", "mono")
             frame.sample_rate, frame.pts = RATE, second * RATE
-            for packet in sound.encode(frame):
+            for packet in stream.encode(frame):
                 packet.pts, packet.dts = packet.pts + (100 * RATE if second == 2 else 0), second
                 container.mux(packet)
 
@@ -335,12 +335,12 @@ def test_a_track_that_another_takes_over_from_goes_on_in_it(tmp_path):
     for pid in (256, 512):
         part = tmp_path / f"{pid}.ts"
         with av.open(part, "w", format="mpegts", options={"mpegts_start_pid": str(pid)}) as container:
-            sound = container.add_stream("aac", rate=RATE, layout="mono")
+            stream = container.add_stream("aac", rate=RATE, layout="mono")
             for second in range(12):
                 frame = av.AudioFrame.from_ndarray(tone(1)[None], format="s16", layout="mono")
                 frame.sample_rate, frame.pts = RATE, second * RATE
-                container.mux(sound.encode(frame))
-            container.mux(sound.encode(None))
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
         parts.append(part.read_bytes())
     file.write_bytes(b"".join(parts))
 
@@ -436,7 +436,7 @@ def test_what_is_small_but_long_is_cut(made, form):
 
 
 @pytest.mark.parametrize("form", [SMALL[5], Form("mkv", "libopus", 48000, bit_rate=20_000, is_video=True)], ids=str)
-def test_a_small_audio_that_begins_late_is_not_passed_on(tmp_path, form):
+def test_small_audio_that_begins_late_is_not_passed_on(tmp_path, form):
     """Its packets alone would begin too early."""
     file = write(tmp_path / f"late.{form.suffix}", tone(60, 0.1), form, late_s=3)
 

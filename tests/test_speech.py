@@ -79,7 +79,7 @@ def test_other_forms_are_understood_as_well(whisper_project, tmp_path, form):
     assert abs(result["duration"] - len(reading) / speech.SAMPLE_RATE) < 0.1
 
 
-def test_an_audio_in_chunks_is_the_same_audio(whisper_project, recording, recorded, whole):
+def test_audio_in_chunks_is_the_same_audio(whisper_project, recording, recorded, whole):
     """Cut at every 40 s: no worse understood, and each of its segments begins where the whole has that word."""
     (cut,) = transcribed(whisper_project, recorded, "--chunk", "40s", "--word-timestamps")
     begins = np.array([word["start"] for segment in whole["segments"] for word in segment["words"]])

@@ -1,4 +1,4 @@
-"""Chunks of an audio file as jobs side by side: what is told while they run, and what is asked again."""
+"""Chunks of audio as jobs side by side: the progress while they run, and what is requested again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Endpoint:
 
     def __init__(self, *chunks):
         self.attempts = [[list(looks) for looks in attempts] for attempts in chunks]
-        self.audio_files = []
+        self.chunks = []
         self.inputs = []
 
     def __call__(self, request: Request) -> Reply:
@@ -58,7 +58,7 @@ class Endpoint:
 
     def run(self, asked):
         """Jobs are sent side by side, so their audio says which they are."""
-        index = self.audio_files.index(asked.get("audio") or asked["audio_base64"])
+        index = self.chunks.index(asked.get("audio") or asked["audio_base64"])
         attempt = sum(index == other for other, _ in self.inputs)
         self.inputs.append((index, asked))
         return ok({"id": f"{index}-{attempt}", "status": "IN_QUEUE"})
@@ -66,15 +66,15 @@ class Endpoint:
 
 @pytest.fixture
 def ask(tmp_path):
-    """Transcribe an audio file of so many chunks at a scripted endpoint; gives the result, and hears what is told."""
+    """Transcribe audio of so many chunks at a scripted endpoint: the result; `received` gets the progress."""
 
-    def run(endpoint, *, chunks=1, told=None, options=None, **manner):
+    def run(endpoint, *, chunks=1, received=None, options=None, **manner):
         noise = np.random.default_rng(3).normal(0, 3000, (chunks, 10 * SAMPLE_RATE)).astype(np.int16)
         noise[:, -SAMPLE_RATE:] = 0
         path = write_wav(tmp_path / "talk.wav", noise.reshape(-1))
         if isinstance(endpoint, Endpoint):
             sent = audio.chunks(path, name="talk", chunk_s=11.0, warn=pytest.fail)
-            endpoint.audio_files = [base64.b64encode(chunk.data).decode() for chunk in sent]
+            endpoint.chunks = [base64.b64encode(chunk.data).decode() for chunk in sent]
         with serving(endpoint) as server:
             invoker = Invoker(Jobs(Http("k"), server.url), "ep", target="local", journal=Journal(tmp_path / "j.db"))
             (done,) = transcribe(
@@ -84,49 +84,49 @@ def ask(tmp_path):
                 Manner(11.0, **manner),
                 fetch_into=lambda _url, _file: None,
                 timeout_s=60,
-                tell=(told if told is not None else []).append,
+                tell=(received if received is not None else []).append,
             )
         return done.result
 
     return run
 
 
-def texts(told):
-    return [each.text for passing in told for each in passing.segments]
+def texts(received):
+    return [each.text for passing in received for each in passing.segments]
 
 
-def test_segments_are_told_once_as_they_come(ask):
-    """What a running job tells, and then the rest when it is done."""
+def test_segments_are_passed_on_once_as_they_come(ask):
+    """The progress of a running job, and then the rest when it is done."""
     first_seen = threading.Event()
 
     def done():
         return answer(" one", " two", " three") if first_seen.is_set() else progress(0, " one")
 
-    class Told(list):
+    class Received(list):
         def append(self, passing):
             super().append(passing)
             if passing.segments:
                 first_seen.set()
 
-    told = Told()
-    result = ask(Endpoint([[progress(0, " one"), done]]), told=told)
+    received = Received()
+    result = ask(Endpoint([[progress(0, " one"), done]]), received=received)
 
-    assert [" one", " two", " three"] == texts(told)
-    assert [" one"] == [each.text for each in next(passing for passing in told if passing.segments).segments]
+    assert [" one", " two", " three"] == texts(received)
+    assert [" one"] == [each.text for each in next(passing for passing in received if passing.segments).segments]
     assert "one two three" == result.text
 
 
-def test_a_job_that_begins_anew_tells_nothing_twice(ask):
+def test_a_job_that_begins_anew_repeats_nothing(ask):
     """Its worker died, and another one starts from the beginning."""
-    told = []
+    received = []
     looks = [progress(0, " one", " two"), progress(0, " one"), progress(1, " two", " three")]
-    result = ask(Endpoint([[*looks, answer(" one", " two", " three", " four")]]), told=told)
+    result = ask(Endpoint([[*looks, answer(" one", " two", " three", " four")]]), received=received)
 
-    assert [" one", " two", " three", " four"] == texts(told)
+    assert [" one", " two", " three", " four"] == texts(received)
     assert "one two three four" == result.text
 
 
-def test_segments_are_told_in_the_order_of_the_audio(ask):
+def test_segments_are_passed_on_in_the_order_of_the_audio(ask):
     """A later chunk that is done first has to wait; its times are the audio's."""
     second_is_done = threading.Event()
 
@@ -137,20 +137,20 @@ def test_segments_are_told_in_the_order_of_the_audio(ask):
     def first():
         return answer(" sooner") if second_is_done.is_set() else {"status": "IN_PROGRESS"}
 
-    told = []
-    result = ask(Endpoint([[first]], [[second]]), chunks=2, told=told)
+    received = []
+    result = ask(Endpoint([[first]], [[second]]), chunks=2, received=received)
 
-    assert [" sooner", " later"] == texts(told)
+    assert [" sooner", " later"] == texts(received)
     assert [0.0, 9.5] == [round(each.start, 1) for each in result.segments]
-    assert 20.0 == round(told[-1].done_s) == round(told[-1].total_s)
+    assert 20.0 == round(received[-1].done_s) == round(received[-1].total_s)
 
 
-def test_what_a_job_tells_and_cannot_be_read_is_let_pass(ask):
-    told = []
+def test_progress_that_cannot_be_read_is_ignored(ask):
+    received = []
     states = [{"status": "IN_PROGRESS", "output": output} for output in ("loading", {"progress": 1}, [])]
-    result = ask(Endpoint([[*states, answer(" well")]]), told=told)
+    result = ask(Endpoint([[*states, answer(" well")]]), received=received)
 
-    assert ([" well"], "well") == (texts(told), result.text)
+    assert ([" well"], "well") == (texts(received), result.text)
 
 
 def test_an_answer_that_cannot_be_read_is_a_gap(ask):

@@ -98,7 +98,7 @@ def samples(file: Path | io.BytesIO) -> np.ndarray:
     """Decode an audio file to int16 samples at 16 kHz, one channel."""
     resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE)
     with av.open(file) as container:
-        frames = [sound for frame in container.decode(audio=0) for sound in resampler.resample(frame)]
+        frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
     return np.concatenate([frame.to_ndarray()[0] for frame in (*frames, *resampler.resample(None))])
 
 
@@ -126,13 +126,13 @@ def speech(seconds: float, seed: int = 7, *, by_a_reader: bool = False) -> tuple
     raise AssertionError("unreachable: the turns do not end")
 
 
-def write_wav(path: Path, sound: np.ndarray, sample_rate: int = SAMPLE_RATE) -> Path:
+def write_wav(path: Path, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> Path:
     """Write int16 samples, of one channel or as (n, channels)."""
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1 if sound.ndim == 1 else sound.shape[1])
+        file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
         file.setsampwidth(2)
         file.setframerate(sample_rate)
-        file.writeframes(sound.astype("<i2").tobytes())
+        file.writeframes(samples.astype("<i2").tobytes())
     return path
 
 

@@ -35,16 +35,16 @@ PHRASES = {
 THREE_HOURS_S = 3 * 3600
 
 
-def sent(sound):
+def sent(samples):
     """A job's `audio`: int16 samples as a WAV file, or any file as it is."""
-    if isinstance(sound, Path):
-        return base64.b64encode(sound.read_bytes()).decode()
+    if isinstance(samples, Path):
+        return base64.b64encode(samples.read_bytes()).decode()
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(RATE)
-        writer.writeframes(np.asarray(sound).astype("<i2").tobytes())
+        writer.writeframes(np.asarray(samples).astype("<i2").tobytes())
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -117,7 +117,7 @@ def volume(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(drive_whisper, updates, volume):
+def reporting(drive_whisper, updates, volume):
     """A worker whose updates are seen, and with a volume."""
     return drive_whisper(RUNPOD_WEBHOOK_POST_OUTPUT=updates.url, VOLUME=str(volume))
 
@@ -160,8 +160,8 @@ def test_an_answer_says_what_gave_it_and_what_took_how_long(whisper, sentence):
 
 def test_a_reader_is_understood(whisper, reader):
     """Real speech with a reference text: at least 95 of 100 words right."""
-    sound, text = reader
-    (answer,) = whisper.ask({"audio": sent(sound)})
+    samples, text = reader
+    (answer,) = whisper.ask({"audio": sent(samples)})
 
     assert speech.accuracy(text, answer["text"]) >= 0.95
     assert "en" == answer["language"]
@@ -220,8 +220,8 @@ def test_a_language_is_recognized(whisper, language):
 
 def test_a_language_is_told_by_what_is_said_first(whisper):
     """A minute of silence before the first word tells nothing, and costs nothing."""
-    sound = np.concatenate([np.zeros(70 * RATE), speech.say(PHRASES["es"], "es")])
-    (answer,) = whisper.ask({"audio": sent(sound)})
+    samples = np.concatenate([np.zeros(70 * RATE), speech.say(PHRASES["es"], "es")])
+    (answer,) = whisper.ask({"audio": sent(samples)})
 
     assert "es" == answer["language"]
     assert answer["transcription"][0]["start"] == pytest.approx(70, abs=0.3)
@@ -229,8 +229,8 @@ def test_a_language_is_told_by_what_is_said_first(whisper):
 
 def test_each_window_may_have_its_language(whisper, sentence):
     """multilingual: who changes the language is followed."""
-    sound = np.concatenate([sentence, np.zeros(RATE), speech.say(PHRASES["es"], "es")])
-    (answer,) = whisper.ask({"audio": sent(sound), "multilingual": True, "chunk_length": 8})
+    samples = np.concatenate([sentence, np.zeros(RATE), speech.say(PHRASES["es"], "es")])
+    (answer,) = whisper.ask({"audio": sent(samples), "multilingual": True, "chunk_length": 8})
 
     assert "leisure to consider" in answer["text"]
     assert "pasear por el parque" in answer["text"]
@@ -261,8 +261,8 @@ def noise(kind):
 @pytest.mark.parametrize("kind", ["white", "pink", "hum", "silence"])
 def test_what_is_no_speech_gives_no_text(whisper, kind, batch_size):
     """Whisper makes words of noise if it is given any."""
-    sound = np.zeros(20 * RATE) if kind == "silence" else noise(kind)
-    (answer,) = whisper.ask({"audio": sent(sound), "batch_size": batch_size})
+    samples = np.zeros(20 * RATE) if kind == "silence" else noise(kind)
+    (answer,) = whisper.ask({"audio": sent(samples), "batch_size": batch_size})
 
     assert ([], "", 20.0, 0.0) == (
         answer["transcription"], answer["text"], answer["duration"], answer["duration_after_vad"]
@@ -294,8 +294,8 @@ def test_no_speech_has_no_language(whisper):
 
 def test_sentences_are_segments_and_begin_where_they_are_said(whisper):
     """Of sentences with a pause between them, 19 of 20 are a segment each, within 0.3 seconds of their beginning."""
-    sound, said = speech.speech(100)
-    (answer,) = whisper.ask({"audio": sent(sound)})
+    samples, said = speech.speech(100)
+    (answer,) = whisper.ask({"audio": sent(samples)})
     starts = np.array([segment["start"] for segment in answer["transcription"]])
     # The reader's files begin with a breath; espeak-ng's at once.
     late = [at for number, (at, _) in enumerate(said) if np.abs(starts - at - 0.3 * (number % 2 == 0)).min() > 0.3]
@@ -319,10 +319,10 @@ def test_words_lie_within_their_segments(whisper, reader):
     assert edges[-1] <= answer["duration"]
 
 
-def test_segments_of_a_long_audio_are_in_order(whisper):
+def test_segments_of_long_audio_are_in_order(whisper):
     """Several windows and batches: ids from 1, no segment before the one before it has ended."""
-    sound, said = speech.speech(45)
-    (answer,) = whisper.ask({"audio": sent(sound), "chunk_length": 10, "batch_size": 2})
+    samples, said = speech.speech(45)
+    (answer,) = whisper.ask({"audio": sent(samples), "chunk_length": 10, "batch_size": 2})
     segments = answer["transcription"]
 
     assert list(range(1, len(segments) + 1)) == [one["id"] for one in segments]
@@ -409,18 +409,18 @@ def test_what_is_understood_of_likely_silence_is_kept(whisper, sentence):
 def test_who_does_not_pause_is_heard_to_the_end(whisper):
     """Speech without a breath for longer than a window: no stretch of it is lost, and few words are cut in two."""
     said = [speech.SENTENCES[number % 12] for number in range(15)]
-    sound = np.concatenate([_trimmed(speech.say(text)) for text in said])
-    (answer,) = whisper.ask({"audio": sent(sound), "language": "en", "word_timestamps": True})
+    samples = np.concatenate([_trimmed(speech.say(text)) for text in said])
+    (answer,) = whisper.ask({"audio": sent(samples), "language": "en", "word_timestamps": True})
     starts = [word["start"] for segment in answer["transcription"] for word in segment["words"]]
-    heard, _ = np.histogram(starts, np.arange(0, len(sound) / RATE - 5, 5))
+    heard, _ = np.histogram(starts, np.arange(0, len(samples) / RATE - 5, 5))
 
     assert heard.min() >= 5
     assert speech.accuracy(" ".join(said), answer["text"]) >= 0.85
 
 
-def _trimmed(sound):
-    loud = np.flatnonzero(np.abs(sound) > 300)
-    return sound[loud[0] : loud[-1]]
+def _trimmed(samples):
+    loud = np.flatnonzero(np.abs(samples) > 300)
+    return samples[loud[0] : loud[-1]]
 
 
 def test_only_clips_are_heard(whisper, reader):
@@ -434,10 +434,10 @@ def test_only_clips_are_heard(whisper, reader):
 
 def test_one_window_after_the_other(whisper, reader):
     """batch_size 1 is faster-whisper's sequential decoding: its own timestamps, its own options, words if asked."""
-    sound, text = reader
+    samples, text = reader
     plain, words = whisper.ask(
-        {"audio": sent(sound), "batch_size": 1, "condition_on_previous_text": False},
-        {"audio": sent(sound), "batch_size": 1, "word_timestamps": True, "chunk_length": 20},
+        {"audio": sent(samples), "batch_size": 1, "condition_on_previous_text": False},
+        {"audio": sent(samples), "batch_size": 1, "word_timestamps": True, "chunk_length": 20},
     )
 
     assert speech.accuracy(text, plain["text"]) >= 0.95
@@ -487,25 +487,25 @@ def test_what_the_model_cannot_do_is_one_sentence(whisper, sentence, fields, err
     assert [{"error": error}] == whisper.ask({"audio": sent(sentence), **fields})
 
 
-def test_sequential_decoding_is_for_shorter_audio(told, volume):
+def test_sequential_decoding_is_for_shorter_audio(reporting, volume):
     """Its memory grows with the audio; batches' does not."""
     path = _sparse(volume / "half-hour.wav", 1801, {})
 
     assert [
         {"error": "batch_size 1 takes at most 30 minutes of audio; leave it out for more"}
-    ] == told.ask({"audio": str(path), "batch_size": 1})  # fmt: skip
+    ] == reporting.ask({"audio": str(path), "batch_size": 1})  # fmt: skip
 
 
-def test_a_callers_batches_are_no_larger_than_a_cpus(told, volume):
+def test_a_callers_batches_are_no_larger_than_a_cpus(reporting, volume):
     """Each of a batch's windows takes 150 MB: batch_size 128 would be the end of most computers."""
-    before = _memory(told, "VmHWM")
-    audio_files = {at_s: speech.samples(speech.librivox()[0].path) for at_s in range(0, 120, 10)}
-    path = _sparse(volume / "two-minutes.wav", 120, audio_files)
+    before = _memory(reporting, "VmHWM")
+    clips = {at_s: speech.samples(speech.librivox()[0].path) for at_s in range(0, 120, 10)}
+    path = _sparse(volume / "two-minutes.wav", 120, clips)
     job = {"audio": str(path), "chunk_length": 10, "batch_size": 12, "temperature": 0, "language": "en"}
-    (answer,) = told.ask(job)
+    (answer,) = reporting.ask(job)
 
     assert 12 == len(answer["transcription"])
-    assert _memory(told, "VmHWM") - before < 1e9
+    assert _memory(reporting, "VmHWM") - before < 1e9
 
 
 def test_two_jobs_at_once_answer_as_alone(whisper, sentence):
@@ -537,11 +537,11 @@ def test_the_official_workers_errors_are_lists(whisper):
     assert isinstance(answer["error"], list)
 
 
-def test_what_was_heard_is_told_while_the_rest_is_heard(told, updates):
+def test_what_was_heard_is_told_while_the_rest_is_heard(reporting, updates):
     """Progress updates over RunPod's own SDK: seconds done, and what was said so far."""
-    sound, _ = speech.speech(100)
-    (job_id,) = told.send({"audio": sent(sound), "chunk_length": 10, "batch_size": 2, "beam_size": 1})
-    _, answer = told.receive()
+    samples, _ = speech.speech(100)
+    (job_id,) = reporting.send({"audio": sent(samples), "chunk_length": 10, "batch_size": 2, "beam_size": 1})
+    _, answer = reporting.receive()
     updates.wait_for_one(job_id)
     first = updates.of(job_id)[0]
     count = len(first["transcription"])
@@ -553,37 +553,37 @@ def test_what_was_heard_is_told_while_the_rest_is_heard(told, updates):
     assert answer["output"]["transcription"][:count] == first["transcription"]
 
 
-def test_a_cancelled_job_frees_the_model(told, updates, sentence):
+def test_a_cancelled_job_frees_the_model(reporting, updates, sentence):
     """It stops after the batch it is at: nothing more is heard of it, and the next job is answered."""
-    sound, _ = speech.speech(240)
-    (job_id,) = told.send({"audio": sent(sound), "chunk_length": 10, "batch_size": 2})
+    samples, _ = speech.speech(240)
+    (job_id,) = reporting.send({"audio": sent(samples), "chunk_length": 10, "batch_size": 2})
     updates.wait_for_one(job_id)
-    told.cancel(job_id)
-    cancelled = told.receive()
+    reporting.cancel(job_id)
+    cancelled = reporting.receive()
     heard = len(updates.of(job_id))
-    answers = told.ask(*[{"audio": sent(sentence), "language": "en"}] * 2)
+    answers = reporting.ask(*[{"audio": sent(sentence), "language": "en"}] * 2)
 
     assert (job_id, {"id": job_id, "cancelled": True}) == cancelled
     assert heard == len(updates.of(job_id))
     assert all("Dashwood" in answer["text"] for answer in answers)
 
 
-def test_three_hours_fit_into_memory(told, volume):
-    """An audio file of any length is read in parts: under 2 GB beyond the model, and only what is said is decoded."""
-    loaded = _memory(told, "VmRSS")
+def test_three_hours_fit_into_memory(reporting, volume):
+    """Audio of any length is read in parts: under 2 GB beyond the model, and only what is said is decoded."""
+    loaded = _memory(reporting, "VmRSS")
     # Three sentences: the same one thrice would fail the threshold for what repeats itself.
-    audio_files = {
+    clips = {
         at_s: speech.samples(clip.path) for at_s, clip in zip((10, 5400, 10780), speech.librivox()[::2], strict=True)
     }
-    path = _sparse(volume / "three-hours.wav", THREE_HOURS_S, audio_files)
-    (answer,) = told.ask({"audio": str(path)})
+    path = _sparse(volume / "three-hours.wav", THREE_HOURS_S, clips)
+    (answer,) = reporting.ask({"audio": str(path)})
 
     assert (THREE_HOURS_S, {0.0}) == (answer["duration"], {one["temperature"] for one in answer["transcription"]})
     assert [10, 5400, 10780] == [pytest.approx(one["start"], abs=0.6) for one in answer["transcription"]]
-    assert _memory(told, "VmHWM") - loaded < 2e9
+    assert _memory(reporting, "VmHWM") - loaded < 2e9
 
 
-def _sparse(path, seconds, audio_files):
+def _sparse(path, seconds, clips):
     """Write a WAV file of silence, which takes no space, with these audio files at these seconds."""
     speech.write_wav(path, np.zeros(0, np.int16))
     size = seconds * RATE * 2
@@ -592,9 +592,9 @@ def _sparse(path, seconds, audio_files):
         for at, value in ((4, header - 8 + size), (header - 4, size)):
             file.seek(at)
             file.write(value.to_bytes(4, "little"))
-        for at_s, sound in audio_files.items():
+        for at_s, samples in clips.items():
             file.seek(header + at_s * RATE * 2)
-            file.write(sound.astype("<i2").tobytes())
+            file.write(samples.astype("<i2").tobytes())
         file.truncate(header + size)
     return path
 

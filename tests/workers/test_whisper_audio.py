@@ -67,7 +67,7 @@ def refused(audio_module, whisper_module):
 
 @pytest.fixture
 def heard(audio_module):
-    """The samples that bytes hold, and what is told of them."""
+    """The samples that bytes hold, and the warnings."""
 
     def samples(data, seconds=1.5):
         with audio_module.opened(sent(data)) as opened:
@@ -145,8 +145,8 @@ def test_length_and_times_are_the_files(heard, form):
 
 
 @pytest.mark.parametrize("kind", ["mp4", "matroska"])
-def test_an_audio_that_begins_later_than_the_image_keeps_its_times(heard, kind):
-    """Times are the video's: two seconds of image before the audio are two seconds of silence."""
+def test_audio_that_begins_later_than_the_image_keeps_its_times(heard, kind):
+    """Times are the video's: two seconds of video before the audio are two seconds of silence."""
     samples, _ = heard(encoded(kind, "aac", 48000, "mono", later_s=2.0, has_image=True))
 
     assert pytest.approx(TONE_AT_S + 2, abs=0.05) == onset_s(samples)
@@ -182,7 +182,7 @@ def test_holes_are_an_hour_in_all(heard):
 
 
 @pytest.mark.media
-def test_an_audio_is_a_day_at_most(refused, audio_module, monkeypatch):
+def test_audio_lasts_a_day_at_most(refused, audio_module, monkeypatch):
     """What is longer is refused when it gets there, whatever the file says."""
     monkeypatch.setattr(audio_module, "MAX_AUDIO_S", 7200.0)
     with audio_module.opened(sent(wav(np.zeros(7200 * 1000), 1000))) as opened:

@@ -82,7 +82,7 @@ def test_what_other_tools_send_of_sampling_is_taken(parse):
     assert (1, (1.2,)) == (options.best_of, options.temperature)
 
 
-def test_an_audio_may_lie_at_a_url(jobinput):
+def test_audio_may_lie_at_a_url(jobinput):
     """`audio_url` is `audio` for clients that keep the two apart."""
     assert "https://x/a.mp3" == jobinput.parse({"audio_url": "https://x/a.mp3"}).audio
 
@@ -117,7 +117,7 @@ def test_tokens_are_a_list_or_a_text(parse):
 
 
 def test_options_can_be_compared_and_kept(parse):
-    """Jobs that want the same are told from those that do not, whatever the order of the fields."""
+    """Jobs that want the same are distinguished from those that do not, whatever the order of the fields."""
     one, other = ({"threshold": 0.4, "speech_pad_ms": 200}, {"speech_pad_ms": 200, "threshold": 0.4})
 
     assert 1 == len({parse(vad_parameters=one).options, parse(vad_parameters=other).options})
@@ -132,7 +132,7 @@ def test_what_needs_sequential_decoding_has_it_with_batch_size_1(parse):
 
 
 def test_fields_of_others_are_ignored(parse):
-    """A client may send what it needs to find its audio again; whoever misspelt a name is told."""
+    """A client may send what it needs to find its audio again; whoever misspelt a name gets a warning."""
     given = parse(chunk=7, bestof=3)
 
     near, unknown = given.warnings

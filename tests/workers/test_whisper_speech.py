@@ -23,9 +23,9 @@ def windows(whisper_module, speech):
     """Pack an audio file that comes in blocks of so many seconds."""
     options = whisper_module("jobinput").Options
 
-    def pack(sound, *, block_s=MINUTE_S, **wanted):
+    def pack(samples, *, block_s=MINUTE_S, **wanted):
         step = round(block_s * RATE)
-        blocks = (sound[at : at + step] for at in range(0, len(sound), step))
+        blocks = (samples[at : at + step] for at in range(0, len(samples), step))
         return list(speech.windows(blocks, options(**wanted), voices))
 
     return pack
@@ -59,10 +59,10 @@ def voices(samples, vad):
 def recording(*parts_s):
     """Silence and voice in turn, in seconds; each sample of a voice says where in the recording it is."""
     edges = np.cumsum([0, *(round(one * RATE) for one in parts_s)])
-    sound = np.arange(1, edges[-1] + 1, dtype=np.float32)
+    samples = np.arange(1, edges[-1] + 1, dtype=np.float32)
     for start, end in list(pairwise(edges))[::2]:
-        sound[start:end] = 0
-    return sound
+        samples[start:end] = 0
+    return samples
 
 
 def taken(windows):
@@ -77,10 +77,10 @@ PARTS_S = st.lists(st.floats(0, 40) | st.floats(0, 1), max_size=12)
 @given(PARTS_S, st.floats(0.5, 90), st.sampled_from([5, 30]))
 def test_every_voice_is_in_one_window_in_order(windows, parts_s, block_s, chunk_length):
     """However the blocks fall, nothing said is lost or doubled, and no window is longer than the model hears."""
-    sound = recording(*parts_s)
-    packed = windows(sound, block_s=block_s, chunk_length=chunk_length)
+    samples = recording(*parts_s)
+    packed = windows(samples, block_s=block_s, chunk_length=chunk_length)
 
-    assert np.flatnonzero(sound).tolist() == taken(packed).tolist()
+    assert np.flatnonzero(samples).tolist() == taken(packed).tolist()
     assert all(len(window.samples) <= chunk_length * RATE for window in packed)
 
 
@@ -122,9 +122,9 @@ def test_a_voice_keeps_some_silence_around_it(windows):
 
 def test_voice_parameters_are_the_jobs(windows):
     """vad_parameters reach the detector, and the padding is ours to do."""
-    sound = recording(5, 2, 0.5, 2, 5)
-    (apart,) = windows(sound, vad_parameters=(("speech_pad_ms", 100.0),))
-    (together,) = windows(sound, vad_parameters=(("min_silence_duration_ms", 1000.0),))
+    samples = recording(5, 2, 0.5, 2, 5)
+    (apart,) = windows(samples, vad_parameters=(("speech_pad_ms", 100.0),))
+    (together,) = windows(samples, vad_parameters=(("min_silence_duration_ms", 1000.0),))
 
     assert ([2.2, 2.2], [5.3]) == tuple(
         [round(piece.length_s, 3) for piece in window.pieces] for window in (apart, together)
@@ -133,27 +133,27 @@ def test_voice_parameters_are_the_jobs(windows):
 
 def test_a_voice_across_a_blocks_end_is_as_long_as_it_is(windows):
     """min_speech_duration_ms: neither of its parts is long enough alone."""
-    sound = recording(8, 4, 8)
-    packed = windows(sound, block_s=10, vad_parameters=(("min_speech_duration_ms", 3000.0),))
+    samples = recording(8, 4, 8)
+    packed = windows(samples, block_s=10, vad_parameters=(("min_speech_duration_ms", 3000.0),))
 
-    assert np.flatnonzero(sound).tolist() == taken(packed).tolist()
+    assert np.flatnonzero(samples).tolist() == taken(packed).tolist()
 
 
 def test_a_voice_longer_than_a_window_is_cut_where_it_is_quietest(windows):
     """Its words are whole: the detector would cut at the thirtieth second."""
-    sound = recording(0, 80)
-    sound[25 * RATE : 25 * RATE + RATE // 10] = 1
-    first, *_ = windows(sound)
+    samples = recording(0, 80)
+    samples[25 * RATE : 25 * RATE + RATE // 10] = 1
+    first, *_ = windows(samples)
 
     assert 25.0 < len(first.samples) / RATE < 25.1
 
 
 def test_without_the_filter_all_of_it_is_heard(windows):
     """vad_filter off: silence goes to the model too."""
-    sound = recording(20, 30, 20)
-    packed = windows(sound, block_s=25, vad_filter=False)
+    samples = recording(20, 30, 20)
+    packed = windows(samples, block_s=25, vad_filter=False)
 
-    assert sound.tolist() == np.concatenate([window.samples for window in packed]).tolist()
+    assert samples.tolist() == np.concatenate([window.samples for window in packed]).tolist()
     assert all(len(window.samples) <= 30 * RATE for window in packed)
 
 
@@ -166,8 +166,8 @@ def test_without_the_filter_a_cut_is_where_it_is_quietest(windows):
 
 def test_only_what_is_in_the_clips_is_heard(windows):
     """clip_timestamps, from second to second and from a second to the end; a window has them side by side."""
-    sound = recording(0, 100)
-    (window,) = windows(sound, block_s=7, clip_timestamps=((3.0, 9.5), (20.0, 21.0), (95.0, None)))
+    samples = recording(0, 100)
+    (window,) = windows(samples, block_s=7, clip_timestamps=((3.0, 9.5), (20.0, 21.0), (95.0, None)))
 
     assert [(3.0, 6.5), (20.0, 1.0), (95.0, 5.0)] == [(piece.source_s, piece.length_s) for piece in window.pieces]
     assert [3 * RATE, 95 * RATE + 5 * RATE - 1] == [taken([window])[0], taken([window])[-1]]

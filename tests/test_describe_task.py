@@ -21,8 +21,8 @@ from vidctl.tasks.describe.model import OFFICIAL, DescribeOptions, Description, 
 
 CAT = Sent("cat.jpg", b"cat", 640, 480)
 DOG = Sent("dog.jpg", b"dog", 320, 240)
-EARLY = Sent("film.mp4", b"early", 640, 360, at_s=1.5)
-LATE = Sent("film.mp4", b"late", 640, 360, at_s=62.25)
+EARLY = Sent("clip.mp4", b"early", 640, 360, at_s=1.5)
+LATE = Sent("clip.mp4", b"late", 640, 360, at_s=62.25)
 ASKED = DescribeOptions("What is this?")
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
 USAGE = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
@@ -77,10 +77,10 @@ def test_several_images_travel_as_a_list():
     } == encode([CAT, DOG], options, None, stream=True)  # fmt: skip
 
 
-@pytest.mark.parametrize("pictures", [[EARLY], [EARLY, CAT]])
-def test_a_frame_travels_with_its_time(pictures):
+@pytest.mark.parametrize("sent", [[EARLY], [EARLY, CAT]])
+def test_a_frame_is_sent_with_its_time(sent):
     """Even alone; an image without a time stays a text."""
-    images = encode(pictures, ASKED, None)["images"]
+    images = encode(sent, ASKED, None)["images"]
 
     assert {"image": "ZWFybHk=", "timestamp": 1.5} == images[0]
     assert ["Y2F0"] == images[1:] or len(images) == 1

@@ -23,7 +23,7 @@ from vidctl import Client
 from vidctl.errors import MediaError
 
 
-def picture(width, height=64):
+def jpeg(width, height=64):
     out = io.BytesIO()
     Image.new("RGB", (width, height), "teal").save(out, "JPEG")
     return out.getvalue()
@@ -32,7 +32,7 @@ def picture(width, height=64):
 def save(project, *widths):
     """Images named by their widths, as which the worker without a model sees them."""
     for width in widths:
-        (project.root / f"{width}.jpg").write_bytes(picture(width))
+        (project.root / f"{width}.jpg").write_bytes(jpeg(width))
 
 
 def says(text, **more):
@@ -121,7 +121,7 @@ def test_every_option_reaches_the_worker(captioner):
     } == job  # fmt: skip
 
 
-def test_images_are_turned_upright_and_shrunk_to_what_the_model_sees(captioner):
+def test_images_are_turned_upright_and_resized_before_upload(captioner):
     image = Image.new("RGB", (3000, 2000))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -252,7 +252,7 @@ def test_a_prompt_comes_from_an_argument_a_file_or_a_pipe(captioner):
     captioner.run("describe", "64.jpg", "@ask.txt")
     captioner.run("describe", "-p", "@ask.txt", "64.jpg")
     captioner.run("describe", "64.jpg", "-p", "-", stdin=b"Who?\n")
-    captioner.run("describe", "-", "Where?", stdin=picture(80))
+    captioner.run("describe", "-", "Where?", stdin=jpeg(80))
 
     assert ["How many?", "How many?", "Who?", "Where?"] == [job["prompt"] for job in asked(captioner)]
     assert [80, 64] == asked(captioner)[-1]["image"]
@@ -260,7 +260,7 @@ def test_a_prompt_comes_from_an_argument_a_file_or_a_pipe(captioner):
 
 def test_a_prompt_that_is_a_file_is_a_source_unless_it_is_said_to_be_the_prompt(captioner):
     save(captioner, 65)
-    (captioner.root / "What?").write_bytes(picture(66))
+    (captioner.root / "What?").write_bytes(jpeg(66))
     both = captioner.run("describe", "64.jpg", "65.jpg", "Why?", "-f", "jsonl")
     captioner.run("describe", "64.jpg", "What?", "-p", "65.jpg", "-f", "jsonl")
 
@@ -333,7 +333,7 @@ def test_an_image_without_a_question_has_a_caption(captioner):
     first, second = asked(captioner)
 
     assert first == second
-    assert "picture" in first["prompt"] or "image" in first["prompt"]
+    assert "image" in first["prompt"]
 
 
 def test_a_preset_is_asked_with_all_that_it_says(captioner):
@@ -369,7 +369,7 @@ def video(captioner):
 
 def seen(project):
     """The times of the images in each job."""
-    return [[picture["timestamp"] for picture in job["images"]] for job in asked(project)]
+    return [[image["timestamp"] for image in job["images"]] for job in asked(project)]
 
 
 @pytest.mark.parametrize(
@@ -421,9 +421,9 @@ def test_many_images_are_many_questions_answered_in_order(captioner):
     """Files, a glob, a list, stdin and an address; each under its name."""
     save(captioner, 65, 66, 67)
     (captioner.root / "list.txt").write_text("# mine\n67.jpg\n")
-    with serving(lambda _: Reply(200, picture(80))) as server:
+    with serving(lambda _: Reply(200, jpeg(80))) as server:
         outcome = captioner.run(
-            "describe", "-", "@list.txt", "6[56].jpg", f"{server.url}/x.jpg", "What?", stdin=picture(90)
+            "describe", "-", "@list.txt", "6[56].jpg", f"{server.url}/x.jpg", "What?", stdin=jpeg(90)
         )
 
     assert 0 == outcome.status, outcome.stderr
@@ -437,7 +437,7 @@ def test_a_folder_is_asked_about_with_many_jobs_at_once(captioner):
     """As many as the window has; their answers come in order all the same."""
     (captioner.root / "frames").mkdir()
     for number in range(40):
-        (captioner.root / "frames" / f"{number}.jpg").write_bytes(picture(100 + number))
+        (captioner.root / "frames" / f"{number}.jpg").write_bytes(jpeg(100 + number))
     gated = json.dumps({"waits": 1})
     process = captioner.start("describe", "frames", gated, "-f", "jsonl")
     until(lambda: len(asked(captioner)) == 16)
@@ -467,7 +467,7 @@ def test_together_is_one_question(captioner):
 
 def test_one_bad_image_does_not_stop_the_others(captioner):
     save(captioner, 65)
-    (captioner.root / "bad.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    (captioner.root / "bad.jpg").write_bytes(b"\xff\xd8\xff not an image")
     outcome = captioner.run("describe", "bad.jpg", "64.jpg", "missing.jpg", "65.jpg", "What?", "--json")
     bad, good, missing, other = outcome.document["results"]
 
@@ -717,8 +717,8 @@ def test_python_gets_a_typed_answer(captioner, monkeypatch):
     paths = [captioner.root / "64.jpg", captioner.root / "65.jpg"]
     client = Client(target="local", project=captioner.root)
     answer = client.describe(paths[0], "What?", max_tokens=9)
-    both = client.describe([paths[0], picture(66)], "What?")
-    data = client.describe(picture(67), says('{"age": 3}'), schema="age int").data
+    both = client.describe([paths[0], jpeg(66)], "What?")
+    data = client.describe(jpeg(67), says('{"age": 3}'), schema="age int").data
     many = list(client.describe_many(["missing.jpg", *paths], "What?"))
 
     assert ("I see 64x64.", 4, "stop", 9) == (

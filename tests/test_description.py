@@ -1,4 +1,4 @@
-"""Questions as jobs: what travels, in which order answers come, what is streamed, and what is asked once more."""
+"""Questions as jobs: what is sent, in which order answers come, what is streamed, and what is asked once more."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from vidctl.tasks.describe.run import JOBS_IN_FLIGHT, Effort, Manner, busy_s, de
 from vidctl.tasks.results import Failed
 
 
-def picture(width, height=32):
+def jpeg(width, height=32):
     out = io.BytesIO()
     Image.new("RGB", (width, height)).save(out, "JPEG")
     return out.getvalue()
 
 
 def question(*widths):
-    return Question(tuple(Source(f"{width}.jpg", data=picture(width)) for width in widths))
+    return Question(tuple(Source(f"{width}.jpg", data=jpeg(width)) for width in widths))
 
 
 def width_of(asked):
@@ -179,7 +179,7 @@ def test_no_more_jobs_are_out_than_the_window(ask):
 
 def test_one_failed_question_does_not_stop_the_rest(ask):
     """An image that cannot be read, a job that fails, an answer that is none: each in its place."""
-    broken = Question((Source("broken.jpg", data=b"no picture"),))
+    broken = Question((Source("broken.jpg", data=b"no image"),))
 
     def make(asked):
         width = width_of(asked)
@@ -209,7 +209,7 @@ def test_several_images_are_one_question(ask):
 
 def test_many_images_are_smaller_than_one(ask):
     """Together they fit into the model's context."""
-    large = Source("large.jpg", data=picture(1000, 1000))
+    large = Source("large.jpg", data=jpeg(1000, 1000))
     endpoint = Endpoint(lambda _: answer(""))
     ask(endpoint, Question((large,)), Question((large,) * 12))
     one, many = sorted(endpoint.inputs, key=len)

@@ -80,10 +80,10 @@ SLOW = [form for form in FORMS if form.codec != "mpeg1video" and form != UNTIMED
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_the_same_images_come_out_of_every_form(tmp_path, form):
     """Two seconds at 25 a second, looked at twice a second, and at any moment."""
-    film = write(tmp_path / "video", steady(2), form)
+    video = write(tmp_path / "video", steady(2), form)
 
-    assert [(0.0, 0), (0.5, 12), (1.0, 25), (1.5, 37)] == numbers(taken(film))
-    assert [0, 1, 24, 25, 49] == [number_at(film, at_s) for at_s in (0.0, 0.04, 0.999 - 0.001, 1.0, 1.97)]
+    assert [(0.0, 0), (0.5, 12), (1.0, 25), (1.5, 37)] == numbers(taken(video))
+    assert [0, 1, 24, 25, 49] == [number_at(video, at_s) for at_s in (0.0, 0.04, 0.999 - 0.001, 1.0, 1.97)]
 
 
 # A bare stream and a live one do not say, and of a program stream FFmpeg guesses.
@@ -93,28 +93,28 @@ SAYING = [form for form in FORMS if form not in (UNTIMED, LIVE) and form.format 
 @pytest.mark.parametrize("form", SAYING, ids=str)
 def test_a_video_says_how_long_it_is(tmp_path, form):
     """Whatever it counts from."""
-    film = write(tmp_path / "video", steady(2), form)
+    video = write(tmp_path / "video", steady(2), form)
 
-    assert pytest.approx(2.0, abs=0.05) == duration_s(film, name="video")
+    assert pytest.approx(2.0, abs=0.05) == duration_s(video, name="video")
 
 
 @pytest.mark.parametrize("form", [UNTIMED, LIVE], ids=str)
 def test_a_video_may_not_say_how_long_it_is(tmp_path, form):
     """A bare stream, or one that was recorded live; its images are there."""
-    film = write(tmp_path / "video", steady(2), form)
+    video = write(tmp_path / "video", steady(2), form)
 
-    assert duration_s(film, name="video") is None
-    assert 4 == len(taken(film))
+    assert duration_s(video, name="video") is None
+    assert 4 == len(taken(video))
 
 
 @pytest.mark.parametrize("form", SLOW, ids=str)
 def test_moments_far_apart_are_found_in_every_form(minute, form):
     """Sought where that can be done, and read up to where it cannot; the image is the same."""
-    film = minute(form)
+    video = minute(form)
 
-    assert [(0.0, 0), (16.0, 80), (32.0, 160), (48.0, 240)] == numbers(taken(film, fps=1 / 16))
-    assert [61, 225, 299] == [number_at(film, at_s) for at_s in (12.3, 45.0, 59.9)]
-    assert [(45.1, 225), (45.35, 226), (45.6, 228)] == numbers(taken(film, from_s=45.1, to_s=45.8, fps=4))
+    assert [(0.0, 0), (16.0, 80), (32.0, 160), (48.0, 240)] == numbers(taken(video, fps=1 / 16))
+    assert [61, 225, 299] == [number_at(video, at_s) for at_s in (12.3, 45.0, 59.9)]
+    assert [(45.1, 225), (45.35, 226), (45.6, 228)] == numbers(taken(video, from_s=45.1, to_s=45.8, fps=4))
 
 
 class Counted(io.BytesIO):
@@ -132,25 +132,25 @@ class Counted(io.BytesIO):
 def test_what_lies_between_moments_is_not_read(form):
     """Two moments of a minute need their own parts of the file, and its index."""
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 96, 3), np.uint8)
-    film = write(io.BytesIO(), steady(60, 5), form, rate=5, images=lambda number: noise[number % 64])
-    counted = Counted(film.getvalue())
+    video = write(io.BytesIO(), steady(60, 5), form, rate=5, images=lambda number: noise[number % 64])
+    counted = Counted(video.getvalue())
 
     taken(counted, from_s=20.0, to_s=55.0, fps=1 / 30)
-    assert counted.count < len(film.getvalue()) / 2
+    assert counted.count < len(video.getvalue()) / 2
 
 
 def test_images_without_times_are_counted(tmp_path):
     """A bare stream cannot be sought in: it is read from its beginning, once for all moments."""
-    film = write(tmp_path / "video", steady(40), UNTIMED)
+    video = write(tmp_path / "video", steady(40), UNTIMED)
 
-    counted = Counted(film.read_bytes())
+    counted = Counted(video.read_bytes())
     assert [(0.0, 0), (16.0, 400), (32.0, 800)] == numbers(taken(counted, fps=1 / 16))
-    assert counted.count <= 5 * film.stat().st_size  # its form and its length, two seeks in vain, and all of it
-    assert 626 == number_at(film, 25.05)
+    assert counted.count <= 5 * video.stat().st_size  # its form and its length, two seeks in vain, and all of it
+    assert 626 == number_at(video, 25.05)
     with failing("media_error", "video: ", "41 s", "40.00 s"):
-        at(film, 41.0)
+        at(video, 41.0)
     with failing("media_error", "video: ", "80 frames", "2 fps", 16):
-        taken(film, max_frames=16)
+        taken(video, max_frames=16)
 
 
 @pytest.mark.parametrize("form", [MP4, MKV], ids=str)
@@ -165,11 +165,11 @@ def test_the_image_of_a_moment_is_the_one_displayed(minute, form, at_s):
 def test_images_may_come_at_any_time(tmp_path, form):
     """As a telephone or a screen recorder writes them: an image lasts until the next."""
     times = [0, 0.1, 0.15, 1.0, 1.02, 1.04, 3.0, 3.5]
-    film = write(tmp_path / "video", times, form)
+    video = write(tmp_path / "video", times, form)
 
     expected = [max(n for n, begins in enumerate(times) if begins <= at_s + 0.001) for at_s in (0, 0.4, 0.8, 1.2, 2.8)]
-    assert expected == [number_at(film, at_s) for at_s in (0, 0.4, 0.8, 1.2, 2.8)]
-    assert [(0.0, 0), (1.0, 3), (2.0, 5), (3.0, 6)] == numbers(taken(film, fps=1))
+    assert expected == [number_at(video, at_s) for at_s in (0, 0.4, 0.8, 1.2, 2.8)]
+    assert [(0.0, 0), (1.0, 3), (2.0, 5), (3.0, 6)] == numbers(taken(video, fps=1))
 
 
 def test_an_image_that_stays_is_not_looked_for_again(tmp_path):
@@ -191,10 +191,10 @@ def test_more_images_than_the_video_has_are_the_same_ones_again(tmp_path):
 @pytest.mark.parametrize("form", [MP4, MKV], ids=str)
 def test_before_an_image_that_begins_late_there_is_the_first(tmp_path, form):
     """The video begins with its audio; a player has nothing else to show by then."""
-    film = write(tmp_path / "video", steady(2, since_s=3), form, audio_s=5)
+    video = write(tmp_path / "video", steady(2, since_s=3), form, audio_s=5)
 
-    assert [(0.0, 0), (2.0, 0), (4.0, 25)] == numbers(taken(film, fps=0.5))
-    assert pytest.approx(5, abs=0.1) == duration_s(film, name="video")
+    assert [(0.0, 0), (2.0, 0), (4.0, 25)] == numbers(taken(video, fps=0.5))
+    assert pytest.approx(5, abs=0.1) == duration_s(video, name="video")
 
 
 @pytest.mark.parametrize(
@@ -204,16 +204,16 @@ def test_before_an_image_that_begins_late_there_is_the_first(tmp_path, form):
 )
 def test_a_video_begins_where_its_clock_does(tmp_path, form, since_s):
     """Cut out of another, or recorded since this morning: 0 is its first image."""
-    film = write(tmp_path / "video", steady(2, since_s=since_s), form)
+    video = write(tmp_path / "video", steady(2, since_s=since_s), form)
 
-    assert [(0.0, 0), (0.5, 12), (1.0, 25), (1.5, 37)] == numbers(taken(film))
+    assert [(0.0, 0), (0.5, 12), (1.0, 25), (1.5, 37)] == numbers(taken(video))
 
 
 def test_what_an_edit_cuts_off_is_not_displayed(tmp_path):
     """A telephone's trimmed video: its first second is still in the file, and no player shows it."""
-    film = write(tmp_path / "video", steady(2, since_s=-1.0), MP4)
+    video = write(tmp_path / "video", steady(2, since_s=-1.0), MP4)
 
-    assert [(0.0, 25), (0.5, 37)] == numbers(taken(film))
+    assert [(0.0, 25), (0.5, 37)] == numbers(taken(video))
 
 
 @pytest.mark.parametrize("then_s", [10.0, 560.0, 90_000.0])
@@ -221,10 +221,10 @@ def test_a_clock_that_jumps_is_followed(tmp_path, then_s):
     """Two recordings, one behind the other in one file: the second goes on where the first ended."""
     form = Form("mpegts")
     halves = [write(io.BytesIO(), steady(2, since_s=since_s), form).getvalue() for since_s in (600.0, then_s)]
-    film = tmp_path / "video"
-    film.write_bytes(b"".join(halves))
+    video = tmp_path / "video"
+    video.write_bytes(b"".join(halves))
 
-    found = [number for _, number in numbers(taken(film, to_s=4.0, max_frames=10_000))]
+    found = [number for _, number in numbers(taken(video, to_s=4.0, max_frames=10_000))]
     assert [0, 12, 25, 37] == found[:4]
     assert [0, 12, 25, 37] == pytest.approx(found[4:8], abs=1)
 
@@ -233,18 +233,18 @@ def test_a_clock_that_jumps_is_followed(tmp_path, then_s):
 @pytest.mark.parametrize("form", [MP4, MKV, AVI], ids=str)
 def test_a_video_may_be_an_image_or_two(tmp_path, form, number):
     """There is something to see in it."""
-    film = write(tmp_path / "video", steady(number / 25), form)
+    video = write(tmp_path / "video", steady(number / 25), form)
 
-    assert list(range(number)) == [n for _, n in numbers(taken(film, fps=25))]
-    assert 0 == number_at(film, 0.0)
+    assert list(range(number)) == [n for _, n in numbers(taken(video, fps=25))]
+    assert 0 == number_at(video, 0.0)
 
 
 def test_a_moving_gif_is_a_video(tmp_path):
     """As good as any."""
     images = [Image.fromarray(bars(number)) for number in range(4)]
-    images[0].save(tmp_path / "film.gif", save_all=True, append_images=images[1:], duration=500)
+    images[0].save(tmp_path / "video.gif", save_all=True, append_images=images[1:], duration=500)
 
-    assert [0, 1, 2, 3] == [number for _, number in numbers(taken(tmp_path / "film.gif"))]
+    assert [0, 1, 2, 3] == [number for _, number in numbers(taken(tmp_path / "video.gif"))]
 
 
 # --- as it is displayed ------------------------------------------------------------------------------------------
@@ -253,9 +253,9 @@ def test_a_moving_gif_is_a_video(tmp_path):
 @pytest.mark.parametrize(("matrix", "expected"), MATRICES)
 def test_an_image_is_turned_as_the_video_says(tmp_path, matrix, expected):
     """All eight ways; ISO 14496-12 has x' = ax + cy and y' = bx + dy."""
-    film = write(tmp_path / "video", steady(0.2), images=corners, look=displayed_by(matrix))
+    video = write(tmp_path / "video", steady(0.2), images=corners, look=displayed_by(matrix))
 
-    frame = at(film, 0)
+    frame = at(video, 0)
     size = (64, 128) if abs(matrix[1]) == 1 else (128, 64)
     assert expected == seen_in(frame.prepared.jpeg)
     assert (*size, *size) == (
@@ -270,11 +270,11 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path):
     def look(stream: av.VideoStream) -> None:
         stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
 
-    film = write(tmp_path / "video", steady(0.2), images=lambda n: bars(n, (720, 576)), look=look)
+    video = write(tmp_path / "video", steady(0.2), images=lambda n: bars(n, (720, 576)), look=look)
 
-    prepared = at(film, 0).prepared
+    prepared = at(video, 0).prepared
     assert (1024, 576, 1024, 576) == (prepared.width, prepared.height, prepared.sent_width, prepared.sent_height)
-    prepared = at(film, 0, max_pixels=1024 * 576 // 4).prepared
+    prepared = at(video, 0, max_pixels=1024 * 576 // 4).prepared
     assert (1024, 576, 512, 288) == (prepared.width, prepared.height, prepared.sent_width, prepared.sent_height)
     assert (512, 288) == Image.open(io.BytesIO(prepared.jpeg)).size
 
@@ -289,7 +289,7 @@ def test_colours_are_those_of_a_player(tmp_path, size, says):
         if says:
             stream.codec_context.colorspace = 1
 
-    path = tmp_path / "film.mp4"
+    path = tmp_path / "video.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
@@ -306,9 +306,9 @@ def test_colours_are_those_of_a_player(tmp_path, size, says):
 
 def test_an_image_is_shrunk_to_its_pixels(tmp_path):
     """Of the video's, the model sees no more than it can use."""
-    film = write(tmp_path / "video", steady(0.2))
+    video = write(tmp_path / "video", steady(0.2))
 
-    prepared = at(film, 0, max_pixels=WIDTH * HEIGHT // 4).prepared
+    prepared = at(video, 0, max_pixels=WIDTH * HEIGHT // 4).prepared
     assert (WIDTH, HEIGHT, WIDTH // 2, HEIGHT // 2) == (
         prepared.width, prepared.height, prepared.sent_width, prepared.sent_height,
     )  # fmt: skip
@@ -429,22 +429,22 @@ def test_what_is_no_video_is_told_so(data):
 
 def test_a_video_that_is_cut_short_has_the_images_that_it_has(tmp_path):
     """Its header says more: what is missing is not made up of the last image, and the moments of it are not there."""
-    film = write(tmp_path / "video", steady(60, 5), FORMS[1], rate=5)
-    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    video = write(tmp_path / "video", steady(60, 5), FORMS[1], rate=5)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
 
-    found = numbers(taken(film, fps=1))
+    found = numbers(taken(video, fps=1))
     assert 5 < len(found) < 50
     assert all(abs(number - at_s * 5) <= 1 for at_s, number in found)
     with failing("media_error", "video: ", "50 s", varies=True):
-        at(film, 50.0)
+        at(video, 50.0)
 
 
 def test_an_image_that_was_damaged_on_its_way_is_not_shown():
     """Where a broadcast lost a packet the image before stays, as it does on a good television."""
     noise = np.random.default_rng(0).integers(0, 90, (HEIGHT, WIDTH, 3), np.uint8)
     form = Form("mpegts", "mpeg2video", {"g": "12", "b": "3M"})
-    film = write(io.BytesIO(), steady(2), form, images=lambda number: bars(number) // 255 * 160 + noise).getvalue()
-    packets = [film[place : place + 188] for place in range(0, len(film), 188)]
+    video = write(io.BytesIO(), steady(2), form, images=lambda number: bars(number) // 255 * 160 + noise).getvalue()
+    packets = [video[place : place + 188] for place in range(0, len(video), 188)]
     del packets[len(packets) // 2]
     broken = b"".join(packets)
     with av.open(io.BytesIO(broken)) as container:
@@ -478,7 +478,7 @@ def test_a_video_is_read_from_its_beginning_each_time():
 
 def test_no_image_is_kept_that_was_not_asked_for(tmp_path):
     """Three hundred images as they are decoded would be 415 MB; nine of them, made small, are nothing."""
-    film = write(
+    video = write(
         tmp_path / "video", steady(12), Form("mp4", options={"preset": "ultrafast", "g": "50"}),
         images=lambda number: bars(number, (1280, 720)),
     )  # fmt: skip
@@ -498,7 +498,7 @@ def test_no_image_is_kept_that_was_not_asked_for(tmp_path):
         print(len(take(0.7)), used_mb() - before)
     """
 
-    result = subprocess.run([sys.executable, "-c", code, str(film)], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code, str(video)], capture_output=True, text=True, check=True)
     found, grown_mb = result.stdout.split()
     assert "9" == found
     assert float(grown_mb) < 150

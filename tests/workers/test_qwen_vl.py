@@ -131,9 +131,9 @@ def test_an_image_is_shrunk_to_what_the_job_asks_for(worker):
 
 def test_three_images_are_one_prompt(worker):
     """Each costs its own tokens; times are told before their images."""
-    pictures = [vision.encoded(vision.image(64, 64, red=red)) for red in (10, 120, 240)]
-    plain = ask(worker, images=pictures)
-    timed = ask(worker, images=[{"image": one, "timestamp": at} for at, one in enumerate(pictures)])
+    frames = [vision.encoded(vision.image(64, 64, red=red)) for red in (10, 120, 240)]
+    plain = ask(worker, images=frames)
+    timed = ask(worker, images=[{"image": one, "timestamp": at} for at, one in enumerate(frames)])
 
     assert ([4, 4, 4], 12) == ([one["tokens"] for one in plain["images"]], plain["image_tokens"])
     assert timed["prompt_tokens"] > plain["prompt_tokens"]
@@ -141,10 +141,10 @@ def test_three_images_are_one_prompt(worker):
 
 def test_a_clip_is_sampled_over_its_length(worker):
     """At its rate, and more sparsely where there are more frames than a job may have."""
-    film = vision.encoded(vision.clip(4.0))
-    at_rate = ask(worker, video=film, fps=0.5)
-    sparse = ask(worker, video=film, fps=10)
-    few = ask(worker, video=film, max_frames=1)
+    clip = vision.encoded(vision.clip(4.0))
+    at_rate = ask(worker, video=clip, fps=0.5)
+    sparse = ask(worker, video=clip, fps=10)
+    few = ask(worker, video=clip, max_frames=1)
 
     assert [2, 4, 1] == [len(answer["images"]) for answer in (at_rate, sparse, few)]
 

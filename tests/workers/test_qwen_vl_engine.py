@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from support import vision
+from support.failing import same_wording
 from support.runtime import until
 
 
@@ -78,20 +79,21 @@ def generated(engine, url):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "fact"),
     [
-        ("DTYPE", "int4", "DTYPE must be one of auto, bfloat16"),
-        ("MAX_MODEL_LEN", "8k", "MAX_MODEL_LEN must be a whole number"),
-        ("MAX_IMAGES", "0", "MAX_IMAGES must be a whole number from 1"),
-        ("GPU_MEMORY_UTILIZATION", "1.5", "GPU_MEMORY_UTILIZATION must be above 0"),
-        ("REQUEST_TIMEOUT", "soon", "REQUEST_TIMEOUT must be a number"),
-        ("OPENAI_BASE_URL", "localhost", "OPENAI_BASE_URL must be an address"),
-        ("VLLM_EXTRA_ARGS", "'x", "VLLM_EXTRA_ARGS has an unclosed quotation mark"),
+        ("DTYPE", "int4", "auto, bfloat16"),
+        ("MAX_MODEL_LEN", "8k", "8k"),
+        ("MAX_IMAGES", "0", "1"),
+        ("GPU_MEMORY_UTILIZATION", "1.5", "1.5"),
+        ("REQUEST_TIMEOUT", "soon", "soon"),
+        ("OPENAI_BASE_URL", "localhost", "http://127.0.0.1:11434/v1"),
+        ("VLLM_EXTRA_ARGS", "'x", ""),
     ],
 )
-def test_a_variable_that_makes_no_sense_is_named(environment, name, value, says):
-    with pytest.raises(Exception, match=re.escape(says)):
+def test_a_variable_that_makes_no_sense_is_named(environment, name, value, fact):
+    with pytest.raises(environment.StartError, match=rf"^{name} .*{re.escape(fact)}") as caught:
         environment.Settings.read({name: value})
+    same_wording(str(caught.value))
 
 
 def test_the_guides_variables_become_vllms(engine, environment):
@@ -173,7 +175,7 @@ def test_a_stream_is_read_however_it_is_cut(engine):
     ],
 )
 def test_what_the_engine_refuses_is_its_own_sentence(engine, status, body, says):
-    with serving({"/v1/chat/completions": (status, body)}) as url, pytest.raises(engine.Refusal) as caught:
+    with serving({"/v1/chat/completions": (status, body)}) as url, pytest.raises(engine.RefusalError) as caught:
         generated(engine, url)
 
     assert says == str(caught.value)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from support import videos, vision
+from support.failing import same_wording
 
 
 @pytest.fixture(scope="module")
@@ -149,25 +150,28 @@ def test_grey_of_sixteen_bits_keeps_its_shades(images):
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "facts"),
     [
-        (b"no image", "image is not an image this worker reads (JPEG, PNG, WEBP, BMP, GIF, TIFF)"),
-        (vision.image(2000, 4), "image has 2000 x 4 pixels: one side may be 200 times the other at most"),
-        (vision.image()[:300], "image is damaged or cut short"),
+        (b"no image", "JPEG, PNG, WEBP, BMP, GIF, TIFF"),
+        (vision.image(2000, 4), "2000 x 4 pixels"),
+        (vision.image()[:300], ""),
     ],
+    ids=["text", "line", "damaged"],
 )
-def test_what_is_no_image_is_one_sentence(images, jobinput, data, says):
-    with pytest.raises(jobinput.BadInputError) as caught:
+def test_what_is_no_image_is_one_sentence(images, jobinput, data, facts):
+    with pytest.raises(jobinput.BadInputError, match=r"^image ") as caught:
         images.decode(data, 10**6, "image")
 
-    assert says == str(caught.value)
+    assert facts in str(caught.value)
+    same_wording(str(caught.value))
 
 
 def test_too_many_pixels_are_refused_with_their_number(images):
     """Before they are decoded: a small file may hold any number."""
     header = saved(Image.new("1", (12_000, 9_000)), "PNG")
-    with pytest.raises(Exception, match="12000 x 9000 pixels, 108 megapixels; this worker takes 100"):
+    with pytest.raises(Exception, match=r"12000 x 9000 pixels, 108 megapixels\b.*\b100\b") as caught:
         images.decode(header, 10**6, "image")
+    same_wording(str(caught.value))
 
 
 @given(st.binary(max_size=200))
@@ -183,21 +187,22 @@ def test_any_bytes_are_an_image_or_refused(qwen_module, data):
 
 
 @pytest.mark.parametrize(
-    ("value", "says"),
+    ("value", "fact"),
     [
-        ("", "image is empty"),
-        ("****", "image is not valid base64"),
-        ("data:image/png,abc", "image: the data: URL is not base64"),
-        (7, "image must be a base64 string"),
-        ("http://example.org/a.png", "image: the URL must be https://"),
-        ("https://127.0.0.1/a.png", "image: the URL is not on the public internet"),
+        ("", ""),
+        ("****", "base64"),
+        ("data:image/png,abc", "data: URL"),
+        (7, "base64"),
+        ("http://example.org/a.png", "https://"),
+        ("https://127.0.0.1/a.png", "URL"),
     ],
 )
-def test_an_image_that_cannot_be_had_is_one_sentence(images, jobinput, value, says):
-    with pytest.raises(jobinput.BadInputError) as caught:
+def test_an_image_that_cannot_be_read_is_one_sentence(images, jobinput, value, fact):
+    with pytest.raises(jobinput.BadInputError, match=r"^image\b") as caught:
         images.read(value, "image")
 
-    assert str(caught.value).startswith(says)
+    assert fact in str(caught.value)
+    same_wording(str(caught.value))
 
 
 def test_base64_in_lines_is_read(images):
@@ -243,8 +248,8 @@ def test_a_small_image_is_enlarged_for_anothers_server(media, jobinput, least, s
 def test_a_clip_is_turned_and_mirrored_as_it_says(media, jobinput, tmp_path, matrix, expected):
     """All eight ways, as the client shows a video."""
     look = videos.displayed_by(matrix)
-    film = videos.write(tmp_path / "film.mp4", videos.steady(0.2), images=videos.corners, look=look)
-    clip = jobinput.Media("video", vision.encoded(film.read_bytes()), is_clip=True)
+    video = videos.write(tmp_path / "video.mp4", videos.steady(0.2), images=videos.corners, look=look)
+    clip = jobinput.Media("video", vision.encoded(video.read_bytes()), is_clip=True)
     url = prepared(media, jobinput, clip).messages[0]["content"][1]["image_url"]["url"]
 
     assert expected == videos.seen_in(base64.b64decode(url.partition(",")[2]))
@@ -284,16 +289,18 @@ def test_a_clip_of_too_many_pixels_is_refused_with_their_number(media, jobinput)
     """Before anything of it is decoded."""
     data = _video("avi", 8000, 5000, count=1, codec="mjpeg", pix_fmt="yuvj420p")
     clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
-    with pytest.raises(jobinput.BadInputError, match="8000 x 5000 pixels; of clips this worker takes 36 megapixels"):
+    with pytest.raises(jobinput.BadInputError, match=r"^video .*8000 x 5000 pixels.* 36 megapixels") as caught:
         prepared(media, jobinput, clip)
+    same_wording(str(caught.value))
 
 
 def test_pixels_that_are_lines_are_refused(media, jobinput):
     """A clip of a few kilobytes may say that each of its pixels is hundreds of times as wide as it is high."""
     data = _video("mp4", 640, 360, count=1, ratio=Fraction(300, 1))
     clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
-    with pytest.raises(jobinput.BadInputError, match="one side may be 200 times the other"):
+    with pytest.raises(jobinput.BadInputError, match=r"^video .* 200 ") as caught:
         prepared(media, jobinput, clip)
+    same_wording(str(caught.value))
 
 
 def test_a_clip_that_nobody_waits_for_is_not_decoded_to_its_end(media, jobinput):
@@ -326,8 +333,9 @@ def test_a_playlist_opens_nothing(media, jobinput):
         address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
         for text in (f"ffconcat version 1.0\nfile {address}\n", f"#EXTM3U\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n"):
             clip = jobinput.Media("video", vision.encoded(text.encode()), is_clip=True)
-            with pytest.raises(jobinput.BadInputError, match="video is not a clip"):
+            with pytest.raises(jobinput.BadInputError, match=r"^video ") as caught:
                 prepared(media, jobinput, clip)
+            same_wording(str(caught.value))
 
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -335,8 +343,9 @@ def test_a_playlist_opens_nothing(media, jobinput):
 
 def test_an_audio_is_no_clip(media, jobinput):
     clip = jobinput.Media("video", vision.encoded(vision.clip(1.0)[:40]), is_clip=True)
-    with pytest.raises(jobinput.BadInputError, match="video is not a clip"):
+    with pytest.raises(jobinput.BadInputError, match=r"^video ") as caught:
         prepared(media, jobinput, clip)
+    same_wording(str(caught.value))
 
 
 def test_a_clip_is_seen_as_it_is_displayed(media, jobinput):

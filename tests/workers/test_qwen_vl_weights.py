@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 
 import pytest
 from support import vision
+from support.failing import same_wording
 
 SCRIPT = vision.WORKER / "engine/weights.py"
 NAME = "Qwen/Qwen3-VL-2B-Instruct"
@@ -57,14 +59,15 @@ def test_a_folder_is_the_model(weights, tmp_path):
 
 def test_a_folder_that_is_no_model_is_named(weights, tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(weights.WeightsError, match=r"is not a model: config\.json is missing"):
+    with pytest.raises(weights.WeightsError, match=r"/mine .*\bconfig\.json\b"):
         weights.find(str(tmp_path / "mine"), "", {})
 
 
 @pytest.mark.parametrize("name", ["/no/such", "nothing", "./a/b", "a/b/c"])
 def test_what_is_neither_folder_nor_name_is_said(weights, name):
-    with pytest.raises(weights.WeightsError, match="expected a folder or an owner/name"):
+    with pytest.raises(weights.WeightsError, match=rf"MODEL_NAME {re.escape(name)}: .*owner/name") as caught:
         weights.find(name, "", {})
+    same_wording(str(caught.value))
 
 
 @pytest.mark.parametrize("place", ["models/hub", "volume/huggingface-cache/hub", "home/huggingface/hub"])

@@ -14,6 +14,7 @@ import pytest
 import requests
 from support.account import Account, is_write
 from support.command import VIDCTL
+from support.failing import failed
 from support.runtime import until
 from support.scripted import RESET, Reply, ok, serving
 
@@ -111,7 +112,7 @@ def test_what_cannot_be_read_back_is_not_called_done(account):
         broken = account.run("deploy", "faulty", "--json", url=url)
     again = account.run("deploy", "faulty", "--json")
 
-    assert (broken.status, broken.error["code"], broken.stdout) == (1, "api_error", "")
+    assert (broken.status, broken.error["code"], broken.stdout) == (1, "http_error", "")
     assert (again.status, len(account.endpoints())) == (0, 1)
 
 
@@ -231,7 +232,7 @@ def test_what_was_renamed_elsewhere_is_not_deleted_by_its_old_name(account):
     requests.patch(address, json={"name": "precious"}, headers=key, timeout=60).raise_for_status()
     refused = account.run("destroy", "faulty", "--yes", "--json")
 
-    assert (refused.status, f"precious ({endpoint_id})" in refused.error["hint"]) == (5, True)
+    failed(refused, "not_deployed", "faulty", f"precious ({endpoint_id})", varies=True)
     assert [each["name"] for each in account.endpoints()] == ["precious"]
     assert account.run("destroy", endpoint_id, "--yes").status == 0
     assert (account.endpoints(), graphql(account, TEMPLATES)["myself"]["podTemplates"]) == ([], [])
@@ -263,8 +264,7 @@ def test_a_template_of_somebody_elses_is_found_before_anything_is_built(account)
     taken = graphql(account, save, input={**fields, "volumeInGb": 0})["saveTemplate"]["id"]
     planned = account.run("plan", "faulty", "--json")
 
-    assert (planned.status, planned.error["code"]) == (2, "not_owned")
-    assert f"template vidctl-faulty ({taken}) already exists and does not belong to this spec" in planned.error["error"]
+    failed(planned, "not_owned", "faulty: ", f"template vidctl-faulty ({taken})", varies=True)
 
 
 def test_all_leaves_out_what_the_target_cannot_run(account):
@@ -286,8 +286,7 @@ def test_a_placeholder_is_refused_by_its_name(account, image):
     (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "image": image}))
     refused = account.run("plan", "faulty", "--json")
 
-    assert refused.status == 2
-    assert f"docker.io/you is a placeholder for your own account: {image}" in refused.error["error"]
+    failed(refused, "usage_error", "faulty.yaml:1:", "docker.io/you", image, "VIDCTL_REPOSITORY", varies=True)
 
 
 def registry_of(images, *, wants_token=False):
@@ -394,8 +393,8 @@ def test_rest_says_that_it_cannot_change_a_login_and_removing_it_helps(account):
     removed = account.run("registry", "remove", "hub", "--yes", "--force", "--json")
     after = logged_in(account, HUB_PASSWORD="dckr_2")
     assert [each["name"] for each in account.run("registry", "list", "--json").document] == ["hub"]
-    assert (refused.status, used.status, used.error["code"]) == (2, 2, "not_owned")
-    assert "vidctl registry remove hub --force" in refused.error["hint"]
+    failed(refused, "usage_error", "registry login hub", "REST v2", "vidctl registry remove hub --force", varies=True)
+    failed(used, "not_owned", "registry login hub", "--force", varies=True)
     assert (removed.status, after.status) == (0, 0), after.stderr
     assert [field for field, *_ in changed(after)] == ["registry_auth_id"]
 
@@ -458,8 +457,7 @@ def test_a_data_center_that_is_not_there_is_found_out_before(account):
     (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "data_centers": ["EU-RO-9"]}))
     outcome = account.run("deploy", "faulty", "--json")
 
-    assert (outcome.status, outcome.error["hint"]) == (2, "did you mean EU-RO-1?")
-    assert "faulty.yaml:1:" in outcome.error["error"]
+    failed(outcome, "usage_error", "faulty.yaml:1:", "EU-RO-9", "EU-RO-1", varies=True)
     assert account.endpoints() == []
 
 
@@ -468,8 +466,8 @@ def test_a_country_without_a_data_center_is_found_out_before(account):
     (account.project.root / "configs" / "faulty.yaml").write_text(json.dumps({**SPEC, "data_centers": ["ZZ", "GB"]}))
     outcome = account.run("deploy", "faulty", "--json")
 
-    said = {"graphql": "RunPod has no data center in ZZ", "rest": "takes data centers, not countries: ZZ, GB"}
-    assert (outcome.status, said[account.plane] in outcome.error["error"]) == (2, True)
+    said = {"graphql": "data center in ZZ", "rest": "countries: ZZ, GB"}
+    failed(outcome, "usage_error", "faulty.yaml:1:", said[account.plane], varies=True)
     assert account.endpoints() == []
 
 
@@ -490,9 +488,7 @@ def test_a_volume_that_is_elsewhere_is_found_out_before(account):
     wrong, right, moved = outcomes
     assert right.status == 0, right.stderr
     for outcome in (wrong, moved):
-        assert outcome.status == 2
-        assert "the network volume elsewhere is in EU-RO-1, which is not among them" in outcome.error["error"]
-        assert outcome.error["hint"] == "add EU-RO-1, or remove data_centers: workers run where the volume is"
+        failed(outcome, "usage_error", "network volume elsewhere", "add EU-RO-1", "data_centers", varies=True)
 
 
 def test_what_one_control_plane_made_the_other_goes_on_with(account):

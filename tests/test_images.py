@@ -9,6 +9,7 @@ import http.server
 import io
 import json
 import os
+import re
 import shutil
 import socketserver
 import stat
@@ -18,11 +19,13 @@ import threading
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import pytest
 from docker.errors import NotFound
 from support import engine as engines
+from support.failing import failing
 
 from vidctl.errors import ImageError
 from vidctl.images import Images, Login, Source
@@ -55,10 +58,11 @@ class Workshop:
         self.told.clear()
         return self.images.provide(self.source, self.told.append)
 
-    def failure(self) -> ImageError:
-        with pytest.raises(ImageError) as found:
+    def failure(self, *facts: object, varies: bool = True) -> ImageError:
+        """The error of a build; each fact stands in its message or hint."""
+        with failing("image_error", *facts, varies=varies) as found:
             self.provide()
-        return found.value
+        return cast("ImageError", found.value)
 
     @property
     def steps(self) -> list[str]:
@@ -319,9 +323,8 @@ def test_an_image_for_another_processor_gets_no_name(workshop, engine):
     try:
         workshop.write(Dockerfile=f"FROM {name}:1\nCOPY a.py /\n", a_py="1")
 
-        expected = f"{workshop.source.key}: the image is for linux/arm64; RunPod's hosts are linux/amd64"
+        workshop.failure(workshop.source.key, "linux/arm64", "linux/amd64", "docker pull --platform linux/amd64")
 
-        assert expected == workshop.failure().message
         assert workshop.images.look(workshop.source).digest is None
         assert [] == [each for each in workshop.images.built() if workshop.source.repository in each.tag]
     finally:
@@ -376,10 +379,9 @@ def test_a_missing_login_is_found_before_the_build(locked, engine, base_busybox,
     """The registry wants one, and neither the spec nor the Docker config has it."""
     locked.environ["DOCKER_CONFIG"] = str(docker_config)
     locked.write(Dockerfile=f"FROM {base_busybox}\n")
-    expected = f"{locked.source.repository}: registry requires authentication, and no login was found"
+    failure = locked.failure(f"{locked.source.repository}: ", "docker login 127.0.0.1:", "registry_auth")
 
-    assert [expected] == _problems(locked)
-    assert expected == locked.failure().message
+    assert [failure.message] == _problems(locked)
     assert _nothing_was_built(locked, engine)
 
 
@@ -390,12 +392,9 @@ def test_a_wrong_password_is_found_before_the_build(locked, engine, locked_regis
     good = locked.images
     assert [] == good.problems(locked.source)
     locked.source = replace(locked.source, login=Login(locked_registry.user, "wr0ng-pass"))
-    expected = f"{locked.source.repository}: registry rejected the login of registry_auth"
-
     (problem,) = good.problems(locked.source)
 
-    assert problem.message.startswith(expected)
-    assert locked.failure().message.startswith(expected)
+    assert problem.message == locked.failure(f"{locked.source.repository}: ", "registry_auth", "password").message
     assert "wr0ng-pass" not in f"{problem.message}{problem.hint}{locked.source!r}"
     assert _nothing_was_built(locked, engine)
 
@@ -406,11 +405,10 @@ def test_a_registry_that_lets_strangers_only_read_is_known(workshop, tmp_path, d
         workshop.environ |= {"DOCKER_HOST": f"unix://{tmp_path}/engine.sock", "DOCKER_CONFIG": str(docker_config)}
         workshop.source = replace(workshop.source, repository="docker.io/me/worker")
         workshop.write(Dockerfile="FROM scratch\nCOPY a.py /\n", a_py="1")
-        expected = "docker.io/me/worker: registry requires authentication, and no login was found"
 
         assert workshop.images.look(workshop.source).digest is None
-        assert [expected] == _problems(workshop)
-        assert expected == workshop.failure().message
+        failure = workshop.failure("docker.io/me/worker: ", "docker login docker.io", "registry_auth", varies=False)
+        assert [failure.message] == _problems(workshop)
 
 
 def test_one_spec_s_login_is_not_another_s(locked, locked_registry, base_busybox, docker_config):
@@ -472,12 +470,11 @@ def test_a_helper_that_is_not_installed_is_named_where_it_is_missed(locked, base
     (docker_config / "config.json").write_text(json.dumps({"credsStore": "absent"}))
     locked.environ["DOCKER_CONFIG"] = str(docker_config)
     locked.write(Dockerfile=f"FROM {base_busybox}\n")
-    (problem,) = locked.images.problems(locked.source)
+    failure = locked.failure(f"{locked.source.repository}: ", "docker-credential-absent", "docker login 127.0.0.1:")
 
-    assert problem.message.endswith(": registry requires authentication, and no login was found")
-    assert problem.hint.startswith(
-        "install docker-credential-absent, where the Docker config keeps the login; or run docker login "
-    )
+    assert [(failure.message, failure.hint)] == [
+        (each.message, each.hint) for each in locked.images.problems(locked.source)
+    ]
 
 
 def test_the_engine_of_a_context_is_used(workshop, base_busybox, docker_config):
@@ -490,10 +487,8 @@ def test_the_engine_of_a_context_is_used(workshop, base_busybox, docker_config):
     (docker_config / "config.json").write_text(json.dumps({"currentContext": "mine"}))
     workshop.environ |= {"DOCKER_HOST": "", "DOCKER_CONTEXT": "", "DOCKER_CONFIG": str(docker_config)}
     workshop.write(Dockerfile=f"FROM {base_busybox}\n")
-    (problem,) = workshop.images.problems(workshop.source)
 
-    assert f"the Docker engine at {host}: not found" == problem.message
-    assert "start the engine of the Docker context mine, or choose another with docker context use" == problem.hint
+    workshop.failure(host, "Docker context mine", "docker context use", varies=False)
 
     (docker_config / "mine.sock").symlink_to(socket)
 
@@ -512,8 +507,8 @@ def test_a_private_base_is_pulled_with_the_same_login(locked, engine, locked_reg
     locked.write(Dockerfile=f"FROM {base}:1\nCOPY a.py /\n", a_py="1")
     line, registry = _problems(locked)
 
-    assert line.startswith(f"{locked.folder / 'Dockerfile'}:1: base image {base}:1 not found: ")
-    assert f"{locked.source.repository}: registry requires authentication, and no login was found" == registry
+    assert line.startswith(f"{locked.folder / 'Dockerfile'}:1: base image {base}:1 ")
+    assert registry.startswith(f"{locked.source.repository}: ")
 
     locked.source = replace(locked.source, login=login)
     image = locked.provide()
@@ -544,11 +539,9 @@ def test_an_engine_that_is_not_there_is_one_line_and_a_hint(workshop, base_busyb
     workshop.write(Dockerfile=f"FROM {base_busybox}\n")
     workshop.environ["DOCKER_HOST"] = "unix:///nowhere/docker.sock"
 
-    (problem,) = workshop.images.problems(workshop.source)
+    failure = workshop.failure("unix:///nowhere/docker.sock", "DOCKER_HOST", "docker info", varies=False)
 
-    assert "the Docker engine at unix:///nowhere/docker.sock: not found" == problem.message
-    assert "start Docker, or set DOCKER_HOST; check with docker info" == problem.hint
-    assert problem.message == workshop.failure().message
+    assert [failure.message] == _problems(workshop)
 
 
 def test_problems_of_the_folder_and_of_the_registry_are_told_together(workshop):
@@ -557,8 +550,8 @@ def test_problems_of_the_folder_and_of_the_registry_are_told_together(workshop):
 
     missing, closed = _problems(workshop)
 
-    assert f"{workshop.folder / 'Dockerfile'}: not found" == missing
-    assert closed.startswith("127.0.0.1:1/t/none: registry does not answer: ")
+    assert missing.startswith(f"{workshop.folder / 'Dockerfile'}: ")
+    assert closed.startswith("127.0.0.1:1/t/none: ")
     assert closed.endswith("connection refused")
 
 
@@ -566,10 +559,9 @@ def test_a_line_that_needs_buildkit_is_named(workshop, engine, base_busybox):
     """Without docker buildx the file and the line are in the error, before anything is sent."""
     workshop.environ["PATH"] = str(workshop.folder)
     workshop.write(Dockerfile=f"FROM {base_busybox}\n\nRUN --mount=type=cache,target=/x \\\n  true\n")
-    expected = f"{workshop.folder / 'Dockerfile'}:3: RUN --mount needs BuildKit, but docker buildx was not found"
+    failure = workshop.failure(f"{workshop.folder / 'Dockerfile'}:3: RUN --mount ", "docker buildx", varies=False)
 
-    assert [expected] == _problems(workshop)
-    assert expected == workshop.failure().message
+    assert [failure.message] == _problems(workshop)
     assert _nothing_was_built(workshop, engine)
 
 
@@ -611,12 +603,11 @@ def test_buildx_s_failing_step_is_named_too(workshop, buildx, base_busybox):
     """The same error as the classic builder's: the step, the last lines, the log."""
     run = "RUN --mount=type=cache,target=/x echo before; exit 3"
     workshop.write(Dockerfile=f"FROM {base_busybox}\n{run}\n")
-    failure = workshop.failure()
+    failure = workshop.failure("before")
     (log,) = workshop.logs.iterdir()
 
     assert failure.message.startswith(f"{workshop.source.key}: Step 2/2 : {run}: ")
-    assert "before" in failure.message
-    assert f"full log: {log}" == failure.hint
+    assert str(log) in failure.hint
 
 
 def test_the_classic_builder_too_is_told_the_platform(workshop, engine, base_busybox):
@@ -671,7 +662,7 @@ def test_a_run_that_fails_is_named_with_its_last_words(workshop, engine, base_bu
     assert head.startswith(f"{workshop.source.key}: Step 3/7 : {run}: ")
     assert head.endswith("returned a non-zero code: 3")
     assert (20, True) == (len(last), {"  line 30", "  last"} <= set(last))
-    assert f"full log: {log}" == failure.hint
+    assert str(log) in failure.hint
     assert "line 1" in log.read_text().splitlines()
     assert [] == [each for each in engine.containers(all=True) if mark in each["Command"]]
 
@@ -700,25 +691,23 @@ def test_an_interrupted_build_does_not_go_on(workshop, engine, base_busybox):
     ("dockerfile", "expected"),
     [
         ("FROM {base}\nCOPY nope /x\n", "Step 2/6 : COPY nope /x: COPY failed: file not found in build context"),
-        ("FROM {base}\nCOPPY a /x\n", "build failed: dockerfile parse error line 2: unknown instruction: COPPY"),
-        ("\n", "build failed: failed to parse Dockerfile: file with no instructions"),
+        ("FROM {base}\nCOPPY a /x\n", "dockerfile parse error line 2: unknown instruction: COPPY"),
+        ("\n", "failed to parse Dockerfile: file with no instructions"),
     ],
 )
 def test_what_the_engine_finds_wrong_is_told(workshop, base_busybox, dockerfile, expected):
     """A file that is missing, an instruction that there is not, a Dockerfile that says nothing."""
     workshop.write(Dockerfile=dockerfile.format(base=base_busybox))
 
-    assert workshop.failure().message.startswith(f"{workshop.source.key}: {expected}")
+    workshop.failure(f"{workshop.source.key}: ", expected)
 
 
 def test_a_base_that_is_nowhere_is_named_with_its_line(workshop, registry):
     """Neither in its registry nor on this engine: found before the build."""
     workshop.write(Dockerfile=f"ARG BASE={registry}/no/such\n\nFROM $BASE\n")
-    where = f"{workshop.folder / 'Dockerfile'}:3"
-    expected = f"{where}: base image {registry}/no/such not found: not in its registry"
+    failure = workshop.failure(f"{workshop.folder / 'Dockerfile'}:3: ", f" {registry}/no/such ", varies=False)
 
-    assert [expected] == _problems(workshop)
-    assert expected == workshop.failure().message
+    assert [failure.message] == _problems(workshop)
 
 
 def test_a_full_disk_for_logs_stops_the_build_and_leaves_nothing(workshop, engine, base_busybox, tmp_path):
@@ -726,9 +715,9 @@ def test_a_full_disk_for_logs_stops_the_build_and_leaves_nothing(workshop, engin
     with _tiny_disk(tmp_path / "disk", "64k") as disk:
         workshop.logs = disk / "logs"
         workshop.write(Dockerfile=f"FROM {base_busybox}\nRUN seq 100000\n")
-        failure = workshop.failure()
+        failure = workshop.failure(".log: ")
 
-        assert failure.message.endswith(".log: cannot be written: No space left on device")
+        assert failure.message.endswith(": No space left on device")
         assert [] == list(workshop.logs.iterdir())
         assert [] == engine.images(filters={"label": f"vidctl.spec={workshop.source.key}"})
 
@@ -738,10 +727,9 @@ def test_a_registry_whose_disk_is_full_is_one_clear_error(workshop, engine, base
     with _tiny_disk(tmp_path / "disk", "4m") as disk, engines.registry_process(disk / "registry") as process:
         workshop.source = replace(workshop.source, repository=f"{process.host}/t/full")
         workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.bin /\n", a_bin=os.urandom(6_000_000))
-        failure = workshop.failure()
+        failure = workshop.failure(f"{workshop.source.key}: push ")
 
-        assert failure.message.startswith(f"{workshop.source.key}: push failed: ")
-        assert "check the registry: its disk space and its log" == failure.hint
+        assert "the registry: its disk space" in failure.hint
         assert workshop.images.look(workshop.source).digest is None
 
 
@@ -754,9 +742,8 @@ def test_a_disk_without_room_is_found_before_the_build(workshop, tmp_path):
         workshop.write(Dockerfile="FROM scratch\nCOPY a.bin /\n", a_bin=bytes(100_000_000))
         (problem,) = workshop.images.problems(workshop.source)
 
-        key = workshop.source.key
-        assert f"the Docker engine's disk has 0.0 GB free; {key} needs 1.2 GB" == problem.message
-        assert "free disk space: vidctl images prune, docker system prune" == problem.hint
+        assert re.search(rf"0\.0 GB .*{workshop.source.key} .*1\.2 GB", problem.message)
+        assert ("vidctl images prune" in problem.hint, "docker system prune" in problem.hint) == (True, True)
 
 
 def test_an_engine_whose_disk_fills_up_says_what_to_do(workshop, tmp_path):
@@ -767,10 +754,9 @@ def test_an_engine_whose_disk_fills_up_says_what_to_do(workshop, tmp_path):
         workshop.environ["DOCKER_HOST"] = f"unix://{tmp_path}/engine.sock"
         workshop.source = replace(workshop.source, repository=None)
         workshop.write(Dockerfile="FROM scratch\nCOPY a.bin /\n", a_bin=b"1")
-        failure = workshop.failure()
+        failure = workshop.failure("vidctl images prune", "docker system prune")
 
         assert failure.message.startswith(f"{workshop.source.key}: Step 2/2 : COPY a.bin /: {words}\n")
-        assert "free disk space: vidctl images prune, docker system prune" == failure.hint
 
 
 @contextmanager
@@ -891,12 +877,12 @@ def test_a_push_to_a_registry_that_stays_away_is_one_clear_error(workshop, own_r
     built = images.build(workshop.source, silent)
     process.kill()
 
-    with pytest.raises(ImageError) as failure:
+    with failing("registry_connection_lost", varies=True) as failure:
         images.push(workshop.source, workshop.told.append)
 
     head, *last = failure.value.message.splitlines()
 
-    assert head.startswith(f"{workshop.source.key}: push failed: ")
+    assert head.startswith(f"{workshop.source.key}: push ")
     assert head.endswith("connection refused")
     assert f"  The push refers to repository [{workshop.source.repository}]" in last
     assert 3 <= len(last) <= 20

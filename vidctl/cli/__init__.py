@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from vidctl._version import __version__
 from vidctl.cli import options
 from vidctl.errors import InterruptionError, UsageError, VidctlError
+from vidctl.kinds import KINDS
 
 if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
@@ -35,27 +36,25 @@ class _Place(NamedTuple):
 
 
 COMMANDS = {
-    "detect": _Place("detect", "detect", "Find objects in images."),
-    "transcribe": _Place("transcribe", "transcribe", "Transcribe audio files and videos."),
-    "describe": _Place("describe", "describe", "Ask about images and videos."),
+    **{name: _Place(kind.module, name, kind.help) for name, kind in KINDS.items()},
     "validate": _Place(
-        "specs",
+        "vidctl.cli.specs",
         "validate",
         "Check specs: every mistake at once, with file:line:column, and what cannot hold as a warning.",
     ),
-    "plan": _Place("deploy", "plan", "Show what a deploy would change, and what that costs."),
-    "deploy": _Place("deploy", "deploy", "Create or update endpoints, and smoke test them."),
-    "list": _Place("account", "list_endpoints", "List the account's endpoints."),
-    "destroy": _Place("account", "destroy", "Delete endpoints with their templates."),
-    "build": _Place("images", "build", "Build workers' images."),
-    "push": _Place("images", "push", "Push workers' images, built first if they are not."),
-    "jobs": _Place("deploy", "jobs", "List the jobs that vidctl sent from this project."),
-    "schema": _Place("specs", "schema", "Print the JSON Schema of a spec, for editors."),
-    "images": _Place("images", "app", "List the images that were built on this machine, newest first."),
+    "plan": _Place("vidctl.cli.deploy", "plan", "Show what a deploy would change, and what that costs."),
+    "deploy": _Place("vidctl.cli.deploy", "deploy", "Create or update endpoints, and smoke test them."),
+    "list": _Place("vidctl.cli.account", "list_endpoints", "List the account's endpoints."),
+    "destroy": _Place("vidctl.cli.account", "destroy", "Delete endpoints with their templates."),
+    "build": _Place("vidctl.cli.images", "build", "Build workers' images."),
+    "push": _Place("vidctl.cli.images", "push", "Push workers' images, built first if they are not."),
+    "jobs": _Place("vidctl.cli.deploy", "jobs", "List the jobs that vidctl sent from this project."),
+    "schema": _Place("vidctl.cli.specs", "schema", "Print the JSON Schema of a spec, for editors."),
+    "images": _Place("vidctl.cli.images", "app", "List the images that were built on this machine, newest first."),
     "registry": _Place(
-        "account", "registry", "Manage the logins with which RunPod pulls images from private registries."
+        "vidctl.cli.account", "registry", "Manage the logins with which RunPod pulls images from private registries."
     ),
-    "local": _Place("local", "app", "RunPod's protocol on this machine: no key, no GPU, no bill."),
+    "local": _Place("vidctl.cli.local", "app", "RunPod's protocol on this machine: no key, no GPU, no bill."),
 }
 
 
@@ -71,7 +70,7 @@ class _Commands(UserDict[str, Any]):
 
 def _built(name: str, place: _Place) -> Command:
     holder = typer.Typer(rich_markup_mode=None)
-    module = importlib.import_module(f"vidctl.cli.{place.module}")
+    module = importlib.import_module(place.module)
     command = getattr(module, place.attribute)
     if isinstance(command, typer.Typer):
         holder.add_typer(command, name=name)

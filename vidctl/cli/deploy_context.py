@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidctl.cli import specs
+from vidctl.kinds import KINDS
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from vidctl.project.settings import Project
     from vidctl.runpod.types import Catalogue
     from vidctl.spec import EndpointSpec
-
-_TRY: dict[str | None, str] = {"detect": "detect frame.jpg", "transcribe": "transcribe talk.mp4"}
 
 
 @dataclass(frozen=True)
@@ -141,11 +140,11 @@ class DeployContext:
             say(self.report, f"{each.spec.key}: {where} is saved; no smoke test was sent")
         else:
             say(self.report, f"{each.spec.key}: {where} is ready")
-            if each.spec.task in _TRY:
+            if each.spec.task is not None:
                 which = f" --endpoint {each.spec.key}" if "." in each.spec.key else ""
                 is_elsewhere = self.place.name == "local" and "RUNPOD_API_KEY" in self.project.environ
                 where = " --target local" if is_elsewhere else ""
-                self.report.note(f"try: vidctl {_TRY[each.spec.task]}{which}{where}")
+                self.report.note(f"try: vidctl {each.spec.task} {KINDS[each.spec.task].example}{which}{where}")
 
     def _catalogue(self, planned: Sequence[Planned]) -> Catalogue | None:
         """RunPod's prices, asked for only where something changes; the shipped table serves as well."""

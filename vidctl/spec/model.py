@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -34,6 +34,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from vidctl.docker import worker_folder
+from vidctl.kinds import KINDS, OFFICIAL
 from vidctl.runpod import gpus
 from vidctl.runpod.types import STAMP
 from vidctl.spec.document import Interpolated, Location
@@ -67,7 +68,12 @@ MODEL, REVISION, WEIGHTS = "MODEL_NAME", "MODEL_REVISION", "WEIGHTS"
 DEFAULT_REVISION = "main"  # of a repository at Hugging Face
 
 Isolation = Literal["process", "container"]
-Protocol = Literal["worker-faster_whisper", "worker-vllm"]
+if TYPE_CHECKING:
+    Task = str
+    Protocol = str
+else:
+    Task = Literal[tuple(KINDS)]
+    Protocol = Literal[tuple(OFFICIAL.values())]
 Weights = Literal["cache", "volume", "bake"]
 
 _T = TypeVar("_T")
@@ -694,7 +700,7 @@ class EndpointSpec(Part):
 
     name: Name
     """The endpoint's name at RunPod."""
-    task: Literal["detect", "transcribe", "describe"] | None = None
+    task: Task | None = None
     """What vidctl asks of it.  Without one it is a plain endpoint: any worker, raw jobs."""
     image: Image
     """The worker's image: `{build: folder, repository: name}`, or a prebuilt reference."""

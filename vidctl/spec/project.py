@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import create_model
 
 from vidctl.errors import SpecError
+from vidctl.kinds import KINDS
 from vidctl.spec.mistake import Mistake
 from vidctl.spec.model import Part
 from vidctl.spec.reading import Reading, open_sheets, read
 
 
-class Defaults(Part):
+class _Defaults(Part):
     """Which spec's endpoint answers for a task, where several are deployed and a command names none."""
 
-    detect: str | None = None
-    transcribe: str | None = None
-    describe: str | None = None
+
+if TYPE_CHECKING:
+    Defaults = _Defaults
+else:
+    Defaults = create_model("Defaults", __base__=_Defaults, **dict.fromkeys(KINDS, (str | None, None)))
 
 
 class ProjectSettings(Part):

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
+from vidctl import kinds
 from vidctl.errors import UsageError
 from vidctl.tasks.describe import schema
 from vidctl.tasks.describe.stream import fit
 from vidctl.tasks.options import settle
 from vidctl.tasks.results import Failed
 
-OFFICIAL = "worker-vllm"  # the protocol of RunPod's own worker
+OFFICIAL = kinds.OFFICIAL["describe"]
 
 Protocol: TypeAlias = str | None  # OFFICIAL, or None for vidctl's own worker; UsageError for any other
 

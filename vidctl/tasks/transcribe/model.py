@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from vidctl import kinds
 from vidctl.errors import UsageError, VidctlError
 from vidctl.tasks.options import settle
 from vidctl.tasks.transcribe import languages, subtitles
 
-OFFICIAL = "worker-faster_whisper"  # the protocol of RunPod's own worker
+OFFICIAL = kinds.OFFICIAL["transcribe"]
 TASKS = ("transcribe", "translate")
 MAX_TEMPERATURE = 2  # Whisper's own fallback ends at 1; more is the caller's choice
 

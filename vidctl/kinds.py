@@ -1,0 +1,31 @@
+"""The table of tasks: what `task:` in a spec may say, and where the code of each is.  It imports nothing.
+
+The spec's model and its JSON Schema, the defaults in vidctl.yaml, the commands and what `deploy` says to try next
+follow from it: a new kind of worker is one line here, one folder in `vidctl/tasks/`, one module in `vidctl/cli/`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    """One task.  `help` is the first sentence of its command's docstring."""
+
+    help: str
+    example: str
+    """The arguments of its command that `deploy` says to try."""
+    official: str | None
+    """The protocol of RunPod's own worker for the task."""
+    module: str
+    """Where its command is: a function of the task's name."""
+
+
+KINDS = {
+    "detect": Kind("Find objects in images.", "frame.jpg", None, "vidctl.cli.detect"),
+    "transcribe": Kind(
+        "Transcribe audio files and videos.", "talk.mp4", "worker-faster_whisper", "vidctl.cli.transcribe"
+    ),
+    "describe": Kind("Ask about images and videos.", 'frame.jpg "What is this?"', "worker-vllm", "vidctl.cli.describe"),
+}
+OFFICIAL = {name: kind.official for name, kind in KINDS.items() if kind.official}

@@ -13,6 +13,7 @@ from support.endpoint import FOUND, answering
 from support.failing import failed
 from support.project import ended
 from support.runtime import until
+from support.stating import stating
 
 
 @pytest.fixture
@@ -344,7 +345,9 @@ def test_without_r_a_name_that_was_taken_is_told(endpoint):
     outcome = endpoint.run("detect", "a", "b", "-f", "txt", "-o", "labels/", "--save", "drawn")
 
     assert ["labels/x-2.txt", "labels/x.txt"] == made(endpoint, "labels")
-    assert ["b/x.jpg: saved labels/x-2.txt", "b/x.jpg: saved drawn/x-2.jpg"] == outcome.stderr.splitlines()
+    labels, drawn = outcome.stderr.splitlines()
+    stating(labels, "b/x.jpg: ", "labels/x-2.txt")
+    stating(drawn, "b/x.jpg: ", "drawn/x-2.jpg")
 
 
 def test_with_r_the_folders_of_audio_are_kept(endpoint):
@@ -377,7 +380,7 @@ def test_subtitles_lie_beside_their_videos(endpoint):
     assert sorted(f"{stem}.{form}" for stem in stems for form in ("srt", "vtt")) == [
         name for name in made(endpoint, ".") if name.endswith(("srt", "vtt"))
     ]
-    assert "talk.wav: saved talk-2.srt" in outcome.stderr.splitlines()
+    stating(next(line for line in outcome.stderr.splitlines() if "talk-2.srt" in line), "talk.wav: ")
     again = endpoint.run("transcribe", ".", "-r", "--beside", "-f", "srt,vtt")
     assert 0 == again.status, again.stderr
 

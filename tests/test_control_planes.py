@@ -252,7 +252,7 @@ def test_logins_are_kept(plane):
     """Created once under a name, listed without a password, deleted for good."""
     saved = plane.save_registry("mine", "me", "hunter22")
     assert saved in plane.registries()
-    with pytest.raises(ApiError, match="there is a registry login named 'mine' already"):
+    with pytest.raises(ApiError, match="registry login 'mine' already exists"):
         plane.save_registry("mine", "me", "other")
 
     plane.delete_registry(saved)

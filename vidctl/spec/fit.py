@@ -110,7 +110,7 @@ _FIRST_WITH_CUDA_13 = (2, 19, 0)
 _GOOD_TAG = "runpod/worker-v1-vllm:v2.25.2"
 
 
-MOVES = "it is another image whenever somebody pushes it, and RunPod's hosts keep what they have: name a version"
+MOVES = "this tag may change with any push, and RunPod's hosts keep the image that they have: pin a version"
 
 
 def moves(reference: str | None) -> bool:
@@ -242,7 +242,7 @@ def _larger(needed: float, part: float) -> str:
     for pool in fitting:
         if part * pool.memory_gb * GIB >= needed:
             return f"{pool.id} has {pool.memory_gb} GB"
-    return "no GPU has so much: share the model among several with TENSOR_PARALLEL_SIZE and gpu.count"
+    return "no GPU has that much: share the model among several with TENSOR_PARALLEL_SIZE and gpu.count"
 
 
 # --- disk, precision, version, time --------------------------------------------------------------------------------

@@ -185,11 +185,11 @@ def describe(
 
 
 def _given(**values: Any) -> dict[str, Any]:
-    """What was said on the command line; the rest a preset may say."""
+    """The options that were given on the command line; a preset may set the others."""
     return {name: value for name, value in values.items() if value is not None}
 
 
-# --- what the words mean -------------------------------------------------------------------------------------------
+# --- arguments -------------------------------------------------------------------------------------------
 
 
 def _parted(words: list[str], prompt: str | None, preset: str | None) -> tuple[list[str], str | None]:
@@ -296,7 +296,7 @@ def _place(output: str | None, inputs: Inputs) -> Path | None:
 
 @dataclass(frozen=True)
 class _Requests:
-    """All questions of one command."""
+    """All requests of one command."""
 
     client: Client
     sources: list[Source]

@@ -1,6 +1,6 @@
-"""Take images out of videos, as they are displayed at a time.
+"""Take frames out of videos, as they are displayed at a time.
 
-Whatever FFmpeg says leaves here as a MediaError that names the file.  Nothing is kept but the images asked for.
+Whatever FFmpeg says leaves here as a MediaError that names the file.  Only the requested frames are kept.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BACK_S = 10.0  # a seek that came too late is tried once more from so much earl
 _ROUNDING_S = 0.001  # Matroska's times are in milliseconds
 _JUMP_BACK_S = 1.0
 _JUMP_AHEAD_S = 3600.0  # beyond, it is the clock that is broken
-_USUAL_RATE = 25.0  # of what says nothing of it
+_USUAL_RATE = 25.0  # where the file gives none
 _LONGEST_S = 1e8  # three years; FFmpeg counts them in ticks of 64 bits
 _FASTEST = 1000  # images a second
 
@@ -42,8 +42,8 @@ _MOST_PIXELS = 8192 * 8192  # of one image; a decoder keeps up to 16, and more f
 _HD_LINES = 720
 _UNSPECIFIED = 2  # colours: FFmpeg's AVCOL_SPC_UNSPECIFIED
 
-# Formats whose header says when a video ends, and not how long it is.
-_SAY_THE_END = ("matroska", "flv")
+# Formats whose header says when a video ends, not how long it is.
+_END_TIME_FORMATS = ("matroska", "flv")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Frame:
 def duration_s(file: Path | BinaryIO, *, name: str) -> float | None:
     """When the file says that its image ends, which is not read; None if it does not say.  Raises MediaError."""
     with opened(file, name, what="a video") as container:
-        return _said_s(container, _stream(container, name))
+        return _header_s(container, _stream(container, name))
 
 
 def measured_s(file: Path | BinaryIO, *, name: str) -> float:
@@ -136,7 +136,7 @@ def _over(name: str, at_s: float, ends_s: float) -> MediaError:
 
 @dataclass(frozen=True)
 class _Span:
-    """The times at which images are asked for; UsageError for what cannot be."""
+    """The times of the requested frames; UsageError for invalid ones."""
 
     from_s: float
     to_s: float | None
@@ -311,13 +311,13 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[
         yield from (packet for packet in container.demux(stream) if packet.size)  # an empty one says that it is the end
 
 
-def _said_s(container: InputContainer, stream: VideoStream) -> float | None:
+def _header_s(container: InputContainer, stream: VideoStream) -> float | None:
     if stream.duration is not None and stream.time_base is not None:
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base) - begins_s(container)
     if container.duration is None:
         return None
-    says_the_end = container.format.name.startswith(_SAY_THE_END)
-    return container.duration / av.time_base - (begins_s(container) if says_the_end else 0.0)
+    has_end_time = container.format.name.startswith(_END_TIME_FORMATS)
+    return container.duration / av.time_base - (begins_s(container) if has_end_time else 0.0)
 
 
 def _usual_gap_s(stream: VideoStream) -> float:

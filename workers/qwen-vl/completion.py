@@ -57,17 +57,17 @@ class Completion:
         ]
         return in_openais_words({**self._head, "object": kind, "choices": choices, "usage": self._usage})
 
-    def last_words(self, *, tells_usage: bool) -> str:
+    def last_words(self, *, with_usage: bool) -> str:
         """The events that end a stream in the middle: too long, all that there are tokens for, and the end mark."""
         choices = [
             {"index": index, **({"text": ""} if "text" in choice else {"delta": {}}), "finish_reason": "length"}
             for index, choice in sorted(self._choices.items())
             if not choice.get("finish_reason")
         ]
-        told = [{"choices": choices}] if choices else []
-        told += [{"choices": [], "usage": self._usage}] if tells_usage and self._usage else []
+        chunks = [{"choices": choices}] if choices else []
+        chunks += [{"choices": [], "usage": self._usage}] if with_usage and self._usage else []
         kind = "text_completion" if self._is_plain else "chat.completion.chunk"
-        events = [f"data: {json.dumps({**self._head, 'object': kind, **each})}\n\n" for each in told]
+        events = [f"data: {json.dumps({**self._head, 'object': kind, **each})}\n\n" for each in chunks]
         return "".join(["\n" if self._is_inside else "", *events, "data: [DONE]\n\n"])
 
     @property

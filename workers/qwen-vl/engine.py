@@ -170,11 +170,11 @@ class Server:
         """vLLM's version; None if this is no vLLM."""
         try:
             async with self._answer("GET", self._base_url.removesuffix("/v1") + "/version", timeout=LOOK) as response:
-                told = await _json(response)
+                answer = await _json(response)
         except (EngineGoneError, RefusalError):
             return None
         # Ollama answers a version at another address only, llama.cpp and LM Studio none.
-        return told.get("version") if isinstance(told, dict) and isinstance(told.get("version"), str) else None
+        return answer.get("version") if isinstance(answer, dict) and isinstance(answer.get("version"), str) else None
 
     async def post(self, route: str, body: Mapping[str, Any]) -> Any:
         """The answer as JSON; raise RefusalError or EngineGoneError.  Whoever stops waiting ends the request."""
@@ -259,10 +259,10 @@ async def _check(response: aiohttp.ClientResponse) -> None:
         return
     text = await response.text(errors="replace")
     try:
-        told = json.loads(text)
+        answer = json.loads(text)
     except ValueError:
-        told = text
-    raise RefusalError(spelled(told.get("error", told) if isinstance(told, dict) else told), response.status)
+        answer = text
+    raise RefusalError(spelled(answer.get("error", answer) if isinstance(answer, dict) else answer), response.status)
 
 
 def spelled(error: Any) -> str:
@@ -305,7 +305,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._last: deque[str] = deque(maxlen=LAST_LINES)
-        self._told: dict[str, Any] = {}
+        self._limits: dict[str, Any] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="engine-")  # a socket's path must be short
         self._socket = str(Path(self._folder.name) / "s")
         self._process: subprocess.Popen[bytes] | None = None
@@ -318,12 +318,12 @@ class Engine:
 
     def start(self) -> None:
         """Start it; `ready` waits for it."""
-        told = {**engine_environment(os.environ), "ENGINE_PARENT": str(os.getpid())}
+        environment = {**engine_environment(os.environ), "ENGINE_PARENT": str(os.getpid())}
         # A group of its own: who ends the handler's lets its jobs finish first.
         try:
             self._process = subprocess.Popen(
                 [self._settings.engine_python, "-u", str(SERVE), *arguments(self._settings, self._socket)],
-                env=told,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -354,7 +354,7 @@ class Engine:
         model = next((one for one in models if one["id"] == self._settings.name), None)
         if model is None:
             raise StartError("VLLM_EXTRA_ARGS names the model: OPENAI_SERVED_MODEL_NAME_OVERRIDE is for that")
-        limits = {name: self._told[name] for name in ("min_pixels", "max_pixels") if name in self._told}
+        limits = {name: self._limits[name] for name in ("min_pixels", "max_pixels") if name in self._limits}
         version = await server.version()
         return Facts(self._settings.name, f"vllm {version}", True, model.get("max_model_len"), **limits)
 
@@ -386,8 +386,8 @@ class Engine:
         self._reader.join(5)
         status = self._process.poll() if self._process else None
         lines = list(self._last)
-        if said := next((line for line in reversed(lines) if line.startswith(f"{MARK}cannot start: ")), None):
-            return said.removeprefix(f"{MARK}cannot start: ")
+        if reason := next((line for line in reversed(lines) if line.startswith(f"{MARK}cannot start: ")), None):
+            return reason.removeprefix(f"{MARK}cannot start: ")
         if status == -signal.SIGKILL:
             return "the engine was killed: the machine has too little memory for the model"
         error = next((line for line in reversed(lines) if re.search(r"^(\S*?)?\w*(Error|Exception)\b.*?: .", line)), "")
@@ -414,7 +414,7 @@ class Engine:
     def _take(self, line: str) -> None:
         self._last.append(re.sub(r"^\((\w+)( pid=\d+)?\) (ERROR|INFO|WARNING) \S+ \S+ \[[^]]*\] ?", "", line))
         if line.startswith(MARK + "{"):
-            self._told.update(json.loads(line.removeprefix(MARK)))
+            self._limits.update(json.loads(line.removeprefix(MARK)))
             return
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()

@@ -92,7 +92,7 @@ def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
     The hub's progress bars are for terminals, and nobody asked to be counted.
     """
     # Its socket is in a folder of ours alone; with a key of its own it would not know us.
-    told = {name: value for name, value in environment.items() if not name.startswith(("RUNPOD_", "VLLM_API_KEY"))}
+    kept = {name: value for name, value in environment.items() if not name.startswith(("RUNPOD_", "VLLM_API_KEY"))}
     defaults = {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_NO_USAGE_STATS": "1",
@@ -101,7 +101,7 @@ def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
     }
     path = os.pathsep.join(filter(None, (str(STARTUP), environment.get("PYTHONPATH"))))
-    return {**defaults, **told, "PYTHONPATH": path}
+    return {**defaults, **kept, "PYTHONPATH": path}
 
 
 def _one_of(environment: Mapping[str, str], name: str, choices: tuple[str, ...], default: str) -> str:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("qwen-vl")
 
 LEAST_SIDE = 32  # of an image; processors of other models and servers refuse a smaller one
-LAST_ANSWERS_S = 5.0  # for what is told of jobs whose engine is gone
+LAST_ANSWERS_S = 5.0  # to report the jobs whose engine is gone
 LAST_POSTS_S = 15.0  # for the end of a stream
 HEARS_STREAM = "RUNPOD_WEBHOOK_POST_STREAM"  # by hand there is none, and each chunk would log an error
 
@@ -102,14 +102,14 @@ class Worker:
         kind = "BadRequestError" if status == 400 else "NotFoundError" if status == 404 else "InternalServerError"
         return {"error": {"message": message, "type": kind, "param": None, "code": status}}
 
-    # In our words
+    # The worker's own input
 
     async def _described(self, request: Request, job: dict[str, Any]) -> dict[str, Any]:
         started = perf_counter()
         prepared = await self._prepared(request)
         prepare_s = perf_counter() - started
-        tells = request.is_stream and HEARS_STREAM in os.environ
-        posted = _Posted(job) if tells else None
+        streams = request.is_stream and HEARS_STREAM in os.environ
+        posted = _Posted(job) if streams else None
         # Out of the schema that it was put into for another server, a choice comes as a whole.
         read_along = None if request.choices and not self._facts.is_vllm else posted
         generated = Generated()
@@ -246,7 +246,7 @@ class Worker:
             return text
         return answer if isinstance(answer, str) else text
 
-    # In OpenAI's words, and in worker-vllm's
+    # OpenAI's API, and worker-vllm's input
 
     async def _passed_on(self, request: Request, job: dict[str, Any]) -> Any:
         """What the engine answers, in a list as RunPod's worker-vllm has it; a stream as the text of its events."""
@@ -309,11 +309,11 @@ class Worker:
 
         completion = Completion()
         options = body.get("stream_options")
-        tells_usage = isinstance(options, dict) and options.get("include_usage") is True
-        if self._facts.is_vllm and tells_usage:
+        with_usage = isinstance(options, dict) and options.get("include_usage") is True
+        if self._facts.is_vllm and with_usage:
             body = {**body, "stream_options": {"continuous_usage_stats": True, **options}}
         if await self._read(request, {**body, "stream": True}, completion, send, limit_s):
-            send(completion.last_words(tells_usage=tells_usage))
+            send(completion.last_words(with_usage=with_usage))
         return "".join(sent)
 
     async def _read(
@@ -411,7 +411,7 @@ def _posting() -> Any:
 
 
 def _unheld(words: list[str]) -> str:
-    """What is told of a schema's words that no answer is held to."""
+    """The warning about keywords of a schema that are not enforced."""
     return f"the engine does not enforce these keywords of the schema: {', '.join(words)}"
 
 

@@ -20,8 +20,8 @@ def main() -> None:
     if settings.server_url:
         sys.stdout.write(f"the model is that of {settings.server_shown}\n")
         return
-    told = {**engine_environment(os.environ), "MODEL_NAME": settings.model}
-    sys.exit(subprocess.run([settings.engine_python, str(WEIGHTS)], env=told, check=False).returncode)
+    environment = {**engine_environment(os.environ), "MODEL_NAME": settings.model}
+    sys.exit(subprocess.run([settings.engine_python, str(WEIGHTS)], env=environment, check=False).returncode)
 
 
 if __name__ == "__main__":

@@ -99,13 +99,13 @@ def _merge_all_of(found: dict[str, Any], root: dict[str, Any], lost: list[str], 
     del found["allOf"]
     for branch in branches:
         left[0] -= 1
-        told = _referred(branch, root) if left[0] >= 0 else None
-        if not isinstance(told, dict):
+        merged = _referred(branch, root) if left[0] >= 0 else None
+        if not isinstance(merged, dict):
             lost.append("allOf")
             continue
-        told = dict(told)
-        _merge_all_of(told, root, lost, left)
-        for name, value in told.items():
+        merged = dict(merged)
+        _merge_all_of(merged, root, lost, left)
+        for name, value in merged.items():
             there = found.get(name)
             if name == "properties" and isinstance(there, dict) and isinstance(value, dict):
                 lost.extend("allOf" for key in value if key in there and there[key] != value[key])

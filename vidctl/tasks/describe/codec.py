@@ -74,7 +74,7 @@ def encode(
 
 
 def _own(images: Sequence[Sent], options: DescribeOptions, stream: bool) -> dict[str, Any]:
-    """What the guide's handler takes, and beyond it only what was asked for."""
+    """What the guide's handler takes, and further fields only where an option sets them."""
     payload: dict[str, Any] = {"prompt": _prompt(options), "max_tokens": options.max_tokens}
     payload["temperature"] = options.temperature
     if len(images) == 1 and images[0].at_s is None:
@@ -309,7 +309,7 @@ def _either(usage: Mapping[str, Any], name: str, old_name: str) -> int | None:
 
 
 def _formed(description: Description, options: DescribeOptions) -> Description:
-    """The description, with its data, if it is of the form asked for."""
+    """The description, with its data, if it has the requested form."""
     if options.schema is not None:
         value, problem = _parsed(description.text)
         problem = problem or schema.check(options.schema, value)

@@ -116,9 +116,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Description:
-    """What a model says of one source, or of several that were asked about together.
+    """What a model says of one source, or of several in one request.
 
-    `text` is as untrusted as all that a model writes.  `data` is the answer as a value, where a schema was asked for.
+    `text` is as untrusted as all that a model writes.  `data` is the answer as a value, where there is a schema.
     `finish_reason` is "stop", or why the answer ends too early: "length", "repetition" or "time".
     `reasoning` is what a thinking model wrote before its answer.  What a worker does not tell is None or
     empty; `timings` are in seconds.

@@ -1,4 +1,4 @@
-"""What is asked: which images, of which sources, in which words.
+"""The questions of a call: which images, of which sources, with which prompt and options.
 
 A source is opened when its images are wanted, and closed when they are there.
 """
@@ -69,7 +69,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about together: most often one image or video."""
+    """The sources of one request: most often one image or video."""
 
     sources: tuple[Source, ...]
 
@@ -122,7 +122,7 @@ def _expanded(source: Given, clip: Clip, *, recursive: bool) -> list[Source]:
 def options(prompt: str | None, preset: str | None, given: Mapping[str, Any], *, root: Path) -> DescribeOptions:
     """What to ask: what is `given` takes precedence over the preset, and a prompt over its prompt.
 
-    Without either the preset `caption` is asked, or with a form for the answer what that asks for.  Raises UsageError,
+    Without either it is the preset `caption`, or with a form for the answer a prompt for that form.  Raises UsageError,
     and SpecError for a preset that is wrong.
     """
     if preset is not None and not isinstance(preset, str):
@@ -171,7 +171,7 @@ Take = Callable[[int], tuple[Sent, ...]]  # the images, each of at most so many 
 
 
 class Album:
-    """Opens what is asked about: images, and those of videos."""
+    """Opens the images of a question, and the frames of its videos."""
 
     def __init__(
         self, clip: Clip, fetch: Fetch, fetch_into: FetchInto, *, max_images: int | None = None, budget: Budget

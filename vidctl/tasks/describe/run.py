@@ -103,7 +103,7 @@ def describe(
 ) -> Generator[Described, None, None]:
     """Yield what became of each question, in their order; closing the generator cancels what is out.
 
-    An answer that is not of the requested form is asked for once more.  `waiting` hears, in threads, why there is no
+    An answer that is not of the requested form is requested once more.  `waiting` hears, in threads, why there is no
     answer yet.  Raises UsageError for options that the protocol
     has no words for, before anything is opened, and AuthError and NotDeployedError at once, for they will be the same
     for every other job.
@@ -185,7 +185,7 @@ class DescriptionStream(Iterator[str]):
     def is_whole(self) -> bool:
         """Whether the pieces make up the result's text.
 
-        They do not if a worker died in the middle and another began anew, or if the answer had to be asked for again.
+        They do not if a worker died in the middle and another began anew, or if the answer had to be requested again.
         """
         return "".join(self._passed_on).strip() == self.result.text.strip()
 
@@ -201,7 +201,7 @@ def stream(
     timeout_s: float,
     waiting: Waiting | None = None,
 ) -> DescriptionStream:
-    """Ask one question, and give its answer as it is made; nothing is sent before the first piece is asked for.
+    """Ask one question, and stream its answer; nothing is sent before the first piece is requested.
 
     `waiting` hears why there is no text yet.  What was lost on the way leaves no hole: the pieces end before it, and
     the rest comes when the whole answer is known.  Raises UsageError as `describe` does.
@@ -386,7 +386,7 @@ class _Asker:
         return pixel_budget(count, max_model_len=context, max_tokens=self._options.max_tokens)
 
     def check(self) -> None:
-        """Raise UsageError for what cannot be said in the worker's words."""
+        """Raise UsageError for options that the worker's input format cannot express."""
         self._payload((Sent("", b"", 32, 32),), self._options, is_streamed=False)
 
     def request(self, question: Question, number: int, *, is_streamed: bool = False) -> Request[_Subject]:

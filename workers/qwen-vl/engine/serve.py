@@ -28,11 +28,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     place = arguments.index("--model") + 1
     try:
-        folder = find(arguments[place], _option(arguments, "--revision"), os.environ, tell=_tell)
+        folder = find(arguments[place], _option(arguments, "--revision"), os.environ, notify=_write)
     except WeightsError as error:
         sys.exit(f"{MARK}cannot start: {error}")
     arguments[place] = str(folder)
-    _tell(json.dumps({"weights": str(folder), **limits(folder)}))
+    _write(json.dumps({"weights": str(folder), **limits(folder)}))
     _serve([*arguments, *_of_device(arguments)])
 
 
@@ -56,7 +56,7 @@ def _option(arguments: list[str], name: str) -> str:
     return arguments[arguments.index(name) + 1] if name in arguments else ""
 
 
-def _tell(text: str) -> None:
+def _write(text: str) -> None:
     sys.stdout.write(f"{MARK}{text}\n")
     sys.stdout.flush()
 

@@ -31,7 +31,7 @@ class WeightsError(Exception):
 
 
 def find(
-    name: str, revision: str, environment: Mapping[str, str], *, tell: Callable[[str], None] = lambda _: None
+    name: str, revision: str, environment: Mapping[str, str], *, notify: Callable[[str], None] = lambda _: None
 ) -> Path:
     """Give the folder that holds the model: a path as it is, a name from where WEIGHTS says, else downloaded.
 
@@ -43,7 +43,7 @@ def find(
     for hub in (BAKED, VOLUME_HUB, _home_hub(environment)):
         if found := _snapshot(hub, name, revision):
             return found
-    return _downloaded(name, revision, environment, tell)
+    return _downloaded(name, revision, environment, notify)
 
 
 def limits(folder: Path) -> dict[str, int]:
@@ -114,17 +114,17 @@ def _is_whole(folder: Path) -> bool:
     return bool(there) and needed <= there and _missing(folder) is None
 
 
-def _downloaded(name: str, revision: str, environment: Mapping[str, str], tell: Callable[[str], None]) -> Path:
+def _downloaded(name: str, revision: str, environment: Mapping[str, str], notify: Callable[[str], None]) -> Path:
     from huggingface_hub import snapshot_download
 
     hub = _hub(environment)
     if environment.get("WEIGHTS") == "cache":
-        tell(f"RunPod's model cache has no {name} here: downloading it, which costs time at each cold start")
+        notify(f"RunPod's model cache has no {name} here: downloading it, which costs time at each cold start")
     elif environment.get("WEIGHTS") == "bake":
-        tell(f"the image has no {name} in it: downloading it, which costs time at each cold start")
+        notify(f"the image has no {name} in it: downloading it, which costs time at each cold start")
     try:
         _check_room(name, revision, hub, environment)
-        tell(f"downloading {name} to {hub}")
+        notify(f"downloading {name} to {hub}")
         return Path(
             snapshot_download(
                 name,
@@ -158,10 +158,10 @@ def _check_room(name: str, revision: str, hub: Path, environment: Mapping[str, s
     """Find out before 17 GB are half there."""
     from huggingface_hub import HfApi
 
-    told = HfApi(token=environment.get("HF_TOKEN") or None).model_info(
+    info = HfApi(token=environment.get("HF_TOKEN") or None).model_info(
         name, revision=revision or None, files_metadata=True
     )
-    needed = sum(one.size or 0 for one in told.siblings or () if one.rfilename.endswith(".safetensors"))
+    needed = sum(one.size or 0 for one in info.siblings or () if one.rfilename.endswith(".safetensors"))
     place = next(path for path in (hub, *hub.parents) if path.exists())
     blobs = hub / f"models--{name.replace('/', '--')}" / "blobs"
     needed -= sum(one.stat().st_size for one in blobs.glob("*"))  # what an earlier start has downloaded of it
@@ -200,13 +200,13 @@ def _why(name: str, error: Exception, environment: Mapping[str, str]) -> Weights
 def main() -> None:
     name = os.environ.get("MODEL_NAME") or "Qwen/Qwen3-VL-8B-Instruct"
     try:
-        folder = find(name, os.environ.get("MODEL_REVISION", ""), os.environ, tell=_say)
+        folder = find(name, os.environ.get("MODEL_REVISION", ""), os.environ, notify=_write)
     except WeightsError as error:
         sys.exit(f"qwen-vl worker: {error}")
-    _say(f"{folder.name if folder.name == Path(name).name else name} is ready")
+    _write(f"{folder.name if folder.name == Path(name).name else name} is ready")
 
 
-def _say(text: Any) -> None:
+def _write(text: Any) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

@@ -379,7 +379,8 @@ def test_a_file_that_breaks_off_is_heard_as_far_as_it_goes(heard, kind):
     samples, warnings = heard(whole[: len(whole) * 2 // 3])
 
     assert 3.0 < samples.size / 16_000 < 4.0
-    assert [f"audio breaks off after {samples.size / 16_000:.1f} s"] == [one.partition(" of ")[0] for one in warnings]
+    (warning,) = warnings
+    stating(warning, "audio", "breaks off", f"{samples.size / 16_000:.1f} s", varies=True)
 
 
 @pytest.mark.parametrize("form", TELLING, ids=lambda form: "-".join(map(str, form)))
@@ -391,7 +392,9 @@ def test_a_container_that_tells_its_length_breaks_off_only_when_it_does(heard, t
     _, warnings = heard(data[: len(data) * 6 // 10])
 
     assert pytest.approx(12, abs=0.2) == samples.size / 16_000
-    assert ([], ["audio breaks off after"]) == (nothing, [one[:22] for one in warnings])
+    (warning,) = warnings
+    assert [] == nothing
+    stating(warning, "audio", "breaks off", varies=True)
 
 
 def test_packets_that_do_not_decode_are_left_out(heard):
@@ -403,7 +406,8 @@ def test_packets_that_do_not_decode_are_left_out(heard):
 
     assert pytest.approx(LENGTH_S, abs=0.3) == samples.size / 16_000
     assert pytest.approx(TONE_AT_S, abs=0.05) == onset_s(samples)
-    assert ["audio is damaged: 1 of its packets cannot be decoded"] == warnings
+    (warning,) = warnings
+    stating(warning, "audio", "damaged", "1 of its packets")
 
 
 @pytest.mark.media

@@ -47,7 +47,7 @@ _SHARED = (
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the model heard in a window, its words in seconds of the window, and how sure it was."""
+    """The transcript of a window, its words in seconds of the window, and how sure it was."""
 
     words: tuple[Word, ...]
     avg_logprob: float
@@ -74,7 +74,7 @@ class Model:
         self._languages = {code for code in self._whisper.supported_languages if f"<|{code}|>" in known or code == "en"}
 
     def check(self, options: Options) -> list[str]:
-        """Say what of the prompts will not be heard, as sentences.
+        """Return warnings about prompts that are cut, as sentences.
 
         Raise BadInputError if the model does not know the language, or has no room for the prompts together.
         """
@@ -85,7 +85,9 @@ class Model:
         lengths = {name: min(length, PROMPT_TOKENS) for name, length in counts.items()}
         taken = sum(lengths.values())
         if taken > PROMPT_TOKENS:
-            raise BadInputError(f"{' and '.join(counts)}: {sum(counts.values())} tokens; Whisper takes {PROMPT_TOKENS}")
+            raise BadInputError(
+                f"{' and '.join(counts)}: {sum(counts.values())} tokens; Whisper takes at most {PROMPT_TOKENS}"
+            )
         if options.batch_size == 1 and options.condition_on_previous_text:
             # The text before takes the place of the initial prompt, a prefix that of the hotwords.
             taken = PROMPT_TOKENS + (counts.get("prefix") or counts.get("hotwords", 0))
@@ -93,7 +95,7 @@ class Model:
         if room < LEAST_TOKENS:
             raise BadInputError(
                 f"{'prefix' if options.prefix else 'hotwords'}: {taken - PROMPT_TOKENS} tokens; beside the text before "
-                f"(condition_on_previous_text) Whisper takes {taken - PROMPT_TOKENS + room - LEAST_TOKENS}"
+                f"(condition_on_previous_text) Whisper takes at most {taken - PROMPT_TOKENS + room - LEAST_TOKENS}"
             )
         if options.max_new_tokens and options.max_new_tokens > room:
             raise BadInputError(

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.command import vidctl
-from support.failing import failed, failing
+from support.failing import failed, failing, same_wording
 
 from vidctl import spec
 from vidctl.errors import SpecError
@@ -105,19 +105,21 @@ def test_load_raises_every_mistake_at_once(write):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "fact"),
     [
-        (b"\xff\xfe\x00", "not UTF-8 text (byte 0)"),
-        (b"name: caf\xe9\n", "not UTF-8 text (byte 9)"),
-        (b"\x7fELF\x02\x01\x01\x00\x00", "YAML does not allow the character U+007F"),
-        (b"# " + b"x" * 300_000, "file is too large for a spec: over 256 kB"),
+        (b"\xff\xfe\x00", "UTF-8 text (byte 0)"),
+        (b"name: caf\xe9\n", "UTF-8 text (byte 9)"),
+        (b"\x7fELF\x02\x01\x01\x00\x00", "U+007F"),
+        (b"# " + b"x" * 300_000, "256 kB"),
     ],
+    ids=["UTF-16", "Latin-1", "binary", "large"],
 )
-def test_what_is_no_text_is_one_mistake(write, content, message):
+def test_what_is_no_text_is_one_mistake(write, content, fact):
     """Binary, other encodings and whole disks are refused before they are parsed."""
     (mistake,) = spec.check(write(content), environ={})
 
-    assert message == mistake.message
+    assert fact in mistake.message
+    same_wording(mistake.message)
 
 
 def test_what_is_no_file_is_one_mistake(tmp_path):
@@ -130,8 +132,9 @@ def test_what_is_no_file_is_one_mistake(tmp_path):
         for path in (tmp_path, tmp_path / "no.yaml", tmp_path / ("x" * 300), tmp_path / "a\0b", pipe)
     ]
 
-    assert messages[:2] == [["expected a spec, found a folder"], ["file not found"]]
     assert all(1 == len(found) for found in messages)
+    for (message,) in messages[:2]:
+        same_wording(message)
 
 
 @pytest.mark.parametrize(
@@ -397,8 +400,9 @@ def test_a_key_in_a_server_s_address_is_not_shown(write):
 
     said = "\n".join(map(str, spec.check(write(text), environ={})))
 
-    assert "a server URL must not contain a user or a password" in said
+    assert all(f"echo.yaml:4:{column}: " in said for column in (17, 59))
     assert "s3cr3t" not in said
+    same_wording(said)
 
 
 @pytest.mark.parametrize("login", ["hub", "clzdaifot0001l90809257ynb", "you@example.com (read only)"])
@@ -755,5 +759,6 @@ def test_a_least_cuda_version_and_a_list_exclude_each_other(write):
     """RunPod answers 400 to both, so the spec's line is told first."""
     (mistake,) = spec.check(write(MINIMAL + 'cuda: ["12.8"]\nmin_cuda: "12.8"\n'), environ={})
 
-    assert mistake.message == "cuda and min_cuda cannot be combined"
+    assert (5, 11) == (mistake.line, mistake.column)
+    same_wording(mistake.message)
     assert spec.load(write(MINIMAL + 'min_cuda: "12.8"\n'), environ={}).min_cuda == "12.8"

@@ -24,7 +24,7 @@ import startup
 import vision
 from promises import Promise, print_table
 
-from vidctl.local import environments
+from vidctl.local.workers import environments
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import requests
 
-from vidctl.local.environments import image_name
-from vidctl.local.records import EndpointRecord, TemplateRecord
-from vidctl.local.registry import Registry
+from vidctl.local.control_plane.records import EndpointRecord, TemplateRecord
+from vidctl.local.control_plane.registry import Registry
+from vidctl.local.workers.environments import image_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

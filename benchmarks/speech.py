@@ -19,7 +19,7 @@ import pytest
 from images import free_port
 from promises import Promise, print_table
 
-from vidctl.local import environments
+from vidctl.local.workers import environments
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))

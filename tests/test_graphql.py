@@ -139,7 +139,7 @@ def at(slept):
 
 def test_every_document_is_valid():
     """Whatever is sent to RunPod is valid against the schema that is checked in: no typing error waits for a user."""
-    schema = build_schema(resources.files("vidctl.local").joinpath("schema.graphql").read_text())
+    schema = build_schema(resources.files("vidctl.local.control_plane").joinpath("schema.graphql").read_text())
     documents = [text for text in vars(graphql).values() if re.match(r"\s*(query|mutation) ", str(text))]
 
     assert [validate(schema, parse(text)) for text in documents] == [[]] * 12

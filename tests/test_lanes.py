@@ -8,7 +8,7 @@ import docker
 import docker.errors
 import pytest
 
-from vidctl.local import environments
+from vidctl.local.workers import environments
 
 LANES = {"unit", "runtime", "docker", "media", "model"}
 

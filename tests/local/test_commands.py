@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidctl.local import commands
+from vidctl.local.workers import commands
 
 
 @pytest.mark.parametrize(

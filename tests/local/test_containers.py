@@ -11,7 +11,7 @@ import pytest
 from support.engine import build
 from support.runtime import LocalRuntime, until
 
-from vidctl.local.containers import RUNTIME_LABEL, container_environment
+from vidctl.local.workers.containers import RUNTIME_LABEL, container_environment
 
 ECHO = Path(__file__).parent.parent / "handlers" / "echo" / "handler.py"
 # As small images are: a user without a name, and no folder to write to.

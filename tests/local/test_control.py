@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from runpod.api.graphql import run_graphql_query
 
-from vidctl.local import control
-from vidctl.local.records import EndpointRecord, NetworkVolumeRecord
-from vidctl.local.registry import Registry
+from vidctl.local.control_plane import graphql
+from vidctl.local.control_plane.records import EndpointRecord, NetworkVolumeRecord
+from vidctl.local.control_plane.registry import Registry
 
 TEMPLATE = {
     "name": "yolo",
@@ -39,7 +39,7 @@ def ask(registry):
     """Execute a document and return the whole answer."""
 
     def ask(query, **variables):
-        status, answer = control.respond(registry, json.dumps({"query": query, "variables": variables}).encode())
+        status, answer = graphql.respond(registry, json.dumps({"query": query, "variables": variables}).encode())
         assert 200 == status
         return answer
 
@@ -100,7 +100,7 @@ def sdk(registry, tmp_path, monkeypatch):
         def do_POST(self):
             # The registry is its thread's own; this one is the server's, on the same file.
             served = Registry(tmp_path / "runtime.db")
-            status, answer = control.respond(served, self.rfile.read(int(self.headers["Content-Length"])))
+            status, answer = graphql.respond(served, self.rfile.read(int(self.headers["Content-Length"])))
             served.close()
             body = json.dumps(answer).encode()
             self.send_response(status)
@@ -636,7 +636,7 @@ def test_introspection_is_off(ask):
 def test_the_operation_is_chosen_by_name(registry):
     request = {"query": "query A { myself { id } } query B { dataCenters { id } }", "operationName": "A"}
 
-    assert (200, {"data": {"myself": {"id": "local"}}}) == control.respond(registry, json.dumps(request).encode())
+    assert (200, {"data": {"myself": {"id": "local"}}}) == graphql.respond(registry, json.dumps(request).encode())
 
 
 def test_the_unexpected_is_logged_and_not_told(registry, ask, save_endpoint, template_id, caplog):
@@ -655,7 +655,7 @@ def test_the_unexpected_is_logged_and_not_told(registry, ask, save_endpoint, tem
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"query": "\\ud800"}'])
 def test_a_body_that_is_not_json_is_a_bad_request(registry, body):
-    assert (400, {"errors": [{"message": "The request body is not valid JSON."}]}) == control.respond(registry, body)
+    assert (400, {"errors": [{"message": "The request body is not valid JSON."}]}) == graphql.respond(registry, body)
 
 
 @pytest.mark.parametrize(
@@ -671,7 +671,7 @@ def test_a_body_that_is_not_json_is_a_bad_request(registry, body):
     ],
 )
 def test_a_body_that_is_no_request_is_told_so(registry, request_):
-    status, answer = control.respond(registry, json.dumps(request_).encode())
+    status, answer = graphql.respond(registry, json.dumps(request_).encode())
 
     assert (200, ["errors"]) == (status, list(answer))
 
@@ -690,7 +690,7 @@ TOKENS = """
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary() | st.text().map(str.encode) | st.text().map(lambda text: json.dumps({"query": text}).encode()))
 def test_no_bytes_break_it(registry, body):
-    status, answer = control.respond(registry, body)
+    status, answer = graphql.respond(registry, body)
 
     assert status in (200, 400)
     assert answer["errors"]
@@ -706,7 +706,7 @@ def test_no_bytes_break_it(registry, body):
 )
 def test_no_query_breaks_it(registry, words, variables):
     body = json.dumps({"query": " ".join(words), "variables": variables}).encode()
-    status, answer = control.respond(registry, body)
+    status, answer = graphql.respond(registry, body)
 
     assert status in (200, 400)
     assert json.dumps(answer, ensure_ascii=False).encode()
@@ -725,8 +725,8 @@ def test_no_input_breaks_it(registry, fields):
         type_name = {"Template": "SaveTemplateInput", "Endpoint": "EndpointInput!"}[kind]
         document = f"mutation M($input: {type_name}) {{ save{kind}(input: $input) {{ id name }} }}"
         request = {"query": document, "variables": {"input": {**base, **fields}}}
-        status, answer = control.respond(registry, json.dumps(request).encode())
-        read = control.respond(registry, b'{"query": "{ myself { endpoints { id name } podTemplates { id name } } }"}')
+        status, answer = graphql.respond(registry, json.dumps(request).encode())
+        read = graphql.respond(registry, b'{"query": "{ myself { endpoints { id name } podTemplates { id name } } }"}')
 
         assert status in (200, 400)
         assert json.dumps(answer, ensure_ascii=False).encode()

@@ -14,7 +14,8 @@ import runpod.error
 from support.failing import failing
 from support.runtime import until
 
-from vidctl.local import daemon, environments, processes
+from vidctl.local import daemon
+from vidctl.local.workers import environments, processes
 
 pytestmark = pytest.mark.runtime
 
@@ -305,8 +306,7 @@ def test_a_port_is_a_number(monkeypatch, wrong):
 def test_the_command_line_may_import_it_cheaply():
     """No web server, no GraphQL, no SDK is loaded by what the command line imports."""
     heavy = ["starlette", "uvicorn", "graphql", "runpod", "requests"]
-    code = (
-        f"import sys, vidctl.local.daemon, vidctl.local.environments; print([m for m in {heavy} if m in sys.modules])"
-    )
+    imported = "vidctl.local.daemon, vidctl.local.workers.environments"
+    code = f"import sys, {imported}; print([m for m in {heavy} if m in sys.modules])"
 
     assert "[]\n" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -16,7 +16,7 @@ from support.failing import failing
 from support.runtime import until
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local import environments, processes
+from vidctl.local.workers import environments, processes
 
 SIX = "six==1.17.0\n"
 DEADLINE_S = 120
@@ -500,7 +500,7 @@ backend-path = ["."]
 """
 MAKER = """\
 import pathlib, sys
-from vidctl.local import environments, processes
+from vidctl.local.workers import environments, processes
 environments.interpreter(pathlib.Path(sys.argv[1]), {}, print)
 """
 

@@ -2,8 +2,8 @@
 
 from support.failing import failing
 
-from vidctl.local import limits
-from vidctl.local.limits import Limits
+from vidctl.local.api import limits
+from vidctl.local.api.limits import Limits
 
 
 class Clock:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidctl.local import logstream
-from vidctl.local.processes import Log
-from vidctl.local.restwire import ProblemError, rfc3339
+from vidctl.local.control_plane import log_stream
+from vidctl.local.control_plane.rest_wire import ProblemError, rfc3339
+from vidctl.local.workers.processes import Log
 
 
 def past(log, query=None, last_event_id=None):
@@ -18,7 +18,7 @@ def past(log, query=None, last_event_id=None):
     closing.set()
 
     async def read():
-        stream = await logstream.open_stream(log, logstream.read_request(query or {}, last_event_id), closing)
+        stream = await log_stream.open_stream(log, log_stream.read_request(query or {}, last_event_id), closing)
         return [event.decode() async for event in stream]
 
     parts = [event.removesuffix("\n\n").split("\ndata: ") for event in asyncio.run(read())]
@@ -102,18 +102,18 @@ def test_times_are_those_of_rfc_3339(query, last_event_id, lines):
     """A time without a place is one at which a line was seen, which is not sent again."""
     first_ms = 1_780_315_200_000  # 2026-06-01T12:00:00Z
     there = [
-        logstream.Line(place=2 * number, at_ms=first_ms + 1000 * (number - 1), source="container", text=text)
+        log_stream.Line(place=2 * number, at_ms=first_ms + 1000 * (number - 1), source="container", text=text)
         for number, text in enumerate("abc", start=1)
     ]
 
     assert "2026-06-01T12:00:00.000Z" == rfc3339(first_ms)
-    assert lines == [line.text for line in logstream.read_request(query, last_event_id).past(there)]
+    assert lines == [line.text for line in log_stream.read_request(query, last_event_id).past(there)]
 
 
 @pytest.mark.parametrize("cursor", ["7", "/000000000042", "2026-06-01T12:00:00Z/42", "2026-13-01T12:00:00Z", "\n"])
 def test_a_cursor_that_is_none_is_refused(cursor):
     with pytest.raises(ProblemError, match="Last-Event-ID is not a time of RFC 3339"):
-        logstream.read_request({}, cursor)
+        log_stream.read_request({}, cursor)
 
 
 def test_a_log_that_is_gone_is_empty(log):

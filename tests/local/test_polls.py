@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from support.asgi import Request, turn
 
-from vidctl.local import server
-from vidctl.local.fleet import Fleet, Worker
-from vidctl.local.processes import Log
-from vidctl.local.records import EndpointRecord
-from vidctl.local.server import Runtime
+from vidctl.local.api import server
+from vidctl.local.api.server import Runtime
+from vidctl.local.control_plane.records import EndpointRecord
+from vidctl.local.workers.fleet import Fleet, Worker
+from vidctl.local.workers.processes import Log
 
 
 class Bench:

@@ -8,8 +8,8 @@ import sys
 import pytest
 from support.runtime import until
 
-from vidctl.local import processes
-from vidctl.local.processes import Log, last_lines
+from vidctl.local.workers import processes
+from vidctl.local.workers.processes import Log, last_lines
 
 SLEEPS = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from vidctl.local.records import EndpointRecord, NetworkVolumeRecord, RegistryAuthRecord, TemplateRecord
-from vidctl.local.registry import Registry, RegistryError
+from vidctl.local.control_plane.records import EndpointRecord, NetworkVolumeRecord, RegistryAuthRecord, TemplateRecord
+from vidctl.local.control_plane.registry import Registry, RegistryError
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import runpod
 from support import openapi
 from support.runtime import until
 
-from vidctl.local.catalog import DATA_CENTERS
-from vidctl.local.environments import image_name
+from vidctl.local.control_plane.catalog import DATA_CENTERS
+from vidctl.local.workers.environments import image_name
 
 ENDPOINT = {
     "name": "asr",

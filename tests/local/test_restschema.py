@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import openapi
 
-from vidctl.local import restschema
+from vidctl.local.control_plane import rest_schema
 
 BODIES = {
-    ("POST", "/v2/serverless"): restschema.CREATE_ENDPOINT,
-    ("PATCH", "/v2/serverless/x"): restschema.UPDATE_ENDPOINT,
-    ("POST", "/v2/templates"): restschema.CREATE_TEMPLATE,
-    ("PATCH", "/v2/templates/x"): restschema.UPDATE_TEMPLATE,
-    ("POST", "/v2/registries"): restschema.CREATE_REGISTRY,
-    ("POST", "/v2/network-volumes"): restschema.CREATE_VOLUME,
-    ("PATCH", "/v2/network-volumes/x"): restschema.UPDATE_VOLUME,
+    ("POST", "/v2/serverless"): rest_schema.CREATE_ENDPOINT,
+    ("PATCH", "/v2/serverless/x"): rest_schema.UPDATE_ENDPOINT,
+    ("POST", "/v2/templates"): rest_schema.CREATE_TEMPLATE,
+    ("PATCH", "/v2/templates/x"): rest_schema.UPDATE_TEMPLATE,
+    ("POST", "/v2/registries"): rest_schema.CREATE_REGISTRY,
+    ("POST", "/v2/network-volumes"): rest_schema.CREATE_VOLUME,
+    ("PATCH", "/v2/network-volumes/x"): rest_schema.UPDATE_VOLUME,
 }
 
 _text = st.sampled_from(["", "a", " ", "-a", " -a", "12.8", "12", "12.8\n", "OFF", "QUEUE", "CPU", "STANDARD"])
@@ -75,7 +75,7 @@ def test_a_body_is_taken_exactly_when_the_document_allows_it(method, path, data)
     if not openapi.is_at_hand():
         pytest.skip(openapi.MISSING)
     body = data.draw(GIVEN[path.split("/")[2]] | _junk)
-    told = list(restschema.violations(BODIES[method, path], body))
+    told = list(rest_schema.violations(BODIES[method, path], body))
 
     # That a load balancer must scale on requests is said by the runtime when it refuses load balancers.
     if not told and isinstance(body, dict) and body.get("type") == "LOAD_BALANCER":

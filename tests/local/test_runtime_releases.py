@@ -5,8 +5,8 @@ import threading
 import pytest
 from support.runtime import until
 
-from vidctl.local.environments import image_name
-from vidctl.local.processes import identity
+from vidctl.local.workers.environments import image_name
+from vidctl.local.workers.processes import identity
 
 SAVE_TEMPLATE = """
 mutation Save($input: SaveTemplateInput!) { saveTemplate(input: $input) { id } }

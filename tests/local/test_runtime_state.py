@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidctl.local import state
-from vidctl.local.state import JobStore, WrongStateError
+from vidctl.local.queue import state
+from vidctl.local.queue.state import JobStore, WrongStateError
 
 NOW = 1_700_000_000_000
 

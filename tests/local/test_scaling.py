@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from vidctl.local.fleet import backoff_s, init_timeout_s, jobs_to_give, worker_variables, workers_wanted
-from vidctl.local.launching import process_environment
-from vidctl.local.records import EndpointRecord
-from vidctl.local.state import Demand
+from vidctl.local.control_plane.records import EndpointRecord
+from vidctl.local.queue.state import Demand
+from vidctl.local.workers.fleet import backoff_s, init_timeout_s, jobs_to_give, worker_variables, workers_wanted
+from vidctl.local.workers.launching import process_environment
 
 
 def endpoint(scaler="QUEUE_DELAY", value=4, least=0, most=3):

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from vidctl.local import state, webhooks
-from vidctl.local.jobs import JobQueue
-from vidctl.local.state import ALWAYS, JobStore
+from vidctl.local.queue import state, webhooks
+from vidctl.local.queue.jobs import JobQueue
+from vidctl.local.queue.state import ALWAYS, JobStore
 
 NOW = 1_700_000_000_000
 

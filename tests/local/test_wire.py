@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidctl.local import state, wire
+from vidctl.local import wire
+from vidctl.local.queue import state
 from vidctl.local.wire import BadRequestError
 
 json_values = st.recursive(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from vidctl.local import environments
+from vidctl.local.workers import environments
 
 FOLDER = Path(__file__).resolve().parents[1] / "node"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vidctl.local import environments
+from vidctl.local.workers import environments
 
 WANTED = "openai-whisper==20250625"
 

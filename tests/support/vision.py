@@ -23,7 +23,7 @@ from filelock import FileLock
 from PIL import Image
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local import environments
+from vidctl.local.workers import environments
 
 if TYPE_CHECKING:
     from collections.abc import Callable

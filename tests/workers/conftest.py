@@ -17,7 +17,7 @@ import pytest
 from support import speech, vision
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local import environments
+from vidctl.local.workers import environments
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = ROOT / "tests/support/handler_driver.py"

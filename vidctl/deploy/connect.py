@@ -13,7 +13,8 @@ from vidctl.endpoints import connect
 from vidctl.errors import UsageError, VidctlError
 from vidctl.images import Images, Login, Source
 from vidctl.journal import Journal
-from vidctl.local import daemon, environments
+from vidctl.local import daemon
+from vidctl.local.workers import environments
 from vidctl.progress import Notify, Progress, silent
 from vidctl.project import settings
 from vidctl.project.settings import Project

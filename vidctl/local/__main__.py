@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import get_args
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local import server
+from vidctl.local.api import server
+from vidctl.local.control_plane.rest import PAGE_SIZE
 from vidctl.local.daemon import Isolation
-from vidctl.local.rest import PAGE_SIZE
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ from filelock import FileLock
 
 from vidctl._version import __version__
 from vidctl.errors import LocalRuntimeError, NotDeployedError, UsageError
-from vidctl.local import processes
+from vidctl.local.workers import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -289,7 +289,7 @@ def _spawn(home: Path, port: int, isolation: Isolation, *, has_rate_limits: bool
 
 
 def _stop(port: int) -> bool:
-    from vidctl.local import containers, launching  # with all that it takes to start a worker
+    from vidctl.local.workers import containers, launching  # with all that it takes to start a worker
 
     pid = _recorded_pid(port)
     if pid is not None:

@@ -18,7 +18,7 @@ from vidctl.errors import LocalRuntimeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vidctl.local.state import Job
+    from vidctl.local.queue.state import Job
 
 # RunPod docs, serverless/endpoints/send-requests: 10 MB for /run, 20 MB for /runsync, 1 MB a stream chunk.
 RUN_BYTES = 10 << 20

@@ -25,14 +25,17 @@ from starlette.routing import Route
 
 from vidctl._version import __version__
 from vidctl.errors import LocalRuntimeError
-from vidctl.local import limits, rest, state, webhooks, wire
-from vidctl.local.fleet import Worker, jobs_to_give
-from vidctl.local.jobs import JobQueue
-from vidctl.local.limits import Limits, TooManyRequestsError
-from vidctl.local.registry import Registry
-from vidctl.local.state import JobStore, WrongStateError
+from vidctl.local import wire
+from vidctl.local.api import limits
+from vidctl.local.api.limits import Limits, TooManyRequestsError
+from vidctl.local.control_plane import rest
+from vidctl.local.control_plane.registry import Registry
+from vidctl.local.queue import state, webhooks
+from vidctl.local.queue.jobs import JobQueue
+from vidctl.local.queue.state import JobStore, WrongStateError
 from vidctl.local.wire import BadRequestError
-from vidctl.local.workers import Supervisor
+from vidctl.local.workers.fleet import Worker, jobs_to_give
+from vidctl.local.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,11 +43,11 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from vidctl.local.api.limits import Limit
+    from vidctl.local.control_plane.records import EndpointRecord
     from vidctl.local.daemon import Isolation
-    from vidctl.local.jobs import Waiters
-    from vidctl.local.limits import Limit
-    from vidctl.local.records import EndpointRecord
-    from vidctl.local.state import Job
+    from vidctl.local.queue.jobs import Waiters
+    from vidctl.local.queue.state import Job
 
     Endpoint = Callable[[Request, EndpointRecord], Awaitable[Response]]
 
@@ -549,9 +552,11 @@ class Runtime:
         return _json(wire.dumps(about))
 
     async def _graphql(self, request: Request) -> Response:
-        from vidctl.local import control  # graphql-core takes 10 MB that a runtime nobody deploys to does not need
+        from vidctl.local.control_plane import (
+            graphql,  # graphql-core takes 10 MB that a runtime nobody deploys to does not need
+        )
 
-        status, result = control.respond(self._registry, await _body(request, wire.RUN_BYTES))
+        status, result = graphql.respond(self._registry, await _body(request, wire.RUN_BYTES))
         return _json(wire.dumps(result), status)
 
     async def _workers(self, _request: Request, endpoint: EndpointRecord) -> Response:

@@ -26,8 +26,15 @@ from graphql import (
     validate,
 )
 
-from vidctl.local.catalog import DATA_CENTERS, POOLS, STORAGE_CENTERS, is_within, selection, unknown_places
-from vidctl.local.records import (
+from vidctl.local.control_plane.catalog import (
+    DATA_CENTERS,
+    POOLS,
+    STORAGE_CENTERS,
+    is_within,
+    selection,
+    unknown_places,
+)
+from vidctl.local.control_plane.records import (
     ENDPOINT_FIELDS,
     TEMPLATE_FIELDS,
     EndpointRecord,
@@ -35,12 +42,12 @@ from vidctl.local.records import (
     RegistryAuthRecord,
     TemplateRecord,
 )
-from vidctl.local.registry import RegistryError
+from vidctl.local.control_plane.registry import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vidctl.local.registry import Registry
+    from vidctl.local.control_plane.registry import Registry
 
 _log = logging.getLogger(__name__)
 _Arguments: TypeAlias = dict[str, Any]
@@ -92,7 +99,9 @@ def _parts(request: Any) -> tuple[str | None, dict[str, Any] | None, str | None]
 
 @cache
 def _schema() -> GraphQLSchema:
-    return build_schema(resources.files("vidctl.local").joinpath("schema.graphql").read_text(encoding="utf-8"))
+    return build_schema(
+        resources.files("vidctl.local.control_plane").joinpath("schema.graphql").read_text(encoding="utf-8")
+    )
 
 
 def _answer(result: ExecutionResult) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from vidctl.local import state
+from vidctl.local.queue import state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vidctl.local.records import EndpointRecord
-    from vidctl.local.state import Job, JobStore
+    from vidctl.local.control_plane.records import EndpointRecord
+    from vidctl.local.queue.state import Job, JobStore
 
 BURST_MS = 50  # jobs that come so close upon each other are given as one batch
 LOST_ERROR = b'"job timed out after 1 retries"'

@@ -10,20 +10,20 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vidctl.local import commands
-from vidctl.local.catalog import DATA_CENTERS, POOLS, Selection, selection
+from vidctl.local.control_plane.catalog import DATA_CENTERS, POOLS, Selection, selection
+from vidctl.local.workers import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from vidctl.local.fleet import Worker, WorkerStatus
-    from vidctl.local.records import (
+    from vidctl.local.control_plane.records import (
         EndpointRecord,
         NetworkVolumeRecord,
         RegistryAuthRecord,
         ReleaseRecord,
         TemplateRecord,
     )
+    from vidctl.local.workers.fleet import Worker, WorkerStatus
 
 Json: TypeAlias = dict[str, Any]
 

@@ -15,14 +15,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
-from vidctl.local.processes import NOTE
-from vidctl.local.restwire import ProblemError, rfc3339
+from vidctl.local.control_plane.rest_wire import ProblemError, rfc3339
 from vidctl.local.threads import in_thread
+from vidctl.local.workers.processes import NOTE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from vidctl.local.processes import Log
+    from vidctl.local.workers.processes import Log
 
 _DEFAULT_TAIL: Final = 100
 _MAX_TAIL: Final = 5000

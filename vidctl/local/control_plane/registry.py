@@ -15,14 +15,14 @@ from dataclasses import asdict, fields, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vidctl.local.records import (
+from vidctl.local.control_plane.records import (
     EndpointRecord,
     NetworkVolumeRecord,
     RegistryAuthRecord,
     ReleaseRecord,
     TemplateRecord,
 )
-from vidctl.local.releases import changes
+from vidctl.local.control_plane.releases import changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from vidctl.local.catalog import DATA_CENTERS, POOLS, PRICE_PER_HOUR, STORAGE_CENTERS, GpuType, country
-from vidctl.local.restwire import Json, ProblemError
+from vidctl.local.control_plane.catalog import DATA_CENTERS, POOLS, PRICE_PER_HOUR, STORAGE_CENTERS, GpuType, country
+from vidctl.local.control_plane.rest_wire import Json, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

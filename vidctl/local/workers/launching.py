@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local import environments, processes
 from vidctl.local.threads import in_thread
+from vidctl.local.workers import environments, processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from vidctl.local.processes import Log
-    from vidctl.local.records import RegistryAuthRecord
+    from vidctl.local.control_plane.records import RegistryAuthRecord
+    from vidctl.local.workers.processes import Log
 
 STOP_GRACE_S = 5.0
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vidctl.local.records import ENDPOINT_FIELDS, TEMPLATE_FIELDS
+from vidctl.local.control_plane.records import ENDPOINT_FIELDS, TEMPLATE_FIELDS
 from vidctl.text import HIDDEN, is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from vidctl.local.records import EndpointRecord, TemplateRecord
+    from vidctl.local.control_plane.records import EndpointRecord, TemplateRecord
 
 Change: TypeAlias = tuple[str, Any, Any]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vidctl.local.launching import WorkerInstance
-    from vidctl.local.processes import Log
-    from vidctl.local.records import EndpointRecord
-    from vidctl.local.state import Demand
+    from vidctl.local.control_plane.records import EndpointRecord
+    from vidctl.local.queue.state import Demand
+    from vidctl.local.workers.launching import WorkerInstance
+    from vidctl.local.workers.processes import Log
 
 WorkerStatus = Literal["RUNNING", "IDLE", "INITIALIZING", "UNHEALTHY"]
 

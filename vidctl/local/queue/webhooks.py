@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 from vidctl.local import wire
 from vidctl.local.faults import Faults
-from vidctl.local.state import ALWAYS
+from vidctl.local.queue.state import ALWAYS
 from vidctl.local.threads import in_thread
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-    from vidctl.local.jobs import JobQueue
-    from vidctl.local.state import Job
+    from vidctl.local.queue.jobs import JobQueue
+    from vidctl.local.queue.state import Job
 
 TRIES = 3
 TIMEOUT_S = 10.0

@@ -17,9 +17,11 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local import containers, environments, processes
 from vidctl.local.faults import Faults
-from vidctl.local.fleet import (
+from vidctl.local.queue.jobs import Waiters
+from vidctl.local.threads import in_thread
+from vidctl.local.workers import containers, environments, processes
+from vidctl.local.workers.fleet import (
     Fleet,
     Stop,
     Worker,
@@ -29,19 +31,17 @@ from vidctl.local.fleet import (
     worker_variables,
     workers_wanted,
 )
-from vidctl.local.jobs import Waiters
-from vidctl.local.launching import STOP_GRACE_S, LaunchRequest, prepare_process
-from vidctl.local.threads import in_thread
+from vidctl.local.workers.launching import STOP_GRACE_S, LaunchRequest, prepare_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
     from pathlib import Path
 
-    from vidctl.local.jobs import JobQueue
-    from vidctl.local.launching import Launcher, Prepared
-    from vidctl.local.records import EndpointRecord
-    from vidctl.local.registry import Registry
-    from vidctl.local.state import Job
+    from vidctl.local.control_plane.records import EndpointRecord
+    from vidctl.local.control_plane.registry import Registry
+    from vidctl.local.queue.jobs import JobQueue
+    from vidctl.local.queue.state import Job
+    from vidctl.local.workers.launching import Launcher, Prepared
 
 STABLE_AFTER_S = 60  # a worker that has run so long is no crash loop
 TICK_S = 0.25

@@ -23,20 +23,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from vidctl.local import logstream, restcatalog, restschema, restwire, wire
-from vidctl.local.catalog import STORAGE_CENTERS
-from vidctl.local.records import EndpointRecord, NetworkVolumeRecord, RegistryAuthRecord, TemplateRecord
-from vidctl.local.registry import RegistryError
-from vidctl.local.restwire import Json, ProblemError
+from vidctl.local import wire
+from vidctl.local.control_plane import log_stream, rest_catalog, rest_schema, rest_wire
+from vidctl.local.control_plane.catalog import STORAGE_CENTERS
+from vidctl.local.control_plane.records import EndpointRecord, NetworkVolumeRecord, RegistryAuthRecord, TemplateRecord
+from vidctl.local.control_plane.registry import RegistryError
+from vidctl.local.control_plane.rest_wire import Json, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from vidctl.local.registry import Registry
-    from vidctl.local.restschema import Schema
-    from vidctl.local.workers import Supervisor
+    from vidctl.local.control_plane.registry import Registry
+    from vidctl.local.control_plane.rest_schema import Schema
+    from vidctl.local.workers.supervisor import Supervisor
 
     Handler = Callable[[Request], Awaitable[Response]]
 
@@ -139,7 +140,7 @@ class ControlPlane:
         return _json({"endpoints": [self._shown(endpoint) for endpoint in endpoints], **pagination})
 
     async def _create_endpoint(self, request: Request) -> Response:
-        body = await _body(request, restschema.CREATE_ENDPOINT)
+        body = await _body(request, rest_schema.CREATE_ENDPOINT)
         template = self._named_template(body)
         # The document says that `timeout` has a default of 300000 and the service stores 0 (runpod.md §2.4).
         fresh = EndpointRecord(id="", name="", template_id="", execution_timeout_ms=0)
@@ -152,7 +153,7 @@ class ControlPlane:
 
     async def _update_endpoint(self, request: Request) -> Response:
         before = self._endpoint(request)
-        body = await _body(request, restschema.UPDATE_ENDPOINT)
+        body = await _body(request, rest_schema.UPDATE_ENDPOINT)
         return _json(self._save(body, before, self._template_of(before), self._named_template(body)))
 
     async def _delete_endpoint(self, request: Request) -> Response:
@@ -162,10 +163,10 @@ class ControlPlane:
     def _save(
         self, body: Json, before: EndpointRecord, container: TemplateRecord, template: TemplateRecord | None
     ) -> Json:
-        endpoint = restwire.endpoint(body, before)
-        restwire.check_volumes(body, endpoint, self._registry.network_volume)
+        endpoint = rest_wire.endpoint(body, before)
+        rest_wire.check_volumes(body, endpoint, self._registry.network_volume)
         self._check_registry(body)
-        container = restwire.container(body, container, template)
+        container = rest_wire.container(body, container, template)
         return self._shown(self._registry.save_with_container(endpoint, container))
 
     def _named_template(self, body: Json) -> TemplateRecord | None:
@@ -190,22 +191,22 @@ class ControlPlane:
         return _found(self._registry.template(endpoint.template_id), "template")
 
     def _shown(self, endpoint: EndpointRecord) -> Json:
-        return restwire.endpoint_json(endpoint, self._template_of(endpoint), self._url)
+        return rest_wire.endpoint_json(endpoint, self._template_of(endpoint), self._url)
 
     async def _list_workers(self, request: Request) -> Response:
         endpoint = self._endpoint(request)
         shown = self._supervisor.shown(endpoint.id)
-        return _json(restwire.workers_json(endpoint, shown, int(time.time() * 1000)))
+        return _json(rest_wire.workers_json(endpoint, shown, int(time.time() * 1000)))
 
     async def _list_releases(self, request: Request) -> Response:
         endpoint = self._endpoint(request)
         versions = [worker.version for worker, _ in self._supervisor.shown(endpoint.id)]
-        return _json(restwire.releases_json(endpoint, self._registry.releases(endpoint.id), versions))
+        return _json(rest_wire.releases_json(endpoint, self._registry.releases(endpoint.id), versions))
 
     async def _stream_logs(self, request: Request) -> Response:
         log = self._supervisor.log(self._endpoint(request).id, request.path_params["worker_id"])
-        wanted = logstream.read_request(request.query_params, request.headers.get("last-event-id"))
-        stream = await logstream.open_stream(_found(log, "worker"), wanted, self._closing)
+        wanted = log_stream.read_request(request.query_params, request.headers.get("last-event-id"))
+        stream = await log_stream.open_stream(_found(log, "worker"), wanted, self._closing)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
 
@@ -213,22 +214,22 @@ class ControlPlane:
 
     async def _list_templates(self, request: Request) -> Response:
         templates, pagination = self._page(request, self._registry.templates())
-        return _json({"templates": [restwire.template_json(template) for template in templates], **pagination})
+        return _json({"templates": [rest_wire.template_json(template) for template in templates], **pagination})
 
     async def _create_template(self, request: Request) -> Response:
-        body = await _body(request, restschema.CREATE_TEMPLATE)
+        body = await _body(request, rest_schema.CREATE_TEMPLATE)
         self._check_registry(body)
         fresh = TemplateRecord(id="", name="", image_name="", is_serverless=False)
-        return _json(restwire.template_json(self._registry.save_template(restwire.template(body, fresh))), 201)
+        return _json(rest_wire.template_json(self._registry.save_template(rest_wire.template(body, fresh))), 201)
 
     async def _get_template(self, request: Request) -> Response:
-        return _json(restwire.template_json(self._template(request)))
+        return _json(rest_wire.template_json(self._template(request)))
 
     async def _update_template(self, request: Request) -> Response:
         before = self._template(request)
-        body = await _body(request, restschema.UPDATE_TEMPLATE)
+        body = await _body(request, rest_schema.UPDATE_TEMPLATE)
         self._check_registry(body)
-        return _json(restwire.template_json(self._registry.save_template(restwire.template(body, before))))
+        return _json(rest_wire.template_json(self._registry.save_template(rest_wire.template(body, before))))
 
     async def _delete_template(self, request: Request) -> Response:
         self._registry.delete_template(self._template(request).name)
@@ -241,14 +242,14 @@ class ControlPlane:
 
     async def _list_registries(self, request: Request) -> Response:
         logins, pagination = self._page(request, self._registry.registry_auths())
-        return _json({"registries": [restwire.registry_json(login) for login in logins], **pagination})
+        return _json({"registries": [rest_wire.registry_json(login) for login in logins], **pagination})
 
     async def _create_registry(self, request: Request) -> Response:
-        body = await _body(request, restschema.CREATE_REGISTRY)
-        return _json(restwire.registry_json(self._registry.save_registry_auth(RegistryAuthRecord(id="", **body))), 201)
+        body = await _body(request, rest_schema.CREATE_REGISTRY)
+        return _json(rest_wire.registry_json(self._registry.save_registry_auth(RegistryAuthRecord(id="", **body))), 201)
 
     async def _get_registry(self, request: Request) -> Response:
-        return _json(restwire.registry_json(self._login(request)))
+        return _json(rest_wire.registry_json(self._login(request)))
 
     async def _delete_registry(self, request: Request) -> Response:
         self._registry.delete_registry_auth(self._login(request).id)
@@ -261,10 +262,10 @@ class ControlPlane:
 
     async def _list_volumes(self, request: Request) -> Response:
         volumes, pagination = self._page(request, self._registry.network_volumes())
-        return _json({"networkVolumes": [restwire.volume_json(volume) for volume in volumes], **pagination})
+        return _json({"networkVolumes": [rest_wire.volume_json(volume) for volume in volumes], **pagination})
 
     async def _create_volume(self, request: Request) -> Response:
-        body = await _body(request, restschema.CREATE_VOLUME)
+        body = await _body(request, rest_schema.CREATE_VOLUME)
         if body["dataCenter"] not in STORAGE_CENTERS:
             supported = ", ".join(STORAGE_CENTERS)
             raise ProblemError(400, f"data center {body['dataCenter']} has no network volumes; supported: {supported}")
@@ -275,18 +276,18 @@ class ControlPlane:
             data_center=body["dataCenter"],
             type=body.get("type", "STANDARD"),
         )
-        return _json(restwire.volume_json(self._registry.save_network_volume(volume)), 201)
+        return _json(rest_wire.volume_json(self._registry.save_network_volume(volume)), 201)
 
     async def _get_volume(self, request: Request) -> Response:
-        return _json(restwire.volume_json(self._volume(request)))
+        return _json(rest_wire.volume_json(self._volume(request)))
 
     async def _update_volume(self, request: Request) -> Response:
         before = self._volume(request)
-        body = await _body(request, restschema.UPDATE_VOLUME)
+        body = await _body(request, rest_schema.UPDATE_VOLUME)
         after = replace(before, name=body.get("name", before.name), size_gb=body.get("size", before.size_gb))
         if after.size_gb < before.size_gb:
             raise ProblemError(400, f"size cannot be reduced: it is {before.size_gb} GB")
-        return _json(restwire.volume_json(self._registry.save_network_volume(after)))
+        return _json(rest_wire.volume_json(self._registry.save_network_volume(after)))
 
     async def _delete_volume(self, request: Request) -> Response:
         self._registry.delete_network_volume(self._volume(request).id)
@@ -297,19 +298,19 @@ class ControlPlane:
 
 
 async def _list_gpus(request: Request) -> Response:
-    return _json(restcatalog.gpus(request.query_params))
+    return _json(rest_catalog.gpus(request.query_params))
 
 
 async def _get_gpu(request: Request) -> Response:
-    return _json(restcatalog.gpu(request.path_params["id"], request.query_params))
+    return _json(rest_catalog.gpu(request.path_params["id"], request.query_params))
 
 
 async def _list_data_centers(request: Request) -> Response:
-    return _json(restcatalog.data_centers(request.query_params))
+    return _json(rest_catalog.data_centers(request.query_params))
 
 
 async def _get_data_center(request: Request) -> Response:
-    return _json(restcatalog.data_center(request.path_params["id"], request.query_params))
+    return _json(rest_catalog.data_center(request.path_params["id"], request.query_params))
 
 
 def _is_ours(path: str) -> bool:
@@ -342,7 +343,7 @@ async def _body(request: Request, schema: Schema) -> Json:
         json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair can be read and not be kept
     except (ValueError, RecursionError) as error:
         raise ProblemError(400, "request body is not valid JSON") from error
-    if errors := list(restschema.violations(schema, body)):
+    if errors := list(rest_schema.violations(schema, body)):
         raise ProblemError(422, "Request validation failed.", errors)
     return dict(body)
 
@@ -381,7 +382,7 @@ def _json(body: Json, status: int = 200) -> Response:
 
 
 def _problem(problem: ProblemError, headers: dict[str, str] | None = None) -> Response:
-    body = restwire.problem_json(problem, HTTPStatus(problem.status).phrase)
+    body = rest_wire.problem_json(problem, HTTPStatus(problem.status).phrase)
     return Response(wire.dumps(body), problem.status, headers, media_type="application/problem+json")
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vidctl.docker import docker_config
 from vidctl.errors import ImageError, LocalRuntimeError
-from vidctl.local import commands, processes
-from vidctl.local.launching import STOP_GRACE_S
 from vidctl.local.threads import in_thread
+from vidctl.local.workers import commands, processes
+from vidctl.local.workers.launching import STOP_GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from docker import APIClient  # type: ignore[import-untyped]  # it ships no types
 
-    from vidctl.local.launching import LaunchRequest, Prepared, WorkerInstance
-    from vidctl.local.processes import Log
+    from vidctl.local.workers.launching import LaunchRequest, Prepared, WorkerInstance
+    from vidctl.local.workers.processes import Log
 
 RUNTIME_LABEL: Final = "vidctl.runtime"  # the folder of the runtime's workers, in which its port is
 WORKER_LABEL: Final = "vidctl.worker"

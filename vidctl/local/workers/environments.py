@@ -32,7 +32,7 @@ import platformdirs
 from vidctl.docker import worker_folder
 from vidctl.docker.ignore import Ignore
 from vidctl.errors import ImageError, LocalRuntimeError
-from vidctl.local import processes
+from vidctl.local.workers import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,0 +1,1 @@
+"""Jobs: how their state changes, the store that keeps them, the queue, and their webhooks."""

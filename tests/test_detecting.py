@@ -44,7 +44,7 @@ def detect(project, *arguments, **options):
 
 
 def test_boxes_are_in_the_images_own_pixels(yolo_project, shapes):
-    """Images are shrunk on the way, boxes are not: what was drawn is found where it was drawn."""
+    """Images are resized before upload, boxes are scaled back: what was drawn is found where it was drawn."""
     outcome = detect(yolo_project, "frames", "--json")
 
     assert (outcome.status, outcome.stderr) == (0, "")
@@ -119,7 +119,7 @@ def test_a_pipe_of_the_shell_is_read_once():
         assert data == read(kept, fetch=str.encode)
 
 
-def test_many_images_travel_in_few_jobs(yolo_project, shapes):
+def test_many_images_are_sent_in_few_jobs(yolo_project, shapes):
     """A frame is not a job: 40 images make three."""
     before = len(yolo_project.jobs())
     outcome = detect(yolo_project, *["frames/frame0.jpg"] * 40, "--format", "jsonl")
@@ -241,7 +241,7 @@ def test_piped_output_is_plain_lines(yolo_project, shapes):
     assert all(
         re.fullmatch(r"frames/frame1\.jpg\t\w+\t\d\.\d\d(\t\d+){4}", line) for line in outcome.stdout.splitlines()
     )
-    assert "" == re.sub(r"^ *detect  .*\n", "", outcome.stderr, flags=re.MULTILINE)  # a cold worker is told of
+    assert "" == re.sub(r"^ *detect  .*\n", "", outcome.stderr, flags=re.MULTILINE)  # a cold start is reported
 
 
 def terminal(project, *arguments, **environ):

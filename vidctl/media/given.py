@@ -34,20 +34,20 @@ def several(given: Given | Iterable[Given], look_up: Callable[[Given], list[Sour
     for thing in things:
         try:
             found += look_up(thing)
-        except (MediaError, UsageError) as error:  # noqa: PERF203  the others are asked about
+        except (MediaError, UsageError) as error:  # noqa: PERF203  the others are tried
             found.append(Source(_name(thing), problem=error))
     return found
 
 
 def _name(thing: object) -> str:
-    """What people read of a thing that is no source."""
+    """The name in errors of a thing that is no source."""
     if isinstance(thing, (str, os.PathLike)):
         return str(thing).encode(errors="replace").decode()
     return type(thing).__name__
 
 
 def listed(given: Given | Iterable[Given]) -> Iterable[Given]:
-    """One source as several; what is none is refused where each is looked at."""
+    """One source as several; an invalid one is refused where it is looked up."""
     is_one = isinstance(given, (str, bytes, bytearray, memoryview, os.PathLike, Source)) or _is_in_memory(given)
     if is_one or hasattr(given, "read") or not isinstance(given, Iterable):
         return [given]  # type: ignore[list-item]

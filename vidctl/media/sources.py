@@ -137,7 +137,7 @@ def looked_up(
     stdin: BinaryIO | None = None,
     warn: Warn = warnings.warn,
 ) -> list[Source]:
-    """As `expand`, also where there is nothing else than what is refused."""
+    """As `expand`, but raise nothing where all sources are refused."""
     found: list[Source] = []
     piped: Source | None = None
     for source in sources:
@@ -365,7 +365,7 @@ class _Search:
                 self._files[path] = None
 
     def found(self, source: str, nothing: str, warn: Warn, *, is_deep: bool) -> list[Source]:
-        """The files in natural order, then the folders that were not seen into; `nothing` is said where none are."""
+        """The files in natural order, then folders that cannot be listed; `nothing` is the message without any."""
         skipped = [
             f"{count} {called} file{'s' if count > 1 else ''} skipped: {_unsupported()[called]}"
             for called, count in self._skipped.items()
@@ -429,7 +429,7 @@ def _parted(pattern: str) -> tuple[str, str, str]:
 
 
 def _ids(folders: Iterable[Path]) -> frozenset[tuple[int, int]]:
-    """What tells folders apart, whatever they are called."""
+    """The device and inode of folders, which all their names share."""
     found = []
     for folder in folders:
         with suppress(OSError):

@@ -230,6 +230,6 @@ def _stem(source: str) -> str:
 
 
 def _own_stem(source: str) -> str:
-    """The name to the letter, of an address as it is meant: `%20` is a space."""
+    """The name to the letter; of a URL it is decoded: `%20` is a space."""
     path = unquote(urlsplit(source).path) if source.lower().startswith(("https://", "http://")) else source
     return PurePath(path).stem

@@ -74,7 +74,7 @@ class DeployContext:
         changed = [each.spec.key for each in planned if each.plan.action == "update"]
         if changed and not self.report.can_ask:
             raise UsageError(
-                f"{', '.join(changed)}: cannot ask for confirmation without a terminal", hint="confirm with --yes"
+                f"{', '.join(changed)}: would change, but confirmation needs a terminal", hint="confirm with --yes"
             )
 
     def ask(self, planned: Sequence[Planned]) -> None:

@@ -56,7 +56,10 @@ def image_source(each: EndpointSpec, environ: Mapping[str, str]) -> Source:
     """What to build for a spec; raise UsageError for one with a prebuilt image."""
     image, login = each.image, each.registry_auth
     if image.build is None:
-        raise UsageError(f"{each.key}: its image is prebuilt ({image.reference})", hint="deploy it without a build")
+        raise UsageError(
+            f"{each.key}: its image is prebuilt ({image.reference})",
+            hint=f"run vidctl deploy {each.key}: it needs no build",
+        )
     password = environ.get(login.password_variable) if login and login.password_variable else None
     return Source(
         key=each.key,

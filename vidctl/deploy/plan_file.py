@@ -40,7 +40,8 @@ def check(path: Path) -> None:
         raise UsageError(f"{path}: is a folder", hint="name a file with -o")
     if path.suffix != ".json":
         raise UsageError(
-            f"-o {path}: invalid name of a plan: expected NAME.json", hint="deploy reads any other name as a spec's"
+            f"-o {path}: invalid name of a plan: expected NAME.json",
+            hint="choose a name that ends in .json: deploy reads any other as a spec's",
         )
     files.check(path)
 

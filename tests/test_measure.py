@@ -69,3 +69,8 @@ def test_the_places_are_listed(toy):
     assert ["vidctl/plan.py:5: there is no such", "README.md:5: film"] == measured(
         toy, "--list", "left_out_strings"
     ).splitlines()
+
+
+def test_no_user_reads_a_left_out_word():
+    """In help, errors, hints and pages; `tools/words.py` says what to write instead."""
+    assert [] == measured(TOOL.parent.parent, "--list", "left_out_strings").split()

@@ -70,7 +70,10 @@ class House:
 
 def main() -> None:
     options = _options()
-    house = measured(options.root.resolve())
+    root = options.root.resolve()
+    house = measured(root)
+    if not options.list:
+        house.numbers["tests"] = _collected(root)
     if options.list:
         print("\n".join(house.places[options.list]))
     elif options.json:
@@ -100,7 +103,6 @@ def measured(root: Path) -> House:
         len(re.findall(r"^\s*(?:async )?def test_", path.read_text(), re.MULTILINE))
         for path in (root / "tests").rglob("test_*.py")
     )
-    house.numbers["tests"] = _collected(root)
     return house
 
 

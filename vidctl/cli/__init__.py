@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from vidctl._version import __version__
+from vidctl import __version__
 from vidctl.cli import options
 from vidctl.errors import InterruptionError, UsageError, VidctlError
 from vidctl.kinds import KINDS

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidctl import files
-from vidctl._version import __version__
+from vidctl import __version__, files
 from vidctl.deploy.rollout import Planned
 from vidctl.errors import UsageError, VidctlError
 from vidctl.project.settings import Target

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from vidctl._version import __version__
+from vidctl import __version__
 
 CONTENT = "vidctl.content"
 PROJECT = "vidctl.project"

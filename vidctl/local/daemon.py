@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import platformdirs
 from filelock import FileLock
 
-from vidctl._version import __version__
+from vidctl import __version__
 from vidctl.errors import LocalRuntimeError, NotDeployedError, UsageError
 from vidctl.local.workers import processes
 

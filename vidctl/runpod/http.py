@@ -34,7 +34,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util.retry import Retry
 
-from vidctl._version import __version__
+from vidctl import __version__
 from vidctl.errors import (
     ApiError,
     AuthError,

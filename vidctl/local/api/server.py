@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from vidctl._version import __version__
+from vidctl import __version__
 from vidctl.errors import LocalRuntimeError
 from vidctl.local import wire
 from vidctl.local.api import limits

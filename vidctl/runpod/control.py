@@ -13,7 +13,7 @@ from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
 from vidctl.runpod.types import Account, Catalogue, Endpoint, NetworkVolume, RegistryLogin, Template
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
 def control(
@@ -46,39 +46,39 @@ class FailOver:
         return self._now is not self._rest
 
     def account(self) -> Account:
-        return self._ask(lambda plane: plane.account())
+        return self._call(lambda plane: plane.account())
 
     def save(self, endpoint: Endpoint, *, before: Endpoint | None) -> Endpoint:
-        return self._ask(lambda plane: plane.save(endpoint, before=before))
+        return self._call(lambda plane: plane.save(endpoint, before=before))
 
     def delete(self, endpoint: Endpoint) -> None:
-        self._ask(lambda plane: plane.delete(endpoint))
+        self._call(lambda plane: plane.delete(endpoint))
 
     def templates(self) -> tuple[Template, ...]:
-        return self._ask(lambda plane: plane.templates())
+        return self._call(lambda plane: plane.templates())
 
     def delete_template(self, template: Template) -> None:
-        self._ask(lambda plane: plane.delete_template(template))
+        self._call(lambda plane: plane.delete_template(template))
 
     def registries(self) -> tuple[RegistryLogin, ...]:
-        return self._ask(lambda plane: plane.registries())
+        return self._call(lambda plane: plane.registries())
 
     def save_registry(self, name: str, username: str, password: str, *, id: str | None = None) -> RegistryLogin:  # noqa: A002  the protocol's name
-        return self._ask(lambda plane: plane.save_registry(name, username, password, id=id))
+        return self._call(lambda plane: plane.save_registry(name, username, password, id=id))
 
     def delete_registry(self, login: RegistryLogin) -> None:
-        self._ask(lambda plane: plane.delete_registry(login))
+        self._call(lambda plane: plane.delete_registry(login))
 
     def volumes(self) -> tuple[NetworkVolume, ...]:
-        return self._ask(lambda plane: plane.volumes())
+        return self._call(lambda plane: plane.volumes())
 
     def data_centers(self) -> tuple[str, ...]:
-        return self._ask(lambda plane: plane.data_centers())
+        return self._call(lambda plane: plane.data_centers())
 
     def catalogue(self) -> Catalogue:
-        return self._ask(lambda plane: plane.catalogue())
+        return self._call(lambda plane: plane.catalogue())
 
-    def _ask(self, call: Callable[[GraphQL | Rest], _Answer]) -> _Answer:
+    def _call(self, call: Callable[[GraphQL | Rest], _Result]) -> _Result:
         plane = self._now
         try:
             return call(plane)

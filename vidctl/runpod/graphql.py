@@ -221,7 +221,7 @@ class GraphQL:
     def delete_registry(self, login: RegistryLogin) -> None:
         """Delete it; that it is already gone is fine."""
         try:
-            self._ask("write", DELETE_REGISTRY, {"id": login.id})
+            self._request("write", DELETE_REGISTRY, {"id": login.id})
         except RefusedError:
             if not self._is_gone(lambda: all(other.id != login.id for other in self.registries())):
                 raise
@@ -238,7 +238,7 @@ class GraphQL:
         )
 
     def data_centers(self) -> tuple[str, ...]:
-        return tuple(read(node, "id", str, "") for node in nodes(self._ask("read", DATA_CENTERS), "dataCenters"))
+        return tuple(read(node, "id", str, "") for node in nodes(self._request("read", DATA_CENTERS), "dataCenters"))
 
     def catalogue(self) -> Catalogue:
         """The table that vidctl ships: GraphQL has no prices of pools."""
@@ -310,7 +310,7 @@ class GraphQL:
             # RunPod docs, sdks/graphql/manage-endpoints: only an endpoint without workers can be deleted.
             self._save("Endpoint", {**echo(node), "workersMin": 0, "workersMax": 0})
         try:
-            self._ask("write", DELETE_ENDPOINT, {"id": node["id"]})
+            self._request("write", DELETE_ENDPOINT, {"id": node["id"]})
         except RefusedError:
             if not self._is_gone(lambda: node["id"] not in self._look().endpoints):
                 raise
@@ -321,7 +321,7 @@ class GraphQL:
 
     def _try_to_delete(self, template: Template) -> RefusedError | None:
         try:
-            self._ask("write", DELETE_TEMPLATE, {"name": template.name})
+            self._request("write", DELETE_TEMPLATE, {"name": template.name})
         except RefusedError as refusal:
             if is_in_use(refusal):
                 return refusal
@@ -334,26 +334,26 @@ class GraphQL:
         return self._done(f"save{kind}", document, {"input": given}, hide=hide)
 
     def _done(self, mutation: str, document: str, variables: Node, *, hide: Iterable[str] = ()) -> Node:
-        return _object(self._ask("write", document, variables, hide=hide), mutation)
+        return _object(self._request("write", document, variables, hide=hide), mutation)
 
     def _myself(self, document: str, variables: Node | None = None) -> Node:
-        return _object(self._ask("read", document, variables), "myself")
+        return _object(self._request("read", document, variables), "myself")
 
-    def _ask(
+    def _request(
         self, kind: Literal["read", "write"], document: str, variables: Node | None = None, *, hide: Iterable[str] = ()
     ) -> Node:
         pauses_s = iter(_PASSING_PAUSES_S if kind == "read" else ())
-        while problem := _problem(answer := self._send(kind, document, variables or {}), hide):
+        while problem := _problem(response := self._send(kind, document, variables or {}), hide):
             pause_s = next(pauses_s, None)
             if pause_s is None or not _PASSING.search(problem.message):
                 raise problem
             self._sleep(pause_s)
-        return _object(answer, "data")
+        return _object(response, "data")
 
     def _send(self, kind: Literal["read", "write"], document: str, variables: Node) -> Node:
         send = self._http.read if kind == "read" else self._http.write
         try:
-            answer = send("POST", self._url, body={"query": document, "variables": variables})
+            response = send("POST", self._url, body={"query": document, "variables": variables})
         except NotDeployedError as error:
             raise ApiError(f"no GraphQL API at {self._url}", hint="check RUNPOD_API_BASE_URL") from error
         except HttpError as error:
@@ -361,13 +361,13 @@ class GraphQL:
             if error.status == 400 and error.reason.get("errors"):
                 return dict(error.reason)
             raise
-        if not isinstance(answer, dict):
+        if not isinstance(response, dict):
             raise ApiError("invalid response from RunPod's GraphQL API: expected an object")
-        return answer
+        return response
 
 
-def _problem(answer: Node, hide: Iterable[str]) -> RefusedError | None:
-    errors = answer.get("errors")
+def _problem(response: Node, hide: Iterable[str]) -> RefusedError | None:
+    errors = response.get("errors")
     if not errors:
         return None
     error = errors[0] if isinstance(errors, list) else errors
@@ -396,8 +396,8 @@ def _by_id(nodes: Iterable[Node]) -> dict[str, Node]:
     return {read(node, "id", str, ""): node for node in nodes}
 
 
-def _object(answer: Node, key: str) -> Node:
-    value = answer.get(key)
+def _object(response: Node, key: str) -> Node:
+    value = response.get(key)
     if not isinstance(value, dict):
         raise ApiError(
             f"invalid response from RunPod: missing {key!r}",

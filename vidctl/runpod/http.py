@@ -1,6 +1,6 @@
 """The one place that speaks HTTP: what is sent again, what never is, and what each failure is called.
 
-A request that changes something may have been accepted although its answer was lost, and a job that runs twice is paid
+A request that changes something may have been accepted and its response lost, and a job that runs twice is paid
 twice.  So a write is sent again only when it cannot have been accepted: no connection was made, or RunPod said 429.
 """
 
@@ -71,7 +71,7 @@ _POLICY: Mapping[str, Any] = {
 
 
 class _Retry(Retry):
-    """Gives the answer back at once where the server says to wait longer than anybody would in front of a terminal."""
+    """Gives the response back at once where the server asks for a longer wait than anybody would sit through."""
 
     def increment(
         self,
@@ -121,11 +121,11 @@ class Http:
         return self._exchange(self._reads, method, url, body)
 
     def write(self, method: str, url: str, *, body: Any = None) -> Any:
-        """Change something; raise NetworkError, and do not try again, when the answer was lost."""
+        """Change something; raise NetworkError, and do not try again, when the response was lost."""
         return self._exchange(self._writes, method, url, body)
 
     def lines(self, url: str, *, params: Mapping[str, str], max_s: float, max_bytes: int) -> tuple[str, ...]:
-        """The lines of an answer that may never end: those of `max_s` seconds (twice, if they drip), or `max_bytes`.
+        """The lines of a response that may never end: those of `max_s` seconds (twice, if they drip), or `max_bytes`.
 
         A connection that breaks in the middle has given what it has given; the last line may be cut.
         """
@@ -174,7 +174,7 @@ def _until(deadline: float, response: requests.Response, max_bytes: int) -> byte
 
 
 @dataclass(frozen=True)
-class Seen:
+class ProbeResponse:
     """What a server that is not RunPod's answers; `document` is None where it is no JSON."""
 
     status: int
@@ -182,7 +182,7 @@ class Seen:
     document: Any = None
 
 
-def look(url: str, headers: Mapping[str, str]) -> Seen | None:
+def probe(url: str, headers: Mapping[str, str]) -> ProbeResponse | None:
     """Ask once, without RunPod's key and not for long; None where nothing comes."""
     try:
         with requests.get(
@@ -195,7 +195,7 @@ def look(url: str, headers: Mapping[str, str]) -> Seen | None:
         document = json.loads(body)
     except ValueError:
         document = None
-    return Seen(response.status_code, response.headers, document)
+    return ProbeResponse(response.status_code, response.headers, document)
 
 
 def download(url: str, *, timeout_s: float = _DOWNLOAD_S) -> bytes:
@@ -235,9 +235,9 @@ class _Downloads(requests.Session):
 
 
 def _offered(session: requests.Session, url: str, deadline: float) -> requests.Response:
-    """The answer, whose body is still to come."""
+    """The response, whose body is still to come."""
     for attempt in count():
-        response = _answer(session, url, deadline)
+        response = _open(session, url, deadline)
         if response.status_code not in (429, 503) or attempt == _DOWNLOAD_TRIES - 1:
             break
         wait_s = _retry_after_s(response)
@@ -260,8 +260,8 @@ def _retry_after_s(response: requests.Response) -> float | None:
         return None
 
 
-def _answer(session: requests.Session, url: str, deadline: float) -> requests.Response:
-    """The head of an answer, in time: sockets only time out between two bytes, so it is read in a thread."""
+def _open(session: requests.Session, url: str, deadline: float) -> requests.Response:
+    """The head of a response, in time: sockets only time out between two bytes, so it is read in a thread."""
     outcome: Queue[requests.Response | Exception] = Queue()
     left_s = max(deadline - time.monotonic(), 0.1)
     timeout = (min(_TIMEOUT_S[0], left_s), min(_TIMEOUT_S[1], left_s))
@@ -275,12 +275,12 @@ def _answer(session: requests.Session, url: str, deadline: float) -> requests.Re
 
     Thread(target=ask, daemon=True).start()
     try:
-        answer = outcome.get(timeout=left_s + 1)  # the socket's own time-out says more
+        response = outcome.get(timeout=left_s + 1)  # the socket's own time-out says more
     except Empty:
         raise MediaError("download failed: timed out", hint=_TIMEOUT_HINT) from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    if isinstance(response, Exception):
+        raise response
+    return response
 
 
 def _copy(response: requests.Response, file: BinaryIO, most_bytes: int, timeout_s: float) -> None:

@@ -52,7 +52,7 @@ class Job:
 class Streamed:
     """What `/stream` says: the job's state, and the outputs that came since it was last asked, which it then drops.
 
-    With `is_broken` an answer was lost, and with it perhaps some of the outputs before these.
+    With `is_broken` a response was lost, and with it perhaps some of the outputs before these.
     """
 
     status: str
@@ -86,20 +86,20 @@ class Jobs:
         self._if_unknown = if_unknown
 
     def run(self, endpoint_id: str, payload: Mapping[str, Any]) -> str:
-        """Queue one job and return its id; raise UnansweredError if the answer was lost, for then it may be queued."""
+        """Queue one job and return its id; raise UnansweredError if the response was lost: it may be queued then."""
         try:
-            answer = self._http.write("POST", self._url(endpoint_id, "run"), body={"input": payload})
+            response = self._http.write("POST", self._url(endpoint_id, "run"), body={"input": payload})
         except UnansweredError as error:
             error.hint = "the job may have been accepted, so it was not sent again; " + (error.hint or "")
             raise
         except NotDeployedError as error:
             raise self._no_endpoint(endpoint_id) from error
-        return _text(_object(answer, "/run"), "id", "/run")
+        return _text(_object(response, "/run"), "id", "/run")
 
     def status(self, endpoint_id: str, job_id: str) -> Job:
         """The job as it is now; raise JobFailedError when RunPod no longer has it."""
         try:
-            answer = self._http.read("GET", self._url(endpoint_id, "status", job_id))
+            response = self._http.read("GET", self._url(endpoint_id, "status", job_id))
         except NotDeployedError as error:
             raise JobFailedError(
                 f"job {job_id} not found: results are kept for 30 minutes, and jobs for their time to live",
@@ -110,17 +110,17 @@ class Jobs:
         except VidctlError as error:
             error.job_id = job_id
             raise
-        return _job(_object(answer, "/status"))
+        return _job(_object(response, "/status"))
 
     def stream(self, endpoint_id: str, job_id: str, *, hold_s: float) -> Streamed:
-        """What the job has put out since the last time; while that is nothing, RunPod holds its answer for `hold_s`.
+        """What the job has put out since the last time; while that is nothing, RunPod holds its response for `hold_s`.
 
-        It gives each output once, so it is not asked again if its answer was lost: raise UnansweredError, or ApiError.
+        It gives each output once, so it is not repeated if its response was lost: raise UnansweredError, or ApiError.
         """
         wait_ms = round(1000 * min(max(hold_s, _HOLDS_S[0]), _HOLDS_S[1]))
         url = f"{self._url(endpoint_id, 'stream', job_id)}?wait={wait_ms}"
-        answer = _object(self._http.write("GET", url), "/stream")
-        return Streamed(_state(answer, "/stream"), tuple(_outputs(answer.get("stream"))))
+        response = _object(self._http.write("GET", url), "/stream")
+        return Streamed(_state(response, "/stream"), tuple(_outputs(response.get("stream"))))
 
     def cancel(self, endpoint_id: str, job_id: str) -> None:
         """Stop one job; one that is over or gone is fine."""
@@ -133,10 +133,10 @@ class Jobs:
     def health(self, endpoint_id: str) -> Health:
         """How the endpoint is; raise NotDeployedError for one that does not exist."""
         try:
-            answer = _object(self._http.read("GET", self._url(endpoint_id, "health")), "/health")
+            response = _object(self._http.read("GET", self._url(endpoint_id, "health")), "/health")
         except NotDeployedError as error:
             raise self._no_endpoint(endpoint_id) from error
-        return Health(workers=_counts(answer.get("workers")), jobs=_counts(answer.get("jobs")))
+        return Health(workers=_counts(response.get("workers")), jobs=_counts(response.get("jobs")))
 
     def _no_endpoint(self, endpoint_id: str) -> NotDeployedError:
         return NotDeployedError(f"endpoint {endpoint_id} not found", hint=self._if_unknown, endpoint=endpoint_id)
@@ -145,20 +145,20 @@ class Jobs:
         return "/".join((self._base_url, *(quote(part, safe="") for part in (endpoint_id, *parts))))
 
 
-def _job(answer: dict[str, Any]) -> Job:
+def _job(response: dict[str, Any]) -> Job:
     return Job(
-        id=_text(answer, "id", "/status"),
-        status=_state(answer, "/status"),
-        output=answer.get("output"),
-        error=_reason(answer.get("error")),
-        delay_ms=_milliseconds(answer.get("delayTime")),
-        execution_ms=_milliseconds(answer.get("executionTime")),
-        worker_id=answer.get("workerId") if isinstance(answer.get("workerId"), str) else None,
+        id=_text(response, "id", "/status"),
+        status=_state(response, "/status"),
+        output=response.get("output"),
+        error=_reason(response.get("error")),
+        delay_ms=_milliseconds(response.get("delayTime")),
+        execution_ms=_milliseconds(response.get("executionTime")),
+        worker_id=response.get("workerId") if isinstance(response.get("workerId"), str) else None,
     )
 
 
-def _state(answer: dict[str, Any], route: str) -> str:
-    status = _text(answer, "status", route)
+def _state(response: dict[str, Any], route: str) -> str:
+    status = _text(response, "status", route)
     if status not in _STATES:
         raise ApiError(f"invalid response from {route}: unknown state {one_line(status, SENTENCE)!r}")
     return "IN_PROGRESS" if status == "RUNNING" else status
@@ -181,14 +181,14 @@ def _reason(error: Any) -> str | None:
     return None if error is None else one_line(reason(error), SENTENCE)
 
 
-def _object(answer: Any, route: str) -> dict[str, Any]:
-    if not isinstance(answer, dict):
+def _object(response: Any, route: str) -> dict[str, Any]:
+    if not isinstance(response, dict):
         raise ApiError(f"invalid response from {route}: expected an object")
-    return answer
+    return response
 
 
-def _text(answer: dict[str, Any], key: str, route: str) -> str:
-    value = answer.get(key)
+def _text(response: dict[str, Any], key: str, route: str) -> str:
+    value = response.get(key)
     if not isinstance(value, str) or not value:
         raise ApiError(f"invalid response from {route}: missing {key!r}")
     return value

@@ -1,4 +1,4 @@
-"""Read RunPod's answers with suspicion: a value of the wrong kind is an ApiError, never a traceback.
+"""Read RunPod's responses with suspicion: a value of the wrong kind is an ApiError, never a traceback.
 
 The types here are JSON's; null says what a missing key says.
 """

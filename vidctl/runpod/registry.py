@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import urlencode
 
-from vidctl.runpod.http import look
+from vidctl.runpod.http import probe
 
 _KINDS: Final = ", ".join((
     "application/vnd.oci.image.index.v1+json",
@@ -26,12 +26,12 @@ def is_public(reference: str) -> bool | None:
     if parts is None:
         return None
     url = f"{_base_url(parts['host'])}/v2/{_name(parts)}/manifests/{parts['digest'] or parts['tag'] or 'latest'}"
-    answer = look(url, {"Accept": _KINDS})
-    if answer and answer.status == 401 and (token := _token(answer.headers.get("WWW-Authenticate", ""))):
-        answer = look(url, {"Accept": _KINDS, "Authorization": f"Bearer {token}"})
-    if answer is None or answer.status not in (200, 401, 403):
+    response = probe(url, {"Accept": _KINDS})
+    if response and response.status == 401 and (token := _token(response.headers.get("WWW-Authenticate", ""))):
+        response = probe(url, {"Accept": _KINDS, "Authorization": f"Bearer {token}"})
+    if response is None or response.status not in (200, 401, 403):
         return None
-    return answer.status == 200
+    return response.status == 200
 
 
 def _base_url(host: str | None) -> str:
@@ -53,7 +53,7 @@ def _token(challenge: str) -> str | None:
     realm = parameters.pop("realm", "")
     if scheme.lower() != "bearer" or not realm.startswith(("https://", "http://127.", "http://localhost")):
         return None
-    answer = look(f"{realm}?{urlencode(parameters)}", {})
-    document = answer.document if answer and answer.status == 200 else None
+    response = probe(f"{realm}?{urlencode(parameters)}", {})
+    document = response.document if response and response.status == 200 else None
     token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None
     return token if isinstance(token, str) else None

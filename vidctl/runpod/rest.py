@@ -88,10 +88,10 @@ class Rest:
             return self._create(endpoint)
         path = f"serverless/{_quoted(before.id)}"
         try:
-            node = self._ask("GET", path)
+            node = self._request("GET", path)
             if not (changes := _changes(endpoint, _endpoint(node))):
                 return _endpoint(node)
-            return _endpoint(self._ask("PATCH", path, changes, hide=endpoint.template.env.values()))
+            return _endpoint(self._request("PATCH", path, changes, hide=endpoint.template.env.values()))
         except NotDeployedError as error:
             raise ApiError(
                 f"endpoint {before.name} ({before.id}) no longer exists", hint="run the same command again"
@@ -130,7 +130,7 @@ class Rest:
             raise ApiError(f"registry login {name!r} already exists", hint="run the same command again")
         login = {"name": name, "username": username, "password": password}
         return create_once(
-            lambda: _registry(self._ask("POST", "registries", login, hide=(password,))),
+            lambda: _registry(self._request("POST", "registries", login, hide=(password,))),
             lambda: next((login for login in self.registries() if login.name == name), None),
             what=f"registry login {name}",
             sleep=self._sleep,
@@ -171,7 +171,7 @@ class Rest:
             )
         body = {"type": "QUEUE", **_body(endpoint)}
         return create_once(
-            lambda: _endpoint(self._ask("POST", "serverless", body, hide=endpoint.template.env.values())),
+            lambda: _endpoint(self._request("POST", "serverless", body, hide=endpoint.template.env.values())),
             lambda: self._named(endpoint.name),
             what=f"endpoint {endpoint.name}",
             sleep=self._sleep,
@@ -197,12 +197,12 @@ class Rest:
         seen: set[str] = set()
         page = path
         while True:
-            answer = self._ask("GET", page)
-            if key not in answer:
+            response = self._request("GET", page)
+            if key not in response:
                 raise ApiError(f"invalid response from RunPod: missing list {key!r}", hint="check RUNPOD_API_BASE_URL")
-            for node in nodes(answer, key):
+            for node in nodes(response, key):
                 found[read(node, "id", str, None) or len(found)] = node
-            cursor = _next_cursor(answer, key)
+            cursor = _next_cursor(response, key)
             if cursor is None:
                 return list(found.values())
             if cursor in seen or len(seen) == _MOST_PAGES:
@@ -225,16 +225,16 @@ class Rest:
             return refusal
         return None
 
-    def _ask(self, method: str, path: str, body: Node | None = None, *, hide: Iterable[str] = ()) -> Node:
+    def _request(self, method: str, path: str, body: Node | None = None, *, hide: Iterable[str] = ()) -> Node:
         try:
-            answer = self._send(method, path, body, hide)
+            response = self._send(method, path, body, hide)
         except NotDeployedError as error:
             if path.startswith("serverless/"):
                 raise
             raise ApiError(f"no REST API at {self._url}/{path}", hint="check RUNPOD_API_BASE_URL") from error
-        if not isinstance(answer, dict):
+        if not isinstance(response, dict):
             raise ApiError("invalid response from RunPod's REST API: expected an object")
-        return answer
+        return response
 
     def _send(self, method: str, path: str, body: Node | None, hide: Iterable[str]) -> Any:
         send = self._http.read if method == "GET" else self._http.write
@@ -257,14 +257,14 @@ def _refuse_models(endpoint: Endpoint, before: Endpoint | None) -> None:
         )
 
 
-def _next_cursor(answer: Node, key: str) -> str | None:
+def _next_cursor(response: Node, key: str) -> str | None:
     """Where the next page begins, None on the last one (`pagination`: the service since autumn 2026, not the document).
 
     Raise ApiError when there is more and nothing says where: one page taken for all would make vidctl create what is
     there already.
     """
-    rest = {name: value for name, value in answer.items() if name != key}
-    pages = part(answer, "pagination")
+    rest = {name: value for name, value in response.items() if name != key}
+    pages = part(response, "pagination")
     cursor: str | None = read(pages, "nextCursor", str, None)
     more = pages.get("hasNextPage")
     if cursor and more is not False:
@@ -279,9 +279,9 @@ def _next_cursor(answer: Node, key: str) -> str | None:
     return None
 
 
-def _sign_of_more(answer: Node) -> str | None:
+def _sign_of_more(response: Node) -> str | None:
     """The name of the field that says that there are more pages, wherever it stands."""
-    for name, value in answer.items():
+    for name, value in response.items():
         if isinstance(value, dict):
             if sign := _sign_of_more(value):
                 return f"{name}.{sign}"

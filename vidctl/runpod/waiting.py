@@ -22,10 +22,10 @@ _IN_USE_PAUSES_S: Final = (2, 4, 8, 16, 30, 30, 30)
 
 
 def create_once(send: Callable[[], _Thing], look: Callable[[], _Thing | None], *, what: str, sleep: Sleep) -> _Thing:
-    """Give what `send` gives or, when its answer is lost, what `look` finds within three seconds.
+    """Give what `send` gives or, when its response is lost, what `look` finds within three seconds.
 
     RunPod has no token that would tell a repeated create from a new one, and its names are not unique: a create that is
-    sent twice may make, and bill, two.  So when nothing is found, raise the error with which the answer was lost.
+    sent twice may make, and bill, two.  So when nothing is found, raise the error with which the response was lost.
     """
     try:
         return send()
@@ -74,7 +74,7 @@ def is_in_use(refusal: RefusedError) -> bool:
 
 
 def _may_have_been_accepted(error: UnansweredError | ApiError) -> bool:
-    """Whether the server may have acted: no answer, its own failure, or a 2xx that a proxy has spoilt."""
+    """Whether the server may have acted: no response, its own failure, or a 2xx that a proxy has spoilt."""
     if isinstance(error, UnansweredError):
         return True
     return isinstance(error.status, int) and not 300 <= error.status < 500

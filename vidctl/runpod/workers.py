@@ -31,12 +31,12 @@ class Workers:
 
     def workers(self, endpoint_id: str) -> Fleet:
         """The endpoint's workers that are there now; those that were scaled down are not listed."""
-        answer = self._http.read("GET", self._url(endpoint_id))
-        if not isinstance(answer, dict) or not isinstance(answer.get("workers"), list):
+        response = self._http.read("GET", self._url(endpoint_id))
+        if not isinstance(response, dict) or not isinstance(response.get("workers"), list):
             raise ApiError("invalid response from /workers: missing list 'workers'")
         return Fleet(
-            workers=tuple(filter(None, map(_worker, answer["workers"]))),
-            endpoint_version=_whole(answer.get("endpointVersion")),
+            workers=tuple(filter(None, map(_worker, response["workers"]))),
+            endpoint_version=_whole(response.get("endpointVersion")),
         )
 
     def logs(

@@ -33,7 +33,7 @@ from vidctl.progress import Progress, silent
 
 
 class Workshop:
-    """A worker's folder, the images made of it, and what was told meanwhile."""
+    """A worker's folder, the images made of it, and the progress reported meanwhile."""
 
     def __init__(self, root: Path, repository: str | None, **environ: str) -> None:
         self.folder = root / "worker"
@@ -41,7 +41,7 @@ class Workshop:
         self.logs = root / "logs"
         self.source = Source(key=f"k{uuid4().hex}", folder=self.folder, repository=repository)
         self.environ = {**os.environ, **environ}
-        self.told: list[Progress] = []
+        self.reported: list[Progress] = []
 
     def write(self, **files: str | bytes) -> None:
         """`Dockerfile=…, a_py=…`"""
@@ -55,8 +55,8 @@ class Workshop:
         return Images(self.environ, logs=self.logs, project=self.folder.parent)
 
     def provide(self):
-        self.told.clear()
-        return self.images.provide(self.source, self.told.append)
+        self.reported.clear()
+        return self.images.provide(self.source, self.reported.append)
 
     def failure(self, *facts: object, varies: bool = True) -> ImageError:
         """The error of a build; each fact stands in its message or hint."""
@@ -67,7 +67,7 @@ class Workshop:
     @property
     def steps(self) -> list[str]:
         """What a log without a terminal shows."""
-        return [progress.message for progress in self.told if not progress.is_passing]
+        return [progress.message for progress in self.reported if not progress.is_passing]
 
     def all_logs(self) -> str:
         return "".join(path.read_text() for path in self.logs.glob("*.log"))
@@ -111,7 +111,7 @@ def test_the_second_time_nothing_is_built_or_sent(workshop, engine, base_busybox
     second = workshop.provide()
 
     assert first == second == workshop.images.look(workshop.source)
-    assert [] == workshop.told
+    assert [] == workshop.reported
     assert 2 == len(list(workshop.logs.iterdir()))
     assert _manifest(first.digest)["config"]["digest"] == engine.inspect_image(first.tag)["Id"]
 
@@ -166,7 +166,7 @@ def test_one_line_per_step_and_per_layer(workshop, base_busybox):
     """Without a terminal a build reads as the Dockerfile does; what RUN says is passing, and whole in the log."""
     workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\nRUN echo audio; echo noise >&2\n", a_py="1")
     image = workshop.provide()
-    passing = [progress.message for progress in workshop.told if progress.is_passing]
+    passing = [progress.message for progress in workshop.reported if progress.is_passing]
 
     dockerfile = [f"1/7 FROM {base_busybox}", "2/7 COPY a.py /", "3/7 RUN echo audio; echo noise >&2"]
 
@@ -525,7 +525,7 @@ def test_a_login_stays_out_of_everything(locked, engine, locked_registry, base_b
     locked.write(Dockerfile=f"FROM {base_busybox}\nARG API_TOKEN\nARG SIZE\nRUN echo token $API_TOKEN $SIZE\n")
     image = locked.provide()
     layers = b"".join(engine.get_image(image.tag))
-    said = locked.all_logs() + repr(locked.told) + repr(locked.source)
+    said = locked.all_logs() + repr(locked.reported) + repr(locked.source)
     kept = json.dumps([engine.inspect_image(image.tag), engine.history(image.tag)])
 
     assert locked_registry.password not in said + kept
@@ -596,7 +596,7 @@ def test_a_dockerfile_that_needs_buildkit_is_built_by_buildx(workshop, buildx, e
     assert image.tag.partition(":content-")[2] == labels["vidctl.content"].removeprefix("content-")
     assert 3 == len([each for each in workshop.steps if each.split("/")[0] in "123"])
     assert "--build-arg API_TOKEN" in buildx.read_text()
-    assert "argument-value" not in buildx.read_text() + workshop.all_logs() + repr(workshop.told)
+    assert "argument-value" not in buildx.read_text() + workshop.all_logs() + repr(workshop.reported)
 
 
 def test_buildx_s_failing_step_is_named_too(workshop, buildx, base_busybox):
@@ -857,7 +857,7 @@ def test_a_push_to_a_registry_that_is_away_for_a_moment_is_tried_again(workshop,
     process.kill()
 
     def watch(progress: Progress) -> None:
-        workshop.told.append(progress)
+        workshop.reported.append(progress)
         if "; retrying in " in progress.message:
             restart()
 
@@ -878,7 +878,7 @@ def test_a_push_to_a_registry_that_stays_away_is_one_clear_error(workshop, own_r
     process.kill()
 
     with failing("registry_connection_lost", varies=True) as failure:
-        images.push(workshop.source, workshop.told.append)
+        images.push(workshop.source, workshop.reported.append)
 
     head, *last = failure.value.message.splitlines()
 

@@ -111,9 +111,9 @@ def test_a_journal_in_a_folder_that_cannot_be_written_is_read(journal, tmp_path)
     code += "print(Journal(pathlib.Path(sys.argv[1])).last_good('ep').fingerprint)"
     # Modes are nothing to root, as long as it has its capabilities.
     as_anybody = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
-    told = subprocess.run(
+    done = subprocess.run(
         [*as_anybody, sys.executable, "-c", code, str(folder / "journal.db")], capture_output=True, text=True
     )
     folder.chmod(0o755)
 
-    assert told.stdout == "one\n", told.stderr
+    assert done.stdout == "one\n", done.stderr

@@ -85,7 +85,7 @@ def test_a_version_that_nobody_has_seen_answer_is_not_proved(prove):
 
 def test_what_cannot_be_seen_is_said(prove):
     """A key that may not list workers: the answer counts, and the line says what it does not show."""
-    told = []
-    prove(("COMPLETED", "old"), notify=told.append, workers=Reply(403))
+    reported = []
+    prove(("COMPLETED", "old"), notify=reported.append, workers=Reply(403))
 
-    assert told[-1].message.endswith("; the version that answered is unknown")
+    assert reported[-1].message.endswith("; the version that answered is unknown")

@@ -138,7 +138,7 @@ def _images() -> Images:
 
 
 def _repositories(report: Report) -> set[str]:
-    """Where this project's images are: an image of a version of vidctl that wrote no project on it is told by its name.
+    """Where this project's images are: one without a project's label, of an older vidctl, is known by its name.
 
     Not by a name that vidctl gave it, after the worker's folder: another project may have a folder of that name.
     """

@@ -1,4 +1,4 @@
-"""One deploy at a time for each endpoint of a project: the second one waits, and is told for which."""
+"""One deploy at a time for each endpoint of a project: the second one waits, and names the one it waits for."""
 
 from __future__ import annotations
 

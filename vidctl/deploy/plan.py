@@ -20,7 +20,7 @@ from vidctl.text import is_secret_name, is_secret_value
 Action = Literal["create", "update", "keep"]
 Plane = Literal["graphql", "rest"]
 Document = Mapping[str, str | None]
-"""An endpoint as flat text, `template.image` to `endpoint.flashboot`; None is a value that is not to be told."""
+"""An endpoint as flat text, `template.image` to `endpoint.flashboot`; None is a value that is hidden."""
 
 # Where a spec says what a field of the resources gets.
 SOURCES: Mapping[str, tuple[str, ...]] = {
@@ -266,7 +266,7 @@ def cost(endpoint: Endpoint, catalogue: Catalogue | None = None) -> Cost:
 
 
 def stock(endpoint: Endpoint, catalogue: Catalogue | None) -> dict[str, Stock]:
-    """How much RunPod has of each of its pools just now; without those of which that was not told."""
+    """How much RunPod has of each of its pools just now; without those whose stock is unknown."""
     known = {each.pool: each.stock for each in catalogue.offers} if catalogue else {}
     return {pool: found for pool in _pools(endpoint) if (found := known.get(pool))}
 
@@ -376,7 +376,7 @@ def _is_hidden(field: str, hidden: frozenset[str]) -> bool:
 
 
 def _has_drifted(path: str, old: object, applied: Document) -> bool:
-    """Whether the live value is another than the one applied; of a value that was not to be told nobody knows."""
+    """Whether the live value is another than the one applied; unknown for a hidden value."""
     if path == model_cache.FIELD:
         return not model_cache.is_held(old if isinstance(old, tuple) else (), model_cache.requested(applied))
     if path not in applied:

@@ -53,7 +53,7 @@ def bases(text: str, build_args: Mapping[str, str], *, path: Path, target: str |
 
 
 def platform_arguments(text: str, build_args: Mapping[str, str]) -> dict[str, str]:
-    """What BuildKit gives by itself to every ARG of these names that has no value; the classic builder must be told."""
+    """What BuildKit gives by itself to every ARG of these names that has no value; the classic builder needs them."""
     declared: set[str] = set()
     with_default: set[str] = set()
     for each in instructions(text):

@@ -1,4 +1,4 @@
-"""What the engine says while it builds, pushes and pulls: every line is told, logged, and believed when it fails.
+"""What the engine says while it builds, pushes and pulls: every line is reported, logged, and believed when it fails.
 
 The shapes are those of docs.docker.com/reference/api/engine (`/build`, `/images/create`, `/images/{name}/push`): a
 failure is a line with `error`, in an answer whose status is 200.

@@ -292,8 +292,8 @@ def test_included_files_and_constraints_count(worker, heard):
     other = make(worker, heard)
 
     def version_in(interpreter):
-        asked = [interpreter, "-c", "import six; print(six.__version__)"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        command = [interpreter, "-c", "import six; print(six.__version__)"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     assert ("1.16.0", "1.17.0") == (version_in(python), version_in(other))
 
@@ -371,12 +371,12 @@ def test_of_two_makers_one_waits_and_says_so(worker):
 
 @pytest.fixture
 def index():
-    """A server that answers 404 to all and remembers what was asked."""
-    asked = []
+    """A server that answers 404 to all and records the requested paths."""
+    paths = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            paths.append(self.path)
             self.send_error(404)
 
         do_HEAD = do_GET  # noqa: N815 - the library's name
@@ -386,30 +386,30 @@ def index():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever).start()
-    yield server, asked
+    yield server, paths
     server.shutdown()
     server.server_close()
 
 
 def test_an_index_that_answers_is_asked(worker, heard, index, monkeypatch):
     monkeypatch.setenv("VIDCTL_INSTALLER", "pip")
-    server, asked = index
+    server, paths = index
     (worker / "requirements.txt").write_text(f"--extra-index-url http://127.0.0.1:{server.server_port}/whl\n{SIX}")
     make(worker, heard)
 
-    assert "/whl/six/" in asked
+    assert "/whl/six/" in paths
 
 
 def test_an_index_that_cannot_be_reached_is_left_out(worker, heard, index):
     """pip would retry it for every package, for minutes."""
-    server, asked = index
+    server, paths = index
     server.socket.close()
     url = f"http://127.0.0.1:{server.server_port}/whl"
     (worker / "requirements.txt").write_text(f"--extra-index-url={url}\n{SIX}")
     make(worker, heard)
 
     assert f"skipping the package index {url}: unreachable" in heard
-    assert [] == asked
+    assert [] == paths
 
 
 @pytest.mark.parametrize(

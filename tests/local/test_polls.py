@@ -173,8 +173,8 @@ def test_a_stop_that_came_before_the_job_was_begun_is_told_once_more(play):
         third = bench.ask("GET", "job-stop/a?gpu=x")
         await turn()
 
-        told = (200, {"jobsToStop": [job_id]})
-        assert (first, waited, is_kept, second, third.is_answered) == (told, True, True, told, False)
+        sent = (200, {"jobsToStop": [job_id]})
+        assert (first, waited, is_kept, second, third.is_answered) == (sent, True, True, sent, False)
         third.hang_up()
         await third
 

@@ -173,7 +173,7 @@ def test_an_endpoint_reads_back_whole(ask, create, runtime, listed):
 
 def test_what_a_new_endpoint_is_not_told_is_not_what_one_would_guess(endpoint):
     """No time limit although the document says 300000, FlashBoot off although the console has it on."""
-    told = ("args", "disk", "env", "ports", "registry", "gpu", "workers", "dataCenterIds", "networkVolumes")
+    fields = ("args", "disk", "env", "ports", "registry", "gpu", "workers", "dataCenterIds", "networkVolumes")
 
     assert (0, "OFF") == (endpoint["timeout"], endpoint["flashboot"])
     assert {
@@ -192,7 +192,7 @@ def test_what_a_new_endpoint_is_not_told_is_not_what_one_would_guess(endpoint):
         "workers": {"min": 0, "max": 3, "idleTimeout": 10},
         "dataCenterIds": [],
         "networkVolumes": [],
-    } == {field: endpoint[field] for field in told}
+    } == {field: endpoint[field] for field in fields}
 
 
 @pytest.mark.parametrize(
@@ -993,14 +993,14 @@ def test_a_workers_log_is_told_from_its_start_to_its_end(runtime, ask, deployed)
     runtime.run(made["id"], {"a": 2})
     seen = live.until("Finished.")
     ask("PATCH", f"/v2/serverless/{made['id']}", {"workers": {"max": 0}})
-    told = [data["line"] for _, data in system.until("remove container")]
+    lines = [data["line"] for _, data in system.until("remove container")]
 
     assert [
         f"create container {made['image']}",
         f"start container for {made['image']}: begin",
         f"stop container {worker}",
         f"remove container {worker}",
-    ] == [line for line in told if "container" in line]
+    ] == [line for line in lines if "container" in line]
     assert {"container"} == {data["source"] for _, data in first}
     assert [] == [event_id for event_id, _ in seen if event_id <= first[-1][0]]
     assert all(

@@ -183,9 +183,9 @@ def test_what_is_no_route_is_told_in_json(runtime, idle, method, path, status):
 
 
 def test_a_text_as_input_is_told_in_plain_words(runtime, idle):
-    _, told = refusal(runtime, "POST", f"/v2/{idle}/run", json={"input": "hello"})
+    _, message = refusal(runtime, "POST", f"/v2/{idle}/run", json={"input": "hello"})
 
-    assert told == 'invalid input: expected a JSON object such as {"input": {"prompt": "..."}}, got text'
+    assert message == 'invalid input: expected a JSON object such as {"input": {"prompt": "..."}}, got text'
 
 
 def test_one_request_too_many_is_answered_with_429(runtime, handlers):

@@ -82,7 +82,7 @@ def test_a_restart_of_the_runtime_is_no_retry():
     assert state.requeued(running(), NOW).retries == 0
 
 
-def test_a_retried_job_starts_a_new_life():
+def test_a_retried_job_starts_anew():
     again = state.retried(state.timed_out(running(retries=1), NOW + 30_000), NOW + 40_000)
 
     assert again == job(queued_at_ms=NOW + 40_000, expires_at_ms=NOW + 40_000 + state.DEFAULT_TTL_MS)

@@ -38,7 +38,7 @@ def test_workers_follow_the_queue_between_min_and_max(record, demand, have, star
 
 
 @pytest.mark.parametrize(
-    ("asked", "busy", "ended", "may_wait", "given"),
+    ("requested", "busy", "ended", "may_wait", "given"),
     [
         (1, 0, 0, True, 1),
         (2, 0, 0, True, 1),
@@ -52,8 +52,8 @@ def test_workers_follow_the_queue_between_min_and_max(record, demand, have, star
         (2, 24, 0, False, 2),
     ],
 )
-def test_a_worker_is_not_filled_to_the_brim_while_it_may_wait(asked, busy, ended, may_wait, given):
-    assert jobs_to_give(asked, busy=busy, ended=ended, may_wait=may_wait) == given
+def test_a_worker_is_not_filled_to_the_brim_while_it_may_wait(requested, busy, ended, may_wait, given):
+    assert jobs_to_give(requested, busy=busy, ended=ended, may_wait=may_wait) == given
 
 
 def test_a_start_that_fails_is_tried_again_ever_more_slowly():

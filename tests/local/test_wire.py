@@ -133,9 +133,9 @@ def test_an_openai_error_that_a_handler_returned_keeps_its_code():
 def sent(*chunks, failed=None):
     """What a caller reads of a stream whose handler yields these."""
     events = wire.Events()
-    told = [events.take(wire.dumps(chunk)) for chunk in chunks]
+    sent_events = [events.take(wire.dumps(chunk)) for chunk in chunks]
     error = [events.own(wire.dumps(failed))] if failed else []
-    return b"".join([*told, *error, events.end()]).decode()
+    return b"".join([*sent_events, *error, events.end()]).decode()
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def endpoints(running: Connection) -> list[dict[str, Any]]:
 
     Raise LocalRuntimeError when it stops answering.
     """
-    return [{**endpoint, **_ask(running, f"/v2/{endpoint['id']}/health")} for endpoint in _endpoint_names(running)]
+    return [{**endpoint, **_request(running, f"/v2/{endpoint['id']}/health")} for endpoint in _endpoint_names(running)]
 
 
 def logs(
@@ -170,7 +170,7 @@ def logs(
             f"endpoint {endpoint!r} not found", hint="list the local runtime's endpoints: vidctl local status"
         )
     workers = [
-        log for match in matches for log in _ask(running, f"/local/v1/endpoints/{match}/logs?tail={tail}")["logs"]
+        log for match in matches for log in _request(running, f"/local/v1/endpoints/{match}/logs?tail={tail}")["logs"]
     ]
     return [f"{worker['workerId']} | {line}" for worker in workers for line in worker["lines"]][-tail:]
 
@@ -325,12 +325,12 @@ def _recorded_pid(port: int) -> int | None:
 
 
 def _endpoint_names(running: Connection) -> list[dict[str, Any]]:
-    answer = _ask(running, "/graphql", {"query": "{ myself { endpoints { id name } } }"})
+    answer = _request(running, "/graphql", {"query": "{ myself { endpoints { id name } } }"})
     found: list[dict[str, Any]] = answer["data"]["myself"]["endpoints"]
     return found
 
 
-def _ask(running: Connection, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def _request(running: Connection, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     try:
         return _get(f"{running.url}{path}", body, api_key=running.api_key)
     except (OSError, ValueError) as error:

@@ -730,7 +730,7 @@ def _json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, media_type="application/json")
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _error_response(request: Request, error: Exception) -> Response:
     match error:
         case NotFoundError():
             status = 404
@@ -751,5 +751,5 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 _ERRORS: dict[Any, Any] = dict.fromkeys(
-    (BadRequestError, WrongStateError, ClientDisconnect, HTTPException, TooManyRequestsError), _refuse
+    (BadRequestError, WrongStateError, ClientDisconnect, HTTPException, TooManyRequestsError), _error_response
 )

@@ -386,7 +386,7 @@ def _problem(problem: ProblemError, headers: dict[str, str] | None = None) -> Re
     return Response(wire.dumps(body), problem.status, headers, media_type="application/problem+json")
 
 
-async def _refuse_request(_: Request, error: Exception) -> Response:
+async def _error_response(_: Request, error: Exception) -> Response:
     match error:
         case ProblemError():
             return _problem(error)
@@ -402,4 +402,4 @@ async def _refuse_request(_: Request, error: Exception) -> Response:
             return _problem(ProblemError(400, str(error)))
 
 
-_ERRORS: dict[Any, Any] = dict.fromkeys((ProblemError, HTTPException, RegistryError, ClientDisconnect), _refuse_request)
+_ERRORS: dict[Any, Any] = dict.fromkeys((ProblemError, HTTPException, RegistryError, ClientDisconnect), _error_response)

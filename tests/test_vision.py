@@ -228,7 +228,7 @@ def test_the_smoke_test_of_runpods_worker_is_passed_by_ours(jobs, endpoint_id):
 
 
 def test_an_image_is_described(project):
-    """The answer, its tokens, and those of the image, which was shrunk to what this model sees."""
+    """The answer, its tokens, and those of the image, which was resized for this model."""
     (result,) = described(project, "frame.jpg", "What is it?", "--max-tokens", "12", "--set", "top_p=0.9")
 
     assert (234, True) == (result["image_tokens"], 0 < result["completion_tokens"] <= 12)

@@ -105,7 +105,7 @@ def test_names_are_known_without_reading_a_file(project):
     code = """if True:
         import sys
         from pathlib import Path
-        from vidctl import configs
+        from vidctl.project import configs
 
         print(*configs.preset_files(Path(sys.argv[1])))
         sys.exit(bool({"yaml", "pydantic", "PIL"} & set(sys.modules)))

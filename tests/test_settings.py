@@ -201,7 +201,7 @@ def test_a_named_pipe_is_read_and_never_replaced(project):
         writing = pool.submit(fill)
         read = settings.open_project(project.root, {}).environ
         writing.result()
-    with failing("error", project.env_file, "ID=new"):
+    with failing("failure", project.env_file, "ID=new"):
         settings.remember(project.env_file, "ID", "new")
 
     assert {"RUNPOD_API_KEY": "k"} == read

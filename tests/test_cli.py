@@ -78,13 +78,13 @@ def test_help_says_of_a_command_what_its_docstring_says():
 
 @pytest.mark.parametrize(
     ("words", "modules"),
-    [([], set()), (["--help"], set()), (["list", "--help"], {"account"}), (["local"], {"local"})],
+    [([], set()), (["--help"], set()), (["list", "--help"], {"vidctl.cli.account"}), (["local"], {"vidctl.cli.local"})],
 )
 def test_only_the_command_that_is_asked_for_is_loaded(words, modules):
     code = (
         "import sys\nfrom vidctl.cli import COMMANDS, run\nrun(sys.argv[1:])\n"
         "every = {place.module for place in COMMANDS.values()}\n"
-        "print(*(name for name in every if f'vidctl.cli.{name}' in sys.modules), file=sys.stderr)"
+        "print(*(name for name in every if name in sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
 
@@ -557,7 +557,7 @@ def test_errors_in_json_are_flat(folder):
         (["detect", "frame.jpg", "--save", "workers/own/new"], "a file of the project"),
         (["transcribe", "talk.mp3", "-f", "json", "-o", "configs/own.smoke.json"], "a file of the project"),
         (["plan", "own", "-o", "configs/own.smoke.json"], "a file of the project"),
-        (["detect", "frame.jpg", "-f", "csv", "-o", "new", "--save", "new"], "-o names a file"),
+        (["detect", "frame.jpg", "-f", "csv", "-o", "new", "--save", "new"], "the file of -o"),
         (["detect", "frame.jpg", "--save", ""], "it is empty"),
         (["detect", "frame.jpg", "-f", "txt", "-o", ""], "it is empty"),
     ],

@@ -103,7 +103,7 @@ def same_wording(text: str) -> None:
     """The text is worded as in `tests/wording.ambr`, but for folders, ports and ids that no two runs share."""
     for pattern, name in _VARIES:
         text = pattern.sub(name, text)
-    assert text == _wordings[-1]
+    assert text == _wordings[-1], f"not as in {FILE.name}: {text}"
 
 
 def _check(said: str, message: str, hint: str | None, code: str, facts: tuple[object, ...]) -> None:

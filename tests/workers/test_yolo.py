@@ -234,9 +234,9 @@ def test_ultralytics_reads_what_is_written(yolo_python, tmp_path):
 
 
 DECODE = """
-import base64, json, sys, image
+import base64, json, sys, images
 for line in sys.stdin:
-    found = image.decode(base64.b64decode(line), 2048)
+    found = images.decode(base64.b64decode(line), 2048)
     print(json.dumps([found.size, found.pixels[:, :, ::-1].tolist()]))
 """
 

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_PROCESSES ?= 3
-UNIT_PROCESSES ?= 2
+UNIT_PROCESSES ?= 4
 export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
 .PHONY: demo test unit wording check package bench lock sync-workers clean
@@ -18,7 +18,7 @@ test: .venv/dev
 
 # The tests that need no engine, no runtime, no worker's environment and no model.
 unit: .venv/dev
-	@$(BIN)/python -m pytest -m unit --numprocesses=$(UNIT_PROCESSES) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m unit --numprocesses=$(UNIT_PROCESSES) --dist=worksteal $(PYTEST_ARGS)
 
 # Write down anew how messages are worded (tests/wording.ambr), of the tests in PYTEST_ARGS or of all: read the diff.
 wording: .venv/dev

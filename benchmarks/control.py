@@ -83,7 +83,7 @@ def measure_no_op(project: Path, account: Account) -> list[Promise]:
     registry, base = os.environ.get("TEST_REGISTRY"), os.environ.get("TEST_BASE_BUSYBOX")
     has_engine = bool(registry and base)
     built = {"build": "workers/still", "repository": f"{registry}/bench/still", "build_args": {"BASE": base}}
-    image = built if has_engine else "docker.io/you/still:1"
+    image = built if has_engine else "docker.io/me/still:1"
     spec = {"name": "still", "image": image, "gpu": "L4", "workers": {"min": 0, "max": 0}}
     (project / "configs" / "still.yaml").write_text(json.dumps(spec))
     account.run("deploy", "still", cwd=project)
@@ -120,7 +120,7 @@ def measure_many(project: Path, account: Account) -> list[Promise]:
     """`plan --all` over fifty deployed specs."""
     (project / "configs" / "still.yaml").unlink()
     for number in range(SPECS):
-        spec = {"name": f"many-{number}", "image": "docker.io/you/many:1", "gpu": "L4", "workers": {"min": 0, "max": 0}}
+        spec = {"name": f"many-{number}", "image": "docker.io/me/many:1", "gpu": "L4", "workers": {"min": 0, "max": 0}}
         (project / "configs" / f"many{number}.yaml").write_text(json.dumps(spec))
     account.run("deploy", "--all", cwd=project)
     for number in range(SPECS):

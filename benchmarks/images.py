@@ -75,7 +75,7 @@ def measure(bench: Bench, weights: Path, label: str, form: str, *, is_judged: bo
             ratios.append(predict.seconds[-1] / vidctl.seconds[-1])
     print_table(
         f"{label}, {form}, {bench.threads} threads: {bench.count} photographs of 1280x720, {bench.rounds} turns",
-        ("", "pictures/s", "least – most", ""),
+        ("", "images/s", "least – most", ""),
         [vidctl.row("vidctl detect, the whole command"), predict.row(f"model.predict ({way}), warm")],
     )
     what = f"vidctl detect against model.predict: {label}, {form}"
@@ -95,7 +95,7 @@ def measure_as_typed(bench: Bench, weights: Path, label: str, *, is_judged: bool
             ratios.append((vidctl.images / vidctl.seconds[-1]) / (loop.images / loop.seconds[-1]))
     print_table(
         f"{label}, as typed: {bench.count} photographs of 1280x720, {bench.rounds} turns",
-        ("", "pictures/s", "least – most", ""),
+        ("", "images/s", "least – most", ""),
         [
             vidctl.row("vidctl detect, the whole command"),
             whole.row("yolo predict, the whole command", "with its start"),

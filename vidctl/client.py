@@ -128,10 +128,10 @@ class Client:
         from vidctl.tasks.detect.model import DetectOptions
 
         chosen = made(DetectOptions, "detect", options)
-        pictures = _expanded(sources, IMAGES, recursive=recursive)
+        images = _expanded(sources, IMAGES, recursive=recursive)
         self._check_key()
         asking = self._asking(*self._deployed("detect"))  # nothing is started for an endpoint that is not there
-        return run.detect(pictures, chosen, asking, fetch=self._fetch, timeout_s=self._timeout_s, waiting=waiting)
+        return run.detect(images, chosen, asking, fetch=self._fetch, timeout_s=self._timeout_s, waiting=waiting)
 
     def transcribe(self, source: Given, **options: Any) -> Transcript:
         """Write down what is said in one audio file or video: a path, an https:// URL, a file's bytes, or an open file.

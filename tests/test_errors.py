@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+from support.failing import classes
+
 import vidctl
 from vidctl.errors import VidctlError
 
@@ -20,10 +22,7 @@ def _classes() -> Iterator[type[VidctlError]]:
     for module in pkgutil.walk_packages(vidctl.__path__, "vidctl."):
         if not module.name.startswith("vidctl.local") and module.name != "vidctl.__main__":
             import_module(module.name)
-    pending = [VidctlError]
-    while pending:
-        each = pending.pop()
-        pending += each.__subclasses__()
+    for each in classes():
         if each.__module__.startswith("vidctl.") and not each.__module__.startswith("vidctl.local"):
             yield each
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vidctl.errors import VidctlError
 from vidctl.progress import Notify, Progress, silent
 from vidctl.project import configs, settings
 from vidctl.project.settings import Access, Project
-
-if TYPE_CHECKING:  # Pillow for images, PyAV for audio files: neither is loaded for the other
-    pass
 
 
 def default_target(project: Project) -> settings.Target | None:

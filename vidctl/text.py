@@ -26,7 +26,7 @@ _SECRET_VALUE = re.compile(
     r"|(?<![A-Za-z0-9])(?:hf_|rpa_|sk-|ghp_|github_pat_|glpat-|xox[abp]-|AKIA)[A-Za-z0-9_-]{8,}",
     re.IGNORECASE,
 )
-_URL_SECRETS = re.compile(r"\b[a-z][a-z0-9+.-]*://(?:([^\s/?#@]+@)|[^\s?#]*(\?[^\s#]+))", re.IGNORECASE)
+_URL_SECRET = re.compile(r"\b[a-z][a-z0-9+.-]*://(?:[^\s/?#@]+@|[^\s?#]*\?[^\s#])", re.IGNORECASE)
 _COUNTED = frozenset({"MAX", "MIN", "NUM"})  # MAX_TOKENS is a number
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _TOLD = ("error_message", "message", "error", "detail")  # what the sentence of an error is called
@@ -48,7 +48,7 @@ def is_secret_name(name: str) -> bool:
 
 def is_secret_value(value: str) -> bool:
     """Whether a value of any name holds what nobody else may read: a URL with a user or a query, a key, a password."""
-    return _SECRET_VALUE.search(value) is not None or any(parts[0] or parts[1] for parts in _URL_SECRETS.findall(value))
+    return _SECRET_VALUE.search(value) is not None or _URL_SECRET.search(value) is not None
 
 
 def without_secrets(url: str) -> str:

@@ -19,7 +19,6 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.amber import AmberSnapshotExtension
 from syrupy.location import PyTestLocation
 
-from vidctl import errors
 from vidctl.errors import VidctlError
 
 FILE = Path(__file__).resolve().parent.parent / "wording.ambr"
@@ -117,11 +116,13 @@ def _told(message: str, hint: str | None) -> str:
 
 def _status(code: str) -> int:
     """The exit status of errors of a code."""
-    pending, found = [VidctlError], {}
+    return next(each.exit_status for each in classes() if each.code == code)
+
+
+def classes() -> Iterator[type[VidctlError]]:
+    """Every class of failures that is loaded."""
+    pending = [VidctlError]
     while pending:
         each = pending.pop()
-        found.setdefault(each.code, each.exit_status)
         pending += each.__subclasses__()
-    assert errors.__name__  # all classes of errors are loaded
-
-    return found[code]
+        yield each

@@ -275,7 +275,7 @@ def _place(report: Report, target: str | None) -> tuple[Project, Target]:
     project = settings.open_project(Path.cwd(), os.environ)
     chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
     if is_default:
-        report.note("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
+        report.note(options.LOCAL_BY_DEFAULT)
     return project, connect.deploy_target(project, chosen, notify=report.step)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidctl.cli import specs
+from vidctl.cli import options, specs
 from vidctl.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def begin(report: Report, names: list[str] | None, every: bool, env: str | None,
         raise UsageError("name the specs, or use --all", hint=f"there are: {there}")
     chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
     if is_default:
-        report.note("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
+        report.note(options.LOCAL_BY_DEFAULT)
     wanted = names or specs.all_of(project.root, env)
     found = spec.load_all(wanted, root=project.root, environ=project.environ, overlay=env)
     settings.require_own_names(project.root, [each.key for each in found])

@@ -172,7 +172,7 @@ def describe(
         notify=report.step,
     )
     if client.is_target_by_default:
-        report.detail("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
+        report.detail(options.LOCAL_BY_DEFAULT)
     count = 1 if together else len(sources)
     requests = _Requests(client, sources, question, {**how, "together": together}, report, shown=not no_progress)
     delivery = _Delivery(form, path, count, report, client, wants_stats=stats, wants_thoughts=reasoning)

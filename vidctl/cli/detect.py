@@ -107,7 +107,7 @@ def detect(
         target=target, endpoint=endpoint, overlay=env, endpoint_id=endpoint_id, timeout_s=timeout, notify=report.step
     )
     if client.is_target_by_default:
-        report.detail("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
+        report.detail(options.LOCAL_BY_DEFAULT)
     try:
         with report.counting("detect", len(images), shown=not no_progress) as counter:
             found = client.detect_many(images, waiting=telling(counter.wait), **vars(detect_options))

@@ -12,6 +12,8 @@ import typer
 
 from vidctl.project import configs
 
+LOCAL_BY_DEFAULT = "RUNPOD_API_KEY is not set: using the local runtime (--target local)"
+
 
 def help_alone(context: typer.Context) -> None:
     """What a group of commands does without one of them: it shows its help."""

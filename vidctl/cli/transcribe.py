@@ -177,7 +177,7 @@ def transcribe(
         notify=report.step,
     )
     if client.is_target_by_default:
-        report.detail("RUNPOD_API_KEY is not set: using the local runtime (--target local)")
+        report.detail(options.LOCAL_BY_DEFAULT)
     delivery = _Delivery(form, layout, place, names, report, client, overwrite=overwrite or resume, has_words=has_words)
     with report.listening(len(audio_files), shown=not no_progress, told=delivery.is_streamed) as listener:
         results = client.transcribe_many(

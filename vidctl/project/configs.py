@@ -63,7 +63,7 @@ def layers(path: Path) -> tuple[Path, ...]:
 
 
 def is_own(root: Path, path: Path) -> bool:
-    """Whether a path is the project's own: what it reads (`.env`, configs/, a worker's folder), or its state.
+    """Whether a path lies where only the project's own files do: its state, configs/, presets/, a worker's folder.
 
     A worker's folder is one below the project's that holds a Dockerfile: another file in it would change its image.
     """
@@ -74,7 +74,7 @@ def is_own(root: Path, path: Path) -> bool:
     if not real.is_relative_to(top):
         return False
     inside = real.relative_to(top).parts
-    if inside in ((".env",), ("vidctl.yaml",)) or inside[:1] == (".vidctl",):
+    if inside[:1] == (".vidctl",):
         return True
     if inside[:1] in (("configs",), ("presets",)) and _is_file(real):
         return True

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vidctl.local.control_plane.records import EndpointRecord
-from vidctl.local.queue.state import Demand
+from vidctl.local.queue.store import Demand
 from vidctl.local.workers.fleet import backoff_s, init_timeout_s, jobs_to_give, worker_variables, workers_wanted
 from vidctl.local.workers.launching import process_environment
 

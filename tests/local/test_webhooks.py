@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from vidctl.local.queue import state, webhooks
-from vidctl.local.queue.jobs import JobQueue
-from vidctl.local.queue.state import ALWAYS, JobStore
+from vidctl.local.queue import transitions, webhooks
+from vidctl.local.queue.queue import JobQueue
+from vidctl.local.queue.store import ALWAYS, JobStore
 
 NOW = 1_700_000_000_000
 
@@ -24,8 +24,8 @@ def store(tmp_path):
 
 
 def finished(webhook):
-    new = state.submitted("a-u1", "ep", NOW, webhook=webhook)
-    return state.finished(state.taken(new, NOW, worker_id="w", execution_timeout_ms=0), NOW)
+    new = transitions.submitted("a-u1", "ep", NOW, webhook=webhook)
+    return transitions.finished(transitions.taken(new, NOW, worker_id="w", execution_timeout_ms=0), NOW)
 
 
 def test_a_delivery_that_fails_is_due_again_twice():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl.local import wire
-from vidctl.local.queue import state
+from vidctl.local.queue import transitions
 from vidctl.local.wire import BadRequestError
 
 json_values = st.recursive(
@@ -64,7 +64,7 @@ def test_a_webhook_is_a_web_address(webhook):
 def test_the_worker_gets_the_input_and_what_the_caller_sent_for_it_under_our_id():
     request = {"input": {"a": 1}, "id": "mine", "webhook": "http://x/", "s3Config": {"k": 1}, "policy": {"ttl": 10_000}}
     submission = read(request)
-    job = state.submitted("ours-u1", "ep", 0)
+    job = transitions.submitted("ours-u1", "ep", 0)
 
     assert json.loads(wire.for_worker(job, submission.body)) == {
         "id": "ours-u1",
@@ -93,8 +93,8 @@ def test_no_request_breaks_the_reader(data):
 
 
 def test_a_completed_status_is_what_runpod_answers():
-    taken = state.taken(state.submitted("a-u1", "ep", 0), 3355, worker_id="w", execution_timeout_ms=0)
-    fields = wire.status_fields(state.finished(taken, 3395), b'{"n":1}', None)
+    taken = transitions.taken(transitions.submitted("a-u1", "ep", 0), 3355, worker_id="w", execution_timeout_ms=0)
+    fields = wire.status_fields(transitions.finished(taken, 3395), b'{"n":1}', None)
 
     assert wire.answer(fields).decode() == (
         '{"delayTime":3355,"executionTime":40,"id":"a-u1","output":{"n":1},"status":"COMPLETED","workerId":"w"}'
@@ -102,7 +102,7 @@ def test_a_completed_status_is_what_runpod_answers():
 
 
 def test_a_waiting_job_says_nothing_but_that():
-    fields = wire.status_fields(state.submitted("a-u1", "ep", 0), None, None)
+    fields = wire.status_fields(transitions.submitted("a-u1", "ep", 0), None, None)
 
     assert wire.answer(fields) == b'{"id":"a-u1","status":"IN_QUEUE"}'
 
@@ -122,7 +122,9 @@ def test_a_chunk_that_cannot_be_cut_is_refused():
 
 
 def test_an_openai_error_that_a_handler_returned_keeps_its_code():
-    failed = state.failed(state.taken(state.submitted("a", "ep", 0), 0, worker_id="w", execution_timeout_ms=0), 0)
+    failed = transitions.failed(
+        transitions.taken(transitions.submitted("a", "ep", 0), 0, worker_id="w", execution_timeout_ms=0), 0
+    )
 
     assert wire.openai_answer(failed, None, b'{"message":"no","code":422}', []) == (
         422,

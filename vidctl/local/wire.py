@@ -18,7 +18,7 @@ from vidctl.errors import LocalRuntimeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vidctl.local.queue.state import Job
+    from vidctl.local.queue.job import JobRecord
 
 # RunPod docs, serverless/endpoints/send-requests: 10 MB for /run, 20 MB for /runsync, 1 MB a stream chunk.
 RUN_BYTES = 10 << 20
@@ -117,12 +117,12 @@ def new_job_id(*, is_sync: bool) -> str:
     return f"{'sync-' if is_sync else ''}{uuid.uuid4()}-u1"
 
 
-def for_worker(job: Job, body: bytes) -> bytes:
+def for_worker(job: JobRecord, body: bytes) -> bytes:
     """The job object that the handler gets."""
     return b'{"id":' + dumps(job.id) + b"," + body[1:]
 
 
-def status_fields(job: Job, output: bytes | None, error: bytes | None) -> dict[str, Any]:
+def status_fields(job: JobRecord, output: bytes | None, error: bytes | None) -> dict[str, Any]:
     """What /status says of a job, the last progress update of a running one included."""
     return {
         "delayTime": job.delay_ms,
@@ -197,7 +197,7 @@ class Events:
         self._line, self._is_inside = "", whole != ""
 
 
-def openai_answer(job: Job, output: bytes | None, error: bytes | None, chunks: list[bytes]) -> tuple[int, bytes]:
+def openai_answer(job: JobRecord, output: bytes | None, error: bytes | None, chunks: list[bytes]) -> tuple[int, bytes]:
     """HTTP status and body for a caller of /openai/v1: what the handler returned, or OpenAI's form of an error."""
     if job.status != "COMPLETED":
         return _openai_error(job, error)
@@ -205,7 +205,7 @@ def openai_answer(job: Job, output: bytes | None, error: bytes | None, chunks: l
     return 200, dumps(value[0] if isinstance(value, list) and len(value) == 1 else value)
 
 
-def _openai_error(job: Job, error: bytes | None) -> tuple[int, bytes]:
+def _openai_error(job: JobRecord, error: bytes | None) -> tuple[int, bytes]:
     shown = json.loads(error) if error is not None else f"the job is {job.status}"
     if not isinstance(shown, dict):
         shown = {"message": str(shown), "type": "server_error", "param": None, "code": None}

@@ -30,9 +30,11 @@ from vidctl.local.api import limits
 from vidctl.local.api.limits import Limits, TooManyRequestsError
 from vidctl.local.control_plane import rest
 from vidctl.local.control_plane.registry import Registry
-from vidctl.local.queue import state, webhooks
-from vidctl.local.queue.jobs import JobQueue
-from vidctl.local.queue.state import JobStore, WrongStateError
+from vidctl.local.queue import transitions, webhooks
+from vidctl.local.queue.job import DEFAULT_TTL_MS
+from vidctl.local.queue.queue import JobQueue
+from vidctl.local.queue.store import JobStore
+from vidctl.local.queue.transitions import WrongStateError
 from vidctl.local.wire import BadRequestError
 from vidctl.local.workers.fleet import Worker, jobs_to_give
 from vidctl.local.workers.supervisor import Supervisor
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
     from vidctl.local.api.limits import Limit
     from vidctl.local.control_plane.records import EndpointRecord
     from vidctl.local.daemon import Isolation
-    from vidctl.local.queue.jobs import Waiters
-    from vidctl.local.queue.state import Job
+    from vidctl.local.queue.job import JobRecord
+    from vidctl.local.queue.waiters import Waiters
 
     Endpoint = Callable[[Request, EndpointRecord], Awaitable[Response]]
 
@@ -397,7 +399,7 @@ class Runtime:
             raise NotFoundError(f"worker {request.path_params['worker_id']} not found")
         return worker
 
-    def _running(self, endpoint: EndpointRecord, worker_id: str, job_id: str) -> Job | None:
+    def _running(self, endpoint: EndpointRecord, worker_id: str, job_id: str) -> JobRecord | None:
         job = self._queue.find(endpoint.id, job_id)
         is_running = job is not None and job.status == "IN_PROGRESS" and job.worker_id == worker_id
         return job if is_running else None
@@ -415,14 +417,14 @@ class Runtime:
         job = await self._ended(request, submitted, wait_ms / 1000)
         return self._describe(job) if job.is_final else _json(wire.answer({"id": job.id, "status": job.status}))
 
-    def _submit(self, endpoint: EndpointRecord, data: bytes, *, is_sync: bool, wait_ms: int = 0) -> Job:
+    def _submit(self, endpoint: EndpointRecord, data: bytes, *, is_sync: bool, wait_ms: int = 0) -> JobRecord:
         max_bytes = wire.SYNC_BYTES if is_sync else wire.RUN_BYTES
         request = wire.read_submission(data, max_bytes=max_bytes)
-        job = state.submitted(
+        job = transitions.submitted(
             wire.new_job_id(is_sync=is_sync),
             endpoint.id,
             self._queue.clock(),
-            ttl_ms=request.ttl_ms or state.DEFAULT_TTL_MS,
+            ttl_ms=request.ttl_ms or DEFAULT_TTL_MS,
             execution_timeout_ms=request.execution_timeout_ms,
             low_priority=request.low_priority,
             webhook=request.webhook,
@@ -431,7 +433,7 @@ class Runtime:
         self._queue.submit(job, request.body)
         return job
 
-    async def _ended(self, request: Request, job: Job, timeout_s: float) -> Job:
+    async def _ended(self, request: Request, job: JobRecord, timeout_s: float) -> JobRecord:
         """The job once it has ended, or as it is when the time is over or the runtime ends."""
         poll = _Poll(request, self._queue.watchers, job.id, timeout_s)
         try:
@@ -462,7 +464,7 @@ class Runtime:
         stream = b",".join(b'{"output":' + chunk + b"}" for chunk in chunks)
         return _json(wire.answer({"status": job.status, "stream": wire.Raw(b"[" + stream + b"]")}))
 
-    async def _chunks(self, request: Request, job: Job, timeout_s: float) -> tuple[Job, list[bytes]]:
+    async def _chunks(self, request: Request, job: JobRecord, timeout_s: float) -> tuple[JobRecord, list[bytes]]:
         """The job and its chunks, as soon as there are any or it has ended."""
         poll = _Poll(request, self._queue.watchers, job.id, timeout_s)
         chunks: list[bytes] = []
@@ -489,23 +491,23 @@ class Runtime:
 
     async def _health(self, _request: Request, endpoint: EndpointRecord) -> Response:
         demand = self._store.demand(endpoint.id, self._queue.clock())
-        tally = self._store.tally(endpoint.id)
+        counts = self._store.counts(endpoint.id)
         jobs = {
-            "completed": tally.completed,
-            "failed": tally.failed,
+            "completed": counts.completed,
+            "failed": counts.failed,
             "inProgress": demand.in_progress,
             "inQueue": demand.queued,
-            "retried": tally.retried,
+            "retried": counts.retried,
         }
         return _json(wire.answer({"jobs": jobs, "workers": self._supervisor.health(endpoint.id)}))
 
-    def _job(self, endpoint_id: str, job_id: str) -> Job:
+    def _job(self, endpoint_id: str, job_id: str) -> JobRecord:
         job = self._queue.find(endpoint_id, job_id)
         if job is None:
             raise NotFoundError(f"job {job_id} not found: unknown or expired")
         return job
 
-    def _describe(self, job: Job) -> Response:
+    def _describe(self, job: JobRecord) -> Response:
         return _json(wire.answer(wire.status_fields(job, *self._store.result(job.id))))
 
     # OpenAI's API, as a job
@@ -517,18 +519,18 @@ class Runtime:
         job = self._submit(endpoint, wire.dumps({"input": envelope}), is_sync=True)
         if isinstance(given, dict) and given.get("stream") is True:
             return StreamingResponse(self._events(request, job), media_type="text/event-stream")
-        job = await self._ended(request, job, state.DEFAULT_TTL_MS / 1000)
+        job = await self._ended(request, job, DEFAULT_TTL_MS / 1000)
         status, body = wire.openai_answer(
             job, *self._store.result(job.id), self._store.drain(job.id, max_bytes=DRAIN_BYTES)
         )
         return _json(body, status)
 
-    async def _events(self, request: Request, job: Job) -> AsyncIterator[bytes]:
+    async def _events(self, request: Request, job: JobRecord) -> AsyncIterator[bytes]:
         """Server-sent events: what the handler yields, an error if there is one, and OpenAI's end mark."""
         events = wire.Events()
         while True:
             try:
-                job, chunks = await self._chunks(request, job, state.DEFAULT_TTL_MS / 1000)
+                job, chunks = await self._chunks(request, job, DEFAULT_TTL_MS / 1000)
             except ClientGoneError:
                 return
             for chunk in chunks:

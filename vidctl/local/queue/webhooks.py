@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 from vidctl.local import wire
 from vidctl.local.faults import Faults
-from vidctl.local.queue.state import ALWAYS
+from vidctl.local.queue.store import ALWAYS
 from vidctl.local.threads import in_thread
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-    from vidctl.local.queue.jobs import JobQueue
-    from vidctl.local.queue.state import Job
+    from vidctl.local.queue.job import JobRecord
+    from vidctl.local.queue.queue import JobQueue
 
 TRIES = 3
 TIMEOUT_S = 10.0
@@ -29,7 +29,7 @@ SPACING_S = 10.0
 _AT_ONCE = 32
 
 
-def next_try(job: Job, now_ms: int, *, delivered: bool, spacing_s: float = SPACING_S) -> Job:
+def next_try(job: JobRecord, now_ms: int, *, delivered: bool, spacing_s: float = SPACING_S) -> JobRecord:
     """The job after one attempt: done with, or due again.  Its result stays what it is either way."""
     tries = job.webhook_tries + 1
     again = not delivered and tries < TRIES
@@ -41,7 +41,7 @@ async def deliver(queue: JobQueue, *, spacing_s: float = SPACING_S) -> None:
     out: dict[str, asyncio.Task[None]] = {}
     faults = Faults()
 
-    async def attempt(job: Job) -> None:
+    async def attempt(job: JobRecord) -> None:
         with faults.survived(f"the webhook of job {job.id}"):
             await _attempt(queue, job, spacing_s)
             queue.webhooks.set()
@@ -62,7 +62,7 @@ async def deliver(queue: JobQueue, *, spacing_s: float = SPACING_S) -> None:
             task.cancel()
 
 
-async def _attempt(queue: JobQueue, job: Job, spacing_s: float) -> None:
+async def _attempt(queue: JobQueue, job: JobRecord, spacing_s: float) -> None:
     delivered = await post(job.webhook or "", _body(queue, job))
     current = queue.store.get(job.id, ALWAYS)
     # The caller may have had it retried meanwhile: its next end has its own webhook.
@@ -70,7 +70,7 @@ async def _attempt(queue: JobQueue, job: Job, spacing_s: float) -> None:
         queue.store.note_webhook(next_try(current, queue.clock(), delivered=delivered, spacing_s=spacing_s))
 
 
-def _body(queue: JobQueue, job: Job) -> bytes:
+def _body(queue: JobQueue, job: JobRecord) -> bytes:
     """The whole job, what was handed in included."""
     output, error = queue.store.result(job.id)
     handed_in = wire.loads(queue.store.body(job.id), max_bytes=wire.SYNC_BYTES)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vidctl.local.control_plane.records import EndpointRecord
-    from vidctl.local.queue.state import Demand
+    from vidctl.local.queue.store import Demand
     from vidctl.local.workers.launching import WorkerInstance
     from vidctl.local.workers.processes import Log
 

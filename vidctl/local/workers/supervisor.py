@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidctl.errors import LocalRuntimeError
 from vidctl.local.faults import Faults
-from vidctl.local.queue.jobs import Waiters
+from vidctl.local.queue.waiters import Waiters
 from vidctl.local.threads import in_thread
 from vidctl.local.workers import containers, environments, processes
 from vidctl.local.workers.fleet import (
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from vidctl.local.control_plane.records import EndpointRecord
     from vidctl.local.control_plane.registry import Registry
-    from vidctl.local.queue.jobs import JobQueue
-    from vidctl.local.queue.state import Job
+    from vidctl.local.queue.job import JobRecord
+    from vidctl.local.queue.queue import JobQueue
     from vidctl.local.workers.launching import Launcher, Prepared
 
 STABLE_AFTER_S = 60  # a worker that has run so long is no crash loop
@@ -437,7 +437,7 @@ class Supervisor:
         if fleet is not None and not fleet.current():
             self._wake.set()
 
-    def _stop_job(self, job: Job) -> None:
+    def _stop_job(self, job: JobRecord) -> None:
         worker = self._holder(job)
         if worker is not None:
             worker.stops[job.id] = Stop(
@@ -445,12 +445,12 @@ class Supervisor:
             )
             self.stops.notify_all(worker.id)
 
-    def _released(self, job: Job) -> None:
+    def _released(self, job: JobRecord) -> None:
         worker = self._holder(job)
         if worker is not None:
             self.release(worker, job.id)
 
-    def _holder(self, job: Job) -> Worker | None:
+    def _holder(self, job: JobRecord) -> Worker | None:
         fleet = self._fleets.get(job.endpoint_id)
         return fleet.workers.get(job.worker_id) if fleet is not None and job.worker_id is not None else None
 

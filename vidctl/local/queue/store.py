@@ -1,214 +1,25 @@
-"""What a job is, how it may change (pure), and the SQLite store that loses none of it.
+"""The SQLite store that loses no job.
 
-The transitions take a frozen `Job` and the time and give the next `Job`; the store writes what they decided.  Inputs,
-outputs and stream chunks are JSON text in the database, never in memory.
+Inputs, outputs and stream chunks are JSON text in the database, never in memory.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-from vidctl.errors import LocalRuntimeError
+from vidctl.local.queue.job import JobRecord, is_expired
+from vidctl.local.queue.transitions import taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-Status = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"]
 
-FINAL: frozenset[Status] = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
-RETRYABLE: frozenset[Status] = frozenset({"FAILED", "TIMED_OUT"})
-
-# RunPod docs, serverless/endpoints/send-requests and operation-reference.
-RUN_RETENTION_MS = 30 * 60_000
-SYNC_RETENTION_MS = 60_000
-SYNC_RETENTION_MAX_MS = 5 * 60_000
-DEFAULT_TTL_MS = 24 * 3_600_000
-MAX_DISPATCHES = 2
 BATCH_BYTES = 20 << 20
 ALWAYS = 0  # a time at which no job has expired yet
-
-
-class WrongStateError(LocalRuntimeError):
-    """A job cannot change like this from where it is; the message says from where to where."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job's state without its payloads; times are milliseconds since 1970.
-
-    `expires_at_ms` is when it is forgotten: TTL after submission while it is open, its retention after it ended.
-    `execution_timeout_ms` is the caller's policy; None means the endpoint's.  `retries` counts dispatches that were
-    lost with their worker.
-    """
-
-    id: str
-    endpoint_id: str
-    queued_at_ms: int
-    expires_at_ms: int
-    status: Status = "IN_QUEUE"
-    ttl_ms: int = DEFAULT_TTL_MS
-    retention_ms: int = RUN_RETENTION_MS
-    execution_timeout_ms: int | None = None
-    started_at_ms: int | None = None
-    deadline_at_ms: int | None = None
-    finished_at_ms: int | None = None
-    worker_id: str | None = None
-    retries: int = 0
-    low_priority: bool = False
-    webhook: str | None = None
-    webhook_tries: int = 0
-    webhook_due_at_ms: int | None = None
-
-    @property
-    def is_final(self) -> bool:
-        return self.status in FINAL
-
-    @property
-    def needs_input(self) -> bool:
-        """Whether a worker, a retry or the webhook will yet ask for what was handed in."""
-        return not self.is_final or self.status in RETRYABLE or self.webhook_due_at_ms is not None
-
-    @property
-    def is_sync(self) -> bool:
-        return self.id.startswith("sync-")
-
-    @property
-    def delay_ms(self) -> int | None:
-        """How long the last attempt waited in the queue."""
-        return None if self.started_at_ms is None else max(0, self.started_at_ms - self.queued_at_ms)
-
-    @property
-    def execution_ms(self) -> int | None:
-        """How long the last attempt ran."""
-        if self.started_at_ms is None or self.finished_at_ms is None:
-            return None
-        return max(0, self.finished_at_ms - self.started_at_ms)
-
-
-def submitted(
-    job_id: str,
-    endpoint_id: str,
-    now_ms: int,
-    *,
-    ttl_ms: int = DEFAULT_TTL_MS,
-    execution_timeout_ms: int | None = None,
-    low_priority: bool = False,
-    webhook: str | None = None,
-    wait_ms: int = 0,
-) -> Job:
-    """A job as it enters the queue; `wait_ms` is how long a /runsync caller waits, which lengthens retention."""
-    retention_ms = RUN_RETENTION_MS
-    if job_id.startswith("sync-"):
-        retention_ms = min(max(SYNC_RETENTION_MS, wait_ms), SYNC_RETENTION_MAX_MS)
-    return Job(
-        id=job_id,
-        endpoint_id=endpoint_id,
-        queued_at_ms=now_ms,
-        expires_at_ms=now_ms + ttl_ms,
-        ttl_ms=ttl_ms,
-        retention_ms=retention_ms,
-        execution_timeout_ms=execution_timeout_ms,
-        low_priority=low_priority,
-        webhook=webhook,
-    )
-
-
-def taken(job: Job, now_ms: int, *, worker_id: str, execution_timeout_ms: int) -> Job:
-    """A worker has it; `execution_timeout_ms` is the endpoint's, 0 means none, and the job's own policy wins."""
-    _require(job, {"IN_QUEUE"}, "IN_PROGRESS")
-    limit_ms = execution_timeout_ms if job.execution_timeout_ms is None else job.execution_timeout_ms
-    return replace(
-        job,
-        status="IN_PROGRESS",
-        started_at_ms=now_ms,
-        deadline_at_ms=now_ms + limit_ms if limit_ms else None,
-        worker_id=worker_id,
-    )
-
-
-def finished(job: Job, now_ms: int) -> Job:
-    _require(job, {"IN_PROGRESS"}, "COMPLETED")
-    return _ended(job, "COMPLETED", now_ms)
-
-
-def failed(job: Job, now_ms: int) -> Job:
-    _require(job, {"IN_PROGRESS"}, "FAILED")
-    return _ended(job, "FAILED", now_ms)
-
-
-def timed_out(job: Job, now_ms: int) -> Job:
-    _require(job, {"IN_PROGRESS"}, "TIMED_OUT")
-    return _ended(job, "TIMED_OUT", now_ms)
-
-
-def cancelled(job: Job, now_ms: int) -> Job:
-    _require(job, {"IN_QUEUE", "IN_PROGRESS"}, "CANCELLED")
-    return _ended(job, "CANCELLED", now_ms)
-
-
-def lost(job: Job, now_ms: int) -> Job:
-    """Its worker died: back to the queue the first time, FAILED after that (RunPod's automatic retry)."""
-    _require(job, {"IN_PROGRESS"}, "IN_QUEUE")
-    if job.retries + 1 >= MAX_DISPATCHES:
-        return _ended(job, "FAILED", now_ms)
-    return replace(requeued(job, now_ms), retries=job.retries + 1)
-
-
-def requeued(job: Job, now_ms: int) -> Job:
-    """Back to the queue through no fault of its own: the runtime or the platform stopped its worker."""
-    _require(job, {"IN_PROGRESS"}, "IN_QUEUE")
-    return replace(job, status="IN_QUEUE", queued_at_ms=now_ms, started_at_ms=None, deadline_at_ms=None, worker_id=None)
-
-
-def retried(job: Job, now_ms: int) -> Job:
-    """The caller asked for another attempt of a FAILED or TIMED_OUT job: same id, same input, a new start."""
-    _require(job, RETRYABLE, "IN_QUEUE")
-    return replace(
-        job,
-        status="IN_QUEUE",
-        queued_at_ms=now_ms,
-        expires_at_ms=now_ms + job.ttl_ms,
-        started_at_ms=None,
-        deadline_at_ms=None,
-        finished_at_ms=None,
-        worker_id=None,
-        retries=0,
-        webhook_tries=0,
-        webhook_due_at_ms=None,
-    )
-
-
-def kept_for(job: Job, now_ms: int, ttl_ms: int) -> Job:
-    """A result is to be forgotten so long after now, or after the job's end, if it were not before."""
-    if job.is_final:
-        return replace(job, expires_at_ms=min(job.expires_at_ms, now_ms + ttl_ms))
-    return replace(job, retention_ms=min(job.retention_ms, ttl_ms))
-
-
-def is_expired(job: Job, now_ms: int) -> bool:
-    """RunPod has forgotten it: /status answers 404."""
-    return now_ms >= job.expires_at_ms
-
-
-def _ended(job: Job, status: Status, now_ms: int) -> Job:
-    has_webhook = job.webhook is not None and status != "CANCELLED"
-    return replace(
-        job,
-        status=status,
-        finished_at_ms=now_ms,
-        deadline_at_ms=None,
-        expires_at_ms=now_ms + job.retention_ms,
-        webhook_due_at_ms=now_ms if has_webhook else None,
-    )
-
-
-def _require(job: Job, allowed: set[Status] | frozenset[Status], target: Status) -> None:
-    if job.status not in allowed:
-        raise WrongStateError(f"job {job.id} is {job.status} and cannot become {target}")
 
 
 @dataclass(frozen=True)
@@ -222,7 +33,7 @@ class Demand:
 
 
 @dataclass(frozen=True)
-class Tally:
+class JobCounts:
     """What /health counts since the endpoint exists."""
 
     completed: int = 0
@@ -230,7 +41,7 @@ class Tally:
     retried: int = 0
 
 
-_COLUMNS = tuple(field.name for field in fields(Job))
+_COLUMNS = tuple(field.name for field in fields(JobRecord))
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"  # noqa: S608  (our own column names)
 _INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 _MUTABLE = _COLUMNS[2:]
@@ -296,13 +107,13 @@ class JobStore:
     def close(self) -> None:
         self._db.close()
 
-    def add(self, job: Job, body: bytes) -> None:
+    def add(self, job: JobRecord, body: bytes) -> None:
         """Put a new job in the queue; `body` is the JSON object that its worker gets, without the id."""
         with self._transaction():
             self._db.execute(_INSERT, _row(job))
             self._db.execute("INSERT INTO job_inputs VALUES (?, ?)", (job.id, body))
 
-    def get(self, job_id: str, now_ms: int) -> Job | None:
+    def get(self, job_id: str, now_ms: int) -> JobRecord | None:
         """The job, or None when there is none or RunPod would have forgotten it."""
         row = self._db.execute(f"{_SELECT} WHERE id = ?", (job_id,)).fetchone()
         job = None if row is None else _job(row)
@@ -320,7 +131,7 @@ class JobStore:
 
     def take(
         self, endpoint_id: str, now_ms: int, *, worker_id: str, limit: int, execution_timeout_ms: int
-    ) -> list[tuple[Job, bytes]]:
+    ) -> list[tuple[JobRecord, bytes]]:
         """Give up to `limit` queued jobs to a worker, the oldest first, low priority last.
 
         Their bodies together have at most BATCH_BYTES, but for a first one that is larger.
@@ -332,7 +143,7 @@ class JobStore:
         jobs = [_job(row) for row in self._db.execute(query, (endpoint_id, now_ms, limit)).fetchall()]
         if not jobs:
             return []
-        given: list[tuple[Job, bytes]] = []
+        given: list[tuple[JobRecord, bytes]] = []
         size = 0
         with self._transaction():
             for job in jobs:
@@ -346,7 +157,7 @@ class JobStore:
         return given
 
     def save(
-        self, job: Job, *, output: bytes | None = None, error: bytes | None = None, is_retry: bool = False
+        self, job: JobRecord, *, output: bytes | None = None, error: bytes | None = None, is_retry: bool = False
     ) -> None:
         """Write a job that a transition changed, with its result; one that goes back to the queue loses its traces.
 
@@ -366,7 +177,7 @@ class JobStore:
                 self._db.execute("DELETE FROM job_inputs WHERE job_id = ?", (job.id,))
             self._count(job, is_retry=is_retry)
 
-    def keep(self, job: Job) -> None:
+    def keep(self, job: JobRecord) -> None:
         """Write for how long a job is to be kept."""
         with self._transaction():
             self._db.execute(
@@ -395,7 +206,7 @@ class JobStore:
             self._db.execute("DELETE FROM job_chunks WHERE job_id = ? AND seq <= ?", (job_id, last))
         return chunks
 
-    def running(self, *, worker_id: str | None = None, endpoint_id: str | None = None) -> list[Job]:
+    def running(self, *, worker_id: str | None = None, endpoint_id: str | None = None) -> list[JobRecord]:
         """Jobs in progress: all, or those of one worker or endpoint."""
         query, values = f"{_SELECT} WHERE status = 'IN_PROGRESS'", []
         for name, value in (("worker_id", worker_id), ("endpoint_id", endpoint_id)):
@@ -404,18 +215,18 @@ class JobStore:
                 values.append(value)
         return [_job(row) for row in self._db.execute(query, values).fetchall()]
 
-    def overdue(self, now_ms: int) -> list[Job]:
+    def overdue(self, now_ms: int) -> list[JobRecord]:
         """Jobs in progress past their execution time-out."""
         return self._list("status = 'IN_PROGRESS' AND deadline_at_ms <= ?", now_ms)
 
-    def expired(self, now_ms: int, *, limit: int = 500) -> list[Job]:
+    def expired(self, now_ms: int, *, limit: int = 500) -> list[JobRecord]:
         """Jobs past their TTL or retention that still take space; one whose webhook is due is needed for it."""
         return self._list("expires_at_ms <= ? AND webhook_due_at_ms IS NULL LIMIT ?", now_ms, limit)
 
-    def webhooks_due(self, now_ms: int, *, limit: int) -> list[Job]:
+    def webhooks_due(self, now_ms: int, *, limit: int) -> list[JobRecord]:
         return self._list("webhook_due_at_ms <= ? ORDER BY webhook_due_at_ms LIMIT ?", now_ms, limit)
 
-    def note_webhook(self, job: Job) -> None:
+    def note_webhook(self, job: JobRecord) -> None:
         """Write down how far the delivery of a job's webhook has come."""
         with self._transaction():
             self._db.execute(
@@ -439,7 +250,7 @@ class JobStore:
         self.delete([job_id for (job_id,) in rows])
         self._db.execute("DELETE FROM job_tallies WHERE endpoint_id = ?", (endpoint_id,))
 
-    def queued(self, endpoint_id: str) -> list[Job]:
+    def queued(self, endpoint_id: str) -> list[JobRecord]:
         return self._list("endpoint_id = ? AND status = 'IN_QUEUE' ORDER BY low_priority, seq", endpoint_id)
 
     def demand(self, endpoint_id: str, now_ms: int) -> Demand:
@@ -457,12 +268,12 @@ class JobStore:
         ).fetchone()
         return Demand(queued, in_progress, urgent, max(0, now_ms - first[0]) if first else 0)
 
-    def tally(self, endpoint_id: str) -> Tally:
+    def counts(self, endpoint_id: str) -> JobCounts:
         query = "SELECT completed, failed, retried FROM job_tallies WHERE endpoint_id = ?"
         row = self._db.execute(query, (endpoint_id,)).fetchone()
-        return Tally(*row) if row else Tally()
+        return JobCounts(*row) if row else JobCounts()
 
-    def _count(self, job: Job, *, is_retry: bool) -> None:
+    def _count(self, job: JobRecord, *, is_retry: bool) -> None:
         counted = {"COMPLETED": "completed", "FAILED": "failed", "TIMED_OUT": "failed"}
         column = "retried" if is_retry else counted.get(job.status)
         if column:
@@ -472,7 +283,7 @@ class JobStore:
                 (job.endpoint_id,),
             )
 
-    def _list(self, condition: str, *values: int | str) -> list[Job]:
+    def _list(self, condition: str, *values: int | str) -> list[JobRecord]:
         return [_job(row) for row in self._db.execute(f"{_SELECT} WHERE {condition}", values).fetchall()]
 
     @contextmanager
@@ -486,13 +297,13 @@ class JobStore:
         self._db.execute("COMMIT")
 
 
-def _row(job: Job) -> tuple[object, ...]:
+def _row(job: JobRecord) -> tuple[object, ...]:
     return tuple(getattr(job, name) for name in _COLUMNS)
 
 
-def _update(job: Job) -> tuple[object, ...]:
+def _update(job: JobRecord) -> tuple[object, ...]:
     return (*(getattr(job, name) for name in _MUTABLE), job.id)
 
 
-def _job(row: tuple[object, ...]) -> Job:
-    return Job(*row)  # type: ignore[arg-type]  # the columns are the fields, in their order
+def _job(row: tuple[object, ...]) -> JobRecord:
+    return JobRecord(*row)  # type: ignore[arg-type]  # the columns are the fields, in their order

@@ -10,13 +10,16 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from vidctl.local.queue import state
+from vidctl.local.queue import transitions
+from vidctl.local.queue.waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vidctl.local.control_plane.records import EndpointRecord
-    from vidctl.local.queue.state import Job, JobStore
+    from vidctl.local.queue.job import JobRecord
+    from vidctl.local.queue.store import JobStore
+
 
 BURST_MS = 50  # jobs that come so close upon each other are given as one batch
 LOST_ERROR = b'"job timed out after 1 retries"'
@@ -24,46 +27,6 @@ LOST_ERROR = b'"job timed out after 1 retries"'
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-class Waiters:
-    """Wakes those who wait for a name; a name that nobody waits for costs nothing."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-
-    def wait(self, name: str) -> asyncio.Future[None]:
-        """A future that the next `notify` of `name` resolves; hand it to `leave` when done with it."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(name, deque()).append(future)
-        return future
-
-    def leave(self, name: str, future: asyncio.Future[None]) -> None:
-        """Stop waiting.  A notification that came meanwhile still counts: look again, or `notify` the next in line."""
-        queue = self._waiting.get(name)
-        if queue is None:
-            return
-        if future in queue:
-            queue.remove(future)
-        if not queue:
-            del self._waiting[name]
-
-    def notify(self, name: str) -> None:
-        """Wake the one who has waited longest."""
-        queue = self._waiting.get(name, ())
-        for future in queue:
-            if not future.done():
-                future.set_result(None)
-                return
-
-    def notify_everyone(self) -> None:
-        for name in list(self._waiting):
-            self.notify_all(name)
-
-    def notify_all(self, name: str) -> None:
-        for future in self._waiting.get(name, ()):
-            if not future.done():
-                future.set_result(None)
 
 
 class JobQueue:
@@ -81,14 +44,14 @@ class JobQueue:
         self.webhooks = asyncio.Event()
         self._arrivals: dict[str, deque[int]] = {}
         self.on_queued: Callable[[str], None] = lambda _endpoint_id: None
-        self.on_stop: Callable[[Job], None] = lambda _job: None
-        self.on_released: Callable[[Job], None] = lambda _job: None
+        self.on_stop: Callable[[JobRecord], None] = lambda _job: None
+        self.on_released: Callable[[JobRecord], None] = lambda _job: None
 
-    def submit(self, job: Job, body: bytes) -> None:
+    def submit(self, job: JobRecord, body: bytes) -> None:
         self.store.add(job, body)
         self._announce(job.endpoint_id)
 
-    def find(self, endpoint_id: str, job_id: str) -> Job | None:
+    def find(self, endpoint_id: str, job_id: str) -> JobRecord | None:
         job = self.store.get(job_id, self.clock())
         return job if job is not None and job.endpoint_id == endpoint_id else None
 
@@ -97,7 +60,7 @@ class JobQueue:
         arrivals = self._arrivals.get(endpoint_id)
         return arrivals is not None and len(arrivals) > 1 and self.clock() - arrivals[0] <= BURST_MS
 
-    def take(self, endpoint: EndpointRecord, worker_id: str, limit: int) -> list[tuple[Job, bytes]]:
+    def take(self, endpoint: EndpointRecord, worker_id: str, limit: int) -> list[tuple[JobRecord, bytes]]:
         return self.store.take(
             endpoint.id,
             self.clock(),
@@ -106,35 +69,35 @@ class JobQueue:
             execution_timeout_ms=endpoint.execution_timeout_ms,
         )
 
-    def progress(self, job: Job, output: bytes) -> None:
+    def progress(self, job: JobRecord, output: bytes) -> None:
         """Keep the last progress_update value as the output of a running job."""
         self.store.save(job, output=output)
 
-    def finish(self, job: Job, *, output: bytes | None = None, error: bytes | None = None) -> None:
+    def finish(self, job: JobRecord, *, output: bytes | None = None, error: bytes | None = None) -> None:
         """COMPLETED, or FAILED when there is an error."""
-        change = state.finished if error is None else state.failed
+        change = transitions.finished if error is None else transitions.failed
         self._end(change(job, self.clock()), output=output, error=error)
 
-    def stream(self, job: Job, chunks: list[bytes]) -> None:
+    def stream(self, job: JobRecord, chunks: list[bytes]) -> None:
         self.store.append(job.id, chunks)
         self.watchers.notify_all(job.id)
 
-    def keep_for(self, job: Job, ttl_ms: int) -> None:
+    def keep_for(self, job: JobRecord, ttl_ms: int) -> None:
         """Forget a result sooner than RunPod does by itself: so long after now, or after the job's end."""
-        self.store.keep(state.kept_for(job, self.clock(), ttl_ms))
+        self.store.keep(transitions.kept_for(job, self.clock(), ttl_ms))
 
-    def cancel(self, job: Job) -> Job:
+    def cancel(self, job: JobRecord) -> JobRecord:
         """The job as it is afterwards; one that has ended stays as it is."""
         if job.is_final:
             return job
-        ended = state.cancelled(job, self.clock())
+        ended = transitions.cancelled(job, self.clock())
         self._end(ended)
         self.on_stop(job)
         return ended
 
-    def retry(self, job: Job) -> Job:
+    def retry(self, job: JobRecord) -> JobRecord:
         """Queue a FAILED or TIMED_OUT job once more; raise WrongStateError for any other."""
-        queued = state.retried(job, self.clock())
+        queued = transitions.retried(job, self.clock())
         self.store.save(queued)
         self._announce(queued.endpoint_id)
         return queued
@@ -143,12 +106,12 @@ class JobQueue:
         """Cancel all that waits; how many that were."""
         waiting = self.store.queued(endpoint_id)
         for job in waiting:
-            self._end(state.cancelled(job, self.clock()))
+            self._end(transitions.cancelled(job, self.clock()))
         return len(waiting)
 
-    def lose(self, job: Job, *, is_counted: bool) -> None:
+    def lose(self, job: JobRecord, *, is_counted: bool) -> None:
         """The job's worker is gone: queue it again, or fail it when that was its second worker."""
-        change = state.lost if is_counted else state.requeued
+        change = transitions.lost if is_counted else transitions.requeued
         after = change(job, self.clock())
         self.on_released(job)
         if after.is_final:
@@ -161,7 +124,7 @@ class JobQueue:
         """Time out what runs too long, and forget what RunPod would have forgotten."""
         now = self.clock()
         for job in self.store.overdue(now):
-            self._end(state.timed_out(job, now))
+            self._end(transitions.timed_out(job, now))
             self.on_stop(job)
         expired = self.store.expired(now)
         if expired:
@@ -182,9 +145,9 @@ class JobQueue:
     def recover(self) -> None:
         """Queue again what the previous run of the runtime left in progress."""
         for job in self.store.running():
-            self.store.save(state.requeued(job, self.clock()))
+            self.store.save(transitions.requeued(job, self.clock()))
 
-    def _end(self, job: Job, *, output: bytes | None = None, error: bytes | None = None) -> None:
+    def _end(self, job: JobRecord, *, output: bytes | None = None, error: bytes | None = None) -> None:
         self.store.save(job, output=output, error=error)
         self.watchers.notify_all(job.id)
         if job.webhook_due_at_ms is not None:

@@ -24,7 +24,8 @@ from vidctl.errors import (
 from vidctl.journal import Journal
 from vidctl.media.sources import Source
 from vidctl.runpod.http import Http
-from vidctl.runpod.jobs import MAX_REQUEST_BYTES, Jobs
+from vidctl.runpod.jobs import Jobs
+from vidctl.runpod.limits import RUN_BYTES
 from vidctl.tasks.batch import Invoker
 from vidctl.tasks.describe.model import OFFICIAL, DescribeOptions
 from vidctl.tasks.describe.questions import Clip, Question
@@ -236,7 +237,7 @@ def test_what_is_too_large_to_be_sent_is_shrunk_further(ask):
     ask(endpoint, Question((Source("heavy.jpg", data=out.getvalue()),)), options=options)
     (asked,) = endpoint.inputs
 
-    assert len(json.dumps(asked)) < MAX_REQUEST_BYTES < len(out.getvalue()) * 4 / 3
+    assert len(json.dumps(asked)) < RUN_BYTES < len(out.getvalue()) * 4 / 3
     assert 1000 < width_of(asked) < 3000
 
 

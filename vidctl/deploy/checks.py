@@ -18,10 +18,10 @@ from vidctl.errors import (
     VidctlError,
 )
 from vidctl.journal import Journal
+from vidctl.runpod.limits import COUNTRIES
 from vidctl.runpod.types import STAMP, Account, Endpoint, NetworkVolume, RegistryLogin
 from vidctl.spec import EndpointSpec
 
-_COUNTRIES = frozenset({"CZ", "FR", "GB", "NO", "RO", "US"})  # those that RunPod's documents name as locations
 VOLUME_NAME = "spec.network_volume"  # in what the journal keeps: under which name the volume was found
 TO_BE_MADE = "(to be made)"  # the id of a registry login that RunPod does not have yet
 
@@ -144,7 +144,7 @@ def _require_data_centers(spec: EndpointSpec, target: Target, known: Survey) -> 
     live = find(spec, known.account)
     new = set(spec.data_centers) - set(live.locations if live else ())
     there = set(target.control.data_centers()) if new else set()
-    if nowhere := sorted(new & set(countries) - _COUNTRIES - {_country(place) for place in there}):
+    if nowhere := sorted(new & set(countries) - COUNTRIES - {_country(place) for place in there}):
         raise UsageError(
             f"{where}: RunPod has no data center in {', '.join(nowhere)}",
             hint=f"there are: {', '.join(sorted(there))}" if there else None,

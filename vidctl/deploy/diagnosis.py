@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vidctl.runpod.limits import INIT_TIMEOUT_S
 from vidctl.runpod.types import Fleet, LogLine, Worker
 
 Kind = Literal[
@@ -177,9 +178,10 @@ def _judge(worker: Worker, recent: Sequence[LogLine], snapshot: EndpointSnapshot
     return None
 
 
-# RunPod docs, serverless/development/optimization.
-_START_S = 7 * 60
-_SLOW_LOAD = "RunPod gives a start 7 minutes; RUNPOD_INIT_TIMEOUT: SECONDS under env in the spec gives it longer"
+_SLOW_LOAD = (
+    f"RunPod gives a start {INIT_TIMEOUT_S // 60} minutes; "
+    "RUNPOD_INIT_TIMEOUT: SECONDS under env in the spec gives it longer"
+)
 
 
 def _image_trouble(worker: Worker, recent: Sequence[LogLine]) -> Diagnosis | None:
@@ -224,7 +226,7 @@ def _crash(worker: Worker, recent: Sequence[LogLine], snapshot: EndpointSnapshot
     ended += bool(runs) and (is_unhealthy or _died(runs[-1]))
     if not (is_unhealthy or ended > 1 or (ended and (cause or not any(runs)))):
         return None
-    is_slow = any(runs) and not cause and len(runs) == 1 and snapshot.waited_s >= _START_S
+    is_slow = any(runs) and not cause and len(runs) == 1 and snapshot.waited_s >= INIT_TIMEOUT_S
     return Diagnosis(
         "crash_loop",
         f"the worker's container exited by itself{f' {ended} times' if ended > 1 else ''}"

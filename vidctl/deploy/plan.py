@@ -256,7 +256,7 @@ def _dollars(workers: int, worker: tuple[float, float] | None) -> float | None:
 
 def cost(endpoint: Endpoint, catalogue: Catalogue | None = None) -> Cost:
     """What it costs, by RunPod's own prices or by the table that vidctl ships."""
-    shipped = {pool.id: pool.price_per_s * 3600 for pool in gpus.POOLS if pool.price_per_s is not None}
+    shipped = {pool.id: pool.price_per_hour for pool in gpus.POOLS}
     live = {each.pool: each.price_per_hour for each in catalogue.offers} if catalogue else {}
     pools = _pools(endpoint)
     prices = [live.get(pool) or shipped.get(pool) for pool in pools]

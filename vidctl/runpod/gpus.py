@@ -40,9 +40,13 @@ class Pool:
     price_per_s: float | None
     gpu_types: tuple[GpuType, ...]
 
+    @property
+    def price_per_hour(self) -> float | None:
+        return None if self.price_per_s is None else round(self.price_per_s * 3600, 4)
+
 
 @dataclass(frozen=True)
-class Choice:
+class GpuChoice:
     """What a name means: a pool, and those of its cards that the name covers."""
 
     pool: Pool
@@ -161,14 +165,14 @@ NOT_OFFERED = {
 }
 
 
-def resolve(name: str) -> Choice:
+def resolve(name: str) -> GpuChoice:
     """Find the pool and the cards that a name means: what people say, a pool id, or RunPod's GPU type id.
 
     Case, spaces and the words NVIDIA, GeForce and RTX do not matter; a size (`A100 80GB`) must be right.
     Raises UnknownGpuError.
     """
     if pool := _POOLS_BY_ID.get(name.strip().upper()):
-        return Choice(pool, pool.gpu_types)
+        return GpuChoice(pool, pool.gpu_types)
     memory_gb, key = _memory_and_key(name)
     choice = _CHOICES.get(key)
     if choice is None:
@@ -221,7 +225,7 @@ def _wanted(names: Iterable[str]) -> dict[Pool, set[GpuType]]:
     return wanted
 
 
-def _of_size(choice: Choice, name: str, memory_gb: int) -> Choice:
+def _of_size(choice: GpuChoice, name: str, memory_gb: int) -> GpuChoice:
     fitting = tuple(gpu_type for gpu_type in choice.gpu_types if gpu_type.memory_gb == memory_gb)
     if not fitting:
         sizes = _either([f"{size} GB" for size in sorted({gpu_type.memory_gb for gpu_type in choice.gpu_types})])
@@ -229,7 +233,7 @@ def _of_size(choice: Choice, name: str, memory_gb: int) -> Choice:
         raise UnknownGpuError(
             f"RunPod Serverless has no {card} with {memory_gb} GB", hint=f"its {card} has {sizes}: write {card}"
         )
-    return Choice(choice.pool, fitting)
+    return GpuChoice(choice.pool, fitting)
 
 
 def _unknown(name: str, key: str) -> UnknownGpuError:
@@ -269,13 +273,13 @@ def _either(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _choices() -> dict[str, Choice]:
+def _choices() -> dict[str, GpuChoice]:
     cards: dict[str, dict[GpuType, Pool]] = {}
     for pool in POOLS:
         for gpu_type in pool.gpu_types:
             for name in (gpu_type.id, *gpu_type.aliases):
                 cards.setdefault(_key(name), {})[gpu_type] = pool
-    return {key: Choice(next(iter(found.values())), tuple(found)) for key, found in cards.items()}
+    return {key: GpuChoice(next(iter(found.values())), tuple(found)) for key, found in cards.items()}
 
 
 def _short_names() -> dict[str, str]:

@@ -242,11 +242,8 @@ class GraphQL:
 
     def catalogue(self) -> Catalogue:
         """The table that vidctl ships: GraphQL has no prices of pools."""
-        offers = (
-            Offer(pool.id, None if pool.price_per_s is None else round(pool.price_per_s * 3600, 4))
-            for pool in gpus.POOLS
-        )
-        return Catalogue(tuple(offers), as_of=gpus.PRICED_ON)
+        offers = tuple(Offer(pool.id, pool.price_per_hour) for pool in gpus.POOLS)
+        return Catalogue(offers, as_of=gpus.PRICED_ON)
 
     def _look(self, *, with_balance: bool = False) -> _Live:
         myself = self._myself(ACCOUNT, {"withBalance": with_balance})

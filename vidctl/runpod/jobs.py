@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vidctl.errors import ApiError, JobFailedError, NotDeployedError, UnansweredError, VidctlError
+from vidctl.runpod import limits
 from vidctl.runpod.http import Http
 from vidctl.text import SENTENCE, one_line, reason
 
@@ -18,8 +19,8 @@ _FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 _STATES = _FINAL | {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}  # RUNNING: documented, never captured
 
 GONE = "GONE"  # our word for a job that RunPod no longer has
-MAX_REQUEST_BYTES = 10 * 1024 * 1024  # of a /run body, RunPod docs, serverless/endpoints/send-requests
-_HOLDS_S = (1.0, 30.0)  # RunPod's /stream takes up to 300 s, but what stands before it cuts silent connections
+# RunPod's /stream takes more, but what stands before it cuts silent connections.
+_HOLD_MS = (limits.WAIT_MS[0], 30_000)
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,9 @@ class Jobs:
         try:
             response = self._http.read("GET", self._url(endpoint_id, "status", job_id))
         except NotDeployedError as error:
+            kept_min = limits.RUN_RETENTION_MS // 60_000
             raise JobFailedError(
-                f"job {job_id} not found: results are kept for 30 minutes, and jobs for their time to live",
+                f"job {job_id} not found: results are kept for {kept_min} minutes, and jobs for their time to live",
                 job_id=job_id,
                 endpoint=endpoint_id,
                 status=GONE,
@@ -117,7 +119,7 @@ class Jobs:
 
         It gives each output once, so it is not repeated if its response was lost: raise UnansweredError, or ApiError.
         """
-        wait_ms = round(1000 * min(max(hold_s, _HOLDS_S[0]), _HOLDS_S[1]))
+        wait_ms = min(max(round(1000 * hold_s), _HOLD_MS[0]), _HOLD_MS[1])
         url = f"{self._url(endpoint_id, 'stream', job_id)}?wait={wait_ms}"
         response = _object(self._http.write("GET", url), "/stream")
         return Streamed(_state(response, "/stream"), tuple(_outputs(response.get("stream"))))

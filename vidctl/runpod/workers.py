@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from vidctl.errors import ApiError
 from vidctl.runpod.http import Http
+from vidctl.runpod.limits import DEFAULT_LOG_LINES
 from vidctl.runpod.types import Fleet, LogLine, Worker
 from vidctl.text import SENTENCE, one_line
 
@@ -45,7 +46,7 @@ class Workers:
         worker_id: str,
         *,
         source: Literal["container", "system"] | None = None,
-        tail: int = 100,
+        tail: int = DEFAULT_LOG_LINES,
         max_s: float = 5,
         max_bytes: int = 256 * 1024,
     ) -> tuple[LogLine, ...]:

@@ -35,13 +35,11 @@ from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCu
 
 from vidctl.docker import worker_folder
 from vidctl.kinds import KINDS, OFFICIAL
-from vidctl.runpod import gpus
+from vidctl.runpod import gpus, limits
 from vidctl.runpod.types import STAMP
 from vidctl.spec.document import Interpolated, Location
 from vidctl.text import duration_s
 
-DAY_S = 86_400
-POOLS_LIMIT = 3  # RunPod docs, serverless/endpoints/endpoint-configurations: GPUs in order of priority
 # Variables that a user may set for RunPod's SDK and platform; the other RUNPOD_* are RunPod's to set in a worker.
 OPEN_RUNPOD_VARIABLES = frozenset(
     {
@@ -207,14 +205,14 @@ def _are_distinct(texts: _Items) -> _Findings:
 
 
 def _are_a_choice(names: _Items) -> _Findings:
-    known: list[gpus.Choice] = []
+    known: list[gpus.GpuChoice] = []
     for index, name in names:
         choice = gpus.resolve(name)
         pools = {one.pool for one in known}
         if choice in known:
             yield index, wrong("duplicate GPU", hint="keep one of the two")
-        elif choice.pool not in pools and len(pools) == POOLS_LIMIT:
-            yield index, wrong(f"RunPod takes at most {POOLS_LIMIT} pools", hint="keep the best")
+        elif choice.pool not in pools and len(pools) == limits.MOST_POOLS:
+            yield index, wrong(f"RunPod takes at most {limits.MOST_POOLS} pools", hint="keep the best")
         else:
             known.append(choice)
 
@@ -448,8 +446,9 @@ QueueDelay = Annotated[
     WithJsonSchema({"type": ["integer", "string"], "minimum": 1, "pattern": _DURATION_PATTERN}),
 ]
 RequestCount = Annotated[Whole, _between(1, 1_000_000, "request count must be at least 1")]
-IdleTime = Annotated[Duration, _between(1, 3600, "idle timeout must be between 1s and 1h")]
-ExecutionTime = Annotated[Duration, _between(5, 7 * DAY_S, "execution timeout must be between 5s and 7d")]
+IdleTime = Annotated[Duration, _between(*limits.IDLE_TIMEOUT_S, "idle timeout must be between 1s and 1h")]
+_EXECUTION_S = (limits.EXECUTION_TIMEOUT_MS[0] // 1000, limits.EXECUTION_TIMEOUT_MS[1] // 1000)
+ExecutionTime = Annotated[Duration, _between(*_EXECUTION_S, "execution timeout must be between 5s and 7d")]
 DiskSize = Annotated[
     int,
     BeforeValidator(_read_gigabytes),

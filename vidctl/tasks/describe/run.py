@@ -22,7 +22,8 @@ from vidctl.errors import (
     VidctlError,
 )
 from vidctl.media import image
-from vidctl.runpod.jobs import MAX_REQUEST_BYTES, Job, Streamed
+from vidctl.runpod.jobs import Job, Streamed
+from vidctl.runpod.limits import RUN_BYTES
 from vidctl.tasks.batch import Answer, Invoker, Request, Waiting
 from vidctl.tasks.describe.budget import MAX_MODEL_LEN, image_tokens, pixel_budget
 from vidctl.tasks.describe.codec import StreamReader, decode, encode, repair
@@ -33,7 +34,7 @@ from vidctl.tasks.results import Failed
 JOBS_IN_FLIGHT = 16  # a worker takes as many at once, and its engine makes their tokens together
 _READ_AHEAD = 8
 _READERS = 4
-_JOB_BYTES = MAX_REQUEST_BYTES - 64 * 1024
+_JOB_BYTES = RUN_BYTES - 64 * 1024
 _LEAST_PIXELS = 32 * 32  # of an image that is to be resized further
 
 

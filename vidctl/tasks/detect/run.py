@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vidctl.errors import AuthError, JobFailedError, MediaError, NotDeployedError, VidctlError
 from vidctl.media.image import Prepared, prepare
 from vidctl.media.sources import Source, read
-from vidctl.runpod.jobs import MAX_REQUEST_BYTES
+from vidctl.runpod.limits import RUN_BYTES
 from vidctl.tasks.batch import Answer, Invoker, Request, Waiting
 from vidctl.tasks.detect.codec import decode, encode
 from vidctl.tasks.detect.model import DetectOptions, Result
@@ -20,7 +20,7 @@ from vidctl.tasks.results import Failed
 # What RunPod's queue gives one worker is about a job a second, so a job carries many images.
 IMAGES_PER_JOB = 16
 JOBS_IN_FLIGHT = 6
-_JOB_BYTES = MAX_REQUEST_BYTES - 64 * 1024  # of base64; the rest is for the options
+_JOB_BYTES = RUN_BYTES - 64 * 1024  # of base64; the rest is for the options
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""RunPod's limits: how large a request may be, how long things take, wait and are kept.  Imports nothing.
+
+The pages named are those of docs.runpod.io; a pair is the least and the most.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MINUTE_MS: Final = 60_000
+_DAY_MS: Final = 24 * 60 * _MINUTE_MS
+
+# serverless/endpoints/send-requests: of a body, of a job's result, and of one chunk of a stream
+RUN_BYTES: Final = 10 << 20
+RUNSYNC_BYTES: Final = 20 << 20
+STREAM_CHUNK_BYTES: Final = 1 << 20
+
+# serverless/endpoints/send-requests: of a job's `policy`
+EXECUTION_TIMEOUT_MS: Final = (5_000, 7 * _DAY_MS)
+TTL_MS: Final = (10_000, 7 * _DAY_MS)
+DEFAULT_TTL_MS: Final = _DAY_MS
+
+# serverless/endpoints/operation-reference: `?wait=` of /runsync and /stream, and how long a result is kept
+WAIT_MS: Final = (1_000, 300_000)
+RUN_RETENTION_MS: Final = 30 * _MINUTE_MS
+RUNSYNC_RETENTION_MS: Final = (_MINUTE_MS, 5 * _MINUTE_MS)  # the most for one who waited that long
+
+# api-reference-v2, PATCH /serverless/{id}
+IDLE_TIMEOUT_S: Final = (1, 3600)
+# serverless/endpoints/endpoint-configurations: pools of GPUs, in order of priority
+MOST_POOLS: Final = 3
+
+# serverless/development/optimization: of a worker's start, where RUNPOD_INIT_TIMEOUT does not say
+INIT_TIMEOUT_S: Final = 7 * 60
+
+# api-reference-v2, /serverless/{id}/workers/{workerId}/logs
+DEFAULT_LOG_LINES: Final = 100
+MOST_LOG_LINES: Final = 5_000
+
+# sdks/graphql/manage-endpoints: that an endpoint's locations may name, besides its data centers
+COUNTRIES: Final = frozenset({"CZ", "FR", "GB", "NO", "RO", "US"})

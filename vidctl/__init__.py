@@ -3,10 +3,10 @@ answer.
 
     from vidctl import Client
 
-    for found in Client().detect("frame.jpg").detections:
+    for found in Client().detect("sample.jpg").detections:
         print(found.class_name, found.confidence, found.bbox)
-    print(Client().transcribe("talk.mp4").to_srt())
-    print(Client().describe("frame.jpg", "What is happening here?").text)
+    print(Client().transcribe("clip.mp4").to_srt())
+    print(Client().describe("sample.jpg", "What is happening here?").text)
 
 Everything here is loaded at its first use, so that `import vidctl` costs nothing.
 """

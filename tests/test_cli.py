@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -71,7 +72,8 @@ def test_help_says_of_a_command_what_its_docstring_says():
 
     from vidctl.cli import COMMANDS, app
 
-    sentences = {name: command.get_short_help_str(1000) for name, command in get_command(app).commands.items()}
+    group: Any = get_command(app)
+    sentences = {name: command.get_short_help_str(1000) for name, command in group.commands.items()}
 
     assert sentences == {name: place.help for name, place in COMMANDS.items()}
 
@@ -586,7 +588,7 @@ def test_no_output_costs_what_a_run_reads(folder, arguments, said):
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-FOUND = {
+FOUND: dict[str, Any] = {
     "results": [{"detections": [], "count": 0, "image_size": [480, 640], "inference_time": 0.0}],
     "inference_time": 0.0,
 }

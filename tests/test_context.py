@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -252,13 +253,14 @@ def test_docker_itself_reads_every_pattern_as_vidctl_does(tmp_path):
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     draw = random.Random(11)
     left = [line for _ in range(4) for line in draw.sample(PATTERNS, len(PATTERNS))]
-    wrong = {}
+    wrong: dict[str, Any] = {}
     with docker_cli() as docker:
         while left:
             lines = [left.pop() for _ in range(min(len(left), draw.randint(1, 6)))]
             text = draw.choice(["\n", "\r\n"]).join(lines)
             (tmp_path / ".dockerignore").write_text(text, newline="")
-            theirs = docker.sent(tmp_path)
+            theirs: Any = docker.sent(tmp_path)
+            ours: Any
             try:
                 ours = {entry.path for entry in context.read(tmp_path).entries}
             except ImageError as error:

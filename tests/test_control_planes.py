@@ -10,6 +10,7 @@ import json
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -26,7 +27,7 @@ from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
 from vidctl.runpod.types import STAMP, Account, Endpoint, Template
 
-PLANES = ["graphql", "rest"]
+PLANES: list[Literal["graphql", "rest"]] = ["graphql", "rest"]
 ENDPOINT = Endpoint(
     name="yolo",
     template=Template(image="me/yolo@sha256:1", env={STAMP: "yolo"}, name="vidctl-yolo"),

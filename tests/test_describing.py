@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -35,6 +36,10 @@ def save(project, *widths):
         (project.root / f"{width}.jpg").write_bytes(jpeg(width))
 
 
+class Captioner(Project):
+    memory: Path
+
+
 def says(text, **more):
     """A prompt that is answered with this text."""
     return json.dumps({"say": text, **more})
@@ -43,7 +48,7 @@ def says(text, **more):
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory):
     """The worker without a model, deployed as the spec for describe; `memory` is the folder of what it was asked."""
-    project = Project(tmp_path_factory.mktemp("captioner"))
+    project = Captioner(tmp_path_factory.mktemp("captioner"))
     project.memory = tmp_path_factory.mktemp("memory")
     folder = project.worker("captioner")
     (folder / "test_input.json").write_text(json.dumps({"input": {"prompt": "smoke"}}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,11 @@ PERSON = {"bbox": [10.0, 20.0, 30.0, 40.0], "confidence": 0.95, "class": 0, "cla
 
 def answer(*detections: object, **more: object) -> dict[str, object]:
     return {"detections": list(detections), "count": len(detections), "inference_time": 0.045, **more}
+
+
+def decoded(output: object, images: list[Prepared], names: list[str]) -> list[Any]:
+    """What becomes of each image: its boxes, or the error in their place."""
+    return decode(output, images, names)
 
 
 def test_one_image_is_sent_as_the_simplest_handler_expects():
@@ -81,7 +87,7 @@ def test_classes_that_name_none_are_refused(text):
 
 def test_boxes_come_back_in_original_pixels():
     """An image that was halved for the model has its boxes doubled."""
-    (result,) = decode(answer(PERSON, image_size=[640, 360], model={"name": "yolo11m"}), [HALVED], ["a.jpg"])
+    (result,) = decoded(answer(PERSON, image_size=[640, 360], model={"name": "yolo11m"}), [HALVED], ["a.jpg"])
 
     expected = Detections(
         "a.jpg", 1280, 720, (Detection((20.0, 40.0, 60.0, 80.0), 0.95, 0, "person"),), 0.045, {"name": "yolo11m"}
@@ -93,7 +99,7 @@ def test_the_answer_of_the_simplest_handler_is_enough():
     """No image_size, no model, no timing: still an answer; a missing name becomes the id."""
     bare = {"bbox": [1, 2, 3, 4], "confidence": 1, "class": 7}
 
-    (result,) = decode({"detections": [bare]}, [WHOLE], ["a.jpg"])
+    (result,) = decoded({"detections": [bare]}, [WHOLE], ["a.jpg"])
 
     assert Detections("a.jpg", 100, 50, (Detection((1.0, 2.0, 3.0, 4.0), 1.0, 7, "7"),)) == result
 
@@ -102,7 +108,7 @@ def test_results_keep_the_order_of_the_images():
     """One answer an image; the one the worker could not read takes its place as an error."""
     output = {"results": [answer(PERSON), {"error": "not an image"}, answer()], "model": {"name": "m"}}
 
-    first, second, third = decode(output, [WHOLE, WHOLE, HALVED], ["a", "b", "c"])
+    first, second, third = decoded(output, [WHOLE, WHOLE, HALVED], ["a", "b", "c"])
 
     assert isinstance(second, MediaError)
     assert "b: not an image" == second.message
@@ -115,7 +121,7 @@ def test_an_image_of_another_size_fails_alone():
     """What the worker saw in a size that was not sent is an error in its place; the others keep their answers."""
     output = {"results": [answer(PERSON), answer(PERSON, image_size=[320, 240]), answer()]}
 
-    first, second, third = decode(output, [WHOLE] * 3, ["a", "b", "c"])
+    first, second, third = decoded(output, [WHOLE] * 3, ["a", "b", "c"])
 
     assert isinstance(second, MediaError)
     assert second.message.startswith("b: ")
@@ -128,7 +134,7 @@ def test_boxes_are_clipped_to_the_image():
     """A model may point a little outside; a file must not."""
     outside = {**PERSON, "bbox": [-3.0, -0.5, 700.0, 361.0]}
 
-    (result,) = decode(answer(outside), [HALVED], ["a"])
+    (result,) = decoded(answer(outside), [HALVED], ["a"])
 
     assert (0.0, 0.0, 1280.0, 720.0) == result.detections[0].bbox
 
@@ -199,7 +205,7 @@ def test_boxes_scale_back_within_a_pixel(width, height, imgsz, corners):
     (left, right), (top, bottom) = sorted(corners[::2]), sorted(corners[1::2])
     box = [left * sent[0], top * sent[1], right * sent[0], bottom * sent[1]]
 
-    (result,) = decode(answer({**PERSON, "bbox": box}), [Prepared(b"", width, height, *sent)], ["a"])
+    (result,) = decoded(answer({**PERSON, "bbox": box}), [Prepared(b"", width, height, *sent)], ["a"])
 
     original = (left * width, top * height, right * width, bottom * height)
     assert all(abs(one - other) <= 1 for one, other in zip(original, result.detections[0].bbox, strict=True))

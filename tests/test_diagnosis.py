@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,7 +55,7 @@ ENDED = "the worker's container exited by itself"
 MISSING_MODULE = "ModuleNotFoundError: No module named 'ultralytics'"
 
 
-def lines(*said: tuple[str, str]) -> tuple[LogLine, ...]:
+def lines(*said: tuple[Any, str]) -> tuple[LogLine, ...]:
     """Lines as they come from RunPod, a second apart."""
     return tuple(LogLine(f"2026-08-06T17:42:{second:02}Z", *each) for second, each in enumerate(said))
 

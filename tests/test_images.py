@@ -332,9 +332,9 @@ def test_an_image_for_another_processor_gets_no_name(workshop, engine):
 
 
 def _load_arm64(engine, reference: str) -> None:
-    config = {"architecture": "arm64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}
     layer = _tar_of("a", b"1")
-    config["rootfs"]["diff_ids"] = ["sha256:" + hashlib.sha256(layer).hexdigest()]
+    rootfs = {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]}
+    config = {"architecture": "arm64", "os": "linux", "config": {}, "rootfs": rootfs}
     manifest = [{"Config": "config.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

@@ -12,10 +12,14 @@ from support.layouts import LAYOUTS, lay_out
 from support.project import Project
 
 
+class Shop(Project):
+    key: str
+
+
 @pytest.fixture
 def shop(tmp_path, engine, repository, base_busybox):
     """A project with a spec `word` whose worker's image is a line of Dockerfile over busybox."""
-    project = Project(tmp_path / "project")
+    project = Shop(tmp_path / "project")
     folder = project.worker("echo")
     (folder / "Dockerfile").write_text(f"FROM {base_busybox}\nCOPY *.py /\nRUN echo built\n")
     key = f"k{uuid4().hex}"

@@ -261,7 +261,8 @@ def test_retired_graphql_is_said_once_and_the_deploy_goes_on(old_account):
 def test_a_refusal_names_the_line_of_the_spec(account):
     """RunPod's words about a value, with the place in configs/ that the value is from; RFC 9457 or GraphQL."""
     write(account.project, "plain", workers={"min": 0, "max": 4})
-    problem = {"title": "Unprocessable Entity", "status": 422, "errors": ["$.workers.max: maximum: got 4, want 3"]}
+    refusals = ["$.workers.max: maximum: got 4, want 3"]
+    problem = {"title": "Unprocessable Entity", "status": 422, "errors": refusals}
     error = {"message": 'Variable "$input" got invalid value 4 at "input.workersMax"; want 3'}
 
     def refuse(request):
@@ -275,7 +276,7 @@ def test_a_refusal_names_the_line_of_the_spec(account):
         outcome = account.run("deploy", "plain", "--json", url=url)
     lines = (account.project.root / "configs" / "plain.yaml").read_text().splitlines()
     line = next(number for number, text in enumerate(lines, 1) if '"max"' in text)
-    said = error["message"] if account.plane == "graphql" else problem["errors"][0]
+    said = error["message"] if account.plane == "graphql" else refusals[0]
 
     assert 1 == outcome.status
     assert f"configs/plain.yaml:{line}:3: RunPod: {said}" == outcome.error["error"]

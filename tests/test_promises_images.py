@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -31,7 +32,7 @@ def workshop(project, engine, base_busybox):
 @pytest.fixture(params=["graphql", "rest"])
 def account(request, workshop, engine, locked_registry):
     """A RunPod account, and a spec of an image in a registry with a password, with all kinds of secrets in `.env`."""
-    account = Account.of(workshop, request.param)
+    account: Any = Account.of(workshop, request.param)
     with engines.repository_of(engine, locked_registry.host) as repository:
         account.project.spec(
             workshop.key,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support import openapi
@@ -14,7 +15,7 @@ from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
 from vidctl.runpod.types import Account, Catalogue, Endpoint, Offer, RegistryLogin, Template
 
-NODE = {
+NODE: dict[str, Any] = {
     "id": "e1",
     "name": "yolo -fb",
     "type": "QUEUE",
@@ -229,7 +230,9 @@ def test_a_change_sends_a_new_order_along(at):
 def test_a_change_undoes_what_excludes_it(at):
     """A list of CUDA versions clears the least one; a queue that counts requests has no idle timeout."""
     rest, server = at(ok(NODE))
-    changes = {"cuda_versions": ("12.8",), "scaler_type": "REQUEST_COUNT", "network_volume_id": "", "flashboot": False}
+    changes: dict[str, Any] = {
+        "cuda_versions": ("12.8",), "scaler_type": "REQUEST_COUNT", "network_volume_id": "", "flashboot": False,
+    }  # fmt: skip
     rest.save(replace(WANTED, **changes), before=LIVE)
 
     ((_, body),) = bodies(server)

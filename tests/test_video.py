@@ -292,7 +292,7 @@ def test_colours_are_those_of_a_player(tmp_path, size, says):
     path = tmp_path / "video.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
         look(stream)
         frame = av.VideoFrame.from_ndarray(green, "rgb24").reformat(
             format="yuv420p", dst_colorspace="ITU709" if is_709 else "ITU601", dst_color_range=1

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import openai
 import pexpect
@@ -248,8 +249,9 @@ def test_an_answer_streams_to_a_terminal(project):
     child.close()
 
     assert 0 == child.exitstatus, child.before
-    assert b"tokens/s" in child.before
-    assert b"\x1b" not in child.before
+    shown: Any = child.before  # bytes, without an encoding
+    assert b"tokens/s" in shown
+    assert b"\x1b" not in shown
 
 
 def test_choices_and_schemas_hold_through_the_command(project):

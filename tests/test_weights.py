@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.account import Account, is_write
@@ -17,7 +18,7 @@ from vidctl.runpod.http import Http
 MODEL = "https://huggingface.co/Qwen/Qwen3-VL-8B-Instruct"
 COMMIT = "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b"
 THEIRS = "https://huggingface.co/some/body:main"
-SPEC = {
+SPEC: dict[str, Any] = {
     "name": "eyes",
     "image": "runpod/worker-v1-vllm:v2.25.2",
     "gpu": ["A100"],

@@ -327,6 +327,12 @@ def test_an_endpoint_that_cannot_be_looked_after_is_no_end_of_the_others(own_run
     assert own_runtime.log().count("Traceback") == 1
 
 
+class WebhookServer(ThreadingHTTPServer):
+    url: str
+    answers: list[int]
+    posts: list[tuple[dict[str, str], dict]]
+
+
 @pytest.fixture
 def receiver():
     """A webhook receiver: `answers` are the statuses it gives in turn, `posts` what it got."""
@@ -341,7 +347,7 @@ def receiver():
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    server = WebhookServer(("127.0.0.1", 0), Receiver)
     server.answers, server.posts = [], []
     server.url = f"http://127.0.0.1:{server.server_port}/hook?x=1"
     thread = threading.Thread(target=server.serve_forever)

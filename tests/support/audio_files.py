@@ -69,9 +69,9 @@ def write_telling(path: Path, samples: np.ndarray, form: tuple[str, str, bool], 
         queue, at = av.AudioFifo(), 0
         for second in range(max(-(-len(samples) // RATE), round(image_s))):
             for part in range(5 if image is not None else 0):
-                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), second % 256, np.uint8))
-                frame.pts, frame.time_base = second * 5 + part, Fraction(1, 5)
-                container.mux(image.encode(frame))
+                shown = av.VideoFrame.from_ndarray(np.full((64, 64, 3), second % 256, np.uint8))
+                shown.pts, shown.time_base = second * 5 + part, Fraction(1, 5)
+                container.mux(image.encode(shown))
             block = samples[None, second * RATE : (second + 1) * RATE]
             frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono") if block.size else None
             if frame:

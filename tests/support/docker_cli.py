@@ -25,6 +25,7 @@ class _Handler(BaseHTTPRequestHandler):
     """As much of an engine as takes a build's files."""
 
     protocol_version = "HTTP/1.1"
+    server: _Server
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""

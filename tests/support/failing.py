@@ -64,7 +64,7 @@ class Caught:
         self._info: pytest.ExceptionInfo[VidctlError] | None = None
 
     @property
-    def value(self) -> VidctlError:
+    def value(self) -> Any:  # of the class that has the code
         assert self._info is not None, "the block has not ended"
 
         return self._info.value

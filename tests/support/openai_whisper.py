@@ -63,9 +63,10 @@ def written(form: str, result: dict[str, Any], **layout: Any) -> str:
 
 def tables() -> tuple[dict[str, str], dict[str, str]]:
     """`LANGUAGES` (code to name), and the aliases that `TO_LANGUAGE_CODE` adds (name to code)."""
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for node in ast.parse((folder() / "tokenizer.py").read_text("utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-            pairs = zip(node.value.keys, node.value.values, strict=True)
-            found[node.targets[0].id] = {key.value: value.value for key, value in pairs if key is not None}
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict(keys=keys, values=values)):
+                pairs = zip(keys, values, strict=True)
+                found[name] = {ast.literal_eval(key): ast.literal_eval(value) for key, value in pairs if key}
     return found["LANGUAGES"], found["TO_LANGUAGE_CODE"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar, cast
 
 import av
 import numpy as np
@@ -70,11 +70,14 @@ def bars(number: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
 def number_of(jpeg: bytes) -> int:
     """The number whose image this is."""
     image = Image.open(io.BytesIO(jpeg)).convert("L").resize((BITS, 1), Image.Resampling.BOX)
-    return sum(1 << bit for bit in range(BITS) if image.getpixel((bit, 0)) > 127)
+    return sum(1 << bit for bit in range(BITS) if cast("int", image.getpixel((bit, 0))) > 127)
+
+
+_File = TypeVar("_File", bound=Path | BinaryIO)
 
 
 def write(
-    file: Path | BinaryIO,
+    file: _File,
     times: Iterable[float],
     form: Form = MP4,
     *,
@@ -82,7 +85,7 @@ def write(
     audio_s: float = 0.0,
     images: Callable[[int], np.ndarray] = bars,
     look: Callable[[av.VideoStream], object] = id,
-) -> Path | BinaryIO:
+) -> _File:
     """A video whose images begin at `times`, in seconds; with `sound_s` it has an audio file, from 0 on.
 
     `look` is shown the stream before anything is written.

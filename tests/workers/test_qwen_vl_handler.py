@@ -14,8 +14,15 @@ pytestmark = pytest.mark.model
 END = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
 
 
+class StandIn(ThreadingHTTPServer):
+    asked: list
+    events: list
+
+
 class Standing(BaseHTTPRequestHandler):
     """Answers with what its server's `events` are: an exception there ends the connection, an Event is waited for."""
+
+    server: StandIn
 
     def do_GET(self):
         self._begin(200 if self.path == "/v1/models" else 404)
@@ -42,7 +49,7 @@ class Standing(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Standing)
+    server = StandIn(("127.0.0.1", 0), Standing)
     server.asked, server.events = [], []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server

@@ -21,8 +21,14 @@ ANSWER = (
 )
 
 
+class StandIn(ThreadingHTTPServer):
+    asked: list
+
+
 class Standing(BaseHTTPRequestHandler):
     """An OpenAI-compatible server that sees red in every image."""
+
+    server: StandIn
 
     def do_GET(self):
         self._answer({"data": [{"id": "seer"}]} if self.path == "/v1/models" else {})
@@ -45,7 +51,7 @@ class Standing(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Standing)
+    server = StandIn(("127.0.0.1", 0), Standing)
     server.asked = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server

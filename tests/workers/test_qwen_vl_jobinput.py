@@ -112,8 +112,8 @@ def test_there_is_always_a_limit_to_tokens(jobinput, job_input, limit):
 
 
 def test_a_stop_to_repetition_can_be_taken_off(jobinput):
-    with_it, without = ({"prompt": "Hi", "image": "aGk="}, {"prompt": "Hi", "image": "aGk="})
-    without["sampling_params"] = {"repetition_detection": None}
+    with_it = {"prompt": "Hi", "image": "aGk="}
+    without = {**with_it, "sampling_params": {"repetition_detection": None}}
 
     assert "repetition_detection" in jobinput.parse(with_it).body
     assert "repetition_detection" not in jobinput.parse(without).body

@@ -32,8 +32,16 @@ def chunk(choices):
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 
 
+class StandIn(ThreadingHTTPServer):
+    asked: list
+    pieces: list
+    kind: str
+
+
 class Standing(BaseHTTPRequestHandler):
     """Sends the server's `pieces`; an Event among them is waited for, and nothing follows it."""
+
+    server: StandIn
 
     def do_POST(self):
         self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -54,7 +62,7 @@ class Standing(BaseHTTPRequestHandler):
 @pytest.fixture
 def ask(qwen_module):
     """Ask a worker that stands before such a server; one that waits is let go at the end."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Standing)
+    server = StandIn(("127.0.0.1", 0), Standing)
     server.asked = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     handler, engine, environment = (qwen_module(name) for name in ("handler", "engine", "environment"))
@@ -72,7 +80,7 @@ def ask(qwen_module):
 
         return asyncio.run(one())
 
-    ask.asked = server.asked
+    ask.asked = server.asked  # type: ignore[attr-defined]
     yield ask
     silence.set()
     server.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -201,7 +202,7 @@ def test_a_mistake_is_one_sentence(parse, jobinput, fields, facts):
 
 def test_a_huge_number_is_a_mistake_like_any_other(parse, jobinput):
     """JSON knows whole numbers beyond every float; whatever the field, the sentence says what it may be."""
-    places = {
+    places: dict[str, Callable] = {
         **{name: lambda huge: huge for name in (*jobinput.WHOLE_NUMBERS, *jobinput.NUMBERS, "temperature")},
         **dict.fromkeys(("suppress_tokens", "clip_timestamps"), lambda huge: [huge]),
         **{f"vad_parameters.{name}": lambda huge, name=name: {name: huge} for name in jobinput.VAD_PARAMETERS},

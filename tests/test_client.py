@@ -87,7 +87,7 @@ WRONG = {
     "a number as a preset": lambda c: c.describe("frame.jpg", preset=5),
     "what describe does anyway": lambda c: c.describe("frame.jpg", "what?", together=True),
     "what describe_stream does anyway": lambda c: c.describe_stream("frame.jpg", "what?", together=True),
-    "nobody to tell": lambda c: c.transcribe("frame.jpg", tell=5),
+    "nobody to tell": lambda c: c.transcribe("frame.jpg", on_progress=5),
 }
 
 

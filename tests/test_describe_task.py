@@ -16,8 +16,9 @@ from support.failing import failing
 
 from vidctl.errors import ApiError, JobFailedError, SchemaMismatchError
 from vidctl.tasks.describe.budget import MAX_PIXELS, image_tokens, pixel_budget
-from vidctl.tasks.describe.codec import StreamReader, decode, encode, repair
+from vidctl.tasks.describe.codec import decode, encode, repair
 from vidctl.tasks.describe.model import OFFICIAL, DescribeOptions, Description, Seen, Sent
+from vidctl.tasks.describe.stream import StreamReader
 
 CAT = Sent("cat.jpg", b"cat", 640, 480)
 DOG = Sent("dog.jpg", b"dog", 320, 240)

@@ -27,9 +27,11 @@ from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.runpod.limits import RUN_BYTES
 from vidctl.tasks.batch import Invoker
+from vidctl.tasks.describe.jobs import DescribeSettings, Effort, busy_s
 from vidctl.tasks.describe.model import OFFICIAL, DescribeOptions
 from vidctl.tasks.describe.questions import Clip, Question
-from vidctl.tasks.describe.run import JOBS_IN_FLIGHT, Effort, Manner, busy_s, describe, stream
+from vidctl.tasks.describe.run import JOBS_IN_FLIGHT, describe
+from vidctl.tasks.describe.streaming import stream
 from vidctl.tasks.results import Failed
 
 
@@ -100,7 +102,7 @@ def asking(tmp_path):
         invoker = Invoker(Jobs(Http("k"), server.url), "ep", target="local", journal=Journal(tmp_path / "j.db"))
         chosen = options if isinstance(options, DescribeOptions) else DescribeOptions(options or "What is it?")
         more = {"fetch": fetch, "fetch_into": lambda url, _: pytest.fail(url), "timeout_s": 30}
-        return (chosen, invoker, Manner(**manner)), more
+        return (chosen, invoker, DescribeSettings(**manner)), more
 
     return given
 

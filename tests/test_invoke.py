@@ -17,8 +17,9 @@ from vidctl.errors import JobFailedError, NetworkError, TimedOutError, VidctlErr
 from vidctl.journal import Journal
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Health, Jobs, Streamed
-from vidctl.tasks.batch import Invoker, _Pace
+from vidctl.tasks.batch import Invoker
 from vidctl.tasks.batch import Request as Ask
+from vidctl.tasks.stream_pace import StreamPace
 
 
 class Endpoint:
@@ -594,14 +595,14 @@ def test_whoever_waits_for_the_first_word_hears_why(journal):
 
 
 def test_a_stream_is_asked_about_at_once_where_text_flows_or_the_server_waits():
-    pace = _Pace()
+    pace = StreamPace()
     nothing, text = Streamed("IN_PROGRESS"), Streamed("IN_PROGRESS", ("a",))
 
     assert (0.0, 0.0) == (pace.pause_s(text, took_s=0.01), pace.pause_s(nothing, took_s=9.0))
 
 
 def test_a_server_that_does_not_wait_is_asked_less_and_less_often_until_text_flows_again():
-    pace = _Pace()
+    pace = StreamPace()
     queued, nothing, text = Streamed("IN_QUEUE"), Streamed("IN_PROGRESS"), Streamed("IN_PROGRESS", ("a",))
     idle = [pace.pause_s(queued, took_s=0.01) for _ in range(20)]
     started = pace.pause_s(nothing, took_s=0.01)

@@ -18,7 +18,15 @@ from support.failing import failing
 from vidctl.errors import ApiError, JobFailedError
 from vidctl.tasks.transcribe import languages
 from vidctl.tasks.transcribe.codec import decode, encode, partial
-from vidctl.tasks.transcribe.model import Gap, JobTranscript, Part, Segment, TranscribeOptions, Transcript, Word
+from vidctl.tasks.transcribe.model import (
+    Gap,
+    JobTranscript,
+    Segment,
+    TranscribeOptions,
+    Transcript,
+    TranscriptPart,
+    Word,
+)
 from vidctl.tasks.transcribe.stitch import stitch
 
 OFFICIAL = "worker-faster_whisper"
@@ -210,14 +218,14 @@ def test_languages_without_spaces_get_none():
     """As Whisper writes them."""
     heard = decode(answer({**HELLO, "text": "你好"}, {**WORLD, "text": "世界"}, language="zh"))
 
-    assert "你好世界" == stitch("a", [Part(0.0, 2.0, heard)]).text
+    assert "你好世界" == stitch("a", [TranscriptPart(0.0, 2.0, heard)]).text
 
 
 def test_a_segment_that_begins_within_a_word_stays_so():
     """Whisper's own segments say where a space is."""
     heard = decode(answer(HELLO, {**WORLD, "text": "world."}))
 
-    assert "Hello.world." == stitch("a", [Part(0.0, 2.0, heard)]).text
+    assert "Hello.world." == stitch("a", [TranscriptPart(0.0, 2.0, heard)]).text
 
 
 def test_a_missing_confidence_is_the_mean_probability():
@@ -384,7 +392,10 @@ LOST = JobFailedError("the worker died")
 
 def test_parts_are_put_at_their_places():
     """Times, frames and numbers go on from part to part; what was said of the parts is put together."""
-    result = stitch("a.mp3", [Part(0.0, 10.0, FIRST), Part(10.0, 20.0, None, LOST), Part(20.0, 29.5, SECOND)])
+    result = stitch(
+        "a.mp3",
+        [TranscriptPart(0.0, 10.0, FIRST), TranscriptPart(10.0, 20.0, None, LOST), TranscriptPart(20.0, 29.5, SECOND)],
+    )
 
     assert Transcript(
         "a.mp3", 29.5, "en", 0.9,
@@ -402,10 +413,10 @@ def test_parts_are_put_at_their_places():
 def test_the_language_is_that_of_the_most_speech():
     """Not of the most parts, nor of the longest; its probability is weighed by the speech too."""
     parts = [
-        Part(0.0, 10.0, replace(FIRST, language_probability=1.0)),
-        Part(10.0, 30.0, replace(SECOND, segments=())),
-        Part(30.0, 50.0, SECOND),
-        Part(50.0, 60.0, replace(SECOND, language="en", language_probability=0.5)),
+        TranscriptPart(0.0, 10.0, replace(FIRST, language_probability=1.0)),
+        TranscriptPart(10.0, 30.0, replace(SECOND, segments=())),
+        TranscriptPart(30.0, 50.0, SECOND),
+        TranscriptPart(50.0, 60.0, replace(SECOND, language="en", language_probability=0.5)),
     ]
 
     result = stitch("a", parts)
@@ -417,7 +428,10 @@ def test_silence_has_the_language_that_was_told():
     """As from one job; nothing is known where no part was heard."""
     silence = JobTranscript((), 10.0, "nn", 0.3)
 
-    whole, none = stitch("a", [Part(0.0, 10.0, silence)]), stitch("a", [Part(0.0, 10.0, None, LOST)])
+    whole, none = (
+        stitch("a", [TranscriptPart(0.0, 10.0, silence)]),
+        stitch("a", [TranscriptPart(0.0, 10.0, None, LOST)]),
+    )
 
     assert ("nn", 0.3, "") == (whole.language, whole.language_probability, whole.text)
     assert (None, None) == (none.language, none.language_probability)
@@ -427,7 +441,7 @@ def test_times_stay_within_their_part():
     """The padding of a codec may be heard beyond the end, where the next part begins."""
     late = JobTranscript((Segment(0, 9.0, 10.7, " late", words=(Word(" late", 9.0, 10.7),)),), 10.7)
 
-    result = stitch("a", [Part(5.0, 15.0, late), Part(15.0, 20.0, SECOND)])
+    result = stitch("a", [TranscriptPart(5.0, 15.0, late), TranscriptPart(15.0, 20.0, SECOND)])
 
     assert (14.0, 15.0) == (result.segments[0].start, result.segments[0].end)
     assert 15.0 == result.words[0].end
@@ -435,21 +449,21 @@ def test_times_stay_within_their_part():
 
 def test_times_are_rounded_to_a_millisecond():
     """No format tells more, and sums of seconds are a hair off."""
-    result = stitch("a", [Part(0.1, 9.0, JobTranscript((Segment(0, 0.2004, 1.0, " Hi"),)))])
+    result = stitch("a", [TranscriptPart(0.1, 9.0, JobTranscript((Segment(0, 0.2004, 1.0, " Hi"),)))])
 
     assert (0.3, 1.1) == (result.segments[0].start, result.segments[0].end)
 
 
 def test_the_length_of_a_single_part_is_the_workers():
     """Who has decoded all of it knows better than a container, which may say nothing true."""
-    result = stitch("a", [Part(0.0, 5.0, FIRST)])
+    result = stitch("a", [TranscriptPart(0.0, 5.0, FIRST)])
 
     assert (10.0, 9.0) == (result.duration, result.segments[0].end)
 
 
 def test_a_transcript_is_given_with_the_workers_field_names():
     """What `--json` prints: what is known, and the gaps with their errors."""
-    result = stitch("a.mp3", [Part(0.0, 10.0, FIRST), Part(10.0, 20.0, None, LOST)])
+    result = stitch("a.mp3", [TranscriptPart(0.0, 10.0, FIRST), TranscriptPart(10.0, 20.0, None, LOST)])
 
     assert {
         "source": "a.mp3",
@@ -509,7 +523,7 @@ def test_no_segment_makes_a_traceback(values, word):
     for segment in ({**HELLO, **values}, {**HELLO, "words": [spoken]}):
         for output in (answer(segment), official(segment, word_timestamps=[spoken])):
             with suppress(ApiError):
-                result = stitch("a", [Part(0.0, 60.0, decode(output))])
+                result = stitch("a", [TranscriptPart(0.0, 60.0, decode(output))])
 
                 (result.to_srt() + result.to_vtt() + result.to_tsv() + result.to_txt() + result.to_json()).encode()
 

@@ -19,7 +19,7 @@ from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.tasks.batch import Invoker
 from vidctl.tasks.transcribe.model import TranscribeOptions
-from vidctl.tasks.transcribe.run import Manner, transcribe
+from vidctl.tasks.transcribe.run import TranscribeSettings, transcribe
 
 
 def segment(number, text, start):
@@ -68,7 +68,7 @@ class Endpoint:
 def ask(tmp_path):
     """Transcribe audio of so many chunks at a scripted endpoint: the result; `received` gets the progress."""
 
-    def run(endpoint, *, chunks=1, received=None, options=None, **manner):
+    def run(endpoint, *, chunks=1, received=None, options=None, **settings):
         noise = np.random.default_rng(3).normal(0, 3000, (chunks, 10 * SAMPLE_RATE)).astype(np.int16)
         noise[:, -SAMPLE_RATE:] = 0
         path = write_wav(tmp_path / "talk.wav", noise.reshape(-1))
@@ -81,10 +81,10 @@ def ask(tmp_path):
                 [Source("talk.wav", path=path)],
                 options or TranscribeOptions(),
                 invoker,
-                Manner(11.0, **manner),
+                TranscribeSettings(11.0, **settings),
                 fetch_into=lambda _url, _file: None,
                 timeout_s=60,
-                tell=(received if received is not None else []).append,
+                on_progress=(received if received is not None else []).append,
             )
         return done.result
 

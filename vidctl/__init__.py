@@ -44,13 +44,14 @@ if TYPE_CHECKING:
         UsageError,
         VidctlError,
     )
+    from vidctl.tasks.describe.jobs import Described, Effort
     from vidctl.tasks.describe.model import DescribeOptions, Description
-    from vidctl.tasks.describe.run import Described, DescriptionStream, Effort
+    from vidctl.tasks.describe.streaming import DescriptionStream
     from vidctl.tasks.detect.model import Detection, Detections, DetectOptions
     from vidctl.tasks.detect.run import Found
     from vidctl.tasks.results import Failed
     from vidctl.tasks.transcribe.model import Gap, Segment, TranscribeOptions, Transcript, Word
-    from vidctl.tasks.transcribe.run import Passing, Transcribed
+    from vidctl.tasks.transcribe.run import Transcribed, TranscriptProgress
 
 __all__ = [
     "ApiError",
@@ -77,7 +78,6 @@ __all__ = [
     "NotDeployedError",
     "NotOwnedError",
     "PartialFailureError",
-    "Passing",
     "RefusedError",
     "RetiredError",
     "RolledBackError",
@@ -89,6 +89,7 @@ __all__ = [
     "TranscribeOptions",
     "Transcribed",
     "Transcript",
+    "TranscriptProgress",
     "UnansweredError",
     "UsageError",
     "VidctlError",
@@ -122,7 +123,8 @@ _ERRORS = (
 )
 _HOMES = {
     "Client": "vidctl.client",
-    **dict.fromkeys(("Described", "DescriptionStream", "Effort"), "vidctl.tasks.describe.run"),
+    **dict.fromkeys(("Described", "Effort"), "vidctl.tasks.describe.jobs"),
+    "DescriptionStream": "vidctl.tasks.describe.streaming",
     **dict.fromkeys(("DescribeOptions", "Description"), "vidctl.tasks.describe.model"),
     "Found": "vidctl.tasks.detect.run",
     "Detection": "vidctl.tasks.detect.model",
@@ -130,7 +132,7 @@ _HOMES = {
     "DetectOptions": "vidctl.tasks.detect.model",
     "Failed": "vidctl.tasks.results",
     **dict.fromkeys(("Gap", "Segment", "TranscribeOptions", "Transcript", "Word"), "vidctl.tasks.transcribe.model"),
-    **dict.fromkeys(("Passing", "Transcribed"), "vidctl.tasks.transcribe.run"),
+    **dict.fromkeys(("TranscriptProgress", "Transcribed"), "vidctl.tasks.transcribe.run"),
     **dict.fromkeys(_ERRORS, "vidctl.errors"),
 }
 

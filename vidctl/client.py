@@ -25,13 +25,14 @@ from vidctl.tasks.results import Failed
 if TYPE_CHECKING:  # Pillow for images, PyAV for audio files: neither is loaded for the other
     from vidctl.spec import EndpointSpec
     from vidctl.tasks.batch import Waiting
+    from vidctl.tasks.describe.jobs import Described, DescribeSettings
     from vidctl.tasks.describe.model import DescribeOptions, Description
     from vidctl.tasks.describe.questions import Clip, Question
-    from vidctl.tasks.describe.run import Described, DescriptionStream, Manner
+    from vidctl.tasks.describe.streaming import DescriptionStream
     from vidctl.tasks.detect.model import Detections
     from vidctl.tasks.detect.run import Found
     from vidctl.tasks.transcribe.model import Transcript
-    from vidctl.tasks.transcribe.run import Passing, Tell, Transcribed
+    from vidctl.tasks.transcribe.run import OnProgress, Transcribed, TranscriptProgress
 
 from vidctl.endpoints import connect, default_endpoint, default_target, keys_of, layer_texts, protocol_of, task_of
 
@@ -153,7 +154,7 @@ class Client:
         chunk_s: float | str | None = None,
         audio_track: int | str | None = None,
         resume: bool = False,
-        tell: Tell | None = None,
+        on_progress: OnProgress | None = None,
         waiting: Waiting | None = None,
         **options: Any,
     ) -> Generator[Transcribed, None, None]:
@@ -162,17 +163,17 @@ class Client:
         An audio file longer than `chunk_s` seconds is cut at silences and sent as jobs side by side.  Of a video with
         several audio tracks `audio_track` is heard, a number from 1 or a language, else what a player would choose.
         With `resume` only what an earlier run did not get is sent: answers are kept for a week, or until `delivered` is
-        called.  An audio file that fails, or is none, does not stop the rest: its result is Failed.  `tell` hears, in
-        threads, what comes while an audio file is not done, and `waiting` in what state a job that takes long is and
-        how the endpoint is.  `options` are those of `TranscribeOptions`.  Closing the iterator cancels what is out.
+        called.  An audio file that fails, or is none, does not stop the rest: its result is Failed.  `on_progress`
+        hears, in threads, what comes while an audio file is not done, and `waiting` what a slow job waits for.
+        `options` are those of `TranscribeOptions`.  Closing the iterator cancels what is out.
         """
         from vidctl.tasks.transcribe.model import TranscribeOptions
 
         chosen = made(
             TranscribeOptions, "transcribe", options, others=("chunk_s", "audio_track", "recursive", "resume")
         )
-        if tell is not None and not callable(tell):
-            raise UsageError(f"tell: {tell!r} cannot be called")
+        if on_progress is not None and not callable(on_progress):
+            raise UsageError(f"on_progress: {on_progress!r} cannot be called")
         most_s = None if chunk_s is None else seconds("chunk_s", chunk_s)
         audio_files = _expanded(sources, AUDIO, recursive=recursive)
         self._check_key()
@@ -184,7 +185,7 @@ class Client:
         applied = Journal(self.project.journal_file).last_applied(endpoint_id)
         version = applied.fingerprint if applied else ""
         length_s = DEFAULT_CHUNK_S if most_s is None else most_s
-        manner = run.Manner(length_s, protocol, resume, version, audio_track)
+        manner = run.TranscribeSettings(length_s, protocol, resume, version, audio_track)
         asking = self._asking(endpoint_id, key)
         return run.transcribe(
             audio_files,
@@ -193,7 +194,7 @@ class Client:
             manner,
             fetch_into=self._fetch_into,
             timeout_s=self._timeout_s,
-            tell=tell or _silent,
+            on_progress=on_progress or _silent,
             waiting=waiting,
         )
 
@@ -235,12 +236,12 @@ class Client:
         The text is as the model wrote it: what a terminal would obey is in it.  Closing the stream cancels the job.
         `waiting` hears, while there is no text, in what state the job is and how the endpoint is.
         """
-        from vidctl.tasks.describe import run
+        from vidctl.tasks.describe import streaming
 
         _refuse_together("describe_stream", how)
         (question,), options, clip = self._posed(source, prompt, together=True, **how)
         asking, manner = self._describing([question], clip)
-        return run.stream(
+        return streaming.stream(
             question,
             options,
             asking,
@@ -324,9 +325,9 @@ class Client:
         chosen = questions.options(prompt, preset, options, root=self.project.root)
         return questions.questions(sources, clip, together=together, recursive=recursive), chosen, clip
 
-    def _describing(self, questions: Iterable[Question], clip: Clip) -> tuple[Invoker, Manner]:
+    def _describing(self, questions: Iterable[Question], clip: Clip) -> tuple[Invoker, DescribeSettings]:
         """Whom to ask, and in which words; how many images a worker takes is looked up where there may be many."""
-        from vidctl.tasks.describe.run import Manner
+        from vidctl.tasks.describe.jobs import DescribeSettings
 
         self._check_key()
         endpoint_id, key = self._deployed("describe")
@@ -343,7 +344,7 @@ class Client:
         images, length = (_count(variables.get(name)) for name in _LIMITS)
         if images is None and protocol is None and key:
             images = WORKER_IMAGES
-        return self._asking(endpoint_id, key), Manner(clip, protocol, model, images, length)
+        return self._asking(endpoint_id, key), DescribeSettings(clip, protocol, model, images, length)
 
     def price_per_s(self, task: str) -> float | None:
         """What a second of the task's worker costs, in US dollars; None where that is not known, or nothing is paid.
@@ -478,7 +479,7 @@ def _time(name: str, value: Any) -> Any:
     return seconds(name, value) if isinstance(value, str) else value
 
 
-def _silent(_: Passing) -> None:
+def _silent(_: TranscriptProgress) -> None:
     """Tell nobody."""
 
 

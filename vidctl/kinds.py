@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Kind(NamedTuple):
+class TaskKind(NamedTuple):
     """One task.  `help` is the first sentence of its command's docstring."""
 
     help: str
@@ -22,10 +22,12 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "detect": Kind("Find objects in images.", "frame.jpg", None, "vidctl.cli.detect"),
-    "transcribe": Kind(
+    "detect": TaskKind("Find objects in images.", "frame.jpg", None, "vidctl.cli.detect"),
+    "transcribe": TaskKind(
         "Transcribe audio files and videos.", "talk.mp4", "worker-faster_whisper", "vidctl.cli.transcribe"
     ),
-    "describe": Kind("Ask about images and videos.", 'frame.jpg "What is this?"', "worker-vllm", "vidctl.cli.describe"),
+    "describe": TaskKind(
+        "Ask about images and videos.", 'frame.jpg "What is this?"', "worker-vllm", "vidctl.cli.describe"
+    ),
 }
 OFFICIAL = {name: kind.official for name, kind in KINDS.items() if kind.official}

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from vidctl.client import Client
     from vidctl.media.sources import Source
     from vidctl.runpod.jobs import Health, Job
+    from vidctl.tasks.describe.jobs import Described
     from vidctl.tasks.describe.model import Description
-    from vidctl.tasks.describe.run import Described, DescriptionStream
+    from vidctl.tasks.describe.streaming import DescriptionStream
 
 Format = Literal["text", "json", "jsonl"]
 SCHEMA = "vidctl.describe/1"
@@ -514,7 +515,7 @@ class _Delivery:
 
     def _spent(self) -> dict[str, Any]:
         """What all jobs together took, those of answers that were of no use too."""
-        from vidctl.tasks.describe.run import busy_s
+        from vidctl.tasks.describe.jobs import busy_s
 
         efforts = [described.effort for described in self._took]
         worked_s = busy_s(efforts)

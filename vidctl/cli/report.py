@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vidctl.runpod.types import Catalogue
     from vidctl.tasks.detect.model import Detections
     from vidctl.tasks.results import Failed
-    from vidctl.tasks.transcribe.run import Passing, Tell
+    from vidctl.tasks.transcribe.run import OnProgress, TranscriptProgress
 
 
 # When one line tells what is waited for, where no terminal shows it: a worker that starts, and others that are busy.
@@ -80,7 +80,7 @@ class Counter:
 class Listener:
     """Takes what comes of audio files, and tells what is waited for meanwhile."""
 
-    tell: Tell
+    tell: OnProgress
     wait: Wait
 
 
@@ -335,7 +335,7 @@ class _UnderWay:
 class _Listening:
     """A bar in seconds of audio, for all sources together."""
 
-    def __init__(self, count: int, tell: Tell) -> None:
+    def __init__(self, count: int, tell: OnProgress) -> None:
         # Rich redirects both streams to stderr, wherever stdout goes.
         self.bar = Bar(
             TextColumn("{task.description}", markup=False),
@@ -352,12 +352,12 @@ class _Listening:
         self._tell = tell
         self._began = time.monotonic()
         self._task = self.bar.add_task("transcribe", total=None, counted="", speed="")
-        self._newest: dict[int, Passing] = {}
+        self._newest: dict[int, TranscriptProgress] = {}
 
     def wait(self, text: str, *, is_cold: bool = False) -> None:  # noqa: ARG002  a terminal is told of all
         self.bar.update(self._task, description=f"transcribe: {printable(text)}")
 
-    def take(self, passing: Passing) -> None:
+    def take(self, passing: TranscriptProgress) -> None:
         with _SCREEN:
             self._tell(passing)
             self._newest[id(passing.source)] = passing
@@ -383,7 +383,7 @@ class _Segments:
         self._several = several
         self._source: object = None
 
-    def print(self, passing: Passing) -> None:
+    def print(self, passing: TranscriptProgress) -> None:
         if not passing.segments:
             return
         with _SCREEN:
@@ -400,7 +400,7 @@ class _Segments:
             sys.stdout.flush()
 
 
-def _ignore(_: Passing) -> None:
+def _ignore(_: TranscriptProgress) -> None:
     """Nobody reads along."""
 
 

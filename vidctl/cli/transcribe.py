@@ -185,7 +185,7 @@ def transcribe(
             chunk_s=chunk,
             audio_track=int(audio_track) if audio_track and audio_track.isdecimal() else audio_track,
             resume=resume,
-            tell=listener.tell,
+            on_progress=listener.tell,
             waiting=telling(listener.wait),
             **wanted,
         )

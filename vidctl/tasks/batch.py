@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from threading import Condition, Thread
+from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from vidctl.errors import (
@@ -28,6 +28,8 @@ from vidctl.errors import (
 )
 from vidctl.journal import Journal
 from vidctl.runpod.jobs import GONE, Health, Job, Jobs, Streamed
+from vidctl.tasks.in_flight import JobsInFlight
+from vidctl.tasks.stream_pace import HOLD_S, StreamPace
 
 # Jobs end about in the order they were sent, so the oldest that is out is asked for first and most often.
 _FIRST_POLL_S = 0.03
@@ -35,16 +37,7 @@ _FIRST_POLL_OF_OTHERS_S = 0.3
 _SLOWEST_POLL_S = 1.0
 _WARM_S = 1.0  # a job that takes longer may wait for a worker, and whoever waits for it is told
 _HEALTH_S = 0.3  # most often its answer is there by then
-_CANCELS = 8  # at once
 _PATIENCE_S = 60.0  # with a server that does not answer while a job is out
-
-# A server that holds a question about a stream until there is an answer is asked again at once: then the first text is
-# here one way after it came there, and sooner it cannot be.  One that says at once that there is nothing is asked again
-# after a pause, which is then the floor of the time to the first text, besides the way there and back.
-_HOLD_S = 10.0
-_HOLDS_FROM_S = 0.5
-_STREAM_PAUSE_S = 0.05
-_SLOWEST_STREAM_PAUSE_S = 1.0
 
 T = TypeVar("T")
 
@@ -65,7 +58,7 @@ class Request(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Answer(Generic[T]):
+class JobAnswer(Generic[T]):
     """A finished job, or why there is none; `earlier` are those that it was the follow-up of."""
 
     request: Request[T]
@@ -85,12 +78,8 @@ class Invoker:
         self._jobs = jobs
         self._target = target
         self._journal = journal
-        self._changed = Condition()  # guards the next two, and tells of a job that ended and of the stop
-        self._is_stopped = False
+        self._in_flight = JobsInFlight(endpoint_id, self._cancel)
         self._ended_at = -math.inf  # when a job last ended
-        self._out: dict[str, None] = {}  # the oldest first
-        self._cancelled: list[str] = []
-        self._left_running: list[str] = []
 
     def ask(
         self,
@@ -124,7 +113,7 @@ class Invoker:
                 job = yield from self._streamed(job_id, timeout_s, self._telling(waiting))
             yield self._completed(request, job)
         finally:
-            if job_id in self._out:
+            if job_id in self._in_flight:
                 self.cancel_all()
 
     def ask_many(
@@ -136,7 +125,7 @@ class Invoker:
         resumes: bool = False,
         seen: Callable[[Request[T], Job], None] | None = None,
         waiting: Waiting | None = None,
-    ) -> Generator[Answer[T], None, None]:
+    ) -> Generator[JobAnswer[T], None, None]:
         """Yield an answer for each request, in their order, with at most `window` jobs in flight.
 
         `requests` is read only as fast as answers are taken.  With `resumes` a request that was sent before is not sent
@@ -147,31 +136,17 @@ class Invoker:
         tell = self._telling(waiting)
 
         def finish(request: Request[T]) -> tuple[Job, ...]:
-            job = self._resumed(request, timeout_s, look_of(request)) if resumes else None
+            look = self._looking(request, seen, tell)
+            job = self._resumed(request, timeout_s, look) if resumes else None
             if job is None:
-                job = self._finish(request, timeout_s, look_of(request))
+                job = self._follow(request, self._send(request), timeout_s, look, is_new=True)
             following = request.follow_up(job) if request.follow_up else None
             return (job,) if following is None else (job, *finish(following))
 
-        def look_of(request: Request[T]) -> Callable[[Job], None]:
-            return self._looking(request, seen, tell)
-
         pool = ThreadPoolExecutor(window, thread_name_prefix="vidctl-job")
-        source, pending = iter(requests), deque[tuple[Request[T], Future[tuple[Job, ...]]]]()
-        is_more = True
         try:
-            while pending or is_more:
-                while is_more and _has_room(pending, window) and not _has_answer(pending):
-                    request = next(source, None)
-                    if request is None:
-                        is_more = False
-                    else:
-                        # What was sent takes megabytes, and whoever gets the answer needs them no more.
-                        pending.append((replace(request, payload={}, follow_up=None), pool.submit(finish, request)))
-                while _has_answer(pending):
-                    yield _answer(*pending.popleft())
-                if pending and not (is_more and _has_room(pending, window)):
-                    wait_for([future for _, future in pending if not future.done()], return_when="FIRST_COMPLETED")
+            for request, future in _in_order(requests, lambda request: pool.submit(finish, request), window):
+                yield _answer(request, future)
         finally:
             self.cancel_all()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -185,49 +160,18 @@ class Invoker:
         def look(job: Job) -> None:
             if seen:
                 seen(request, job)
-            if time.monotonic() - began > _WARM_S and self._is_oldest(job.id):
+            if time.monotonic() - began > _WARM_S and self._in_flight.is_oldest(job.id):
                 tell(job)
 
         return look
 
     def interrupt(self) -> InterruptionError:
         """Cancel what is out; return the error that says so.  Whoever interrupts that too is told what still runs."""
-        with suppress(KeyboardInterrupt):
-            self.cancel_all()
-        with self._changed:
-            cancelled, left = sorted(self._cancelled), [*self._left_running, *self._out]
-        parts = []
-        if cancelled:
-            parts.append(f"cancelled {_count(cancelled)}")
-        if left:
-            parts.append(f"could not cancel {_count(left)}, which may still run")
-        ids = left or cancelled
-        return InterruptionError(
-            f"interrupted; {' and '.join(parts) or 'no job is left running'}",
-            hint="vidctl jobs lists them" if left else None,
-            endpoint=self.endpoint_id,
-            job_id=ids[0] if ids else None,
-        )
+        return self._in_flight.interrupt()
 
     def cancel_all(self) -> None:
         """Cancel every job that is out, and let the threads that wait for them go."""
-        with self._changed:
-            self._is_stopped = True
-            out = sorted(self._out)
-            self._changed.notify_all()
-        pool = ThreadPoolExecutor(_CANCELS, thread_name_prefix="vidctl-cancel")
-        try:
-            wait_for([pool.submit(self._cancel_one, job_id) for job_id in out])
-        finally:  # also of a second Ctrl-C, which waits no longer
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _cancel_one(self, job_id: str) -> None:
-        """Cancel a job, which is among those that are out until it is known what became of it."""
-        is_cancelled = self._cancel(job_id)
-        with self._changed:
-            if job_id in self._out:
-                del self._out[job_id]
-                (self._cancelled if is_cancelled else self._left_running).append(job_id)
+        self._in_flight.cancel_all()
 
     def forget(self, digests: Iterable[str]) -> None:
         """Drop the answers that were kept to be resumed: they have been delivered."""
@@ -246,9 +190,6 @@ class Invoker:
         except JobFailedError:
             return None
 
-    def _finish(self, request: Request[T], timeout_s: float, look: Callable[[Job], None]) -> Job:
-        return self._follow(request, self._send(request), timeout_s, look, is_new=True)
-
     def _sent(self, request: Request[T]) -> str:
         """Send in a thread: Ctrl-C between a request and its answer would leave a job that nobody knows of."""
         pool = ThreadPoolExecutor(1, thread_name_prefix="vidctl-job")
@@ -264,12 +205,11 @@ class Invoker:
 
     def _send(self, request: Request[T]) -> str:
         """Send the job, and count it among those that are out."""
-        if self._is_stopped:
+        if self._in_flight.is_stopped:
             raise InterruptionError("interrupted before it was sent")
         self._journal.check()  # an id that cannot be written down is better not asked for
         job_id = self._jobs.run(self.endpoint_id, request.payload)
-        with self._changed:
-            self._out[job_id] = None
+        self._in_flight.add(job_id)
         return job_id
 
     def _follow(
@@ -282,8 +222,7 @@ class Invoker:
     @contextmanager
     def _out_there(self, request: Request[T], job_id: str, *, is_new: bool) -> Iterator[None]:
         """Count the job among those that are out, and write it down if it is new; an error gets its id."""
-        with self._changed:
-            self._out[job_id] = None
+        self._in_flight.add(job_id)
         try:
             if is_new:
                 self._journal.sent(
@@ -328,12 +267,12 @@ class Invoker:
         self, job_id: str, timeout_s: float, look: Callable[[Job], None]
     ) -> Generator[Streamed, None, None]:
         began = heard_at = time.monotonic()
-        told, pace = Streamed("IN_QUEUE"), _Pace()
+        told, pace = Streamed("IN_QUEUE"), StreamPace()
         while not told.is_final:
             asked_at = time.monotonic()
             left_s = max(0.0, began + timeout_s - asked_at)
             try:
-                told = self._jobs.stream(self.endpoint_id, job_id, hold_s=min(_HOLD_S, left_s))
+                told = self._jobs.stream(self.endpoint_id, job_id, hold_s=min(HOLD_S, left_s))
                 heard_at = time.monotonic()
             except VidctlError as error:
                 if not _may_pass(error) or time.monotonic() - heard_at > _PATIENCE_S:
@@ -346,19 +285,20 @@ class Invoker:
             # Looked at once more after the time: whoever reads slowly has not made the job late.
             if left_s == 0.0 and not told.is_final:
                 raise self._too_late(Job(job_id, told.status), timeout_s)
-            self._pause(job_id, pace.pause_s(told, took_s=time.monotonic() - asked_at), is_next=True)
+            self._in_flight.pause(job_id, pace.pause_s(told, took_s=time.monotonic() - asked_at), is_next=True)
 
     def _wait(self, job_id: str, timeout_s: float, look: Callable[[Job], None], *, began: float | None = None) -> Job:
         seen_at = time.monotonic()
         began = seen_at if began is None else began
-        is_next = self._is_oldest(job_id)
+        is_next = self._in_flight.is_oldest(job_id)
         job = Job(job_id, "IN_QUEUE")
         pause_s = _FIRST_POLL_S if is_next else _FIRST_POLL_OF_OTHERS_S
         while True:
             if job.status == "IN_QUEUE":
                 began = max(began, self._ended_at)  # a queue that moves is no reason to give up
             deadline = began + timeout_s
-            was_next, is_next = is_next, self._pause(job_id, min(pause_s, deadline - time.monotonic()), is_next)
+            was_next, left_s = is_next, deadline - time.monotonic()
+            is_next = self._in_flight.pause(job_id, min(pause_s, left_s), is_next=was_next)
             if is_next and not was_next:
                 pause_s = _FIRST_POLL_S
             try:
@@ -385,26 +325,9 @@ class Invoker:
 
         return look
 
-    def _pause(self, job_id: str, pause_s: float, is_next: bool) -> bool:
-        """Wait, but not after the job has become the oldest that is out and so likely the next to end; whether it is.
-
-        Raises InterruptionError when all are to stop.
-        """
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._is_stopped or (self._is_oldest(job_id) and not is_next), max(0.0, pause_s)
-            )
-            if self._is_stopped:
-                raise InterruptionError("interrupted", endpoint=self.endpoint_id, job_id=job_id)
-            return self._is_oldest(job_id)
-
-    def _is_oldest(self, job_id: str) -> bool:
-        with self._changed:
-            return next(iter(self._out), None) == job_id
-
     def _too_late(self, job: Job, timeout_s: float) -> TimedOutError:
         is_cancelled = self._cancel(job.id)
-        self._forget(job.id)
+        self._in_flight.remove(job.id)
         return TimedOutError(
             f"job {job.id} was not done after {timeout_s:g} s (it was {job.status}); "
             + ("it is cancelled" if is_cancelled else "it could not be cancelled and may still run"),
@@ -425,7 +348,7 @@ class Invoker:
 
     def _settled(self, job_id: str, status: str, job: Job | None = None) -> None:
         self._ended_at = time.monotonic()
-        self._forget(job_id)
+        self._in_flight.remove(job_id)
         self._record(job_id, status, job)
 
     def _record(self, job_id: str, status: str, job: Job | None = None) -> None:
@@ -437,11 +360,6 @@ class Invoker:
                 delay_ms=job.delay_ms if job else None,
                 execution_ms=job.execution_ms if job else None,
             )
-
-    def _forget(self, job_id: str) -> None:
-        with self._changed:
-            self._out.pop(job_id, None)
-            self._changed.notify_all()
 
 
 class _Counts:
@@ -465,26 +383,6 @@ class _Counts:
             self._known = self._ask()
 
 
-class _Pace:
-    """How long to wait before a stream is asked about again."""
-
-    def __init__(self) -> None:
-        self._pause_s = _STREAM_PAUSE_S
-        self._status = ""
-
-    def pause_s(self, told: Streamed, *, took_s: float) -> float:
-        """Nothing where something came, or where the server waits by itself; elsewhere longer each time."""
-        if told.is_final:
-            return 0.0
-        if told.chunks or told.status != self._status:
-            self._pause_s = _STREAM_PAUSE_S
-        self._status = told.status
-        if told.chunks or took_s >= _HOLDS_FROM_S:
-            return 0.0
-        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 1.5, _SLOWEST_STREAM_PAUSE_S)
-        return pause_s
-
-
 def _may_have_cost(error: VidctlError) -> bool:
     """Whether outputs may have left the server with an answer that never came."""
     return isinstance(error, UnansweredError) or not isinstance(error, NetworkError)
@@ -492,6 +390,26 @@ def _may_have_cost(error: VidctlError) -> bool:
 
 def _may_pass(error: VidctlError) -> bool:
     return isinstance(error, NetworkError) or (isinstance(error.status, int) and error.status >= 500)
+
+
+def _in_order(
+    requests: Iterable[Request[T]], submit: Callable[[Request[T]], Future[tuple[Job, ...]]], window: int
+) -> Iterator[tuple[Request[T], Future[tuple[Job, ...]]]]:
+    """Submit requests, at most `window` at once; each with its future, in their order, when that is done."""
+    source, pending = iter(requests), deque[tuple[Request[T], Future[tuple[Job, ...]]]]()
+    is_more = True
+    while pending or is_more:
+        while is_more and _has_room(pending, window) and not _has_answer(pending):
+            request = next(source, None)
+            if request is None:
+                is_more = False
+            else:
+                # What was sent takes megabytes, and whoever gets the answer needs them no more.
+                pending.append((replace(request, payload={}, follow_up=None), submit(request)))
+        while _has_answer(pending):
+            yield pending.popleft()
+        if pending and not (is_more and _has_room(pending, window)):
+            wait_for([future for _, future in pending if not future.done()], return_when="FIRST_COMPLETED")
 
 
 def _has_answer(pending: Sequence[tuple[object, Future[tuple[Job, ...]]]]) -> bool:
@@ -503,17 +421,13 @@ def _has_room(pending: Collection[tuple[object, Future[tuple[Job, ...]]]], windo
     return len(pending) < 4 * window and sum(not future.done() for _, future in pending) < window
 
 
-def _count(ids: list[str]) -> str:
-    return f"{len(ids)} job{'s' * (len(ids) > 1)} ({', '.join(ids[:3])}{', …' * (len(ids) > 3)})"
-
-
-def _answer(request: Request[T], future: Future[tuple[Job, ...]]) -> Answer[T]:
+def _answer(request: Request[T], future: Future[tuple[Job, ...]]) -> JobAnswer[T]:
     error = future.exception()
     if error is None:
         *earlier, job = future.result()
-        return Answer(request, job=job, earlier=tuple(earlier))
+        return JobAnswer(request, job=job, earlier=tuple(earlier))
     if isinstance(error, VidctlError):
-        return Answer(request, error=error)
+        return JobAnswer(request, error=error)
     raise error
 
 

@@ -23,7 +23,7 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Reader:
+class AnswerReader:
     """Reads the fields of an answer of `worker` ("a detection worker"); ApiError names the field that is wrong.
 
     No number of such an answer is larger than `largest`: one beyond it is damage.

@@ -27,13 +27,13 @@ from vidctl.tasks.describe.model import (
     Sent,
     is_number,
 )
-from vidctl.tasks.describe.stream import OpenAIStream, OwnStream, fit, raise_error
-from vidctl.tasks.results import Reader
+from vidctl.tasks.describe.stream import OpenAIStream, fit, raise_error
+from vidctl.tasks.results import AnswerReader
 from vidctl.text import one_line
 
 _Value = TypeVar("_Value")
 
-_READ = Reader("a vision-language worker", largest=1e9)
+_READ = AnswerReader("a vision-language worker", largest=1e9)
 
 # vLLM's parameters of sampling, which vidctl's own worker takes together (docs.vllm.ai, SamplingParams).
 _SAMPLING = frozenset({
@@ -435,34 +435,3 @@ def _refuse(where: str, problem: str, hint: str | None = None) -> NoReturn:
         _READ.refuse(where, problem)
     except ApiError as error:
         raise ApiError(error.message, hint=hint) from None
-
-
-class StreamReader:
-    """Reads the outputs of a job's /stream, in their order, of either worker; what it does not know it passes over."""
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._stream: OwnStream | OpenAIStream = OwnStream() if protocol is None else OpenAIStream()
-
-    def feed(self, chunk: object) -> str:
-        """The new text in one output, "" if there is none; JobFailedError for an error."""
-        return self._stream.feed(chunk)
-
-    @property
-    def text(self) -> str:
-        """All the text so far."""
-        return self._stream.text
-
-    @property
-    def has_gap(self) -> bool:
-        """Whether what `feed` gave is not the answer: a piece of it was lost, or the worker has begun again."""
-        return self._stream.has_gap
-
-    def flush(self) -> None:
-        """Nothing comes any more: take the last event, should it have no end; JobFailedError for an error in it."""
-        if isinstance(self._stream, OpenAIStream):
-            self._stream.flush()
-
-    @property
-    def output(self) -> object | None:
-        """What `decode` reads, once the stream has ended; None before.  That a piece was lost is a warning in it."""
-        return self._stream.answer()

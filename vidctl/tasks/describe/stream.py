@@ -192,6 +192,37 @@ def _with_warning(answer: dict[str, Any], is_whole: bool) -> dict[str, Any]:
     return {**answer, "warnings": [*(warnings if isinstance(warnings, list) else []), _LOST]}
 
 
+class StreamReader:
+    """Reads the outputs of a job's /stream, in their order, of either worker; what it does not know it passes over."""
+
+    def __init__(self, protocol: str | None) -> None:
+        self._stream: OwnStream | OpenAIStream = OwnStream() if protocol is None else OpenAIStream()
+
+    def feed(self, chunk: object) -> str:
+        """The new text in one output, "" if there is none; JobFailedError for an error."""
+        return self._stream.feed(chunk)
+
+    @property
+    def text(self) -> str:
+        """All the text so far."""
+        return self._stream.text
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether what `feed` gave is not the answer: a piece of it was lost, or the worker has begun again."""
+        return self._stream.has_gap
+
+    def flush(self) -> None:
+        """Nothing comes any more: take the last event, should it have no end; JobFailedError for an error in it."""
+        if isinstance(self._stream, OpenAIStream):
+            self._stream.flush()
+
+    @property
+    def output(self) -> object | None:
+        """What `decode` reads, once the stream has ended; None before.  That a piece was lost is a warning in it."""
+        return self._stream.answer()
+
+
 class EventReader:
     """Server-sent events: pieces of text in, cut anywhere, the data of whole events out, and of nothing else in them.
 

@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from vidctl.errors import ApiError, MediaError, UsageError
-from vidctl.tasks.results import Reader
+from vidctl.tasks.results import AnswerReader
 
 if TYPE_CHECKING:  # Pillow stays out of a program that has no image to prepare
     from vidctl.media.image import Prepared
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # Pillow stays out of a program that has no image to prepare
 from vidctl.tasks.detect.model import Box, Detection, Detections, DetectOptions
 
 # No image is a million pixels wide.
-_READ = Reader("a detection worker", largest=1e6)
+_READ = AnswerReader("a detection worker", largest=1e6)
 
 
 def parse_classes(text: str) -> tuple[str | int, ...]:

@@ -12,7 +12,7 @@ from vidctl.errors import AuthError, JobFailedError, MediaError, NotDeployedErro
 from vidctl.media.image import Prepared, prepare
 from vidctl.media.sources import Source, read
 from vidctl.runpod.limits import RUN_BYTES
-from vidctl.tasks.batch import Answer, Invoker, Request, Waiting
+from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.detect.codec import decode, encode
 from vidctl.tasks.detect.model import DetectOptions, Result
 from vidctl.tasks.results import Failed
@@ -32,7 +32,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _Image:
+class _ImageToSend:
     index: int
     source: Source
     prepared: Prepared
@@ -83,7 +83,7 @@ def _read_ahead(
     readers: ThreadPoolExecutor,
     unread: dict[int, Found],
     fetch: Callable[[str], bytes],
-) -> Iterator[_Image]:
+) -> Iterator[_ImageToSend]:
     """Images ready to be sent, in order, a job's worth ahead; those that cannot be read go into `unread`."""
     waiting: deque[tuple[int, Source, Future[tuple[Source, Prepared]]]] = deque()
     source_numbers = enumerate(sources)
@@ -99,7 +99,7 @@ def _read_ahead(
         except VidctlError as error:
             unread[index] = _failed(source, error)
         else:
-            yield _Image(index, kept, prepared)
+            yield _ImageToSend(index, kept, prepared)
 
 
 def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple[Source, Prepared]:
@@ -115,7 +115,7 @@ def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple
     return (source if is_file else dataclasses.replace(source, data=data)), prepared
 
 
-def _requests(images: Iterable[_Image], options: DetectOptions) -> Iterator[Request[list[_Image]]]:
+def _requests(images: Iterable[_ImageToSend], options: DetectOptions) -> Iterator[Request[list[_ImageToSend]]]:
     for job in _packed(images):
         first = job[0].source.label
         yield Request(
@@ -125,9 +125,9 @@ def _requests(images: Iterable[_Image], options: DetectOptions) -> Iterator[Requ
         )
 
 
-def _packed(images: Iterable[_Image]) -> Iterator[list[_Image]]:
+def _packed(images: Iterable[_ImageToSend]) -> Iterator[list[_ImageToSend]]:
     """As many images to a job as RunPod takes in a request."""
-    job: list[_Image] = []
+    job: list[_ImageToSend] = []
     for image in images:
         is_full = len(job) == IMAGES_PER_JOB or sum(p.encoded_bytes for p in job) + image.encoded_bytes > _JOB_BYTES
         if job and is_full:
@@ -138,7 +138,7 @@ def _packed(images: Iterable[_Image]) -> Iterator[list[_Image]]:
         yield job
 
 
-def _found(answer: Answer[list[_Image]]) -> list[Found]:
+def _found(answer: JobAnswer[list[_ImageToSend]]) -> list[Found]:
     images = answer.request.subject
     if isinstance(answer.error, (AuthError, NotDeployedError)):
         raise answer.error  # it will be the same for every other job

@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 from vidctl.errors import ApiError, UsageError
-from vidctl.tasks.results import Reader
+from vidctl.tasks.results import AnswerReader
 from vidctl.tasks.transcribe import languages
 from vidctl.tasks.transcribe.model import (
     DEFAULTS,
@@ -31,7 +31,7 @@ from vidctl.tasks.transcribe.model import (
 _Value = TypeVar("_Value")
 
 # Audio of a billion of Whisper's frames would last four months.
-_READ = Reader("a transcription worker", largest=1e9)
+_READ = AnswerReader("a transcription worker", largest=1e9)
 
 # What RunPod's worker takes besides; it refuses a job with any other name in it.
 _OFFICIAL_EXTRA = (

@@ -157,7 +157,7 @@ class JobTranscript:
 
 
 @dataclass(frozen=True)
-class Part:
+class TranscriptPart:
     """A piece of a source, from `start_s` to `end_s`: its transcript, or the error."""
 
     start_s: float
@@ -245,7 +245,7 @@ def _present(known: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in known.items() if value is not None}
 
 
-def placed(segment: Segment, part: Part) -> Segment:
+def placed(segment: Segment, part: TranscriptPart) -> Segment:
     """The segment in the source's time, within its part."""
     words = segment.words
     return replace(
@@ -261,6 +261,6 @@ def placed(segment: Segment, part: Part) -> Segment:
 _FRAMES_PER_SECOND = 100  # of Whisper's, in which it counts `seek`
 
 
-def moved(seconds: float, part: Part) -> float:
+def moved(seconds: float, part: TranscriptPart) -> float:
     """To a millisecond: no format tells more."""
     return round(min(part.start_s + seconds, part.end_s), 3)

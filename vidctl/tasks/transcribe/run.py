@@ -16,11 +16,11 @@ from vidctl.media import audio
 from vidctl.media.audio import Chunk
 from vidctl.media.sources import Source, opened
 from vidctl.runpod.jobs import Job
-from vidctl.tasks.batch import Answer, Invoker, Request, Waiting
+from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.results import Failed
 from vidctl.tasks.transcribe import languages
 from vidctl.tasks.transcribe.codec import decode, encode, partial
-from vidctl.tasks.transcribe.model import JobTranscript, Part, Segment, TranscribeOptions, Transcript
+from vidctl.tasks.transcribe.model import JobTranscript, Segment, TranscribeOptions, Transcript, TranscriptPart
 from vidctl.tasks.transcribe.stitch import stitch
 
 JOBS_IN_FLIGHT = 8
@@ -39,7 +39,7 @@ class Transcribed:
 
 
 @dataclass(frozen=True)
-class Passing:
+class TranscriptProgress:
     """Progress of a source: `segments` that follow those passed on before, and seconds done so far.
 
     The segments of a source are passed on when all those of the sources before it were.
@@ -52,7 +52,7 @@ class Passing:
 
 
 @dataclass(frozen=True)
-class Manner:
+class TranscribeSettings:
     """How audio is sent: at most `chunk_s` seconds in a job, by `protocol` (None: that of vidctl's own worker).
 
     Of a file with several audio tracks `audio_track` is taken, a number from 1 or a language; None is what a player
@@ -80,36 +80,36 @@ class Manner:
             raise UsageError(f"invalid audio_track {track}: expected a number from 1, or a language")
 
 
-Tell = Callable[[Passing], None]
+OnProgress = Callable[[TranscriptProgress], None]
 
 
 def transcribe(
     sources: Sequence[Source],
     options: TranscribeOptions,
     invoker: Invoker,
-    manner: Manner,
+    settings: TranscribeSettings,
     *,
     fetch_into: Callable[[str, BinaryIO], None],
     timeout_s: float,
-    tell: Tell,
+    on_progress: OnProgress,
     waiting: Waiting | None = None,
 ) -> Generator[Transcribed, None, None]:
     """Yield what became of each source, in their order; closing the generator cancels what is out.
 
-    A part that failed becomes a gap of its transcript.  `tell` gets, in threads, the progress of a source that is not
-    done, and `waiting` why nothing comes yet.  What was answered is kept for a run that `resumes`.
+    A part that failed becomes a gap of its transcript.  `on_progress` gets, in threads, the progress of a source that
+    is not done, and `waiting` why nothing comes yet.  What was answered is kept for a run that `resumes`.
     Raises UsageError for options that the protocol has no words for, before anything is opened, and AuthError and
     NotDeployedError at once, for they will be the same for every other job.
     """
-    encode(b"", options, protocol=manner.protocol)
-    order = _OrderedProgress(tell)
+    encode(b"", options, protocol=settings.protocol)
+    order = _OrderedProgress(on_progress)
     transcriptions = [_Transcription(number, source, order) for number, source in enumerate(sources)]
-    requests = _requests(transcriptions, options, manner, fetch_into)
+    requests = _requests(transcriptions, options, settings, fetch_into)
     answers = invoker.ask_many(
         requests,
         window=JOBS_IN_FLIGHT,
         timeout_s=timeout_s,
-        resumes=manner.resumes,
+        resumes=settings.resumes,
         seen=_observe,
         waiting=waiting,
     )
@@ -142,42 +142,42 @@ class _SentChunk:
 def _requests(
     transcriptions: Sequence[_Transcription],
     options: TranscribeOptions,
-    manner: Manner,
+    settings: TranscribeSettings,
     fetch_into: Callable[[str, BinaryIO], None],
 ) -> Generator[Request[_SentChunk], None, None]:
     for transcription in transcriptions:
-        yield from _requests_of(transcription, options, manner, fetch_into)
+        yield from _requests_of(transcription, options, settings, fetch_into)
 
 
 def _requests_of(
     transcription: _Transcription,
     options: TranscribeOptions,
-    manner: Manner,
+    settings: TranscribeSettings,
     fetch_into: Callable[[str, BinaryIO], None],
 ) -> Iterator[Request[_SentChunk]]:
     try:
-        for chunk in _chunks(transcription, manner, fetch_into):
+        for chunk in _chunks(transcription, settings, fetch_into):
             if "clip_timestamps" in options.extra and not (chunk.index == 0 and chunk.is_last):
                 raise UsageError(
                     f"{transcription.source.name}: clip_timestamps need the audio in one job, and it is cut",
                     hint=f"send more in one job: up to --chunk {audio.LONGEST_CHUNK_S / 60:g}m",
                 )
             sent = transcription.add_chunk(chunk)
-            payload = encode(chunk.data, options, protocol=manner.protocol)
-            yield Request(payload, _what(transcription, chunk), sent, digest=_digest(chunk, options, manner))
+            payload = encode(chunk.data, options, protocol=settings.protocol)
+            yield Request(payload, _what(transcription, chunk), sent, digest=_digest(chunk, options, settings))
     except VidctlError as error:
         transcription.fail(error)
 
 
 def _chunks(
-    transcription: _Transcription, manner: Manner, fetch_into: Callable[[str, BinaryIO], None]
+    transcription: _Transcription, settings: TranscribeSettings, fetch_into: Callable[[str, BinaryIO], None]
 ) -> Iterator[Chunk]:
     name = transcription.source.name
-    choice = audio.Choice(manner.audio_track, _spoken)
+    choice = audio.Choice(settings.audio_track, _spoken)
     with opened(transcription.source, fetch_into=fetch_into) as file:
         transcription.total_s = audio.duration_s(file, name=name, choice=choice)
         yield from audio.chunks(
-            file, name=name, chunk_s=manner.chunk_s, warn=transcription.warnings.append, choice=choice
+            file, name=name, chunk_s=settings.chunk_s, warn=transcription.warnings.append, choice=choice
         )
 
 
@@ -193,8 +193,8 @@ def _what(transcription: _Transcription, chunk: Chunk) -> str:
     )
 
 
-def _digest(chunk: Chunk, options: TranscribeOptions, manner: Manner) -> str:
-    key = [chunk.digest, manner.protocol, manner.version, dataclasses.asdict(options)]
+def _digest(chunk: Chunk, options: TranscribeOptions, settings: TranscribeSettings) -> str:
+    key = [chunk.digest, settings.protocol, settings.version, dataclasses.asdict(options)]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
@@ -204,7 +204,7 @@ def _observe(request: Request[_SentChunk], job: Job) -> None:
         request.subject.transcription.update(request.subject, first, segments, done_s or 0.0)
 
 
-def _collect(answer: Answer[_SentChunk], invoker: Invoker) -> None:
+def _collect(answer: JobAnswer[_SentChunk], invoker: Invoker) -> None:
     sent = answer.request.subject
     if isinstance(answer.error, (AuthError, NotDeployedError)):
         raise answer.error  # it will be the same for every other job
@@ -234,22 +234,22 @@ class _ChunkProgress:
 class _OrderedProgress:
     """Passes on the progress of sources: their segments in the order of the sources, how far they are at once."""
 
-    def __init__(self, on_progress: Tell) -> None:
+    def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
         self._lock = Lock()
         self._front = 0
         self._held: dict[int, list[Segment]] = defaultdict(list)
-        self._newest: dict[int, Passing] = {}
+        self._newest: dict[int, TranscriptProgress] = {}
         self._over: set[int] = set()
 
-    def take(self, number: int, passing: Passing, *, is_over: bool) -> None:
+    def take(self, number: int, progress: TranscriptProgress, *, is_over: bool) -> None:
         with self._lock:
-            self._newest[number] = passing
-            self._held[number] += passing.segments
+            self._newest[number] = progress
+            self._held[number] += progress.segments
             if is_over:
                 self._over.add(number)
             if number != self._front:
-                self._on_progress(dataclasses.replace(passing, segments=()))
+                self._on_progress(dataclasses.replace(progress, segments=()))
             while self._front in self._newest:
                 segments = tuple(self._held.pop(self._front, ()))
                 self._on_progress(dataclasses.replace(self._newest[self._front], segments=segments))
@@ -270,7 +270,7 @@ class _Transcription:
         self._number = number
         self._order = order
         self._lock = Lock()
-        self._parts: dict[int, Part] = {}
+        self._parts: dict[int, TranscriptPart] = {}
         self._chunks: list[_ChunkProgress] = []
         self._front = 0
         self._is_read = False
@@ -301,7 +301,9 @@ class _Transcription:
             if chunk.is_over:
                 return
             if first <= len(chunk.segments):  # else some between were missed, and come at the end
-                chunk.segments[first:] = Part(sent.start_s, sent.end_s, JobTranscript(tuple(segments))).segments
+                chunk.segments[first:] = TranscriptPart(
+                    sent.start_s, sent.end_s, JobTranscript(tuple(segments))
+                ).segments
             chunk.done_s = min(max(chunk.done_s, done_s), sent.end_s - sent.start_s)
             self._notify_segments()
 
@@ -310,7 +312,7 @@ class _Transcription:
     ) -> None:
         """Take what became of a chunk."""
         with self._lock:
-            part = self._parts[sent.index] = Part(sent.start_s, sent.end_s, transcript, error)
+            part = self._parts[sent.index] = TranscriptPart(sent.start_s, sent.end_s, transcript, error)
             if digest is not None:
                 self._digests.append(digest)
             chunk = self._chunks[sent.index]
@@ -329,7 +331,7 @@ class _Transcription:
         parts = [self._parts[index] for index in sorted(self._parts)]
         if self._error:
             end_s = parts[-1].end_s if parts else 0.0
-            parts.append(Part(end_s, max(end_s, self.total_s or 0.0), None, self._error))
+            parts.append(TranscriptPart(end_s, max(end_s, self.total_s or 0.0), None, self._error))
         errors = [part.error for part in parts if part.error]
         if errors and len(errors) == len(parts):
             return Failed(self.source.name, errors[0])
@@ -348,4 +350,6 @@ class _Transcription:
             chunk.segments = []
             self._front += 1
         done_s = sum(chunk.done_s for chunk in self._chunks)
-        self._order.take(self._number, Passing(self.source, tuple(news), done_s, self.total_s), is_over=self.is_over)
+        self._order.take(
+            self._number, TranscriptProgress(self.source, tuple(news), done_s, self.total_s), is_over=self.is_over
+        )

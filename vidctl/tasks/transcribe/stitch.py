@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vidctl.tasks.transcribe.model import Gap, JobTranscript, Part, Transcript
+from vidctl.tasks.transcribe.model import Gap, JobTranscript, Transcript, TranscriptPart
 
 
-def stitch(source: str, parts: Sequence[Part]) -> Transcript:
+def stitch(source: str, parts: Sequence[TranscriptPart]) -> Transcript:
     """Put the parts of a source together, in order, each segment at its place in the source."""
     if len(parts) == 1 and parts[0].transcript is not None and parts[0].transcript.duration is not None:
         # Whoever decoded all of it knows better than its container.

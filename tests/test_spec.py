@@ -43,7 +43,7 @@ def write(tmp_path):
     return write
 
 
-def told(mistakes: list[spec.Mistake]) -> list[str]:
+def told(mistakes: list[spec.SpecProblem]) -> list[str]:
     return [f"{m.line}:{m.column}: {m.message}{f'; {m.hint}' if m.hint else ''}" for m in mistakes]
 
 

@@ -19,6 +19,8 @@ class TaskKind(NamedTuple):
     """The protocol of RunPod's own worker for the task."""
     module: str
     """Where its command is: a function of the task's name."""
+    lint: str | None = None
+    """Where a function `lint` is, which tells what in a valid spec of the task will not hold."""
 
 
 KINDS = {
@@ -27,7 +29,11 @@ KINDS = {
         "Transcribe audio files and videos.", "talk.mp4", "worker-faster_whisper", "vidctl.cli.transcribe"
     ),
     "describe": TaskKind(
-        "Ask about images and videos.", 'frame.jpg "What is this?"', "worker-vllm", "vidctl.cli.describe"
+        "Ask about images and videos.",
+        'frame.jpg "What is this?"',
+        "worker-vllm",
+        "vidctl.cli.describe",
+        "vidctl.tasks.describe.capacity",
     ),
 }
 OFFICIAL = {name: kind.official for name, kind in KINDS.items() if kind.official}

@@ -34,8 +34,8 @@ def validate(
 
     project = settings.open_project(Path.cwd(), os.environ)
     good: list[dict[str, object]] = []
-    mistakes: list[spec.Mistake] = [] if names else spec.check_settings(project.root)
-    warnings: list[spec.Mistake] = []
+    mistakes: list[spec.SpecProblem] = [] if names else spec.check_settings(project.root)
+    warnings: list[spec.SpecProblem] = []
     missing: list[SpecError] = []
     for name, overlay in _wanted(project.root, names, env):
         try:
@@ -83,7 +83,7 @@ def all_of(root: Path, env: str | None) -> list[str]:
     return found
 
 
-def _entry(mistake: spec.Mistake) -> dict[str, object]:
+def _entry(mistake: spec.SpecProblem) -> dict[str, object]:
     return {
         "file": str(mistake.path),
         "line": mistake.line,
@@ -101,7 +101,7 @@ def _show(good: list[dict[str, object]]) -> None:
             print(f"  {note}")  # noqa: T201
 
 
-def _warn(warnings: list[spec.Mistake]) -> None:
+def _warn(warnings: list[spec.SpecProblem]) -> None:
     if warnings:
         from vidctl.cli.report import Report
 

@@ -25,7 +25,7 @@ from vidctl.runpod.registry import is_public
 from vidctl.runpod.types import Image
 from vidctl.runpod.workers import Workers
 from vidctl.spec import EndpointSpec, locate
-from vidctl.spec.fit import MOVES, moves
+from vidctl.spec.lint import MOVES, moves
 
 
 def deploy_target(project: Project, chosen: settings.Target, *, notify: Notify = silent) -> target.Target:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from vidctl.runpod.types import Endpoint
 from vidctl.spec import EndpointSpec
-from vidctl.spec.model import REVISION, WEIGHTS
+from vidctl.spec.weights import REVISION, WEIGHTS
 
 FIELD = "endpoint.model_references"
 """Where a document of the journal has it."""

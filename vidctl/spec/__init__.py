@@ -1,8 +1,9 @@
 """What a file in configs/ may say: found, read, checked, and every mistake reported at once with its place."""
 
-from vidctl.spec.loading import check, find, load, load_all, locate, names, overlays, warnings
-from vidctl.spec.mistake import Mistake
-from vidctl.spec.model import EndpointSpec, Gpu, Image, Local, RegistryAuth, Scaling, Smoke, Timeouts, Workers
+from vidctl.spec.gpu import Gpu
+from vidctl.spec.loader import check, find, load, load_all, locate, names, overlays, warnings
+from vidctl.spec.model import EndpointSpec, Image, Local, RegistryAuth, Scaling, Smoke, Timeouts, Workers
+from vidctl.spec.problem import SpecProblem
 from vidctl.spec.project import ProjectSettings, check_settings, settings_of
 from vidctl.spec.schema import json_schema, overlay_schema
 
@@ -11,11 +12,11 @@ __all__ = [
     "Gpu",
     "Image",
     "Local",
-    "Mistake",
     "ProjectSettings",
     "RegistryAuth",
     "Scaling",
     "Smoke",
+    "SpecProblem",
     "Timeouts",
     "Workers",
     "check",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from yaml.reader import Reader
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
-from vidctl.spec.mistake import Mark
+from vidctl.spec.problem import Mark, Problem
 
 DEPTH_LIMIT = 40
 TOO_DEEP = f"nested more than {DEPTH_LIMIT} levels deep"
@@ -38,7 +38,7 @@ class Interpolated(str):
 
 
 @dataclass(frozen=True)
-class Place:
+class ValuePlace:
     """Where a value stands, and its key if it has one.  A broken value has its problem in the list already."""
 
     value: Mark
@@ -49,22 +49,22 @@ class Place:
     is_broken: bool = False
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A mistake before it knows its file."""
-
-    mark: Mark
-    message: str
-    hint: str | None = None
-
-
 @dataclass
 class Document:
     """The value of a file, the place of everything in it, and what was wrong on the way."""
 
     value: Any = None
-    places: dict[Location, Place] = field(default_factory=dict)
+    places: dict[Location, ValuePlace] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+
+
+def follow(loc: Iterable[str | int], document: Document) -> tuple[Location, ValuePlace]:
+    """Follow a location down the document as far as it goes, past the steps that a shorthand leaves out."""
+    location: Location = ()
+    for step in loc:
+        if (*location, step) in document.places:
+            location = (*location, step)
+    return location, document.places[location]
 
 
 class _UnreadableError(Exception):
@@ -77,7 +77,7 @@ def parse(text: str, environ: Mapping[str, str] | None) -> Document:
     """Read YAML text; what is wrong is in the document's problems, never raised.  Without `environ` a `$` is one."""
     try:
         root = _compose(text)
-        return _Reader(environ).read(root)
+        return _NodeReader(environ).read(root)
     except _UnreadableError as error:
         return Document(problems=[error.problem])
 
@@ -159,7 +159,7 @@ def _mark(mark: yaml.Mark) -> Mark:
     return Mark(mark.line + 1, mark.column + 1)
 
 
-class _Reader:
+class _NodeReader:
     """Turn the node tree into values, keeping places and collecting problems."""
 
     def __init__(self, environ: Mapping[str, str] | None) -> None:
@@ -204,7 +204,7 @@ class _Reader:
 
     def _keep(self, location: Location, node: yaml.Node, key: yaml.Node | None, *, is_broken: bool = False) -> None:
         text = node.value if isinstance(node, yaml.ScalarNode) else ""
-        self.document.places[location] = Place(
+        self.document.places[location] = ValuePlace(
             value=_mark(node.start_mark),
             key=_mark(key.start_mark) if key else None,
             text=text,

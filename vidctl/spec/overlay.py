@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vidctl.spec.document import Document, Location
-from vidctl.spec.mistake import Mark
+from vidctl.spec.problem import Mark
 
 # One rule of scaling excludes the other; and what an answer must contain is one value, whatever it is made of.
 WHOLE = frozenset({("scaling",), ("local", "scaling"), ("smoke", "contains")})

@@ -14,9 +14,10 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_val
 
 from vidctl.errors import SpecError, UsageError
 from vidctl.project import configs
-from vidctl.spec.model import Part, wrong
+from vidctl.spec.fields import SpecPart, wrong
+from vidctl.spec.files import read_files, shown
 from vidctl.spec.project import says_nothing
-from vidctl.spec.reading import open_sheets, read, shown
+from vidctl.spec.validate import validate
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ def load(name: str, *, root: Path) -> Preset:
         raise UsageError(f"preset {name!r} not found", hint=_nearest(name, root))
     if says_nothing(file):
         raise SpecError(f"{shown(file)}: the file is empty", hint="write at least `prompt: …`")
-    reading = read(open_sheets([file], None), _Fields, None)
-    if reading.value is None or reading.mistakes:
-        raise SpecError("\n".join(map(str, reading.mistakes)))
-    fields = {each: getattr(reading.value, each) for each in _Fields.model_fields}
+    checked = validate(read_files([file], None), _Fields, None)
+    if checked.value is None or checked.problems:
+        raise SpecError("\n".join(map(str, checked.problems)))
+    fields = {each: getattr(checked.value, each) for each in _Fields.model_fields}
     return Preset(name, schema=fields.pop("form"), **fields)
 
 
@@ -70,7 +71,7 @@ def _not_blank(text: str) -> str:
 _Text = Annotated[str, AfterValidator(_not_blank)]
 
 
-class _Fields(Part):
+class _Fields(SpecPart):
     """What the file of a preset may say."""
 
     prompt: _Text

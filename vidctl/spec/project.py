@@ -9,12 +9,13 @@ from pydantic import create_model
 
 from vidctl.errors import SpecError
 from vidctl.kinds import KINDS
-from vidctl.spec.mistake import Mistake
-from vidctl.spec.model import Part
-from vidctl.spec.reading import Reading, open_sheets, read
+from vidctl.spec.fields import SpecPart
+from vidctl.spec.files import read_files
+from vidctl.spec.problem import SpecProblem
+from vidctl.spec.validate import Validated, validate
 
 
-class _Defaults(Part):
+class _Defaults(SpecPart):
     """Which spec's endpoint answers for a task, where several are deployed and a command names none."""
 
 
@@ -24,7 +25,7 @@ else:
     Defaults = create_model("Defaults", __base__=_Defaults, **dict.fromkeys(KINDS, (str | None, None)))
 
 
-class ProjectSettings(Part):
+class ProjectSettings(SpecPart):
     """Settings of a project; None is what the file does not say."""
 
     control: Literal["graphql", "rest"] | None = None
@@ -37,21 +38,21 @@ class ProjectSettings(Part):
 
 def settings_of(root: Path) -> ProjectSettings:
     """Read a project's vidctl.yaml, if it has one.  Raises SpecError with every mistake."""
-    reading = _read(root / "vidctl.yaml")
-    if reading.value is None or reading.mistakes:
-        raise SpecError("\n".join(map(str, reading.mistakes)))
-    return reading.value
+    checked = _read(root / "vidctl.yaml")
+    if checked.value is None or checked.problems:
+        raise SpecError("\n".join(map(str, checked.problems)))
+    return checked.value
 
 
-def check_settings(root: Path) -> list[Mistake]:
+def check_settings(root: Path) -> list[SpecProblem]:
     """List what is wrong in a project's vidctl.yaml; raises nothing."""
-    return _read(root / "vidctl.yaml").mistakes
+    return _read(root / "vidctl.yaml").problems
 
 
-def _read(file: Path) -> Reading[ProjectSettings]:
+def _read(file: Path) -> Validated[ProjectSettings]:
     if not file.exists() or says_nothing(file):
-        return Reading(ProjectSettings(), [])
-    return read(open_sheets([file], {}), ProjectSettings, None)
+        return Validated(ProjectSettings(), [])
+    return validate(read_files([file], {}), ProjectSettings, None)
 
 
 def says_nothing(file: Path) -> bool:

@@ -1,141 +1,53 @@
-"""From files to a checked value, or to everything that is wrong in them, each with its file and place."""
+"""Check what files say against a model: a value, or everything that is wrong in them, each with its file and place."""
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from vidctl.errors import SpecError
-from vidctl.spec.document import Document, Location, Place, Problem, parse
-from vidctl.spec.mistake import Mark, Mistake, lines_of
-from vidctl.spec.model import Context
-from vidctl.spec.overlay import lay, lifted
-
-SIZE_LIMIT = 256 * 1024  # bytes; a spec has about two thousand
+from vidctl.spec.document import Document, Location, ValuePlace, follow
+from vidctl.spec.fields import SpecFiles
+from vidctl.spec.files import SpecText, shown
+from vidctl.spec.problem import Problem, SpecProblem
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Sheets:
-    """Files, the base first, read as one document; and their lines, to show them."""
-
-    files: tuple[Path, ...]
-    document: Document
-    lines: tuple[list[str], ...]
-
-
-@dataclass(frozen=True)
-class Reading(Generic[Model]):
-    """What files say: a value, or mistakes, or both where the value cannot be trusted."""
+class Validated(Generic[Model]):
+    """What files say: a value, or problems, or both where the value cannot be trusted."""
 
     value: Model | None
-    mistakes: list[Mistake]
+    problems: list[SpecProblem]
 
 
-def read(sheets: Sheets, model: type[Model], context: Context | None) -> Reading[Model]:
+def validate(text: SpecText, model: type[Model], context: SpecFiles | None) -> Validated[Model]:
     """Check what files say against a model; raise nothing."""
-    value, problems = _validate(sheets.document, model, context)
+    value, problems = _validate(text.document, model, context)
     ordered = sorted(
         dict.fromkeys(problems), key=lambda problem: (problem.mark.layer, problem.mark.line, problem.mark.column)
     )
-    return Reading(value, [_mistake(problem, sheets) for problem in ordered])
+    return Validated(value, [_at_line(problem, text) for problem in ordered])
 
 
-def marked(sheets: Sheets, field: Location, message: str, hint: str | None) -> Mistake:
+def problem_at(text: SpecText, field: Location, message: str, hint: str | None) -> SpecProblem:
     """Say something of a field where the files say it, or of the part around it."""
-    _, place = follow(field, sheets.document)
-    return _mistake(Problem(place.value, message, hint), sheets)
+    _, place = follow(field, text.document)
+    return _at_line(Problem(place.value, message, hint), text)
 
 
-def open_sheets(files: Sequence[Path], environ: Mapping[str, str] | None) -> Sheets:
-    """Read files; what is wrong with them is in the document's problems.  Without `environ` there are no variables."""
-    opened = [_sheet(file, layer, environ) for layer, file in enumerate(files)]
-    document = opened[0][0]
-    for (over, _), file, base in zip(opened[1:], files[1:], files, strict=False):
-        suffix = file.stem.removeprefix(base.stem).replace(".", "-")
-        document = _both(over, document, suffix)
-    return Sheets(tuple(files), document, tuple(lines for _, lines in opened))
-
-
-def follow(loc: Iterable[str | int], document: Document) -> tuple[Location, Place]:
-    """Follow a location down the document as far as it goes, past the steps that a shorthand leaves out."""
-    location: Location = ()
-    for step in loc:
-        if (*location, step) in document.places:
-            location = (*location, step)
-    return location, document.places[location]
-
-
-def shown(path: Path) -> Path:
-    """The path as the user sees it from where they are."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _both(over: Document, under: Document, suffix: str) -> Document:
-    """One over the other; without places if one of them could not be read."""
-    if over.places and under.places:
-        return lay(over, under, suffix=suffix)
-    return Document(problems=[*under.problems, *over.problems])
-
-
-def _sheet(path: Path, layer: int, environ: Mapping[str, str] | None) -> tuple[Document, list[str]]:
-    try:
-        text = _text(path)
-    except SpecError as error:
-        return lifted(Document(problems=[Problem(Mark(1, 1), error.message, error.hint)]), layer), []
-    document = parse(text, environ)
-    if document.places and not isinstance(document.value, dict):
-        problem = Problem(document.places[()].value, "expected a mapping (key: value)")
-        document = Document(problems=[*document.problems, problem])
-    return lifted(document, layer), _lines(text, document)
-
-
-def _text(path: Path) -> str:
-    try:
-        if not path.is_file():
-            raise SpecError("expected a spec, found a folder" if path.is_dir() else "file not found")
-        with path.open("rb") as file:
-            content = file.read(SIZE_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise SpecError(f"cannot be read: {reason or 'no file has such a name'}") from error
-    if len(content) > SIZE_LIMIT:
-        raise SpecError(f"file is too large for a spec: over {SIZE_LIMIT // 1024} kB")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SpecError(f"not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
-
-
-def _lines(text: str, document: Document) -> list[str]:
-    """The lines to show; one with a password that should not be there is not."""
-    lines = lines_of(text)
-    for location, harmless in _MAY_HOLD_PASSWORDS.items():
-        place = document.places.get(location)
-        if place and not re.fullmatch(harmless, place.text):
-            lines[place.value.line - 1] = ""
-    return lines
-
-
-_MAY_HOLD_PASSWORDS: dict[Location, str] = {("registry_auth", "password"): "[A-Z0-9_]*", ("local", "openai"): "[^@?#]*"}
-
-
-def _mistake(problem: Problem, sheets: Sheets) -> Mistake:
-    mark, lines = problem.mark, sheets.lines[problem.mark.layer]
+def _at_line(problem: Problem, text: SpecText) -> SpecProblem:
+    mark, lines = problem.mark, text.lines[problem.mark.layer]
     source = lines[mark.line - 1] if mark.line <= len(lines) else ""
-    return Mistake(shown(sheets.files[mark.layer]), mark.line, mark.column, problem.message, problem.hint, source)
+    return SpecProblem(shown(text.files[mark.layer]), mark.line, mark.column, problem.message, problem.hint, source)
 
 
-def _validate(document: Document, model: type[Model], context: Context | None) -> tuple[Model | None, list[Problem]]:
+def _validate(document: Document, model: type[Model], context: SpecFiles | None) -> tuple[Model | None, list[Problem]]:
     if not document.places:
         return None, document.problems
     fields = {key: part for key, part in document.value.items() if not key.startswith("x-")}
@@ -222,11 +134,11 @@ def _is_of_several(location: Location, document: Document) -> bool:
     return len(layers) > 1
 
 
-def _layer(found: tuple[Location, Place]) -> int:
+def _layer(found: tuple[Location, ValuePlace]) -> int:
     return found[1].value.layer
 
 
-def _key_problem(error: ErrorDetails, location: Location, place: Place, model: type[BaseModel]) -> Problem:
+def _key_problem(error: ErrorDetails, location: Location, place: ValuePlace, model: type[BaseModel]) -> Problem:
     mark = place.key or place.value
     if error["type"] == "spec":
         return Problem(mark, error["ctx"]["message"], error["ctx"]["hint"])
@@ -249,7 +161,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
             yield candidate
 
 
-def _plain(error: ErrorDetails, place: Place) -> tuple[str, str | None]:
+def _plain(error: ErrorDetails, place: ValuePlace) -> tuple[str, str | None]:
     """Pydantic's finding in the words of someone who writes YAML.  Never quotes the value."""
     match error["type"]:
         case "string_type" if isinstance(error["input"], (bool, int, float)):
@@ -270,7 +182,7 @@ def _plain(error: ErrorDetails, place: Place) -> tuple[str, str | None]:
             return error["msg"][:1].lower() + error["msg"][1:], None
 
 
-def _not_one_of(error: ErrorDetails, place: Place) -> tuple[str, str | None]:
+def _not_one_of(error: ErrorDetails, place: ValuePlace) -> tuple[str, str | None]:
     expected = error["ctx"]["expected"].replace("'", "")
     words = expected.replace(" or ", ", ").split(", ")
     near = difflib.get_close_matches(place.text.lower(), words, n=1)

@@ -25,8 +25,17 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """One thing that is wrong.  `source` is the line of the file as written, so never a value from the environment."""
+class Problem:
+    """One thing that is wrong, before it knows its file."""
+
+    mark: Mark
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class SpecProblem:
+    """One thing that is wrong in a file.  `source` is the line as written, so never a value from the environment."""
 
     path: Path
     line: int

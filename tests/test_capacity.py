@@ -13,7 +13,7 @@ from support.failing import same_wording
 
 from vidctl import spec
 from vidctl.runpod import gpus
-from vidctl.spec import fit
+from vidctl.tasks.describe import capacity
 
 ROOT = Path(__file__).parent.parent
 NAME = "Qwen/Qwen3-VL-8B-Instruct"
@@ -73,14 +73,14 @@ def test_what_is_shipped_holds(path):
 )
 def test_what_a_model_takes(name, weights, token):
     """GB of weights as huggingface.co shows them, and bytes of a token's keys and values."""
-    model = fit.known(name)
+    model = capacity.known(name)
 
     assert (weights, token) == (round(model.weights(2) / 1e9, 1), model.cache(2))
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-VL-7B-Instruct", "me/Qwen3-VL-8B-Instruct", "/models/mine", ""])
 def test_of_a_model_that_is_not_known_nothing_is_told(warned, name):
-    assert fit.known(name) is None
+    assert capacity.known(name) is None
     assert [] == warned(MODEL_NAME=name, gpu="RTX A4000", disk="5GB")
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from vidctl.errors import SpecError
 from vidctl.project import configs
-from vidctl.spec.fit import doubts
-from vidctl.spec.mistake import Mistake
-from vidctl.spec.model import Context, EndpointSpec
-from vidctl.spec.reading import Reading, Sheets, follow, marked, open_sheets, read, shown
+from vidctl.spec.document import follow
+from vidctl.spec.fields import SpecFiles
+from vidctl.spec.files import SpecText, read_files, shown
+from vidctl.spec.lint import lint
+from vidctl.spec.model import EndpointSpec
+from vidctl.spec.problem import SpecProblem
+from vidctl.spec.validate import Validated, problem_at, validate
 
 
 def load(path: Path, *, environ: Mapping[str, str]) -> EndpointSpec:
@@ -19,10 +22,10 @@ def load(path: Path, *, environ: Mapping[str, str]) -> EndpointSpec:
 
     Raises SpecError with every mistake.
     """
-    reading = _read(path, environ)
-    if reading.value is None or reading.mistakes:
-        raise SpecError("\n".join(map(str, reading.mistakes)))
-    return reading.value
+    checked = _read(path, environ)
+    if checked.value is None or checked.problems:
+        raise SpecError("\n".join(map(str, checked.problems)))
+    return checked.value
 
 
 def load_all(
@@ -44,18 +47,18 @@ def load_all(
     return list(specs.values())
 
 
-def check(path: Path, *, environ: Mapping[str, str]) -> list[Mistake]:
+def check(path: Path, *, environ: Mapping[str, str]) -> list[SpecProblem]:
     """List what is wrong in a spec, in the order of its files and lines; raises nothing."""
-    return _read(path, environ).mistakes
+    return _read(path, environ).problems
 
 
-def warnings(path: Path, *, environ: Mapping[str, str]) -> list[Mistake]:
+def warnings(path: Path, *, environ: Mapping[str, str]) -> list[SpecProblem]:
     """List what in a good spec cannot hold, in the order of its files and lines; of one with mistakes nothing."""
-    sheets, reading = _opened(path, environ)
-    if reading.value is None or reading.mistakes:
+    text, checked = _opened(path, environ)
+    if checked.value is None or checked.problems:
         return []
-    found = [marked(sheets, each.field, each.message, each.hint) for each in doubts(reading.value)]
-    layers = {shown(file): layer for layer, file in enumerate(sheets.files)}
+    found = [problem_at(text, each.field, each.message, each.hint) for each in lint(checked.value)]
+    layers = {shown(file): layer for layer, file in enumerate(text.files)}
     return sorted(found, key=lambda each: (layers[each.path], each.line, each.column))
 
 
@@ -91,15 +94,15 @@ def locate(spec: EndpointSpec, field: tuple[str | int, ...]) -> str | None:
 
     The files are read again.  None if they say nothing of the kind, or cannot be read any more.
     """
-    sheets = open_sheets(spec.files, {})
-    if not sheets.document.places:
+    text = read_files(spec.files, {})
+    if not text.document.places:
         return None
-    location, place = follow(field, sheets.document)
+    location, place = follow(field, text.document)
     if spec.is_local:
-        local, local_place = follow(("local", *field), sheets.document)
+        local, local_place = follow(("local", *field), text.document)
         location, place = (local, local_place) if len(local) > len(location) else (location, place)
     mark = place.key or place.value
-    return f"{shown(sheets.files[mark.layer])}:{mark.line}:{mark.column}" if location else None
+    return f"{shown(text.files[mark.layer])}:{mark.line}:{mark.column}" if location else None
 
 
 def _by_path(word: str) -> Path | None:
@@ -118,16 +121,16 @@ def _nearest(name: str, root: Path) -> str:
     )
 
 
-def _read(path: Path, environ: Mapping[str, str]) -> Reading[EndpointSpec]:
+def _read(path: Path, environ: Mapping[str, str]) -> Validated[EndpointSpec]:
     return _opened(path, environ)[1]
 
 
-def _opened(path: Path, environ: Mapping[str, str]) -> tuple[Sheets, Reading[EndpointSpec]]:
-    sheets = open_sheets(configs.layers(path), environ)
-    return sheets, read(sheets, EndpointSpec, _context(sheets.files) if sheets.document.places else None)
+def _opened(path: Path, environ: Mapping[str, str]) -> tuple[SpecText, Validated[EndpointSpec]]:
+    text = read_files(configs.layers(path), environ)
+    return text, validate(text, EndpointSpec, _context(text.files) if text.document.places else None)
 
 
-def _context(files: tuple[Path, ...]) -> Context:
+def _context(files: tuple[Path, ...]) -> SpecFiles:
     resolved = tuple(file.resolve() for file in files)
     folder = resolved[-1].parent
-    return Context(resolved, folder.parent if folder.name == "configs" else folder)
+    return SpecFiles(resolved, folder.parent if folder.name == "configs" else folder)

@@ -10,9 +10,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from vidctl.kinds import OFFICIAL
 from vidctl.runpod import gpus
 from vidctl.spec.document import Location
-from vidctl.spec.model import BASE_URL, MODEL, EndpointSpec
+from vidctl.spec.lint import SpecWarning, version_of
+from vidctl.spec.model import EndpointSpec
+from vidctl.spec.weights import BASE_URL, MODEL
 
 GB = 10**9  # what disks and files are told in
 GIB = 2**30  # what cards have: one of `24 GB` has 24 GiB, or a little less
@@ -22,15 +25,6 @@ GIB = 2**30  # what cards have: one of `24 GB` has 24 GiB, or a little less
 ALLOWANCE_GIB = 2
 # Beside the weights a disk holds what vLLM compiles, and temporary files.
 ROOM_GB = 3
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """One setting that cannot hold, and where the spec says it."""
-
-    field: Location
-    message: str
-    hint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,23 +104,12 @@ _FIRST_WITH_CUDA_13 = (2, 19, 0)
 _GOOD_TAG = "runpod/worker-v1-vllm:v2.25.2"
 
 
-MOVES = "this tag may change with any push, and RunPod's hosts keep the image that they have: pin a version"
-
-
-def moves(reference: str | None) -> bool:
-    """Whether a prebuilt image's name is not that of one version."""
-    name = (reference or "@").rpartition("/")[2]
-    return "@" not in name and (":" not in name or name.endswith(":latest"))
-
-
-def doubts(spec: EndpointSpec) -> list[Doubt]:
+def lint(spec: EndpointSpec) -> list[SpecWarning]:
     """List what in a spec cannot hold at RunPod, and what its worker would not start with on the local runtime."""
-    if spec.task != "describe" or spec.image.protocol not in (None, "worker-vllm"):
-        return [*_narrow(spec), *_moving(spec)]
+    if spec.image.protocol not in (None, OFFICIAL["describe"]):
+        return []
     model = known(spec.env.get(MODEL, ""))
     found = [
-        *_narrow(spec),
-        *_moving(spec),
         *_unreadable(spec, spec.env, ("env",)),
         *_precision(spec),
         *_version(spec),
@@ -150,12 +133,12 @@ def known(name: str) -> Model | None:
 # --- settings that are no numbers ----------------------------------------------------------------------------------
 
 
-def _unreadable(spec: EndpointSpec, env: Mapping[str, str], where: Location) -> Iterator[Doubt]:
+def _unreadable(spec: EndpointSpec, env: Mapping[str, str], where: Location) -> Iterator[SpecWarning]:
     """The variables whose values the worker, or vLLM, would refuse as it starts; an empty one is as good as none."""
     for name, form in (_OFFICIAL_FORMS if spec.image.protocol else _FORMS).items():
         text = env.get(name, "").strip()
         if text and not form.is_of(text):
-            yield Doubt((*where, name), f"{name} must be {form.words}", "the worker would not start")
+            yield SpecWarning((*where, name), f"{name} must be {form.words}", "the worker would not start")
 
 
 def _whole(spec: EndpointSpec, name: str) -> int | None:
@@ -175,25 +158,27 @@ def _number(spec: EndpointSpec, name: str) -> float | None:
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
-def _length(spec: EndpointSpec) -> Iterator[Doubt]:
+def _length(spec: EndpointSpec) -> Iterator[SpecWarning]:
     tokens = _whole(spec, "MAX_MODEL_LEN")
     if tokens is not None and tokens > LONGEST and _RECKONED_ELSEWHERE.isdisjoint(spec.env):
-        yield Doubt(("env", "MAX_MODEL_LEN"), f"Qwen3-VL takes {LONGEST:,} tokens at most", "vLLM refuses to start")
+        yield SpecWarning(
+            ("env", "MAX_MODEL_LEN"), f"Qwen3-VL takes {LONGEST:,} tokens at most", "vLLM refuses to start"
+        )
 
 
-def _gpus(spec: EndpointSpec) -> Iterator[Doubt]:
+def _gpus(spec: EndpointSpec) -> Iterator[SpecWarning]:
     """GPUs that the model asks for and does not get, or that are paid for and not used."""
     requested, count = _whole(spec, "TENSOR_PARALLEL_SIZE"), spec.gpu.count
     used = requested or (None if spec.image.protocol else 1)
     if requested is not None and requested > count:
         message = f"TENSOR_PARALLEL_SIZE needs {requested} GPUs, and gpu.count is {count}"
-        yield Doubt(("env", "TENSOR_PARALLEL_SIZE"), message, f"gpu: {{names: […], count: {requested}}}")
+        yield SpecWarning(("env", "TENSOR_PARALLEL_SIZE"), message, f"gpu: {{names: […], count: {requested}}}")
     elif used is not None and used < count and _RECKONED_ELSEWHERE.isdisjoint(spec.env):
         message = f"a worker has {count} GPUs, all paid for, and its model is on {used}"
-        yield Doubt(("gpu", "count"), message, f'TENSOR_PARALLEL_SIZE: "{count}" shares the model among them')
+        yield SpecWarning(("gpu", "count"), message, f'TENSOR_PARALLEL_SIZE: "{count}" shares the model among them')
 
 
-def _memory(spec: EndpointSpec, model: Model) -> Iterator[Doubt]:
+def _memory(spec: EndpointSpec, model: Model) -> Iterator[SpecWarning]:
     """Whether weights and the cache of one longest sequence fit the smallest card that may be given."""
     tokens, part, width = _tokens(spec), _part(spec), _WIDTHS.get(_dtype(spec))
     if not (tokens and part and width and _RECKONED_ELSEWHERE.isdisjoint(spec.env)):
@@ -215,9 +200,9 @@ def _memory(spec: EndpointSpec, model: Model) -> Iterator[Doubt]:
         f" is {room / GIB:.1f}"
     )
     if fits > 0:
-        yield Doubt(("env", "MAX_MODEL_LEN"), message, f'MAX_MODEL_LEN: "{fits}" fits; {_larger(needed, part)}')
+        yield SpecWarning(("env", "MAX_MODEL_LEN"), message, f'MAX_MODEL_LEN: "{fits}" fits; {_larger(needed, part)}')
     else:
-        yield Doubt(("gpu",), message, _larger(needed, part))
+        yield SpecWarning(("gpu",), message, _larger(needed, part))
 
 
 def _tokens(spec: EndpointSpec) -> int | None:
@@ -248,7 +233,7 @@ def _larger(needed: float, part: float) -> str:
 # --- disk, precision, version, time --------------------------------------------------------------------------------
 
 
-def _disk(spec: EndpointSpec, model: Model) -> Iterator[Doubt]:
+def _disk(spec: EndpointSpec, model: Model) -> Iterator[SpecWarning]:
     """Whether the disk holds weights that are downloaded to it."""
     is_on_volume = spec.network_volume is not None and spec.image.protocol is not None
     if spec.weights is not None or is_on_volume or not _DOWNLOADED_ELSEWHERE.isdisjoint(spec.env):
@@ -259,19 +244,19 @@ def _disk(spec: EndpointSpec, model: Model) -> Iterator[Doubt]:
         hint += " (/runpod-volume is on this disk, unless there is a network volume or the cache)"
     if size > spec.disk_gb * GIB:
         message = f"{model.name} is downloaded to this disk: {size / GB:.1f} GB of weights do not fit {spec.disk_gb} GB"
-        yield Doubt(("disk",), message, hint)
+        yield SpecWarning(("disk",), message, hint)
     elif size + ROOM_GB * GB > spec.disk_gb * GB:
         message = f"{model.name} is downloaded to this disk: {size / GB:.1f} GB of weights barely fit {spec.disk_gb} GB"
-        yield Doubt(("disk",), message, hint)
+        yield SpecWarning(("disk",), message, hint)
 
 
-def _precision(spec: EndpointSpec) -> Iterator[Doubt]:
+def _precision(spec: EndpointSpec) -> Iterator[SpecWarning]:
     if spec.env.get(MODEL, "").startswith(_FAMILY) and _dtype(spec) in ("float16", "half"):
         message = "Qwen3-VL's weights are bfloat16; float16 has a narrower range, in which its vision part may overflow"
-        yield Doubt(("env", "DTYPE"), message, "DTYPE: bfloat16")
+        yield SpecWarning(("env", "DTYPE"), message, "DTYPE: bfloat16")
 
 
-def _version(spec: EndpointSpec) -> Iterator[Doubt]:
+def _version(spec: EndpointSpec) -> Iterator[SpecWarning]:
     """Whether this version of RunPod's worker can load Qwen3-VL, and runs on the machines that may be given."""
     image = _OFFICIAL.fullmatch(spec.image.reference or "")
     if image is None or not spec.env.get(MODEL, "").startswith(_FAMILY):
@@ -280,45 +265,25 @@ def _version(spec: EndpointSpec) -> Iterator[Doubt]:
     version = tuple(map(int, found.groups())) if found else None
     if "stable-cuda" in image[1]:
         message = "tags …stable-cuda… of worker-vllm have vLLM 0.8.4 at most, and Qwen3-VL needs 0.11.0"
-        yield Doubt(("image", "reference"), message, _GOOD_TAG)
+        yield SpecWarning(("image", "reference"), message, _GOOD_TAG)
     elif version is not None and version < _FIRST_WITH_QWEN3_VL:
         message = "worker-vllm has vLLM 0.10.0 at most before v2.9.5, and Qwen3-VL needs 0.11.0"
-        yield Doubt(("image", "reference"), message, _GOOD_TAG)
+        yield SpecWarning(("image", "reference"), message, _GOOD_TAG)
     elif version is not None and version >= _FIRST_WITH_CUDA_13:
         yield from _cuda(spec)
 
 
-def _cuda(spec: EndpointSpec) -> Iterator[Doubt]:
+def _cuda(spec: EndpointSpec) -> Iterator[SpecWarning]:
     versions = [*spec.cuda, *([spec.min_cuda] if spec.min_cuda else [])]
-    older = [each for each in versions if _version_of(each) < (13, 0)]
+    older = [each for each in versions if version_of(each) < (13, 0)]
     if older or not versions:
         field = "min_cuda" if spec.min_cuda else "cuda"
         allowed = f"{field}: allows {', '.join(older)}" if older else "without cuda: a machine may have an older one"
         message = f"worker-vllm needs CUDA 13.0 since v2.19.0, and {allowed}"
-        yield Doubt((field,) if older else ("image",), message, 'min_cuda: "13.0"')
+        yield SpecWarning((field,) if older else ("image",), message, 'min_cuda: "13.0"')
 
 
-def _moving(spec: EndpointSpec) -> Iterator[Doubt]:
-    if moves(spec.image.reference):
-        yield Doubt(("image",), f"{spec.image.reference}: {MOVES}")
-
-
-def _narrow(spec: EndpointSpec) -> Iterator[Doubt]:
-    """RunPod takes a machine only if its version is in the list (docs, endpoint-configurations)."""
-    if not spec.cuda:
-        return
-    oldest = min(spec.cuda, key=_version_of)
-    newer = [each for each in gpus.CUDA_VERSIONS if _version_of(each) > _version_of(oldest) and each not in spec.cuda]
-    if newer:
-        message = f"RunPod matches these versions exactly: machines with CUDA {', '.join(newer)} are left out"
-        yield Doubt(("cuda",), message, f'add them, or write min_cuda: "{oldest}"')
-
-
-def _version_of(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(".")))
-
-
-def _time(spec: EndpointSpec, where: Location) -> Iterator[Doubt]:
+def _time(spec: EndpointSpec, where: Location) -> Iterator[SpecWarning]:
     """Whether the worker ends a request by itself before its job is stopped; 0 is no limit of its own."""
     limit_s, execution_s = _number(spec, "REQUEST_TIMEOUT"), spec.timeouts.execution_s
     if limit_s and limit_s >= execution_s:
@@ -326,4 +291,4 @@ def _time(spec: EndpointSpec, where: Location) -> Iterator[Doubt]:
             f"a request may take {limit_s:g} s, and timeouts.execution stops its job after {execution_s} s:"
             " what was generated by then is lost"
         )
-        yield Doubt((*where, "env", "REQUEST_TIMEOUT"), message, f'REQUEST_TIMEOUT: "{max(1, execution_s - 10)}"')
+        yield SpecWarning((*where, "env", "REQUEST_TIMEOUT"), message, f'REQUEST_TIMEOUT: "{max(1, execution_s - 10)}"')

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import psutil  # type: ignore[import-untyped]  # it ships no types
 import requests
 
 from vidctl.local.control_plane.records import EndpointRecord, TemplateRecord
@@ -129,8 +130,7 @@ def register(registry: Registry, name: str) -> str:
 
 
 def rss_mb(pid: int) -> float:
-    answer = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True)
-    return round(int(answer.stdout) / 1024, 1)
+    return round(float(psutil.Process(pid).memory_info().rss) / (1 << 20), 1)
 
 
 def wait_for(url: str) -> None:

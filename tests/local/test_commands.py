@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidctl.local.workers import commands
+from vidctl.local.workers import start_command
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ from vidctl.local.workers import commands
     ],
 )
 def test_a_line_of_text_is_no_words(text, words):
-    assert commands.read(text) == words
+    assert start_command.read(text) == words
 
 
 @pytest.mark.parametrize("words", [{"cmd": ["a b", "é"]}, {"cmd": ["x"], "entrypoint": ["/init", "-v"]}])
 def test_what_is_written_is_read(words):
-    assert commands.read(commands.written(words)) == words
+    assert start_command.read(start_command.written(words)) == words
 
 
 def test_no_words_are_no_command():
-    assert commands.written({"cmd": [], "entrypoint": []}) == ""
+    assert start_command.written({"cmd": [], "entrypoint": []}) == ""

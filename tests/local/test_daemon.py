@@ -15,7 +15,7 @@ from support.failing import failing
 from support.runtime import until
 
 from vidctl.local import daemon
-from vidctl.local.workers import environments, processes
+from vidctl.local.workers import environments, os_process
 
 pytestmark = pytest.mark.runtime
 
@@ -88,7 +88,7 @@ def test_down_ends_it_and_says_whether_it_ran(port, home):
     running = daemon.up(port)
 
     assert [True, False] == [daemon.down(port), daemon.down(port)]
-    assert (None, None) == (daemon.connection(port), processes.identity(running.pid))
+    assert (None, None) == (daemon.connection(port), os_process.identity(running.pid))
     assert not (home / "runtime.pid").exists()
 
 
@@ -150,7 +150,7 @@ def test_down_leaves_no_worker_behind(sdk, worker, port, home):
     worker_pid = int(record.read_text().split()[0])
     daemon.down(port)
 
-    assert processes.identity(worker_pid) is None
+    assert os_process.identity(worker_pid) is None
 
 
 def test_a_killed_runtime_comes_back_with_its_endpoints(sdk, worker, port):
@@ -219,7 +219,7 @@ def test_a_runtime_that_hangs_is_named_and_can_be_stopped(port, monkeypatch):
     with failing("local_runtime_error", f"process {running.pid}", "vidctl local down", varies=True):
         daemon.up(port)
     assert daemon.down(port)
-    assert processes.identity(running.pid) is None
+    assert os_process.identity(running.pid) is None
 
 
 OLD_RUNTIME = """
@@ -239,13 +239,13 @@ def test_a_runtime_of_another_version_is_replaced(port, home):
     old = subprocess.Popen(
         [sys.executable, "-c", OLD_RUNTIME, str(port)], start_new_session=True, stderr=subprocess.DEVNULL
     )
-    (home / "runtime.pid").write_text(f"{old.pid} {processes.identity(old.pid)}\n")
+    (home / "runtime.pid").write_text(f"{old.pid} {os_process.identity(old.pid)}\n")
     until(lambda: daemon.connection(port))
     heard = []
     new = daemon.up(port, notify=heard.append)
 
     assert "replacing the local runtime of vidctl 0.0.1" == heard[0]
-    assert (None, new) == (processes.identity(old.pid), daemon.connection(port))
+    assert (None, new) == (os_process.identity(old.pid), daemon.connection(port))
     old.wait()
 
 

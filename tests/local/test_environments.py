@@ -16,7 +16,7 @@ from support.failing import failing
 from support.runtime import until
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local.workers import environments, processes
+from vidctl.local.workers import environments, os_process
 
 SIX = "six==1.17.0\n"
 DEADLINE_S = 120
@@ -465,7 +465,7 @@ def test_a_new_environment_takes_the_place_of_those_unused_for_a_month(worker, h
         (worker / "requirements.txt").write_text(f"# {name}\n")
         homes[name] = make(worker, heard).parent.parent
     running = subprocess.Popen([homes["running"] / "bin" / "python", "-c", "input()"], stdin=subprocess.PIPE)
-    until(lambda: str(homes["running"]) in processes.commands())  # its name comes a moment after it is begun
+    until(lambda: str(homes["running"]) in os_process.commands())  # its name comes a moment after it is begun
     age(homes["recent"], 29)
     for name in ("old", "running", "used"):
         age(homes[name], 31)
@@ -500,7 +500,7 @@ backend-path = ["."]
 """
 MAKER = """\
 import pathlib, sys
-from vidctl.local.workers import environments, processes
+from vidctl.local.workers import environments
 environments.interpreter(pathlib.Path(sys.argv[1]), {}, print)
 """
 

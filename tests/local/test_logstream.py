@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vidctl.local.control_plane import log_stream
 from vidctl.local.control_plane.rest_wire import ProblemError, rfc3339
-from vidctl.local.workers.processes import Log
+from vidctl.local.workers.log import WorkerLog
 
 
 def past(log, query=None, last_event_id=None):
@@ -27,7 +27,7 @@ def past(log, query=None, last_event_id=None):
 
 @pytest.fixture
 def log(tmp_path):
-    log = Log(tmp_path / "worker" / "log")
+    log = WorkerLog(tmp_path / "worker" / "log")
     yield log
     log.close()
 
@@ -39,7 +39,7 @@ def log(tmp_path):
 )
 def test_resuming_gives_exactly_the_rest(tmp_path_factory, writes, max_bytes, index):
     """Whatever is written in whatever pieces, and whatever the log has forgotten by then."""
-    log = Log(tmp_path_factory.mktemp("worker") / "log", max_bytes=max_bytes)
+    log = WorkerLog(tmp_path_factory.mktemp("worker") / "log", max_bytes=max_bytes)
     for data in writes:
         log.write(data)
     log.write(b"\n")
@@ -58,7 +58,7 @@ def test_resuming_gives_exactly_the_rest(tmp_path_factory, writes, max_bytes, in
 
 def test_what_the_log_still_has_is_told(tmp_path):
     """Also what lies in the older of its two files; the numbers go on over what is gone."""
-    log = Log(tmp_path / "log", max_bytes=8)
+    log = WorkerLog(tmp_path / "log", max_bytes=8)
     for text in (b"one\n", b"two\n", b"three\n", b"four\n"):
         log.write(text)
     everything = past(log)

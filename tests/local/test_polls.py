@@ -11,7 +11,7 @@ from vidctl.local.api import server
 from vidctl.local.api.server import Runtime
 from vidctl.local.control_plane.records import EndpointRecord
 from vidctl.local.workers.fleet import Fleet, Worker
-from vidctl.local.workers.processes import Log
+from vidctl.local.workers.log import WorkerLog
 
 
 class Bench:
@@ -22,7 +22,7 @@ class Bench:
         fleet = Fleet(EndpointRecord(id="ep", name="ep", template_id="t"))
         self.runtime._supervisor._fleets["ep"] = fleet
         for name in names:
-            log = Log(folder / "workers" / name / "log")
+            log = WorkerLog(folder / "workers" / name / "log")
             fleet.workers[name] = Worker(id=name, version=0, log=log, started_at_ms=0)
         self.workers = fleet.workers
 

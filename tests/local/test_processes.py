@@ -8,8 +8,8 @@ import sys
 import pytest
 from support.runtime import until
 
-from vidctl.local.workers import processes
-from vidctl.local.workers.processes import Log, last_lines
+from vidctl.local.workers import os_process
+from vidctl.local.workers.log import WorkerLog, last_lines
 
 SLEEPS = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 
@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 
 def test_a_log_keeps_its_end_and_no_more_than_twice_its_size(tmp_path):
-    log = Log(tmp_path / "log", max_bytes=1000)
+    log = WorkerLog(tmp_path / "log", max_bytes=1000)
     for number in range(1000):
         log.write(f"line {number}\n".encode())
     log.close()
@@ -43,7 +43,7 @@ def test_a_log_keeps_its_end_and_no_more_than_twice_its_size(tmp_path):
 
 
 def test_a_line_of_ours_is_a_line_whatever_the_worker_left_unfinished(tmp_path):
-    log = Log(tmp_path / "log")
+    log = WorkerLog(tmp_path / "log")
     log.write(b"half")
     log.note("one")
     log.note("two")
@@ -70,9 +70,9 @@ def test_a_long_log_is_read_from_its_end(tmp_path):
 
 
 def test_what_a_previous_life_left_is_killed(tmp_path, folder, sleeper):
-    processes.remember(folder, sleeper.pid)
+    os_process.remember(folder, sleeper.pid)
 
-    assert processes.kill_orphans(tmp_path) == [sleeper.pid]
+    assert os_process.kill_orphans(tmp_path) == [sleeper.pid]
     assert sleeper.wait(timeout=10) == -signal.SIGKILL
 
 
@@ -80,7 +80,7 @@ def test_a_stranger_with_a_remembered_number_is_left_alone(tmp_path, folder, sle
     """Process numbers are reused: the one that is written down may be somebody else's by now."""
     (folder / "process").write_text(f"{sleeper.pid} another-boot:12345\n")
 
-    assert processes.kill_orphans(tmp_path) == []
+    assert os_process.kill_orphans(tmp_path) == []
     assert sleeper.poll() is None
 
 
@@ -97,13 +97,13 @@ def test_a_group_whose_leader_is_gone_is_known_by_the_workers_name(tmp_path, fol
     leader.stdout.close()
     (folder / "process").write_text(f"{leader.pid} gone:1\n")
 
-    assert processes.kill_orphans(tmp_path) == [leader.pid]
-    assert until(lambda: processes.identity(member) is None)
+    assert os_process.kill_orphans(tmp_path) == [leader.pid]
+    assert until(lambda: os_process.identity(member) is None)
 
 
 @pytest.mark.parametrize("record", ["", "not a number", "999999999 boot:1"])
 def test_a_record_of_nothing_kills_nothing(tmp_path, folder, record):
     (folder / "process").write_text(record)
 
-    assert processes.kill_orphans(tmp_path) == []
+    assert os_process.kill_orphans(tmp_path) == []
     assert not (folder / "process").exists()

@@ -4,11 +4,14 @@ import json
 import os
 import signal
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
+import psutil
 import pytest
 from support.runtime import LocalRuntime, until
+
+from vidctl.local.workers.os_process import identity
 
 
 def lines(path):
@@ -16,10 +19,7 @@ def lines(path):
 
 
 def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return identity(int(pid)) is not None
 
 
 @pytest.fixture
@@ -235,8 +235,12 @@ def test_no_process_of_a_worker_is_left_behind(own_runtime, handlers):
 
 def members(group):
     """The living processes of a process group."""
-    stats = (path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat"))
-    return [stat for stat in stats if stat[2] == str(group) and stat[0] != "Z"]
+    return [pid for pid in psutil.pids() if group_of(pid) == group and is_alive(pid)]
+
+
+def group_of(pid):
+    with suppress(ProcessLookupError):
+        return os.getpgid(pid)
 
 
 def batch_taken(runtime, handlers):

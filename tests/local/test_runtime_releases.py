@@ -6,7 +6,7 @@ import pytest
 from support.runtime import until
 
 from vidctl.local.workers.environments import image_name
-from vidctl.local.workers.processes import identity
+from vidctl.local.workers.os_process import identity
 
 SAVE_TEMPLATE = """
 mutation Save($input: SaveTemplateInput!) { saveTemplate(input: $input) { id } }

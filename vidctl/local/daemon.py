@@ -26,7 +26,8 @@ from filelock import FileLock
 
 from vidctl import __version__
 from vidctl.errors import LocalRuntimeError, NotDeployedError, UsageError
-from vidctl.local.workers import processes
+from vidctl.local.workers import os_process
+from vidctl.local.workers.log import LOG_BYTES, last_lines, older
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +159,7 @@ def logs(
     """
     port = _port(port)
     if endpoint is None:
-        return processes.last_lines(_home(port) / "runtime.log", tail)
+        return last_lines(_home(port) / "runtime.log", tail)
     running = connection(port)
     if running is None:
         raise NotDeployedError("the local runtime is not running", hint="start it: vidctl local up")
@@ -220,7 +221,7 @@ def _start(port: int, isolation: Isolation, *, has_rate_limits: bool) -> Connect
     _ensure_credentials(home / "credentials.json")
     process = _spawn(home, port, isolation, has_rate_limits=has_rate_limits)
     pid_file = home / "runtime.pid"
-    pid_file.write_text(f"{process.pid} {processes.identity(process.pid) or ''}\n")
+    pid_file.write_text(f"{process.pid} {os_process.identity(process.pid) or ''}\n")
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and process.poll() is None:
         if running := connection(port):
@@ -228,11 +229,11 @@ def _start(port: int, isolation: Isolation, *, has_rate_limits: bool) -> Connect
             return running
         time.sleep(_POLL_S)
     ended = process.poll()
-    processes.signal_group(process.pid, signal.SIGKILL)
+    os_process.signal_group(process.pid, signal.SIGKILL)
     process.wait()
     pid_file.unlink()
     reason = "it does not respond" if ended is None else f"it exited with status {ended}"
-    last = "\n".join(processes.last_lines(home / "runtime.log", _LAST_LINES))
+    last = "\n".join(last_lines(home / "runtime.log", _LAST_LINES))
     raise LocalRuntimeError(
         f"cannot start the local runtime: {reason}\n{last}", hint=f"see its log: {home / 'runtime.log'}"
     )
@@ -270,8 +271,8 @@ def _spawn(home: Path, port: int, isolation: Isolation, *, has_rate_limits: bool
     # The runtime has no business with the user's RunPod account.
     env = {name: value for name, value in os.environ.items() if not name.startswith("RUNPOD_")}
     log = home / "runtime.log"
-    if log.is_file() and log.stat().st_size > processes.LOG_BYTES:
-        log.replace(processes.older(log))
+    if log.is_file() and log.stat().st_size > LOG_BYTES:
+        log.replace(older(log))
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
         return subprocess.Popen(
             [
@@ -294,7 +295,7 @@ def _stop(port: int) -> bool:
     pid = _recorded_pid(port)
     if pid is not None:
         _end(pid)
-    processes.kill_orphans(_home(port) / "workers")
+    os_process.kill_orphans(_home(port) / "workers")
     with suppress(LocalRuntimeError):  # no engine, no running containers; the next start looks again
         containers.remove_orphans(_home(port) / "workers")
     launching.remove_copies(_home(port) / "workers")
@@ -305,12 +306,12 @@ def _stop(port: int) -> bool:
 def _end(pid: int) -> None:
     """Ask the process to end, and after a while make it."""
     for number, patience_s in ((signal.SIGTERM, _STOP_S), (signal.SIGKILL, _STOP_S)):
-        processes.signal_group(pid, number)
+        os_process.signal_group(pid, number)
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             with suppress(ChildProcessError):  # when it is our child, only its parent can take its remains away
                 os.waitpid(pid, os.WNOHANG)
-            if processes.identity(pid) is None:
+            if os_process.identity(pid) is None:
                 return
             time.sleep(_POLL_S)
 
@@ -321,7 +322,7 @@ def _recorded_pid(port: int) -> int | None:
         number, _, identity = (_home(port) / "runtime.pid").read_text().strip().partition(" ")
     except OSError:
         return None
-    return int(number) if number.isdigit() and identity and processes.identity(int(number)) == identity else None
+    return int(number) if number.isdigit() and identity and os_process.identity(int(number)) == identity else None
 
 
 def _endpoint_names(running: Connection) -> list[dict[str, Any]]:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from vidctl.local.control_plane.rest_wire import ProblemError, rfc3339
 from vidctl.local.threads import in_thread
-from vidctl.local.workers.processes import NOTE
+from vidctl.local.workers.log import NOTE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from vidctl.local.workers.processes import Log
+    from vidctl.local.workers.log import WorkerLog
 
 _DEFAULT_TAIL: Final = 100
 _MAX_TAIL: Final = 5000
@@ -99,7 +99,7 @@ def _milliseconds(text: str, name: str) -> int:
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-async def open_stream(log: Log, request: LogRequest, closing: asyncio.Event) -> AsyncIterator[bytes]:
+async def open_stream(log: WorkerLog, request: LogRequest, closing: asyncio.Event) -> AsyncIterator[bytes]:
     """A stream of the wanted lines that there are now, then of each as it comes; an idle one sends nothing.
 
     It ends only with the runtime.
@@ -109,7 +109,7 @@ async def open_stream(log: Log, request: LogRequest, closing: asyncio.Event) -> 
 
 
 async def _events(
-    log: Log, request: LogRequest, past: list[Line], seen: int, closing: asyncio.Event
+    log: WorkerLog, request: LogRequest, past: list[Line], seen: int, closing: asyncio.Event
 ) -> AsyncIterator[bytes]:
     for line in past:
         yield _event(line)
@@ -122,7 +122,7 @@ async def _events(
             await asyncio.wait_for(closing.wait(), _LOOK_S)
 
 
-def _lines(log: Log, place: int) -> tuple[list[Line], int]:
+def _lines(log: WorkerLog, place: int) -> tuple[list[Line], int]:
     """The whole lines from a place on, and the place after them."""
     stretch = log.read(place)
     start = stretch.start

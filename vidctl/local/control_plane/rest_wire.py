@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vidctl.local.control_plane.catalog import DATA_CENTERS, POOLS, Selection, selection
-from vidctl.local.workers import commands
+from vidctl.local.workers import start_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -55,9 +55,9 @@ def container(body: Json, base: TemplateRecord, template: TemplateRecord | None)
     """
     settings: Json = {ours: body[theirs] for theirs, ours in _CONTAINER_FIELDS.items() if theirs in body}
     if body.keys() & {"cmd", "entrypoint"}:
-        known = commands.read((template or base).docker_args) or {}
+        known = start_command.read((template or base).docker_args) or {}
         both = known | {name: body[name] for name in ("cmd", "entrypoint") if name in body}
-        settings["docker_args"] = commands.written(both)
+        settings["docker_args"] = start_command.written(both)
     if "ports" in body:
         settings["ports"] = ",".join(body["ports"])
     if "registry" in body:
@@ -210,7 +210,7 @@ def endpoint_json(record: EndpointRecord, template: TemplateRecord, url: str) ->
 
 
 def _container_json(template: TemplateRecord) -> Json:
-    words = commands.read(template.docker_args)
+    words = start_command.read(template.docker_args)
     return {
         "image": template.image_name,
         **({"args": template.docker_args} if words is None else {"args": "", **words}),

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from vidctl.docker import docker_config
 from vidctl.errors import ImageError, LocalRuntimeError
 from vidctl.local.threads import in_thread
-from vidctl.local.workers import commands, processes
+from vidctl.local.workers import start_command
 from vidctl.local.workers.launching import STOP_GRACE_S
+from vidctl.local.workers.variables import proxies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from docker import APIClient  # type: ignore[import-untyped]  # it ships no types
 
     from vidctl.local.workers.launching import LaunchRequest, Prepared, WorkerInstance
-    from vidctl.local.workers.processes import Log
+    from vidctl.local.workers.log import WorkerLog
 
 RUNTIME_LABEL: Final = "vidctl.runtime"  # the folder of the runtime's workers, in which its port is
 WORKER_LABEL: Final = "vidctl.worker"
@@ -34,13 +35,13 @@ _START: Final = "start Docker, or set DOCKER_HOST and restart the runtime: vidct
 _SHELL_SIGNAL: Final = 128  # the init in a container ends, as a shell does, with this and the number of the signal
 
 
-async def prepare_container(request: LaunchRequest, log: Log) -> Prepared:
+async def prepare_container(request: LaunchRequest, log: WorkerLog) -> Prepared:
     """Pull a worker's image if the engine does not have it."""
     await in_thread(lambda: _require_image(request, log))
     return _Image(request)
 
 
-def _require_image(request: LaunchRequest, log: Log) -> None:
+def _require_image(request: LaunchRequest, log: WorkerLog) -> None:
     from docker.errors import APIError, ImageNotFound  # type: ignore[import-untyped]
 
     with _engine() as engine:
@@ -67,7 +68,7 @@ def _missing(name: str, reason: str) -> LocalRuntimeError:
 
 def container_environment(variables: Mapping[str, str], *, inherited: Mapping[str, str]) -> dict[str, str]:
     """A worker's variables and the way to the network: what else this machine says is not true in a container."""
-    return {**processes.proxies(inherited), **variables}
+    return {**proxies(inherited), **variables}
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,10 @@ class _Image:
 
     request: LaunchRequest
 
-    async def start(self, log: Log) -> WorkerInstance:
+    async def start(self, log: WorkerLog) -> WorkerInstance:
         return await in_thread(lambda: self._start(log))
 
-    def _start(self, log: Log) -> _ContainerInstance:
+    def _start(self, log: WorkerLog) -> _ContainerInstance:
         with _translated():
             engine = _connect()
             _mark(self.request.folder.parent).touch()
@@ -104,7 +105,7 @@ class _Image:
             log_config=LogConfig(type="none"),  # we read it, so the engine need not keep it
             device_requests=_gpus(engine),
         )
-        words = commands.read(request.command)
+        words = start_command.read(request.command)
         created = engine.create_container(
             request.image_name,
             command=(request.command if words is None else words.get("cmd")) or None,
@@ -130,7 +131,7 @@ class _ContainerInstance:
 
     pid = None  # the engine's business: it need not even be a process of this machine
 
-    def __init__(self, engine: APIClient, container: str, output: Iterable[bytes], log: Log) -> None:
+    def __init__(self, engine: APIClient, container: str, output: Iterable[bytes], log: WorkerLog) -> None:
         self._engine = engine
         self._container = container
         self._output = output

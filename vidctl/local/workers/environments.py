@@ -32,7 +32,8 @@ import platformdirs
 from vidctl.docker import worker_folder
 from vidctl.docker.ignore import Ignore
 from vidctl.errors import ImageError, LocalRuntimeError
-from vidctl.local.workers import processes
+from vidctl.local.workers import os_process
+from vidctl.local.workers.variables import inheritable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -313,7 +314,7 @@ def _display_name(folder: Path) -> str:
 def _prune(environments: Path, notify: Callable[[str], None]) -> None:
     """Remove environments that no worker was started in for a month, nor runs in: each may take gigabytes."""
     unused = [stamp for stamp in environments.glob("*/complete") if _is_unused(stamp)]
-    running = processes.commands() if unused else ""
+    running = os_process.commands() if unused else ""
     for stamp in unused:
         home = stamp.parent
         with _locked(home.with_suffix(".lock"), f"the unused environment {home.name}", notify):
@@ -432,7 +433,7 @@ def _prepare(folder: Path, python: Path, env: Mapping[str, str], notify: Callabl
             [str(python), "prepare.py"],
             what=f"prepare.py of {folder.name}",
             cwd=folder,
-            env={**processes.inheritable(os.environ), **activated(python), **own, **env},
+            env={**inheritable(os.environ), **activated(python), **own, **env},
             log=log,
             lock=lock,
             notify=notify,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vidctl.local.control_plane.records import EndpointRecord
     from vidctl.local.queue.store import Demand
     from vidctl.local.workers.launching import WorkerInstance
-    from vidctl.local.workers.processes import Log
+    from vidctl.local.workers.log import WorkerLog
 
 WorkerStatus = Literal["RUNNING", "IDLE", "INITIALIZING", "UNHEALTHY"]
 
@@ -100,7 +100,7 @@ class Worker:
 
     id: str
     version: int
-    log: Log
+    log: WorkerLog
     started_at_ms: int
     image: str | None = None
     instance: WorkerInstance | None = None

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from vidctl.errors import LocalRuntimeError
 from vidctl.local.threads import in_thread
-from vidctl.local.workers import environments, processes
+from vidctl.local.workers import environments, os_process
+from vidctl.local.workers.variables import inheritable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from vidctl.local.control_plane.records import RegistryAuthRecord
-    from vidctl.local.workers.processes import Log
+    from vidctl.local.workers.log import WorkerLog
 
 STOP_GRACE_S = 5.0
 
@@ -67,18 +68,18 @@ class WorkerInstance(Protocol):
 class Prepared(Protocol):
     """A worker that is ready to start: all that may take long is done."""
 
-    async def start(self, log: Log) -> WorkerInstance:
+    async def start(self, log: WorkerLog) -> WorkerInstance:
         """Start it; raise LocalRuntimeError, OSError or ValueError when that cannot be."""
 
 
 class Launcher(Protocol):
     """A way to launch workers: as a process, or as a container."""
 
-    async def __call__(self, request: LaunchRequest, log: Log) -> Prepared:
+    async def __call__(self, request: LaunchRequest, log: WorkerLog) -> Prepared:
         """Get what the worker needs, noting in its log what takes long; raise LocalRuntimeError when that fails."""
 
 
-async def prepare_process(request: LaunchRequest, log: Log) -> Prepared:
+async def prepare_process(request: LaunchRequest, log: WorkerLog) -> Prepared:
     """Make the virtual environment of a worker folder, where there is none yet."""
     source = environments.folder(request.image_name)
     python = await in_thread(lambda: environments.interpreter(source, request.template_env, log.note))
@@ -98,7 +99,7 @@ def process_environment(
 
     HOME is a scratch folder because RunPod's SDK (http_client.py) prefers a key in ~/.runpod over the one it is given.
     """
-    return {**processes.inheritable(inherited), "HOME": str(home), "XDG_CACHE_HOME": str(cache_home), **variables}
+    return {**inheritable(inherited), "HOME": str(home), "XDG_CACHE_HOME": str(cache_home), **variables}
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class _Command:
     env: dict[str, str] = field(repr=False)
     folder: Path
 
-    async def start(self, log: Log) -> WorkerInstance:
+    async def start(self, log: WorkerLog) -> WorkerInstance:
         own = _source_copy(self.folder)
         try:
             await in_thread(lambda: environments.copy_source(self.source, own, self.handler))
@@ -124,7 +125,7 @@ class _Command:
         except BaseException:
             shutil.rmtree(own, ignore_errors=True)
             raise
-        processes.remember(self.folder, process.pid)
+        os_process.remember(self.folder, process.pid)
         return _ProcessInstance(process, log, self.folder, linked)
 
 
@@ -157,7 +158,7 @@ class _ProcessInstance:
     def __init__(
         self,
         process: asyncio.subprocess.Process,
-        log: Log,
+        log: WorkerLog,
         folder: Path,
         linked: Mapping[Path, tuple[int, int] | None],
     ) -> None:
@@ -176,16 +177,16 @@ class _ProcessInstance:
         return self._process.returncode
 
     def stop(self) -> None:
-        processes.signal_group(self._process.pid, signal.SIGTERM)
+        os_process.signal_group(self._process.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        processes.signal_group(self._process.pid, signal.SIGKILL)
+        os_process.signal_group(self._process.pid, signal.SIGKILL)
 
     async def ended(self) -> int:
         exit_code = await self._process.wait()
         # The SDK's heartbeat runs in a process of its own, which outlives a killed parent.
         self.kill()
-        processes.forget(self._folder)
+        os_process.forget(self._folder)
         own = _source_copy(self._folder)
         await in_thread(lambda: shutil.rmtree(own, ignore_errors=True))
         # A grandchild in a session of its own may hold the pipe open for ever.
@@ -202,7 +203,7 @@ class _ProcessInstance:
             self._log.note(f"changed while this worker ran: {changed[0]}{more}; a handler must not write there")
 
 
-async def _copy(process: asyncio.subprocess.Process, log: Log) -> None:
+async def _copy(process: asyncio.subprocess.Process, log: WorkerLog) -> None:
     """Write down what a worker prints.  The pipe makes one that prints a lot wait for us."""
     if process.stdout is None:
         raise LocalRuntimeError("a worker was started without a pipe for its output")

@@ -20,7 +20,7 @@ from vidctl.errors import LocalRuntimeError
 from vidctl.local.faults import Faults
 from vidctl.local.queue.waiters import Waiters
 from vidctl.local.threads import in_thread
-from vidctl.local.workers import containers, environments, processes
+from vidctl.local.workers import containers, environments, os_process
 from vidctl.local.workers.fleet import (
     Fleet,
     Stop,
@@ -32,6 +32,7 @@ from vidctl.local.workers.fleet import (
     workers_wanted,
 )
 from vidctl.local.workers.launching import STOP_GRACE_S, LaunchRequest, prepare_process
+from vidctl.local.workers.log import WorkerLog, last_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -174,7 +175,7 @@ class Supervisor:
         """The workers that the endpoint has, with their states."""
         return self._fleets[endpoint_id].shown()
 
-    def log(self, endpoint_id: str, worker_id: str) -> processes.Log | None:
+    def log(self, endpoint_id: str, worker_id: str) -> WorkerLog | None:
         """The log of a worker, of one of the last few that have gone too."""
         fleet = self._fleets[endpoint_id]
         known = [*fleet.past, *fleet.workers.values()]
@@ -188,7 +189,7 @@ class Supervisor:
             {
                 "workerId": worker.id,
                 "startedAt": _iso(worker.started_at_ms),
-                "lines": processes.last_lines(worker.log.path, tail),
+                "lines": last_lines(worker.log.path, tail),
             }
             for worker in known
         ]
@@ -210,7 +211,7 @@ class Supervisor:
     def start(self) -> None:
         """Kill what a previous run left running, queue its jobs again, and look after all known endpoints."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        processes.kill_orphans(self._folder)
+        os_process.kill_orphans(self._folder)
         with self._faults.survived("removing the containers of the last run"):
             containers.remove_orphans(self._folder)
         shutil.rmtree(self._folder)
@@ -309,7 +310,7 @@ class Supervisor:
         worker = Worker(
             id=worker_id,
             version=fleet.endpoint.version,
-            log=processes.Log(self._folder / worker_id / "log"),
+            log=WorkerLog(self._folder / worker_id / "log"),
             started_at_ms=self._queue.clock(),
         )
         worker.log.on_write = self._unsent_listener(fleet.endpoint.id, worker)
@@ -487,7 +488,7 @@ def _describe(worker: Worker, status: WorkerStatus) -> dict[str, Any]:
         "status": status,
         "pid": worker.instance.pid if worker.instance else None,
         "startedAt": _iso(worker.started_at_ms),
-        "lastLog": processes.last_lines(worker.log.path, 20),
+        "lastLog": last_lines(worker.log.path, 20),
         "error": worker.error,
     }
 

@@ -22,9 +22,13 @@ COPIES: dict[str, tuple[str, ...]] = {
     "base64text.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
     "displaymatrix.py": ("vidctl/media", "workers/qwen-vl"),
     "download.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
+    "fields.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
     "languages.py": ("vidctl/tasks/transcribe", "workers/whisper"),
+    "modelfiles.py": ("workers/yolo", "workers/whisper"),
+    "prepare.py": ("workers/yolo", "workers/whisper"),
     "thinking.py": ("vidctl/tasks/describe", "workers/qwen-vl"),
     "pixels.py": ("vidctl/media", "workers/yolo", "workers/qwen-vl"),
+    "variables.py": ("workers/yolo", "workers/whisper", "workers/qwen-vl"),
 }
 
 

@@ -24,13 +24,13 @@ FILES = {name: name.encode() for name in ("model.bin", "config.json", "tokenizer
 
 
 CODE = """
-import os, sys, environment
+import os, sys, environment, variables
 settings = environment.Settings.read(os.environ)
 settings.apply()
 import weights
 try:
     print(weights.find(settings))
-except environment.StartError as error:
+except variables.StartError as error:
     sys.exit(str(error))
 """
 

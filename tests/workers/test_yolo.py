@@ -360,7 +360,7 @@ BAD = {
     "cut short": ({"image": sent(JPEG[: len(JPEG) // 2])}, "image is damaged or truncated"),
     "a bomb": ({"image": sent(_png(60_000, 60_000))}, "image is larger than 100 megapixels"),
     "0 x 0": ({"image": sent(_png(0, 0))}, UNREADABLE),
-    "not an object": ("image", "input must be an object with an image, not a string"),
+    "not an object": ("image", "input must be an object with an image, not a text"),
     "an unknown class": ({"image": sent(JPEG), "classes": ["cirle"]}, "unknown class 'cirle'; did you mean circle?"),
     "a threshold out of range": ({"image": sent(JPEG), "conf": 25}, "conf must be from 0 to 1, not 25"),
     "NaN": ({"image": sent(JPEG), "iou": float("nan")}, "iou must be from 0 to 1, not nan"),

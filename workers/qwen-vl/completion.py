@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 REASONS = {"repetition": "length", "abort": "length"}
 
 
-def in_openais_words(answer: Any) -> Any:
+def in_openais_words(answer: dict[str, Any]) -> dict[str, Any]:
     """The same object, with no finish_reason that a reader of OpenAI's API does not know."""
     for choice in _choices(answer):
         choice["finish_reason"] = REASONS.get(str(choice.get("finish_reason")), choice.get("finish_reason"))

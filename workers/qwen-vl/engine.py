@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from completion import has_ended
-from environment import Settings, StartError, engine_environment
+from environment import Settings, engine_environment
 from thinking import Answering, split
+from variables import StartError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

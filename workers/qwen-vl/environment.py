@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from variables import StartError, one_of, whole
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,10 +20,6 @@ STARTUP = (
 )  # a module there is imported by every Python that starts
 # vLLM's own, for --dtype.
 DTYPES = ("auto", "bfloat16", "float16", "half", "float", "float32")
-
-
-class StartError(Exception):
-    """The worker cannot start: one sentence for the log."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,13 @@ class Settings:
             served_name=environment.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE", "").strip(),
             revision=environment.get("MODEL_REVISION", "").strip(),
             tokenizer=environment.get("TOKENIZER_NAME", "").strip(),
-            dtype=_one_of(environment, "DTYPE", DTYPES, cls.dtype),
-            max_model_len=_whole(environment, "MAX_MODEL_LEN", cls.max_model_len),
+            dtype=one_of(environment, "DTYPE", DTYPES, cls.dtype),
+            max_model_len=whole(environment, "MAX_MODEL_LEN", cls.max_model_len),
             gpu_memory_utilization=_fraction(environment, "GPU_MEMORY_UTILIZATION", cls.gpu_memory_utilization),
-            tensor_parallel_size=_whole(environment, "TENSOR_PARALLEL_SIZE", cls.tensor_parallel_size),
-            max_concurrency=_whole(environment, "MAX_CONCURRENCY", cls.max_concurrency),
-            max_images=_whole(environment, "MAX_IMAGES", cls.max_images),
-            max_pixels=_whole(environment, "MAX_PIXELS", cls.max_pixels),
+            tensor_parallel_size=whole(environment, "TENSOR_PARALLEL_SIZE", cls.tensor_parallel_size),
+            max_concurrency=whole(environment, "MAX_CONCURRENCY", cls.max_concurrency),
+            max_images=whole(environment, "MAX_IMAGES", cls.max_images),
+            max_pixels=whole(environment, "MAX_PIXELS", cls.max_pixels),
             request_timeout_s=_seconds(environment, "REQUEST_TIMEOUT", cls.request_timeout_s),
             startup_timeout_s=_seconds(environment, "VLLM_STARTUP_TIMEOUT", cls.startup_timeout_s),
             engine_python=environment.get("ENGINE_PYTHON") or cls.engine_python,
@@ -102,22 +100,6 @@ def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
     path = os.pathsep.join(filter(None, (str(STARTUP), environment.get("PYTHONPATH"))))
     return {**defaults, **kept, "PYTHONPATH": path}
-
-
-def _one_of(environment: Mapping[str, str], name: str, choices: tuple[str, ...], default: str) -> str:
-    value = environment.get(name, "").strip().lower() or default
-    if value not in choices:
-        raise StartError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-    return value
-
-
-def _whole(environment: Mapping[str, str], name: str, default: int | None) -> int | None:
-    text = environment.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isdecimal() or not 1 <= int(text) <= 1 << 40:
-        raise StartError(f"{name} must be a whole number from 1, not {text!r}")
-    return int(text)
 
 
 def _fraction(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import media
 import runpod
+from badinput import BadInputError
 from completion import Completion, in_openais_words
 from engine import (
     TOKENS_PER_EVENT,
@@ -33,11 +34,12 @@ from engine import (
     spelled,
     status_of,
 )
-from environment import Settings, StartError
-from jobinput import REPETITION, BadInputError, Request, parse
+from environment import Settings
+from jobinput import REPETITION, Request, parse
 from relaxing import relax
 from runpod import http_client
 from runpod.serverless.modules import rp_http
+from variables import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -309,7 +311,8 @@ class Worker:
 
         completion = Completion()
         options = body.get("stream_options")
-        with_usage = isinstance(options, dict) and options.get("include_usage") is True
+        options = options if isinstance(options, dict) else {}
+        with_usage = options.get("include_usage") is True
         if self._facts.is_vllm and with_usage:
             body = {**body, "stream_options": {"continuous_usage_stats": True, **options}}
         if await self._read(request, {**body, "stream": True}, completion, send, limit_s):

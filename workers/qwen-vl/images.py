@@ -12,7 +12,7 @@ import pixels
 from badinput import BadInputError
 from base64text import from_text
 from download import download, is_url
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 # The formats the worker says it reads.  Pillow knows forty more, among them ones that start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -91,10 +91,10 @@ def decode(data: bytes, max_pixels: int, name: str, *, least_side: int = 0) -> L
 def _decode(data: bytes, max_pixels: int, name: str, least_side: int) -> LoadedImage:
     try:
         image = pixels.opened(data, FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise BadInputError(f"{name} is not an image this worker reads ({', '.join(FORMATS)})") from error
     _check_size(*image.size, name)
-    kind, mode, (width, height) = image.format, image.mode, image.size
+    kind, mode, (width, height) = image.format or "", image.mode, image.size
     sent = pixels.fit_within((width, height), max_pixels)
     # A JPEG decodes at a half, quarter or eighth of its size for a fraction of the time.
     image.draft(None, sent)

@@ -5,10 +5,10 @@ Images and clips stay as they came, as `Media` in the place of their content par
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import fields
 from badinput import BadInputError
 
 MAX_TOKENS = 512
@@ -86,7 +86,7 @@ class Request:
 def parse(job_input: Any) -> Request:
     """Read a job's `input`; raise BadInputError."""
     if not isinstance(job_input, dict):
-        raise BadInputError(f"input must be an object with a prompt, not {_kind(job_input)}")
+        raise BadInputError(f"input must be an object with a prompt, not {fields.kind(job_input)}")
     if "openai_route" in job_input:
         return _openai(job_input.get("openai_route"), job_input.get("openai_input"))
     if "route" in job_input and OWN_FIELDS.isdisjoint(job_input):
@@ -222,7 +222,7 @@ def _sampling(part: dict[str, Any]) -> tuple[float, int | None]:
 
 def _several(images: Any) -> list[Any]:
     if not isinstance(images, list):
-        raise BadInputError(f"images must be a list, not {_kind(images)}")
+        raise BadInputError(f"images must be a list, not {fields.kind(images)}")
     if not images:
         raise BadInputError("images is an empty list")
     content: list[Any] = []
@@ -244,7 +244,7 @@ def stamp(at_s: float) -> str:
 def _messages(messages: Any, where: str) -> list[dict[str, Any]]:
     if not isinstance(messages, list) or not messages:
         raise BadInputError(
-            f"{where} must be a list of messages, not {_kind(messages) if messages else 'an empty one'}"
+            f"{where} must be a list of messages, not {fields.kind(messages) if messages else 'an empty one'}"
         )
     return [_message(one, f"{where}[{index}]") for index, one in enumerate(messages)]
 
@@ -269,14 +269,16 @@ def _parts(part: Any, where: str) -> list[Any]:
             value = value.get("url") if isinstance(value, dict) else value
             return _shown_by(where, value, part) if kind.startswith("video") else [Media(where, value)]
     if part.get("type") != "text":
-        raise BadInputError(f"{where}: this worker takes text, image_url and video_url, not {_shown(part.get('type'))}")
+        raise BadInputError(
+            f"{where}: this worker takes text, image_url and video_url, not {fields.shown(part.get('type'))}"
+        )
     return [part]
 
 
 def _schema(job_input: dict[str, Any]) -> dict[str, Any] | None:
     schema = job_input.get("schema")
     if schema is not None and not isinstance(schema, dict):
-        raise BadInputError(f"schema must be a JSON Schema, which is an object, not {_kind(schema)}")
+        raise BadInputError(f"schema must be a JSON Schema, which is an object, not {fields.kind(schema)}")
     return schema
 
 
@@ -305,11 +307,11 @@ def _openai(route: Any, given: Any) -> Request:
     path = f"/{route.strip('/')}" if isinstance(route, str) else ""
     path = path if path.startswith("/v1/") else f"/v1{path}"
     if path not in ROUTES:
-        raise BadInputError(f"this worker has {', '.join(ROUTES)}, not {_shown(route)}")
+        raise BadInputError(f"this worker has {', '.join(ROUTES)}, not {fields.shown(route)}")
     if ROUTES[path] == "GET":
         return Request("openai", path, {})
     if not isinstance(given, dict):
-        raise BadInputError(f"openai_input must be an object, not {_kind(given)}")
+        raise BadInputError(f"openai_input must be an object, not {fields.kind(given)}")
     most, given = _whole(given, "max_pixels", least=1024), {k: v for k, v in given.items() if k != "max_pixels"}
     return Request("openai", path, _checked(given, path), is_stream=given.get("stream") is True, max_pixels=most)
 
@@ -333,15 +335,15 @@ def _checked(given: dict[str, Any], path: str) -> dict[str, Any]:
         raise BadInputError(f"{wrong[0]} is not allowed: {_instead(wrong[0])}")
     if path == CHAT:
         body["messages"] = _messages(given.get("messages"), "messages")
-        prompts, lengths = 1, ("max_tokens", "max_completion_tokens")
+        prompts = 1
     elif "messages" in given:
         raise BadInputError(f"messages are for {CHAT}; {path} completes a prompt")
     else:
-        prompts, lengths = _prompts(given.get("prompt")), ("max_tokens",)
+        prompts = _prompts(given.get("prompt"))
     answers = prompts * (_whole(body, "n", least=1) or 1)
     if answers > MOST_ANSWERS:
         raise BadInputError(f"the request has {answers} answers (n, prompts); at most {MOST_ANSWERS} are allowed")
-    if all(body.get(name) is None for name in lengths):
+    if body.get("max_tokens") is None and (path != CHAT or body.get("max_completion_tokens") is None):
         body["max_tokens"] = MAX_TOKENS
     if not _has_form(body):
         body.setdefault("repetition_detection", dict(REPETITION))
@@ -365,22 +367,18 @@ def _prompts(prompt: Any) -> int:
 def _object(job_input: dict[str, Any], name: str) -> dict[str, Any]:
     value = job_input.get(name)
     if value is not None and not isinstance(value, dict):
-        raise BadInputError(f"{name} must be an object, not {_kind(value)}")
+        raise BadInputError(f"{name} must be an object, not {fields.kind(value)}")
     return value or {}
 
 
 def _text(job_input: dict[str, Any], name: str) -> str | None:
     value = job_input.get(name)
-    if value is not None and not isinstance(value, str):
-        raise BadInputError(f"{name} must be a text, not {_kind(value)}")
-    return value
+    return None if value is None else fields.text(name, value)
 
 
 def _boolean(job_input: dict[str, Any], name: str) -> bool:
     value = job_input.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise BadInputError(f"{name} must be true or false, not {_kind(value)}")
-    return bool(value)
+    return value is not None and fields.flag(name, value)
 
 
 def _whole(job_input: dict[str, Any], name: str, *, least: int) -> int | None:
@@ -388,9 +386,9 @@ def _whole(job_input: dict[str, Any], name: str, *, least: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadInputError(f"{name} must be a whole number, not {_shown(value)}")
+        raise BadInputError(f"{name} must be a whole number, not {fields.shown(value)}")
     if value < least:
-        raise BadInputError(f"{name} must be at least {least}, not {_shown(value)}")
+        raise BadInputError(f"{name} must be at least {least}, not {fields.shown(value)}")
     if value >= 2**63:
         raise BadInputError(f"{name} is too large")
     return value
@@ -398,20 +396,4 @@ def _whole(job_input: dict[str, Any], name: str, *, least: int) -> int | None:
 
 def _number(job_input: dict[str, Any], name: str, low: float, high: float) -> float | None:
     value = job_input.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadInputError(f"{name} must be a number from {low:g} to {high:g}, not {_kind(value)}")
-    if not low <= value <= high or not math.isfinite(value):
-        raise BadInputError(f"{name} must be from {low:g} to {high:g}, not {_shown(value)}")
-    return float(value)
-
-
-def _kind(value: Any) -> str:
-    kinds = {type(None): "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
-    return kinds.get(type(value), "a number")
-
-
-def _shown(value: Any) -> str:
-    text = f"{value!r}"
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return None if value is None else fields.number(name, value, low, high)

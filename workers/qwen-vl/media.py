@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import av
 import displaymatrix
 import images
-from jobinput import BadInputError, Media, stamp
+from badinput import BadInputError
+from jobinput import Media, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ DECODING = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
 FORMATS = ("asf", "avi", "flv", "gif", "matroska", "mov", "mpeg", "mpegts", "ogg", "webm")
 
 # PyAV before 19 fails on a title that is not UTF-8 unless told otherwise; 19 knows no such word.
-TAGS = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+TAGS: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _length_s(data: bytes, name: str, stopped: Stopped) -> float:
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
         if container.duration:
-            return container.duration / av.time_base
+            return float(container.duration / av.time_base)
         times = [packet.pts for packet in _packets(container, stream, stopped) if packet.pts is not None]
         return float((max(times) - min(times)) * stream.time_base) if times and stream.time_base else 0.0
 

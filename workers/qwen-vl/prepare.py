@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from environment import Settings, StartError, engine_environment
+from environment import Settings, engine_environment
+from variables import StartError
 
 WEIGHTS = Path(__file__).resolve().parent / "engine" / "weights.py"
 

@@ -48,7 +48,7 @@ DOWNLOAD_TIMEOUT_S = 300  # for all of it
 SERVER_SILENCE_S = 30  # until a server's next byte
 
 # PyAV before 19 fails on a title that is not UTF-8 unless told otherwise; 19 knows no such word.
-TAGS = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+TAGS: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 BATCH = 100_000  # samples that are mixed at once: a call for each of a file's frames takes as long as decoding it
 

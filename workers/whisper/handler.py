@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import audio
 import official
 import runpod
-from environment import Settings, StartError
-from jobinput import BadInputError, Request, parse
+from badinput import BadInputError
+from environment import Settings
+from jobinput import Request, parse
+from variables import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

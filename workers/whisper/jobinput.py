@@ -10,12 +10,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import fields
 import languages
 from badinput import BadInputError
 from download import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TASKS = ("transcribe", "translate")
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # Whisper's: the next is for a window that the one before failed on
@@ -128,12 +129,12 @@ def parse(job_input: Any) -> Request:
     Fields that are not ours are ignored, as the simplest handlers do, and said to be.
     """
     if not isinstance(job_input, dict):
-        raise BadInputError(f"input must be an object with audio, not {_kind(job_input)}")
+        raise BadInputError(f"input must be an object with audio, not {fields.kind(job_input)}")
     sent = {name: value for name, value in job_input.items() if value is not None}
     for name in SEQUENTIAL:
         if sent.get("batch_size") != 1 and sent.get(name, False) is not False:
             raise BadInputError(f"{name} needs batch_size 1, which decodes one window after the other")
-    words = _flag("word_timestamps", sent.get("word_timestamps", False))
+    words = fields.flag("word_timestamps", sent.get("word_timestamps", False))
     return Request(_audio(sent), parse_options(sent), words, tuple(_ignored(sent)))
 
 
@@ -141,7 +142,7 @@ def _ignored(sent: dict[str, Any]) -> Iterator[str]:
     known = {"audio", "audio_url", "word_timestamps", *_READERS}
     for name in sorted(sent.keys() - known):
         near = difflib.get_close_matches(name[:40], known, n=1)
-        yield f"ignored unknown field {_shown(name)}" + (f"; did you mean {near[0]}?" if near else "")
+        yield f"ignored unknown field {fields.shown(name)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _audio(sent: dict[str, Any]) -> str:
@@ -151,7 +152,9 @@ def _audio(sent: dict[str, Any]) -> str:
         return _url(sent["audio_url"])
     audio = sent.get("audio", "")
     if not isinstance(audio, str):
-        raise BadInputError(f"audio must be a base64 text, a data: URL, an https:// URL or a path, not {_kind(audio)}")
+        raise BadInputError(
+            f"audio must be a base64 text, a data: URL, an https:// URL or a path, not {fields.kind(audio)}"
+        )
     if not audio:
         raise BadInputError("audio is missing: send audio (base64, a data: URL or a path on the volume) or audio_url")
     return audio
@@ -170,47 +173,34 @@ def parse_options(sent: dict[str, Any]) -> Options:
 
 def _language(_name: str, value: Any) -> str | None:
     if not isinstance(value, str):
-        raise BadInputError(f"language must be a code or an English name, not {_kind(value)}")
+        raise BadInputError(f"language must be a code or an English name, not {fields.kind(value)}")
     if languages.is_open(value):
         return None
     code = languages.code(value)
     if code is None:
         near = [name for name in languages.nearest(value) if name not in languages.NAMES]
         hint = f"did you mean {near[0].title()}?" if near else "send en, de, fr, …"
-        raise BadInputError(f"unknown language {_shown(value)}; {hint}")
+        raise BadInputError(f"unknown language {fields.shown(value)}; {hint}")
     return code
 
 
 def _task(_name: str, value: Any) -> str:
     if value not in TASKS:
-        raise BadInputError(f"task must be {' or '.join(TASKS)}, not {_shown(value)}")
+        raise BadInputError(f"task must be {' or '.join(TASKS)}, not {fields.shown(value)}")
     return str(value)
 
 
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise BadInputError(f"{name} must be true or false, not {_kind(value)}")
-    return value
-
-
 def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise BadInputError(f"{name} must be a text, not {_kind(value)}")
-    if len(value) > MAX_TEXT:
-        raise BadInputError(f"{name} must have at most {MAX_TEXT} characters, not {len(value)}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    text = fields.text(name, value)
+    if len(text) > MAX_TEXT:
+        raise BadInputError(f"{name} must have at most {MAX_TEXT} characters, not {len(text)}")
+    if any("\ud800" <= character <= "\udfff" for character in text):
         raise BadInputError(f"{name} is not valid Unicode")
-    return value
+    return text
 
 
 def _whole(name: str, value: Any) -> int:
-    low, high = WHOLE_NUMBERS[name]
-    if isinstance(value, bool) or not isinstance(value, int):
-        shown = _shown(value) if isinstance(value, float) else _kind(value)
-        raise BadInputError(f"{name} must be a whole number, not {shown}")
-    if not low <= value <= high:
-        raise BadInputError(f"{name} must be from {low} to {high}, not {_shown(value)}")
-    return value
+    return fields.whole(name, value, *WHOLE_NUMBERS[name])
 
 
 def _best_of(name: str, value: Any) -> int:
@@ -219,15 +209,7 @@ def _best_of(name: str, value: Any) -> int:
 
 
 def _number(name: str, value: Any) -> float:
-    return _within(name, value, *NUMBERS[name])
-
-
-def _within(name: str, value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadInputError(f"{name} must be a number from {low} to {high}, not {_kind(value)}")
-    if not low <= value <= high:  # false of NaN too
-        raise BadInputError(f"{name} must be from {low} to {high}, not {_shown(value)}")
-    return float(value)
+    return fields.number(name, value, *NUMBERS[name])
 
 
 def _temperature(name: str, value: Any) -> tuple[float, ...]:
@@ -236,7 +218,7 @@ def _temperature(name: str, value: Any) -> tuple[float, ...]:
         raise BadInputError(
             f"{name} must be a number or a list of 1 to {MAX_TEMPERATURES} numbers, not of {len(wanted)}"
         )
-    return tuple(_within(name, one, 0, MAX_TEMPERATURE) for one in wanted)
+    return tuple(fields.number(name, one, 0, MAX_TEMPERATURE) for one in wanted)
 
 
 def _suppress_tokens(name: str, value: Any) -> tuple[int, ...]:
@@ -246,7 +228,7 @@ def _suppress_tokens(name: str, value: Any) -> tuple[int, ...]:
     except ValueError:
         tokens = None
     if not isinstance(tokens, list) or not all(map(_is_token, tokens)):
-        raise BadInputError(f"{name} must be a list of token ids from -1 to {MAX_TOKEN}, not {_shown(value)}")
+        raise BadInputError(f"{name} must be a list of token ids from -1 to {MAX_TOKEN}, not {fields.shown(value)}")
     return tuple(tokens)
 
 
@@ -256,12 +238,12 @@ def _is_token(value: Any) -> bool:
 
 def _vad_parameters(name: str, value: Any) -> tuple[tuple[str, float], ...]:
     if not isinstance(value, dict):
-        raise BadInputError(f"{name} must be an object, not {_kind(value)}")
+        raise BadInputError(f"{name} must be an object, not {fields.kind(value)}")
     for one in value:
         if one not in VAD_PARAMETERS:
-            raise BadInputError(f"unknown key {_shown(one)} in {name}; known keys: {', '.join(VAD_PARAMETERS)}")
+            raise BadInputError(f"unknown key {fields.shown(one)} in {name}; known keys: {', '.join(VAD_PARAMETERS)}")
     sent = {one: number for one, number in value.items() if number is not None}
-    return tuple((one, _within(f"{name}.{one}", sent[one], *VAD_PARAMETERS[one])) for one in sorted(sent))
+    return tuple((one, fields.number(f"{name}.{one}", sent[one], *VAD_PARAMETERS[one])) for one in sorted(sent))
 
 
 def _clip_timestamps(name: str, value: Any) -> tuple[tuple[float, float | None], ...]:
@@ -295,9 +277,9 @@ def _numbers(value: Any) -> list[float] | None:
         return None
 
 
-_READERS = {
+_READERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(TEXTS, _text),
-    **dict.fromkeys(FLAGS, _flag),
+    **dict.fromkeys(FLAGS, fields.flag),
     **dict.fromkeys(WHOLE_NUMBERS, _whole),
     **dict.fromkeys(NUMBERS, _number),
     "language": _language,
@@ -309,13 +291,3 @@ _READERS = {
     "clip_timestamps": _clip_timestamps,
 }
 FIELDS = frozenset(_READERS) | {"audio", "audio_url", "word_timestamps"}
-
-
-def _kind(value: Any) -> str:
-    kinds = {type(None): "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
-    return kinds.get(type(value), "a number")
-
-
-def _shown(value: Any) -> str:
-    text = f"{value!r}"
-    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Any
 import audible
 import ctranslate2
 import numpy as np
+import weights
 from audio import SAMPLE_RATE
-from environment import StartError
+from badinput import BadInputError
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.vad import VadOptions, get_speech_timestamps
-from jobinput import SEQUENTIAL, BadInputError
+from jobinput import SEQUENTIAL
 from speech import Word, halves, unheard_from
+from variables import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from environment import Settings
     from faster_whisper.transcribe import Segment, TranscriptionInfo
     from jobinput import Options
     from speech import Samples, Window
@@ -110,11 +113,13 @@ class Model:
         ]
 
     def tokens(self, text: str) -> list[int]:
-        return self._whisper.hf_tokenizer.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._whisper.hf_tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def languages(self, window: Window) -> list[tuple[str, float]]:
         """Give all languages with the probability that the window is in it, the likeliest first."""
-        return self._whisper.detect_language(window.samples)[2]
+        likeliest: list[tuple[str, float]] = self._whisper.detect_language(window.samples)[2]
+        return likeliest
 
     def decode(self, windows: Sequence[Window], language: str, options: Options) -> list[Decoded | None]:
         """Decode windows side by side; give None for one without speech.
@@ -315,3 +320,8 @@ def _is_failed(decoded: Decoded, options: Options) -> bool:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:200]
+
+
+def prepare(settings: Settings) -> str:
+    """Get what a start would have to download; return what is ready.  Raises StartError."""
+    return f"{weights.find(settings).name} is ready"

@@ -8,9 +8,11 @@ Source: runpod-workers/worker-faster_whisper 1.0.10, src/rp_schema.py, rp_handle
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from jobinput import FIELDS, MAX_TEMPERATURES, BadInputError, Request, is_url, parse_options
+from badinput import BadInputError
+from download import is_url
+from jobinput import FIELDS, MAX_TEMPERATURES, Request, parse_options
 from runpod.serverless.utils.rp_validator import validate
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class OfficialRequest:
     translation: str
 
 
-def is_official(job_input: Any) -> bool:
+def is_official(job_input: Any) -> TypeGuard[dict[str, Any]]:
     """Tell whether a job is in its protocol: it has a field of its own, or a URL and none of ours."""
     if not isinstance(job_input, dict):
         return False
@@ -111,15 +113,17 @@ def _validated(job_input: dict[str, Any]) -> dict[str, Any]:
         raise BadInputError("a number in this job is too large") from error
     if "errors" in checked:
         raise InvalidJobError(checked["errors"])
-    return checked["validated_input"]
+    validated: dict[str, Any] = checked["validated_input"]
+    return validated
 
 
 def _audio(sent: dict[str, Any]) -> str:
     if sent["audio"] and sent["audio_base64"]:
         raise BadInputError("Must provide either audio or audio_base64, not both")
-    if not (sent["audio"] or sent["audio_base64"]):
+    audio: str = sent["audio"] or sent["audio_base64"]
+    if not audio:
         raise BadInputError("Must provide either audio or audio_base64")
-    return sent["audio"] or sent["audio_base64"]
+    return audio
 
 
 def _temperatures(first: float, increment: float) -> list[float]:

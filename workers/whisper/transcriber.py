@@ -16,8 +16,9 @@ import numpy as np
 import speech
 import weights
 from audio import SAMPLE_RATE
+from badinput import BadInputError
 from environment import Settings
-from jobinput import BadInputError, Options
+from jobinput import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -123,7 +124,8 @@ class Transcriber:
         batches = _batches(chain(first, windows), size, self._lanes)
         segments: list[Segment] = []
         speech_s = 0.0
-        for batch, decoded, is_more in self._decoded(batches, language, options):
+        # The language is None where there is no speech, and then no batch.
+        for batch, decoded, is_more in self._decoded(batches, language or "en", options):
             for window, one in zip(batch, decoded, strict=True):
                 speech_s += len(window.samples) / SAMPLE_RATE
                 segments.extend(self._segments(window, one, len(segments) + 1) if one else ())
@@ -153,7 +155,7 @@ class Transcriber:
         return language, total / len(taken), taken
 
     def _decoded(
-        self, batches: Iterable[Batch], language: str | None, options: Options
+        self, batches: Iterable[Batch], language: str, options: Options
     ) -> Iterator[tuple[Batch, list[Decoded | None], bool]]:
         """Give batches with what was heard in them, in order, and whether some are left that no thread has begun."""
         waiting: deque[tuple[Batch, Future[list[Decoded | None]]]] = deque()

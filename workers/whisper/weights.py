@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
-from environment import Settings, StartError
+from environment import Settings
 from faster_whisper.utils import _MODELS as REPOSITORIES  # the names it knows; nothing public gives where they lie
 from httpx2 import HTTPError
 from huggingface_hub import snapshot_download
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from modelfiles import digest, locked
+from variables import StartError
 
 HERE = Path(__file__).resolve().parent
 FILES = ("model.bin", "config.json", "tokenizer.json", "preprocessor_config.json", "vocabulary.*")
@@ -58,20 +53,12 @@ def _check(folder: Path, settings: Settings) -> None:
         raise StartError(f"invalid model.bin in {folder}: expected sha256 {settings.sha256}")
 
 
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        found = hashlib.sha256()
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
-
-
 def _downloaded(repository: str, settings: Settings) -> Path:
     revision = settings.revision or REVISIONS.get(repository, "main")
     folder = settings.folder / f"{repository.replace('/', '--')}@{revision}"
     if folder.is_dir():  # it may lie where nothing can be written
         return folder
-    with _alone(folder), TemporaryDirectory(dir=settings.folder) as scratch:
+    with locked(folder), TemporaryDirectory(dir=settings.folder) as scratch:
         if not folder.is_dir():
             fetched = Path(scratch) / "model"
             _download(repository, revision, fetched)
@@ -89,15 +76,3 @@ def _download(repository: str, revision: str, folder: Path) -> None:
             "build the image with the model in it, or set MODEL to a folder that holds it (on the local runtime: "
             "VIDCTL_WHISPER_MODEL)"
         ) from error
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f".{path.name}.lock").open("w")
-    except OSError as error:
-        raise StartError(f"cannot write to {path.parent}: {error.strerror}; set MODEL_DIR to a folder") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

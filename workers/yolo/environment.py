@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import variables
+from variables import StartError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+WORKER = "yolo"
 FORMATS = ("auto", "pytorch", "openvino")
 
 # glibc's mallopt (malloc.h): one heap for all threads, which keeps arrays up to 32 MB and what is free at its end.  By
 # default a thread's large arrays go back to the system after each layer and come anew, a sixth of a batch on a CPU.
 _MALLOC = {-8: 1, -3: 32 << 20, -1: (1 << 31) - 1}  # M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-
-
-class StartError(Exception):
-    """The worker cannot start: one sentence for the log."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,16 @@ class Settings:
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
         """Take the settings out of `environment`; raise StartError naming an invalid variable."""
-        max_batch = _whole(environment, "MAX_BATCH", 0)
         return cls(
             model=environment.get("MODEL") or cls.model,
             sha256=environment.get("MODEL_SHA256", "").lower(),
             device=environment.get("DEVICE") or cls.device,
             half=_flag(environment, "HALF"),
-            format=_format(environment),
-            max_concurrency=_whole(environment, "MAX_CONCURRENCY", cls.max_concurrency),
-            max_batch=max_batch or None,
-            threads=_whole(environment, "THREADS", _cores()),
-            folder=_folder(environment),
+            format=variables.one_of(environment, "FORMAT", FORMATS, cls.format),
+            max_concurrency=variables.whole(environment, "MAX_CONCURRENCY", cls.max_concurrency),
+            max_batch=variables.whole(environment, "MAX_BATCH", cls.max_batch),
+            threads=variables.whole(environment, "THREADS", variables.cores()),
+            folder=variables.model_folder(environment, WORKER),
         )
 
     def apply(self) -> None:
@@ -82,21 +81,6 @@ class Settings:
             raise StartError(f"cannot write to {self.folder}: {error.strerror}; set MODEL_DIR to a folder") from error
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
-    text = environment.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isdecimal() or int(text) < 1:
-        raise StartError(f"{name} must be a whole number from 1, not {text!r}")
-    return int(text)
-
-
 def _flag(environment: Mapping[str, str], name: str) -> bool | None:
     text = environment.get(name, "").strip().lower()
     if text in ("", "auto"):
@@ -104,17 +88,3 @@ def _flag(environment: Mapping[str, str], name: str) -> bool | None:
     if text in ("1", "true", "yes", "0", "false", "no"):
         return text in ("1", "true", "yes")
     raise StartError(f"{name} must be auto, true or false, not {text!r}")
-
-
-def _format(environment: Mapping[str, str]) -> str:
-    name = environment.get("FORMAT", "").strip().lower() or "auto"
-    if name not in FORMATS:
-        raise StartError(f"FORMAT must be one of {', '.join(FORMATS)}, not {name!r}")
-    return name
-
-
-def _folder(environment: Mapping[str, str]) -> Path:
-    if environment.get("MODEL_DIR"):
-        return Path(environment["MODEL_DIR"]).absolute()
-    cache = environment.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "yolo-worker"

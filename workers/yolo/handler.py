@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import images
 import runpod
+from badinput import BadInputError
 from base64text import from_text
 from batching import Batcher, Found
 from download import is_url
-from environment import Settings, StartError
-from jobinput import BadInputError, Options, parse
+from environment import Settings
+from jobinput import Options, parse
+from variables import StartError
 
 if TYPE_CHECKING:
     from model import Detector

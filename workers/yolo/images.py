@@ -11,7 +11,7 @@ import numpy as np
 import pixels
 from badinput import BadInputError
 from download import download
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def decode(data: bytes, imgsz: int) -> LoadedImage:
 def _decode(data: bytes, imgsz: int) -> LoadedImage:
     try:
         image = pixels.opened(data, FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise BadInputError(f"image has an unsupported format; expected one of {', '.join(FORMATS)}") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -88,4 +88,5 @@ def _resized(pixels: NDArray[np.uint8], size: tuple[int, int], imgsz: int) -> ND
     width, height = (max(1, round(side * ratio)) for side in size)
     if pixels.shape[:2] == (height, width):
         return pixels
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    resized: NDArray[np.uint8] = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized

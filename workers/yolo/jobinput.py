@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import fields
 import pixels
 from badinput import BadInputError
 
@@ -45,7 +45,7 @@ def parse(job_input: Any, *, names: Mapping[int, str], imgsz: int) -> Request:
     Unknown fields are ignored, as the simplest handlers do.  Raises BadInputError.
     """
     if not isinstance(job_input, dict):
-        raise BadInputError(f"input must be an object with an image, not {_kind(job_input)}")
+        raise BadInputError(f"input must be an object with an image, not {fields.kind(job_input)}")
     images, is_list = _images(job_input)
     options = Options(
         conf=_fraction(job_input, "conf", Options.conf),
@@ -67,7 +67,7 @@ def _images(job_input: dict[str, Any]) -> tuple[tuple[Any, ...], bool]:
             raise BadInputError("no image: input needs image (one image) or images (a list of images)")
         return (image,), False
     if not isinstance(images, list):
-        raise BadInputError(f"images must be a list, not {_kind(images)}")
+        raise BadInputError(f"images must be a list, not {fields.kind(images)}")
     if not images:
         raise BadInputError("images is an empty list")
     if len(images) > MAX_IMAGES:
@@ -77,25 +77,12 @@ def _images(job_input: dict[str, Any]) -> tuple[tuple[Any, ...], bool]:
 
 def _fraction(job_input: dict[str, Any], name: str, default: float) -> float:
     value = job_input.get(name)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadInputError(f"{name} must be a number from 0 to 1, not {_kind(value)}")
-    if not math.isfinite(value) or not 0 <= value <= 1:
-        raise BadInputError(f"{name} must be from 0 to 1, not {_shown(value)}")
-    return float(value)
+    return default if value is None else fields.number(name, value, 0, 1)
 
 
 def _whole(job_input: dict[str, Any], name: str, default: int, low: int, high: int) -> int:
     value = job_input.get(name)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int):
-        shown = _shown(value) if isinstance(value, float) else _kind(value)
-        raise BadInputError(f"{name} must be a whole number, not {shown}")
-    if not low <= value <= high:
-        raise BadInputError(f"{name} must be from {low} to {high}, not {_shown(value)}")
-    return value
+    return default if value is None else fields.whole(name, value, low, high)
 
 
 def _imgsz(job_input: dict[str, Any], default: int) -> int:
@@ -105,9 +92,7 @@ def _imgsz(job_input: dict[str, Any], default: int) -> int:
 
 def _boolean(job_input: dict[str, Any], name: str) -> bool:
     value = job_input.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise BadInputError(f"{name} must be true or false, not {_kind(value)}")
-    return bool(value)
+    return value is not None and fields.flag(name, value)
 
 
 def _classes(value: Any, names: Mapping[int, str]) -> tuple[int, ...]:
@@ -139,25 +124,15 @@ def _class_id(wanted: Any, ids: _Ids, names: Mapping[int, str]) -> int:
             raise BadInputError(_unknown_class(wanted, ids.folded, names))
         return found
     if isinstance(wanted, bool) or not isinstance(wanted, int):
-        raise BadInputError(f"classes must be names or whole numbers, not {_kind(wanted)}")
+        raise BadInputError(f"classes must be names or whole numbers, not {fields.kind(wanted)}")
     if wanted not in names:
-        raise BadInputError(f"unknown class {_shown(wanted)}: the model has classes {min(names)} to {max(names)}")
+        raise BadInputError(f"unknown class {fields.shown(wanted)}: the model has classes {min(names)} to {max(names)}")
     return wanted
 
 
 def _unknown_class(wanted: str, ids: Mapping[str, int], names: Mapping[int, str]) -> str:
     near = [names[ids[name]] for name in difflib.get_close_matches(wanted[:40].casefold(), ids, n=3, cutoff=0.6)]
     if near:
-        return f"unknown class {_shown(wanted)}; did you mean {' or '.join(near)}?"
+        return f"unknown class {fields.shown(wanted)}; did you mean {' or '.join(near)}?"
     some = ", ".join(list(names.values())[:8])
-    return f"unknown class {_shown(wanted)}; the model's classes: {some}{' …' if len(names) > 8 else ''}"
-
-
-def _kind(value: Any) -> str:
-    kinds = {type(None): "null", bool: "a boolean", str: "a string", list: "a list", dict: "an object"}
-    return kinds.get(type(value), "a number")
-
-
-def _shown(value: Any) -> str:
-    text = f"{value!r}"
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return f"unknown class {fields.shown(wanted)}; the model's classes: {some}{' …' if len(names) > 8 else ''}"

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 import torchvision_ops
 import weights
-from environment import Settings, StartError
+from environment import Settings
 from ultralytics.utils import YAML
+from variables import StartError
 
 if TYPE_CHECKING:
     from pathlib import Path

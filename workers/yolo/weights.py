@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import shutil
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from environment import Settings, StartError
+from environment import Settings
+from modelfiles import digest, locked
 from ultralytics import YOLO
 from ultralytics.utils.downloads import attempt_download_asset
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from variables import StartError
 
 HERE = Path(__file__).resolve().parent
 RELEASE = "v8.3.0"  # of Ultralytics' assets: the one that YOLO11 came with
@@ -47,7 +43,7 @@ def find(settings: Settings) -> Path:
 def _downloaded(settings: Settings) -> Path:
     path = settings.folder / settings.model
     settings.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(path), TemporaryDirectory(dir=settings.folder) as scratch:
+    with locked(path), TemporaryDirectory(dir=settings.folder) as scratch:
         if not path.is_file():
             fetched = Path(scratch) / path.name
             try:
@@ -70,19 +66,11 @@ def _check(path: Path, settings: Settings) -> None:
         raise StartError(f"{path.name} has another sha256 than {wanted}")
 
 
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        found = hashlib.sha256()
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
-
-
 def openvino(weights: Path, folder: Path) -> Path:
     """Give the folder of the weights' OpenVINO form, exporting it on first need; several processes may ask at once."""
     versions = "-".join(version(name) for name in ("ultralytics-opencv-headless", "torch", "openvino"))
     target = folder / f"{weights.stem}-{digest(weights)[:16]}-{versions}_openvino_model"
-    with _alone(target), TemporaryDirectory(dir=folder) as scratch:
+    with locked(target), TemporaryDirectory(dir=folder) as scratch:
         if not target.is_dir():
             copy = Path(shutil.copy(weights, scratch))
             # Ultralytics writes beside the weights; only a complete export gets the name that is looked for.
@@ -111,11 +99,3 @@ def own_imgsz(overrides: dict[str, Any]) -> int:
     """The size the weights were trained for, which Ultralytics too predicts at by default."""
     imgsz = overrides.get("imgsz") or 640
     return int(max(imgsz) if isinstance(imgsz, (list, tuple)) else imgsz)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

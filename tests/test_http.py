@@ -22,8 +22,9 @@ from vidctl.errors import (
     RetiredError,
     VidctlError,
 )
+from vidctl.runpod.download import download, download_into
 from vidctl.runpod.graphql import GraphQL
-from vidctl.runpod.http import Http, download, download_into
+from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.runpod.rest import Rest
 

@@ -16,7 +16,8 @@ from vidctl.media.sources import AUDIO, IMAGES, Kind, Source, settled
 from vidctl.progress import Notify, silent
 from vidctl.project import configs, settings
 from vidctl.runpod import gpus
-from vidctl.runpod.http import Http, download, download_into
+from vidctl.runpod.download import download, download_into
+from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.tasks.batch import Invoker
 from vidctl.tasks.options import check_names, made, seconds

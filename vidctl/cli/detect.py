@@ -322,7 +322,7 @@ class _Delivery:
 
     def _save_images(self, found: Found, result: Detections, stem: str) -> None:
         from vidctl.media.sources import read
-        from vidctl.runpod.http import download
+        from vidctl.runpod.download import download
         from vidctl.tasks.detect import annotate
         from vidctl.tasks.detect.formats import is_numbered
 

@@ -18,6 +18,7 @@ from typing import Final, Literal
 from vidctl.errors import ApiError, NotDeployedError, NotOwnedError, RefusedError
 from vidctl.progress import Notify, silent
 from vidctl.runpod import gpus
+from vidctl.runpod.failures import HttpError
 from vidctl.runpod.graphql_wire import (
     ENDPOINT_SCALARS,
     TEMPLATE_SCALARS,
@@ -29,7 +30,7 @@ from vidctl.runpod.graphql_wire import (
     template_input,
     template_of,
 )
-from vidctl.runpod.http import Http, HttpError
+from vidctl.runpod.http import Http
 from vidctl.runpod.reading import Node, endpoint_name, nodes, read
 from vidctl.runpod.refusal import refused
 from vidctl.runpod.types import STAMP, Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Template

@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 from vidctl.errors import ApiError, NotDeployedError, RefusedError
 from vidctl.progress import Notify, silent
-from vidctl.runpod.http import Http, HttpError
+from vidctl.runpod.failures import HttpError
+from vidctl.runpod.http import Http
 from vidctl.runpod.reading import Node, endpoint_name, nodes, part, read, strings
 from vidctl.runpod.refusal import refused
 from vidctl.runpod.types import Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Stock, Template

@@ -23,7 +23,7 @@ from vidctl.deploy.smoke_test import difference
 from vidctl.errors import ApiError, ImageError, InterruptionError, VidctlError
 from vidctl.progress import Progress, silent
 from vidctl.project import settings
-from vidctl.runpod.types import Image
+from vidctl.runpod.types import WorkerImage
 
 ENDPOINT_NAME = "VIDCTL_ECHO_ENDPOINT_ID_LOCAL"
 
@@ -461,7 +461,7 @@ class Building:
         self.is_at_work, self.is_given_up = Event(), Event()
 
     def look(self, spec):
-        return Image(spec.key, None)
+        return WorkerImage(spec.key, None)
 
     def provide(self, spec, _, notify):
         if spec.key == "broken":

@@ -19,8 +19,8 @@ from support.runtime import API_KEY, LocalRuntime, until
 from vidctl.deploy.diagnosis import Diagnosis, EndpointSnapshot, diagnose, summary
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
-from vidctl.runpod.types import Fleet, LogLine, Worker
-from vidctl.runpod.workers import Workers
+from vidctl.runpod.types import LogLine, Worker, WorkerList
+from vidctl.runpod.workers import WorkersApi
 
 IMAGE = "docker.io/you/yolo@sha256:0123"
 CREATE = ("system", f"create container {IMAGE}")
@@ -70,7 +70,7 @@ def queued(status: str | None, *said: tuple[str, str], **changed) -> EndpointSna
         workers_max=3,
         waited_s=95,
         pools=("ADA_24",),
-        fleet=Fleet(workers),
+        fleet=WorkerList(workers),
         logs={"w1": lines(*said)},
     )
     return dataclasses.replace(seen, **changed)
@@ -86,7 +86,7 @@ def rolling(*fresh: Worker, jobs: dict[str, int] | None = None, **changed) -> En
     stale = Worker("old", "RUNNING", is_stale=True)
     counts = {"running": 1, "initializing": len(fresh)}
     return queued(
-        None, fleet=Fleet((stale, *fresh)), workers=counts, jobs=jobs or {"inProgress": 1, "inQueue": 1}, **changed
+        None, fleet=WorkerList((stale, *fresh)), workers=counts, jobs=jobs or {"inProgress": 1, "inQueue": 1}, **changed
     )
 
 
@@ -239,7 +239,7 @@ CASES = [
     ("working", rolling(Worker("w1", "RUNNING"), jobs={"inProgress": 2, "inQueue": 0}), "a worker has the job"),
     (
         "rolling",
-        queued(None, fleet=Fleet((Worker("old", "UNHEALTHY", is_stale=True),)), workers={"unhealthy": 1}),
+        queued(None, fleet=WorkerList((Worker("old", "UNHEALTHY", is_stale=True),)), workers={"unhealthy": 1}),
         "0 of 1 worker on the new version; RunPod replaces the others when they have finished their jobs",
     ),
 ]
@@ -265,8 +265,8 @@ FATAL = [
     (queued("INITIALIZING", START, START), False),
     (unlisted(unhealthy=1, initializing=1), False),
     (unlisted(unhealthy=1, idle=1), False),
-    (queued("UNHEALTHY", fleet=Fleet((Worker("w1", "UNHEALTHY"), Worker("w2", "INITIALIZING")))), False),
-    (queued("UNHEALTHY", fleet=Fleet((Worker("w1", "UNHEALTHY"), Worker("w2", "THROTTLED")))), True),
+    (queued("UNHEALTHY", fleet=WorkerList((Worker("w1", "UNHEALTHY"), Worker("w2", "INITIALIZING")))), False),
+    (queued("UNHEALTHY", fleet=WorkerList((Worker("w1", "UNHEALTHY"), Worker("w2", "THROTTLED")))), True),
     (queued("THROTTLED", workers={"throttled": 1, "unhealthy": 1}), False),
     (queued("THROTTLED"), False),
     (queued(None, waited_s=3600), False),
@@ -283,7 +283,7 @@ def test_only_what_cannot_recover_is_fatal(seen, is_fatal):
 @pytest.mark.parametrize("better", [(CREATE,), (START, LOADING)])
 def test_a_crash_is_told_before_what_another_worker_does(better):
     """The same image will crash there too; but as long as one may do better, it is worth waiting."""
-    both = Fleet((Worker("w1", "INITIALIZING"), Worker("w2", "INITIALIZING")))
+    both = WorkerList((Worker("w1", "INITIALIZING"), Worker("w2", "INITIALIZING")))
     logs = {"w1": lines(*better), "w2": lines(START, *TRACEBACK, START, *TRACEBACK)}
 
     found = diagnose(queued("INITIALIZING", fleet=both, logs=logs))
@@ -392,7 +392,7 @@ def snapshots(draw) -> EndpointSnapshot:
         jobs=draw(st.dictionaries(st.sampled_from(("inQueue", "inProgress")), st.integers(0, 2))),
         workers_max=draw(st.integers(0, 3)),
         waited_s=draw(st.floats(0, 1000)),
-        fleet=draw(st.sampled_from((None, Fleet(workers)))),
+        fleet=draw(st.sampled_from((None, WorkerList(workers)))),
         logs={worker.id: lines(*draw(st.lists(SAID, max_size=8))) for worker in workers},
     )
 
@@ -425,7 +425,7 @@ def runtime(tmp_path):
 def test_a_real_crash_is_seen_through_the_api(runtime):
     """From counts, workers and logs as a server sends them: a worker that cannot start is never short of GPUs."""
     http, base_url = Http(API_KEY), f"{runtime.url}/v2"
-    jobs, workers = Jobs(http, base_url), Workers(http, base_url)
+    jobs, workers = Jobs(http, base_url), WorkersApi(http, base_url)
     endpoint_id = runtime.endpoint(Path(__file__).parent / "handlers" / "crashing", workers_max=1)
     runtime.run(endpoint_id, {"a": 1})
     kinds = set()

@@ -11,10 +11,10 @@ from support.failing import failing
 
 from vidctl import spec
 from vidctl.deploy.plan import Change, Cost, cost, document, plan
-from vidctl.runpod.types import Catalogue, Endpoint, Image, Offer, Template
+from vidctl.runpod.types import Catalogue, Endpoint, Offer, Template, WorkerImage
 
 DIGEST = "docker.io/you/yolo@sha256:" + "a" * 64
-IMAGE = Image("docker.io/you/yolo:v1", DIGEST)
+IMAGE = WorkerImage("docker.io/you/yolo:v1", DIGEST)
 
 YAML = """
 name: yolo11-detection
@@ -355,7 +355,7 @@ def test_a_missing_secret_is_a_usage_error(yolo):
 
 def test_a_fingerprint_outlives_the_push_and_nothing_else(yolo):
     """A saved plan still holds when its image has been pushed, and no longer when the live endpoint has changed."""
-    before = planned(yolo, live(yolo, image="old:1"), image=Image(IMAGE.tag, None)).fingerprint()
+    before = planned(yolo, live(yolo, image="old:1"), image=WorkerImage(IMAGE.tag, None)).fingerprint()
     pushed = planned(yolo, live(yolo, image="old:1")).fingerprint()
     edited = planned(yolo, live(yolo, image="old:1", workers_max=4)).fingerprint()
 

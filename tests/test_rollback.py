@@ -8,7 +8,7 @@ from vidctl.deploy.model_cache import Models
 from vidctl.deploy.plan import Plan
 from vidctl.deploy.rollback import last_good, models_then
 from vidctl.journal import Journal
-from vidctl.runpod.types import Endpoint, Image, Template
+from vidctl.runpod.types import Endpoint, Template, WorkerImage
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def journal(tmp_path):
 def planned(env):
     """A third version, over the bad one with this environment."""
     live = Endpoint("yolo", Template("me/yolo:bad", env=env), "ADA_24", id="ep")
-    return Plan("yolo", live, live, Image("me/yolo:third", None), (), frozenset({"HF_TOKEN"}))
+    return Plan("yolo", live, live, WorkerImage("me/yolo:third", None), (), frozenset({"HF_TOKEN"}))
 
 
 def test_the_last_that_was_proved_comes_back_with_the_secrets_that_are_live(journal):
@@ -64,7 +64,7 @@ def test_the_model_cache_is_put_back_too(tmp_path, before, now, asked_then, aske
         Endpoint("yolo", Template("me/yolo"), "ADA_24", id="ep", model_references=there)
         for there in (_references(before), _references(now))
     )
-    todo = Plan("yolo", live, was, Image("me/yolo", None), (), frozenset(), Models(None, _references(asked_now)))
+    todo = Plan("yolo", live, was, WorkerImage("me/yolo", None), (), frozenset(), Models(None, _references(asked_now)))
 
     assert Models(_references(expected), _references(asked_then)) == models_then(journal, todo, live)
 

@@ -16,7 +16,7 @@ from vidctl.progress import silent
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.runpod.types import Endpoint, Template
-from vidctl.runpod.workers import Workers
+from vidctl.runpod.workers import WorkersApi
 
 WORKERS = [{"id": "old", "status": "RUNNING", "isStale": True}, {"id": "new", "status": "RUNNING", "isStale": False}]
 LISTED = ok({"workers": WORKERS, "endpointVersion": 2})
@@ -59,7 +59,7 @@ def prove(tmp_path):
         with serving(endpoint) as server:
             http = Http("k")
             journal = Journal(tmp_path / "journal.db")
-            tester = SmokeTester("runpod", Jobs(http, server.url), Workers(http, server.url), journal, notify)
+            tester = SmokeTester("runpod", Jobs(http, server.url), WorkersApi(http, server.url), journal, notify)
             try:
                 return tester.run(yolo, live, timeout_s=timeout_s).worker_id, endpoint.jobs
             except JobFailedError as error:

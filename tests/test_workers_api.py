@@ -10,8 +10,8 @@ from support.scripted import RESET, Reply, ok, script, serving
 
 from vidctl.errors import ApiError, AuthError, NetworkError, NotDeployedError
 from vidctl.runpod.http import Http
-from vidctl.runpod.types import Fleet, LogLine, Worker
-from vidctl.runpod.workers import Workers
+from vidctl.runpod.types import LogLine, Worker, WorkerList
+from vidctl.runpod.workers import WorkersApi
 
 # The shape of RunPod's own example and of a live capture (runpod-plugins-official, golden-paths/15).
 LISTED = {
@@ -45,17 +45,17 @@ def stream(*parts: bytes, never_ends: bool = False) -> Reply:
 
 def logs(reply: Reply, **limits) -> tuple[LogLine, ...]:
     with serving(script(reply)) as server:
-        return Workers(Http("key"), server.url).logs("ep", "w1", **limits)
+        return WorkersApi(Http("key"), server.url).logs("ep", "w1", **limits)
 
 
 def test_workers_are_read_with_what_is_not_known_yet():
     """A worker that waits for a GPU has neither a GPU nor a place; one of an older version is stale."""
     with serving(script(ok(LISTED))) as server:
-        fleet = Workers(Http("key"), f"{server.url}/v2").workers("ep/1")
+        fleet = WorkersApi(Http("key"), f"{server.url}/v2").workers("ep/1")
 
     old = Worker("z3jr9rv2k3tt2y", "RUNNING", True, "NVIDIA GeForce RTX 4090", "US-NC-1", "justinrunpod/vo:v1", 3600)
     waiting = Worker("a1", "THROTTLED")
-    assert fleet == Fleet((old, waiting), endpoint_version=2)
+    assert fleet == WorkerList((old, waiting), endpoint_version=2)
     assert fleet.fresh == (waiting,)
     assert server.paths() == ["GET /v2/serverless/ep%2F1/workers"]
 
@@ -64,7 +64,7 @@ def test_logs_are_asked_for_and_read():
     """The worker's own stream, with its source and how far back; colours and control characters do not come through."""
     body = (event("system", "create container you/yolo:1"), event("container", "\x1b[31mERROR\x1b[0m\tno\x07 model"))
     with serving(script(stream(*body))) as server:
-        lines = Workers(Http("key"), server.url).logs("ep", "w/1", source="system", tail=20)
+        lines = WorkersApi(Http("key"), server.url).logs("ep", "w/1", source="system", tail=20)
 
     at = "2026-08-06T17:42:52Z"
     assert lines == (
@@ -134,7 +134,7 @@ def test_stream_that_breaks_gives_what_came():
 def test_logs_that_cannot_be_had_are_asked_for_once(reply, kind):
     """An explanation is not worth a wait: what refuses says so at once, as an error that a caller can pass over."""
     with serving(script(reply)) as server, pytest.raises(kind):
-        Workers(Http("key"), server.url).logs("ep", "w1")
+        WorkersApi(Http("key"), server.url).logs("ep", "w1")
 
     assert len(server.requests) == 1
 
@@ -143,13 +143,13 @@ def test_logs_that_cannot_be_had_are_asked_for_once(reply, kind):
 def test_answer_without_workers_is_an_error(document):
     """A server of another kind is not taken for an endpoint without workers."""
     with serving(script(ok(document))) as server, failing("api_error", "/workers"):
-        Workers(Http("key"), server.url).workers("ep")
+        WorkersApi(Http("key"), server.url).workers("ep")
 
 
 def test_strange_entries_are_no_workers():
     """What has no id cannot be asked about; unknown words of RunPod's are kept as they are."""
     entries = [None, {"status": "IDLE"}, {"id": "w1", "status": "NAPPING", "uptimeSeconds": "long"}]
     with serving(script(ok({"workers": entries}))) as server:
-        fleet = Workers(Http("key"), server.url).workers("ep")
+        fleet = WorkersApi(Http("key"), server.url).workers("ep")
 
-    assert fleet == Fleet((Worker("w1", "NAPPING"),))
+    assert fleet == WorkerList((Worker("w1", "NAPPING"),))

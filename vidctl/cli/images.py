@@ -13,7 +13,7 @@ from vidctl.cli import options
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
     from vidctl.images import Built, Images, Source
-    from vidctl.runpod.types import Image
+    from vidctl.runpod.types import WorkerImage
 
 app = typer.Typer(help="List the images that were built on this machine, newest first.", invoke_without_command=True)
 
@@ -176,7 +176,7 @@ def _workshop(names: list[str], env: str | None) -> tuple[Images, list[Source]]:
     return connect.docker_images(project), [connect.image_source(each, project.environ) for each in specs]
 
 
-def _print(done: list[tuple[Source, Image]], report: Report) -> None:
+def _print(done: list[tuple[Source, WorkerImage]], report: Report) -> None:
     if report.as_json:
         documents = [{"spec": source.key, "image": image.tag, "digest": image.digest} for source, image in done]
         print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2))  # noqa: T201

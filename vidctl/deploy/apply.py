@@ -23,7 +23,7 @@ from vidctl.errors import (
 )
 from vidctl.progress import Notify, Progress, silent
 from vidctl.runpod.jobs import Job
-from vidctl.runpod.types import Endpoint, Image
+from vidctl.runpod.types import Endpoint, WorkerImage
 from vidctl.runpod.waiting import settled
 from vidctl.spec import EndpointSpec
 
@@ -55,7 +55,7 @@ def prepare(
     target: Target,
     known: Survey,
     *,
-    image: Image,
+    image: WorkerImage,
     secrets: Mapping[str, str],
     saved: Plan | None = None,
 ) -> Plan:

@@ -22,8 +22,8 @@ from vidctl.runpod.control import control
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.runpod.registry import is_public
-from vidctl.runpod.types import Image
-from vidctl.runpod.workers import Workers
+from vidctl.runpod.types import WorkerImage
+from vidctl.runpod.workers import WorkersApi
 from vidctl.spec import EndpointSpec, locate
 from vidctl.spec.lint import MOVES, moves
 
@@ -36,7 +36,7 @@ def deploy_target(project: Project, chosen: settings.Target, *, notify: Notify =
         name=chosen,
         control=control(control_plane(project), http, access.api_base_url, notify=notify),
         jobs=Jobs(http, access.endpoint_base_url),
-        workers=Workers(http, f"{access.api_base_url}/v2"),
+        workers=WorkersApi(http, f"{access.api_base_url}/v2"),
         images=_WorkerImages(project, _local_isolation(project) if chosen == "local" else None),
         journal=Journal(project.journal_file),
     )
@@ -80,12 +80,12 @@ class _WorkerImages:
         self._local_isolation = local_isolation
         self._docker = docker_images(project)
 
-    def look(self, spec: EndpointSpec) -> Image:
+    def look(self, spec: EndpointSpec) -> WorkerImage:
         if self._is_folder(spec):
             name = environments.image_name(_folder(spec), spec.handler)
-            return Image(name, name)
+            return WorkerImage(name, name)
         if spec.image.reference is not None:
-            return Image(spec.image.reference, spec.image.reference)
+            return WorkerImage(spec.image.reference, spec.image.reference)
         return self._docker.look(self._source(spec))
 
     def unfit(self, spec: EndpointSpec) -> VidctlError | None:
@@ -96,7 +96,7 @@ class _WorkerImages:
             return UsageError(f"{spec.key}: image.repository is missing: RunPod pulls the image from it", hint=hint)
         return None
 
-    def doubts(self, spec: EndpointSpec, image: Image) -> list[str]:
+    def doubts(self, spec: EndpointSpec, image: WorkerImage) -> list[str]:
         reference = spec.image.reference or image.digest
         if self._is_folder(spec) or reference is None:
             return []
@@ -117,7 +117,7 @@ class _WorkerImages:
             return [placeholder]
         return [] if spec.image.reference is not None else self._docker.problems(self._source(spec))
 
-    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> Image:
+    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> WorkerImage:
         if self._is_folder(spec):
             environments.interpreter(_folder(spec), env, lambda line: notify(Progress("image", line)))
             return self.look(spec)

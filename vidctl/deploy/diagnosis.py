@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vidctl.runpod.limits import INIT_TIMEOUT_S
-from vidctl.runpod.types import Fleet, LogLine, Worker
+from vidctl.runpod.types import LogLine, Worker, WorkerList
 
 Kind = Literal[
     "stopped",
@@ -45,7 +45,7 @@ class EndpointSnapshot:
     waited_s: float = 0
     pools: tuple[str, ...] = ()
     data_centers: tuple[str, ...] = ()
-    fleet: Fleet | None = None
+    fleet: WorkerList | None = None
     logs: Mapping[str, tuple[LogLine, ...]] = field(default_factory=dict)
     is_local: bool = False  # workers of the local runtime, which looks for no GPU
 
@@ -322,7 +322,7 @@ def _number(snapshot: EndpointSnapshot, status: str) -> int:
     return sum(worker.status == status for worker in _fresh(snapshot))
 
 
-def _rollout(fleet: Fleet) -> str:
+def _rollout(fleet: WorkerList) -> str:
     return f"{len(fleet.fresh)} of {_count(len(fleet.workers), 'worker')} on the new version"
 
 

@@ -13,7 +13,7 @@ from vidctl.deploy import model_cache
 from vidctl.deploy.model_cache import Models
 from vidctl.errors import UsageError
 from vidctl.runpod import gpus
-from vidctl.runpod.types import STAMP, Catalogue, Endpoint, Image, Stock, Template
+from vidctl.runpod.types import STAMP, Catalogue, Endpoint, Stock, Template, WorkerImage
 from vidctl.spec import EndpointSpec
 from vidctl.text import is_secret_name, is_secret_value
 
@@ -103,7 +103,7 @@ class Plan:
     key: str
     endpoint: Endpoint
     before: Endpoint | None
-    image: Image
+    image: WorkerImage
     changes: tuple[Change, ...]
     hidden: frozenset[str]
     """The variables whose values are not shown or kept."""
@@ -144,7 +144,7 @@ class Plan:
 def plan(
     spec: EndpointSpec,
     *,
-    image: Image,
+    image: WorkerImage,
     secrets: Mapping[str, str],
     registry_auth_id: str = "",
     network_volume_id: str = "",
@@ -198,7 +198,7 @@ def missing_secrets(spec: EndpointSpec, secrets: Mapping[str, str]) -> list[str]
 
 
 def wanted_template(
-    spec: EndpointSpec, *, image: Image, secrets: Mapping[str, str], registry_auth_id: str = ""
+    spec: EndpointSpec, *, image: WorkerImage, secrets: Mapping[str, str], registry_auth_id: str = ""
 ) -> Template:
     """The spec's container; raise UsageError for a secret that is not set."""
     if missing := missing_secrets(spec, secrets):

@@ -15,8 +15,8 @@ from vidctl.errors import InterruptionError, JobFailedError, NotDeployedError, T
 from vidctl.journal import Journal
 from vidctl.progress import Notify, Progress
 from vidctl.runpod.jobs import Health, Job, Jobs
-from vidctl.runpod.types import Endpoint, Fleet, LogLine
-from vidctl.runpod.workers import Workers
+from vidctl.runpod.types import Endpoint, LogLine, WorkerList
+from vidctl.runpod.workers import WorkersApi
 from vidctl.spec import EndpointSpec
 from vidctl.tasks.batch import Invoker, Request
 
@@ -38,7 +38,7 @@ class SmokeTester:
 
     target: str
     jobs: Jobs
-    workers: Workers
+    workers: WorkersApi
     journal: Journal
     notify: Notify
     is_stopped: Callable[[], bool] = lambda: False
@@ -152,7 +152,7 @@ class _Watch:
     started: float = field(default_factory=time.monotonic)
     next_look: float = field(default_factory=lambda: time.monotonic() + _FIRST_LOOK_S)
     last_about: str = ""
-    fleet: Fleet | None = None
+    fleet: WorkerList | None = None
     logs: dict[str, tuple[LogLine, ...]] = field(default_factory=dict)
     can_see: bool = True
     diagnosis: Diagnosis | None = None

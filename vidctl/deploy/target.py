@@ -13,8 +13,8 @@ from vidctl.journal import Journal
 from vidctl.progress import Notify
 from vidctl.project import settings
 from vidctl.runpod.jobs import Jobs
-from vidctl.runpod.types import Account, Catalogue, Endpoint, Image, NetworkVolume, RegistryLogin, Template
-from vidctl.runpod.workers import Workers
+from vidctl.runpod.types import Account, Catalogue, Endpoint, NetworkVolume, RegistryLogin, Template, WorkerImage
+from vidctl.runpod.workers import WorkersApi
 from vidctl.spec import EndpointSpec
 
 
@@ -45,11 +45,11 @@ class Images(Protocol):
         """Why the target can never run this spec; None if it may."""
         ...
 
-    def doubts(self, spec: EndpointSpec, image: Image) -> list[str]:
+    def doubts(self, spec: EndpointSpec, image: WorkerImage) -> list[str]:
         """What a person should know of an image that others pull: that it moves, or that it needs a login."""
         ...
 
-    def look(self, spec: EndpointSpec) -> Image:
+    def look(self, spec: EndpointSpec) -> WorkerImage:
         """Name the image by its content; with its digest when it can be pulled.  Builds nothing."""
         ...
 
@@ -57,7 +57,7 @@ class Images(Protocol):
         """Why the image could not be provided, as far as can be known before."""
         ...
 
-    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> Image:
+    def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> WorkerImage:
         """Make the image usable by workers with this environment, if it is not yet."""
         ...
 
@@ -69,6 +69,6 @@ class Target:
     name: settings.Target
     control: Control
     jobs: Jobs
-    workers: Workers
+    workers: WorkersApi
     images: Images
     journal: Journal

@@ -22,12 +22,12 @@ from vidctl.images.log import Log, secrets_of
 from vidctl.images.provenance import labels, project_of
 from vidctl.images.source import Login, Source
 from vidctl.progress import Notify, Progress
-from vidctl.runpod.types import Image
+from vidctl.runpod.types import WorkerImage
 
 if TYPE_CHECKING:
     from vidctl.images.engine import Engine
 
-__all__ = ["Built", "Image", "Images", "Login", "Pruned", "Source"]
+__all__ = ["Built", "Images", "Login", "Pruned", "Source"]
 
 _WAITS_S = (1.0, 4.0)  # before the second and the third try of a push whose line broke
 
@@ -64,7 +64,7 @@ class Images:
 
     # --- what is there -----------------------------------------------------------------------------------------
 
-    def look(self, source: Source) -> Image:
+    def look(self, source: Source) -> WorkerImage:
         """Find the tag, and the digest under which the registry has it; nothing is built or sent."""
         return self._look(source, self._read(source).tag)
 
@@ -88,7 +88,7 @@ class Images:
 
     # --- making it be there ------------------------------------------------------------------------------------
 
-    def provide(self, source: Source, notify: Notify) -> Image:
+    def provide(self, source: Source, notify: Notify) -> WorkerImage:
         """Build and push what is not there yet; return it with its digest."""
         from vidctl.images import checks
 
@@ -100,11 +100,11 @@ class Images:
         image = self._build(source, read, notify, force=False)
         return self._push(source, read.tag, notify) if source.repository else image
 
-    def build(self, source: Source, notify: Notify, *, force: bool = False) -> Image:
+    def build(self, source: Source, notify: Notify, *, force: bool = False) -> WorkerImage:
         """Build, unless this engine has it; with `force` always, and without the layer cache."""
         return self._build(source, self._read(source), notify, force=force)
 
-    def push(self, source: Source, notify: Notify) -> Image:
+    def push(self, source: Source, notify: Notify) -> WorkerImage:
         """Push what was built, again when the line breaks; return the digest that the registry then reports."""
         return self._push(source, self._read(source).tag, notify)
 
@@ -149,10 +149,10 @@ class Images:
             self._base_digests[base.reference] = bases.digest(base, source, self._engine)
         return self._base_digests[base.reference]
 
-    def _look(self, source: Source, tag: str) -> Image:
+    def _look(self, source: Source, tag: str) -> WorkerImage:
         if source.repository is None:
             found = self._usable(tag)
-            return Image(tag, found["Id"] if found else None)
+            return WorkerImage(tag, found["Id"] if found else None)
         from vidctl.images import checks
 
         answer = self._engine.ask(tag, source.login)
@@ -161,14 +161,14 @@ class Images:
             checks.login(source, self._engine)
         elif answer.problem:
             raise checks.unreachable(source, answer.words)
-        return Image(tag, f"{source.repository}@{answer.digest}" if answer.digest else None)
+        return WorkerImage(tag, f"{source.repository}@{answer.digest}" if answer.digest else None)
 
     def _usable(self, tag: str) -> dict[str, Any] | None:
         """The image on this engine, if it is one for RunPod's hosts."""
         found = self._engine.image(tag)
         return found if found and _platform(found) == PLATFORM else None
 
-    def _build(self, source: Source, read: _Read, notify: Notify, *, force: bool) -> Image:
+    def _build(self, source: Source, read: _Read, notify: Notify, *, force: bool) -> WorkerImage:
         found = None if force else self._usable(read.tag)
         if found is None:
             from vidctl.images import bases, checks
@@ -180,7 +180,7 @@ class Images:
                 found = self._checked(source, read, self._run(source, read, notify, log, use_cache=not force))
                 self._engine.tag(found["Id"], read.tag)
             notify(Progress("build", f"{read.tag} is built"))
-        return Image(read.tag, found["Id"] if source.repository is None else None)
+        return WorkerImage(read.tag, found["Id"] if source.repository is None else None)
 
     def _run(self, source: Source, read: _Read, notify: Notify, log: Log, *, use_cache: bool) -> str:
         """Build with what the Dockerfile needs; return the image's id."""
@@ -217,7 +217,7 @@ class Images:
             )
         return found
 
-    def _push(self, source: Source, tag: str, notify: Notify) -> Image:
+    def _push(self, source: Source, tag: str, notify: Notify) -> WorkerImage:
         if source.repository is None:
             raise ImageError(f"{source.key}: no repository to push to", hint="add image.repository to the spec")
         if self._usable(tag) is None:
@@ -231,7 +231,7 @@ class Images:
                 f"{tag}: pushed as {digest}, but the registry reports {reported}", hint=f"vidctl push {source.key}"
             )
         notify(Progress("push", f"{tag} is in the registry: {answer.digest}"))
-        return Image(tag, f"{source.repository}@{answer.digest}")
+        return WorkerImage(tag, f"{source.repository}@{answer.digest}")
 
     def _pushed(self, source: Source, tag: str, notify: Notify, log: Log) -> str | None:
         for wait_s in _WAITS_S:

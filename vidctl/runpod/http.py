@@ -40,10 +40,10 @@ class Http:
         """Change something; raise NetworkError, and do not try again, when the response was lost."""
         return self._exchange(self._writes, method, url, body)
 
-    def lines(self, url: str, *, params: Mapping[str, str], max_s: float, max_bytes: int) -> tuple[str, ...]:
-        """The lines of a response that may never end: those of `max_s` seconds (twice, if they drip), or `max_bytes`.
+    def stream(self, url: str, *, params: Mapping[str, str], max_s: float, max_bytes: int) -> str:
+        """The text of a response that may never end: that of `max_s` seconds (twice, if it drips), or `max_bytes`.
 
-        A connection that breaks in the middle has given what it has given; the last line may be cut.
+        A connection that breaks in the middle has given what it has given, cut anywhere.
         """
         deadline = time.monotonic() + max_s
         try:
@@ -61,7 +61,7 @@ class Http:
                 data = _until(deadline, response, max_bytes)
         except (requests.RequestException, UnicodeError, ValueError) as error:
             raise connection_error(url, error) from error
-        return tuple(line.removesuffix("\r") for line in data.decode(errors="replace").split("\n"))
+        return data.decode(errors="replace")
 
     def _exchange(self, session: requests.Session, method: str, url: str, body: Any) -> Any:
         try:

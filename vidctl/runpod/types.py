@@ -13,7 +13,7 @@ STAMP = "VIDCTL_SPEC"
 
 
 @dataclass(frozen=True)
-class Image:
+class WorkerImage:
     """A worker's image: `tag` names its content, `digest` is what a template gets, once it can be pulled."""
 
     tag: str
@@ -131,7 +131,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Fleet:
+class WorkerList:
     """The workers of an endpoint that are there now."""
 
     workers: tuple[Worker, ...]

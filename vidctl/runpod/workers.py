@@ -14,13 +14,14 @@ from urllib.parse import quote
 from vidctl.errors import ApiError
 from vidctl.runpod.http import Http
 from vidctl.runpod.limits import DEFAULT_LOG_LINES
-from vidctl.runpod.types import Fleet, LogLine, Worker
+from vidctl.runpod.sse import EventReader
+from vidctl.runpod.types import LogLine, Worker, WorkerList
 from vidctl.text import SENTENCE, one_line
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
-class Workers:
+class WorkersApi:
     """The workers of one account's endpoints, at REST v2's base URL, e.g. `https://api.runpod.io/v2`.
 
     Where that API is not to be had its errors are raised as they come; whoever only wants to explain goes on without.
@@ -30,12 +31,12 @@ class Workers:
         self._http = http
         self._base_url = api_base_url.rstrip("/")
 
-    def workers(self, endpoint_id: str) -> Fleet:
+    def workers(self, endpoint_id: str) -> WorkerList:
         """The endpoint's workers that are there now; those that were scaled down are not listed."""
         response = self._http.read("GET", self._url(endpoint_id))
         if not isinstance(response, dict) or not isinstance(response.get("workers"), list):
             raise ApiError("invalid response from /workers: missing list 'workers'")
-        return Fleet(
+        return WorkerList(
             workers=tuple(filter(None, map(_worker, response["workers"]))),
             endpoint_version=_whole(response.get("endpointVersion")),
         )
@@ -56,7 +57,7 @@ class Workers:
         """
         url = self._url(endpoint_id, worker_id, "logs")
         params = {"tail": str(tail), **({"source": source} if source else {})}
-        return tuple(_log_lines(self._http.lines(url, params=params, max_s=max_s, max_bytes=max_bytes)))
+        return tuple(_log_lines(self._http.stream(url, params=params, max_s=max_s, max_bytes=max_bytes)))
 
     def _url(self, endpoint_id: str, *parts: str) -> str:
         path = (endpoint_id, "workers", *parts)
@@ -77,13 +78,12 @@ def _worker(entry: Any) -> Worker | None:
     )
 
 
-def _log_lines(lines: tuple[str, ...]) -> Iterator[LogLine]:
-    """The events among the lines of a stream; one that was cut, or is something else, is left out."""
-    for line in lines:
-        if not line.startswith("data:"):
-            continue
+def _log_lines(stream: str) -> Iterator[LogLine]:
+    """The lines among a stream's events; one that was cut, or is something else, is left out."""
+    reader = EventReader()
+    for data in (*reader.feed(stream), *reader.rest()):
         try:
-            event = json.loads(line.removeprefix("data:"))
+            event = json.loads(data)
         except (ValueError, RecursionError):
             continue
         match event:

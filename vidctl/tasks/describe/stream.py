@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidctl.errors import JobFailedError
+from vidctl.runpod.sse import EventReader
 from vidctl.tasks.describe.thinking import Answering
 from vidctl.text import one_line, reason
 
@@ -221,41 +222,3 @@ class StreamReader:
     def output(self) -> object | None:
         """What `decode` reads, once the stream has ended; None before.  That a piece was lost is a warning in it."""
         return self._stream.answer()
-
-
-class EventReader:
-    """Server-sent events: pieces of text in, cut anywhere, the data of whole events out, and of nothing else in them.
-
-    As https://html.spec.whatwg.org/multipage/server-sent-events.html has it, but an event whose end never comes is
-    still given by `rest`.
-    """
-
-    def __init__(self) -> None:
-        self._line = ""
-        self._data: list[str] = []
-        self._ended_with_return = False
-
-    def feed(self, text: str) -> list[str]:
-        """The data of the events that end in this piece."""
-        if not text:
-            return []
-        if self._ended_with_return:  # the line ended there: a line feed now is the other half of its end
-            text = text.removeprefix("\n")
-        self._ended_with_return = text.endswith("\r")
-        *lines, self._line = re.split("\r\n|\r|\n", self._line + text)
-        return [data for line in lines for data in self._take(line)]
-
-    def rest(self) -> list[str]:
-        """The data of an event that was not ended, if there is any."""
-        line, self._line = self._line, ""
-        return [data for each in (line, "") for data in self._take(each)]
-
-    def _take(self, line: str) -> list[str]:
-        """An empty line ends an event."""
-        if not line:
-            data, self._data = self._data, []
-            return ["\n".join(data)] if data else []
-        name, _, value = line.removeprefix("\ufeff").partition(":")
-        if name == "data":
-            self._data.append(value.removeprefix(" "))
-        return []

@@ -31,7 +31,7 @@ from support.audio_files import (
 from support.failing import failing
 from support.stating import stating
 
-from vidctl.media.audio import DEFAULT_CHUNK_S, LONGEST_CHUNK_S, Choice, Chunk, chunks, duration_s
+from vidctl.media.audio import DEFAULT_CHUNK_S, LONGEST_CHUNK_S, Chunk, TrackChoice, chunks, duration_s
 
 RATE = 16_000
 LENGTH_S = 60
@@ -292,7 +292,7 @@ def test_a_track_that_cannot_be_decoded_is_passed_over(tmp_path, number):
 
     assert 0.1 < np.abs(heard(chunk.data)).max()
     with failing("media_error", "talk", f"track {number + 1}", "decoded"):
-        list(chunks(file, name="talk", warn=no_warning, choice=Choice(number + 1)))
+        list(chunks(file, name="talk", warn=no_warning, choice=TrackChoice(number + 1)))
 
 
 def test_the_track_marked_as_default_is_heard(tmp_path):
@@ -312,11 +312,11 @@ def test_a_track_can_be_chosen(tmp_path, wanted):
     def spoken(language):
         return {"ger": "de"}.get(language.lower(), language.lower())
 
-    (chunk,) = chunks(file, name="talk", warn=no_warning, choice=Choice(wanted, spoken))
+    (chunk,) = chunks(file, name="talk", warn=no_warning, choice=TrackChoice(wanted, spoken))
 
     assert np.abs(heard(chunk.data)).max() < 0.01
     with failing("media_error", "talk", "track it", "1 (eng), 2 (ger), 3 (fre)"):
-        list(chunks(file, name="talk", warn=no_warning, choice=Choice("it", spoken)))
+        list(chunks(file, name="talk", warn=no_warning, choice=TrackChoice("it", spoken)))
 
 
 def test_a_silent_track_beside_another_is_said(tmp_path):

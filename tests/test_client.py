@@ -17,7 +17,8 @@ from support.shapes import draw, encoded
 import vidctl
 from vidctl import Client, VidctlError, errors
 from vidctl.media import given
-from vidctl.media.sources import IMAGES, opened, read
+from vidctl.media.kinds import IMAGES
+from vidctl.media.sources import opened, read
 from vidctl.tasks.results import Failed
 
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from support.failing import failing, same_wording
 
 from vidctl.errors import ApiError, MediaError
-from vidctl.media.image import Prepared
+from vidctl.media.image import PreparedImage
 from vidctl.tasks.detect.codec import decode, encode, parse_classes
 from vidctl.tasks.detect.model import Detection, Detections, DetectOptions
 from vidctl.tasks.results import Failed
 
-HALVED = Prepared(b"jpeg", 1280, 720, 640, 360)
-WHOLE = Prepared(b"small", 100, 50, 100, 50)
+HALVED = PreparedImage(b"jpeg", 1280, 720, 640, 360)
+WHOLE = PreparedImage(b"small", 100, 50, 100, 50)
 PERSON = {"bbox": [10.0, 20.0, 30.0, 40.0], "confidence": 0.95, "class": 0, "class_name": "person"}
 
 
@@ -27,7 +27,7 @@ def answer(*detections: object, **more: object) -> dict[str, object]:
     return {"detections": list(detections), "count": len(detections), "inference_time": 0.045, **more}
 
 
-def decoded(output: object, images: list[Prepared], names: list[str]) -> list[Any]:
+def decoded(output: object, images: list[PreparedImage], names: list[str]) -> list[Any]:
     """What becomes of each image: its boxes, or the error in their place."""
     return decode(output, images, names)
 
@@ -205,7 +205,7 @@ def test_boxes_scale_back_within_a_pixel(width, height, imgsz, corners):
     (left, right), (top, bottom) = sorted(corners[::2]), sorted(corners[1::2])
     box = [left * sent[0], top * sent[1], right * sent[0], bottom * sent[1]]
 
-    (result,) = decoded(answer({**PERSON, "bbox": box}), [Prepared(b"", width, height, *sent)], ["a"])
+    (result,) = decoded(answer({**PERSON, "bbox": box}), [PreparedImage(b"", width, height, *sent)], ["a"])
 
     original = (left * width, top * height, right * width, bottom * height)
     assert all(abs(one - other) <= 1 for one, other in zip(original, result.detections[0].bbox, strict=True))

@@ -17,7 +17,8 @@ from support.shapes import draw, encoded, overlap
 
 from vidctl import Client
 from vidctl.errors import JobFailedError, MediaError, NotDeployedError
-from vidctl.media.sources import expand, read
+from vidctl.media.search import expand
+from vidctl.media.sources import read
 from vidctl.tasks.detect import run
 
 pytestmark = pytest.mark.model

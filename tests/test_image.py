@@ -19,7 +19,7 @@ from support.failing import failing
 
 from vidctl.errors import MediaError
 from vidctl.media import image
-from vidctl.media.image import FORMATS, Prepared, open_upright, prepare, prepare_within
+from vidctl.media.image import FORMATS, PreparedImage, open_upright, prepare, prepare_within
 from vidctl.media.pixels import fit_within, is_too_long
 
 ORANGE = (200, 100, 50)
@@ -35,7 +35,7 @@ def plain(mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image:
     return Image.new("RGB", size, ORANGE).convert(mode)
 
 
-def opened(prepared: Prepared) -> Image.Image:
+def opened(prepared: PreparedImage) -> Image.Image:
     return Image.open(io.BytesIO(prepared.jpeg))
 
 
@@ -276,7 +276,7 @@ def test_the_longer_side_becomes_exactly_what_the_model_sees(kind, size, imgsz, 
     """Large images shrink in proportion; small ones stay."""
     prepared = prepare(encoded(plain(size=size), kind), imgsz=imgsz, name="a")
 
-    assert Prepared(prepared.jpeg, *size, *sent) == prepared
+    assert PreparedImage(prepared.jpeg, *size, *sent) == prepared
     assert sent == opened(prepared).size
 
 

@@ -18,17 +18,9 @@ from support.failing import failing, same_wording
 from support.stating import stating
 
 from vidctl.errors import MediaError, NetworkError
-from vidctl.media.sources import (
-    AUDIO,
-    IMAGES_AND_VIDEOS,
-    MAX_BYTES,
-    VIDEOS,
-    Source,
-    expand,
-    is_video,
-    opened,
-    read,
-)
+from vidctl.media.kinds import AUDIO, IMAGES_AND_VIDEOS, VIDEOS
+from vidctl.media.search import expand
+from vidctl.media.sources import MAX_BYTES, Source, is_video, opened, read
 
 
 def no_network(url: str) -> bytes:
@@ -208,7 +200,7 @@ import sys
 sys.modules["pillow_heif"] = None  # as it is where the extra is not installed
 from vidctl.errors import VidctlError
 from vidctl.media.image import prepare
-from vidctl.media.sources import expand
+from vidctl.media.search import expand
 for source in sys.argv[1:]:
     try:
         print([each.name for each in expand([source], warn=print)])
@@ -481,7 +473,8 @@ def test_a_pipe_cannot_be_named_twice():
 def test_the_shells_own_pipe_is_an_audio():
     """`<(curl …)` can be read only once, so it is kept."""
     program = (
-        "import sys; from vidctl.media.sources import AUDIO, expand, opened\n"
+        "import sys; from vidctl.media.kinds import AUDIO\n"
+        "from vidctl.media.search import expand; from vidctl.media.sources import opened\n"
         "with opened(expand(sys.argv[1:], kind=AUDIO)[0], fetch_into=None) as file: print(file.read(), file.seek(0))"
     )
     done = subprocess.run(

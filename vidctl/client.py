@@ -12,7 +12,9 @@ from vidctl.errors import NotDeployedError, SpecError, UsageError, VidctlError
 from vidctl.journal import Journal
 from vidctl.media.given import Given, several
 from vidctl.media.given import sources as sources_of
-from vidctl.media.sources import AUDIO, IMAGES, Kind, Source, settled
+from vidctl.media.kinds import AUDIO, IMAGES, MediaKind
+from vidctl.media.search import settled
+from vidctl.media.sources import Source
 from vidctl.progress import Notify, silent
 from vidctl.project import configs, settings
 from vidctl.runpod import gpus
@@ -492,7 +494,7 @@ def _count(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() else None
 
 
-def _only(source: Given, kind: Kind, several: str) -> Source:
+def _only(source: Given, kind: MediaKind, several: str) -> Source:
     """The one image or audio that is meant."""
     found = settled(sources_of(source, kind))
     if len(found) != 1:
@@ -500,5 +502,5 @@ def _only(source: Given, kind: Kind, several: str) -> Source:
     return found[0]
 
 
-def _expanded(given: Given | Iterable[Given], kind: Kind, *, recursive: bool) -> list[Source]:
+def _expanded(given: Given | Iterable[Given], kind: MediaKind, *, recursive: bool) -> list[Source]:
     return several(given, partial(sources_of, kind=kind, recursive=recursive))

@@ -133,7 +133,8 @@ def describe(
     from vidctl.cli.outputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.client import Client
-    from vidctl.media.sources import IMAGES_AND_VIDEOS, VIDEOS, expand
+    from vidctl.media.kinds import IMAGES_AND_VIDEOS, VIDEOS
+    from vidctl.media.search import expand
 
     options.check_stdin(*(("", word) for word in dict.fromkeys(words)), ("-p ", prompt), ("--system ", system))
     names, question = _parted(words, prompt, preset)
@@ -234,7 +235,7 @@ def _is_prompt(word: str) -> bool:
 
 def _looks_like_a_file(word: str) -> bool:
     """Whether who types this means a file: one word with an ending, a folder or a pattern, or `my frame.jpg`."""
-    from vidctl.media.sources import IMAGES_AND_VIDEOS
+    from vidctl.media.kinds import IMAGES_AND_VIDEOS
 
     if len(word.split()) != 1:
         return PurePath(word).suffix.lower() in IMAGES_AND_VIDEOS.suffixes

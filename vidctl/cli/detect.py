@@ -87,7 +87,7 @@ def detect(
     from vidctl.cli.report import Report
     from vidctl.cli.waiting import telling
     from vidctl.client import Client
-    from vidctl.media.sources import expand
+    from vidctl.media.search import expand
     from vidctl.tasks.detect.codec import parse_classes
     from vidctl.tasks.detect.model import DetectOptions
 

@@ -35,7 +35,7 @@ class Inputs:
 
     def spare(self, option: str, path: Path) -> None:
         """Raise UsageError if a file of this name would cost one that the run reads, or an image, video or audio."""
-        from vidctl.media.sources import AUDIO, IMAGES
+        from vidctl.media.kinds import AUDIO, IMAGES
 
         said = f"{option} {path}"
         marks = _marks([path])
@@ -182,7 +182,7 @@ def check_stdout() -> None:
 
 def ending(output: str | None, known: Collection[str]) -> str:
     """The ending of a file's name, of those that say a format; UsageError for another, "" where there is none."""
-    from vidctl.media.sources import AUDIO, IMAGES
+    from vidctl.media.kinds import AUDIO, IMAGES
 
     found = suffix(output)
     if f".{found}" in IMAGES.suffixes | AUDIO.suffixes:

@@ -133,7 +133,8 @@ def transcribe(
     from vidctl.cli.waiting import telling
     from vidctl.client import Client
     from vidctl.errors import UsageError
-    from vidctl.media.sources import AUDIO, expand
+    from vidctl.media.kinds import AUDIO
+    from vidctl.media.search import expand
     from vidctl.tasks.transcribe.subtitles import Layout
 
     texts = (("--initial-prompt ", initial_prompt), ("--hotwords ", hotwords))

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from vidctl.errors import MediaError, UsageError
-from vidctl.media.sources import Kind, Source, looked_up, settled
+from vidctl.media.kinds import MediaKind
+from vidctl.media.search import looked_up, settled
+from vidctl.media.sources import Source, utf8
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -42,7 +44,7 @@ def several(given: Given | Iterable[Given], look_up: Callable[[Given], list[Sour
 def _name(thing: object) -> str:
     """The name in errors of a thing that is no source."""
     if isinstance(thing, (str, os.PathLike)):
-        return str(thing).encode(errors="replace").decode()
+        return utf8(str(thing))
     return type(thing).__name__
 
 
@@ -54,7 +56,7 @@ def listed(given: Given | Iterable[Given]) -> Iterable[Given]:
     return given  # type: ignore[return-value]
 
 
-def sources(given: Given, kind: Kind, *, recursive: bool = False) -> list[Source]:
+def sources(given: Given, kind: MediaKind, *, recursive: bool = False) -> list[Source]:
     """The sources that one thing means: a folder or a pattern means many, or one that `read` refuses.
 
     An array is an image as OpenCV and Ultralytics have it: 8 bits, height x width, with no channel, or with 3 or 4 in
@@ -86,7 +88,7 @@ def _is_in_memory(given: object) -> bool:
     )
 
 
-def _opened(file: Any, kind: Kind) -> Source:
+def _opened(file: Any, kind: MediaKind) -> Source:
     if isinstance(file, io.TextIOBase):
         raise UsageError(
             "invalid source: the file is open in text mode", hint='open it in binary mode: open(path, "rb")'
@@ -128,6 +130,6 @@ def _pixels(array: Any) -> Any:
     return array[..., [2, 1, 0, 3][:channels]]
 
 
-def _label(kind: Kind) -> str:
+def _label(kind: MediaKind) -> str:
     """What a source without a name is called: `image`, `audio`, `video`."""
     return kind.name.partition(" ")[0]

@@ -87,7 +87,7 @@ _DAMAGE = (
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImage:
     """An image as it is sent, `sent_width` x `sent_height`; the original is displayed as `width` x `height` pixels."""
 
     jpeg: bytes = field(repr=False)
@@ -97,7 +97,7 @@ class Prepared:
     sent_height: int
 
 
-def prepare(data: bytes, *, imgsz: int, name: str) -> Prepared:
+def prepare(data: bytes, *, imgsz: int, name: str) -> PreparedImage:
     """Decode an image and resize it for a model of input size `imgsz`, or raise MediaError.
 
     The image is turned as its EXIF orientation says.  If its longer side exceeds what the model uses for `imgsz`, a
@@ -108,7 +108,7 @@ def prepare(data: bytes, *, imgsz: int, name: str) -> Prepared:
     return _prepared(data, lambda size: _fit(size, longest), name)
 
 
-def prepare_within(data: bytes, *, max_pixels: int, name: str) -> Prepared:
+def prepare_within(data: bytes, *, max_pixels: int, name: str) -> PreparedImage:
     """Decode an image and resize it for a vision-language model: at most `max_pixels` in all, or raise MediaError.
 
     One that is smaller than a token is enlarged to that.  Otherwise as `prepare` does.
@@ -116,7 +116,7 @@ def prepare_within(data: bytes, *, max_pixels: int, name: str) -> Prepared:
     return _prepared(data, lambda size: for_language(size, max_pixels), name)
 
 
-def _prepared(data: bytes, fit: Callable[[Size], Size], name: str) -> Prepared:
+def _prepared(data: bytes, fit: Callable[[Size], Size], name: str) -> PreparedImage:
     with _reading(name):
         image = _open(data)
         size = image.size
@@ -130,7 +130,7 @@ def _prepared(data: bytes, fit: Callable[[Size], Size], name: str) -> Prepared:
             jpeg = encode(pixels.turned(_resized(pixels.flat(image), sent), orientation))
     if orientation >= 5:
         size, sent = size[::-1], sent[::-1]
-    return Prepared(jpeg, *size, *sent)
+    return PreparedImage(jpeg, *size, *sent)
 
 
 def open_upright(data: bytes, *, name: str = "image") -> Image.Image:

@@ -26,7 +26,7 @@ from PIL import Image
 from vidctl.errors import MediaError, UsageError
 from vidctl.media.container import begins_s, opened, reading
 from vidctl.media.displaymatrix import upright
-from vidctl.media.image import Prepared, Size, encode, for_language
+from vidctl.media.image import PreparedImage, Size, encode, for_language
 
 # To decode a second takes 15 ms at 720p, and to seek, which decodes from the key image before, 70 (by measurement).
 _FAR_S = 10.0
@@ -51,7 +51,7 @@ class Frame:
     """The image of a video that is displayed at `at_s` seconds from its beginning, as it is sent."""
 
     at_s: float
-    prepared: Prepared
+    prepared: PreparedImage
 
 
 def duration_s(file: Path | BinaryIO, *, name: str) -> float | None:
@@ -108,7 +108,7 @@ def frames(
         raise UsageError(f"max_frames must be at least 1, not {max_frames}")
     span.refuse_over(max_frames, duration_s(file, name=name), name)
     found: list[Frame] = []
-    before: _Image | None = None
+    before: _ShownFrame | None = None
     with closing(_Video(file, name)) as video:
         for at_s, shown in video.shown_at_each(span.times()):
             if len(found) == max_frames:
@@ -176,7 +176,7 @@ def _rounded_down(value: float) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Image:
+class _ShownFrame:
     """An image of a video, in seconds from the video's beginning; it ends there if no other follows."""
 
     begins_s: float
@@ -192,8 +192,8 @@ class _Video:
         self._file = file
         self._name = name
         self._coming = _decoded(file, name, None)
-        self._shown: _Image | None = None
-        self._following: _Image | None = None
+        self._shown: _ShownFrame | None = None
+        self._following: _ShownFrame | None = None
         self._can_seek = True
         self.ends_s = 0.0  # of what was seen of it
 
@@ -201,11 +201,11 @@ class _Video:
         self._coming.close()
 
     @property
-    def last(self) -> _Image | None:
+    def last(self) -> _ShownFrame | None:
         """The last one that was displayed."""
         return self._shown
 
-    def shown_at_each(self, times: Iterator[float]) -> Iterator[tuple[float, _Image]]:
+    def shown_at_each(self, times: Iterator[float]) -> Iterator[tuple[float, _ShownFrame]]:
         """Each time with what is displayed then, up to the video's end."""
         for at_s in times:
             shown = self.shown_at(at_s)
@@ -213,7 +213,7 @@ class _Video:
                 return
             yield at_s, shown
 
-    def shown_at(self, at_s: float) -> _Image | None:
+    def shown_at(self, at_s: float) -> _ShownFrame | None:
         """What is displayed then, before the first image that one; None if the video is over."""
         reached = self._following or self._shown
         if self._can_seek and at_s > (reached.begins_s if reached else 0.0) + _FAR_S:
@@ -228,7 +228,7 @@ class _Video:
             return None
         return self._shown or following
 
-    def _peek(self) -> _Image | None:
+    def _peek(self) -> _ShownFrame | None:
         """The image after the one that is displayed; None at the end."""
         if self._following is None:
             self._following = next(self._coming, None)
@@ -254,7 +254,7 @@ class _Video:
         self._shown = self._following = None
 
 
-def _decoded(file: Path | BinaryIO, name: str, since_s: float | None) -> Generator[_Image, None, None]:
+def _decoded(file: Path | BinaryIO, name: str, since_s: float | None) -> Generator[_ShownFrame, None, None]:
     """The images in the order of their display, from the first one or from a key image about then."""
     with opened(file, name, what="a video") as container:
         stream = _stream(container, name)
@@ -269,7 +269,7 @@ def _decoded(file: Path | BinaryIO, name: str, since_s: float | None) -> Generat
                 return  # nobody knows where this is
             place = clock.place(frame)
             if not frame.is_corrupt:  # as what comes before the first key image
-                yield _Image(*place, frame, ratio)
+                yield _ShownFrame(*place, frame, ratio)
 
 
 def _stream(container: InputContainer, name: str) -> VideoStream:
@@ -347,7 +347,7 @@ class _Clock:
         return at_s, self._ends_s
 
 
-def _prepared(shown: _Image, max_pixels: int, name: str) -> Prepared:
+def _prepared(shown: _ShownFrame, max_pixels: int, name: str) -> PreparedImage:
     """As it is displayed: its pixels square, and turned as the video's matrix says."""
     frame, turn = shown.frame, upright(shown.frame)
     displayed: Size = (max(1, round(frame.width * shown.pixel_ratio)), frame.height)
@@ -359,7 +359,7 @@ def _prepared(shown: _Image, max_pixels: int, name: str) -> Prepared:
         image = image.transpose(turn)
     if image.size != sent:
         displayed, sent = displayed[::-1], sent[::-1]
-    return Prepared(encode(image), *displayed, *sent)
+    return PreparedImage(encode(image), *displayed, *sent)
 
 
 def _pixel_ratio(stream: VideoStream) -> Fraction:

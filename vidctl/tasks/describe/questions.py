@@ -19,7 +19,9 @@ from vidctl.errors import MediaError, UsageError
 from vidctl.media import image
 from vidctl.media.given import Given, listed, several
 from vidctl.media.given import sources as sources_of
-from vidctl.media.sources import IMAGES, IMAGES_AND_VIDEOS, VIDEOS, Source, is_video, opened, read, settled
+from vidctl.media.kinds import IMAGES, IMAGES_AND_VIDEOS, VIDEOS
+from vidctl.media.search import settled
+from vidctl.media.sources import Source, is_video, opened, read
 from vidctl.tasks.describe.model import DescribeOptions, Sent
 from vidctl.tasks.options import made, settle
 

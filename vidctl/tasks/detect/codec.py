@@ -16,7 +16,7 @@ from vidctl.errors import ApiError, MediaError, UsageError
 from vidctl.tasks.results import AnswerReader
 
 if TYPE_CHECKING:  # Pillow stays out of a program that has no image to prepare
-    from vidctl.media.image import Prepared
+    from vidctl.media.image import PreparedImage
 
 from vidctl.tasks.detect.model import Box, Detection, Detections, DetectOptions
 
@@ -40,7 +40,7 @@ def parse_classes(text: str) -> tuple[str | int, ...]:
 _WORD = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^,]*?))\s*(?:,|$)')
 
 
-def encode(images: Sequence[Prepared], options: DetectOptions) -> dict[str, Any]:
+def encode(images: Sequence[PreparedImage], options: DetectOptions) -> dict[str, Any]:
     """The job's input: `image` for one image, `images` for several; the rarer options only when they are set."""
     encoded = [_base64(image.jpeg) for image in images]
     payload: dict[str, Any] = {"image": encoded[0]} if len(encoded) == 1 else {"images": encoded}
@@ -55,7 +55,7 @@ def encode(images: Sequence[Prepared], options: DetectOptions) -> dict[str, Any]
 DEFAULTS = {field.name: field.default for field in fields(DetectOptions)}
 
 
-def decode(output: object, images: Sequence[Prepared], sources: Sequence[str]) -> list[Detections | MediaError]:
+def decode(output: object, images: Sequence[PreparedImage], sources: Sequence[str]) -> list[Detections | MediaError]:
     """Read the answer to `encode(images, …)`: one entry an image, in their order, boxes in the originals' pixels.
 
     An image that the worker could not read becomes a MediaError in its place, and so does one of several that it saw
@@ -85,7 +85,7 @@ def _items(answer: Mapping[str, Any], expected: int) -> list[tuple[str, Mapping[
 
 
 def _decode_one(
-    item: Mapping[str, Any], where: str, answer: Mapping[str, Any], image: Prepared, source: str
+    item: Mapping[str, Any], where: str, answer: Mapping[str, Any], image: PreparedImage, source: str
 ) -> Detections | MediaError:
     if "error" in item:
         return MediaError(f"{source}: {_READ.text(item['error'], f'{where}.error')}")
@@ -118,14 +118,14 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _check_size(value: object, where: str, image: Prepared) -> None:
+def _check_size(value: object, where: str, image: PreparedImage) -> None:
     """An answer about an image of another size is an answer about another image."""
     sent = [image.sent_width, image.sent_height]
     if value is not None and value != sent:
         _READ.refuse(f"{where}.image_size", f"is {_READ.short(value)}, but the image sent was {sent}")
 
 
-def _detection(value: object, where: str, image: Prepared) -> Detection:
+def _detection(value: object, where: str, image: PreparedImage) -> Detection:
     item = _READ.mapping(value, where)
     for name in ("bbox", "confidence", "class"):
         if name not in item:
@@ -139,7 +139,7 @@ def _detection(value: object, where: str, image: Prepared) -> Detection:
     )
 
 
-def _box(value: object, where: str, image: Prepared) -> Box:
+def _box(value: object, where: str, image: PreparedImage) -> Box:
     """The box in the original's pixels, within the image, to a hundredth."""
     corners = [_READ.number(corner, where) for corner in _READ.items(value, where)]
     if len(corners) != 4:

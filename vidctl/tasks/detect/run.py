@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from vidctl.errors import AuthError, JobFailedError, MediaError, NotDeployedError, VidctlError
-from vidctl.media.image import Prepared, prepare
+from vidctl.media.image import PreparedImage, prepare
 from vidctl.media.sources import Source, read
 from vidctl.runpod.limits import RUN_BYTES
 from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
@@ -35,7 +35,7 @@ class Found:
 class _ImageToSend:
     index: int
     source: Source
-    prepared: Prepared
+    prepared: PreparedImage
 
     @property
     def encoded_bytes(self) -> int:
@@ -85,7 +85,7 @@ def _read_ahead(
     fetch: Callable[[str], bytes],
 ) -> Iterator[_ImageToSend]:
     """Images ready to be sent, in order, a job's worth ahead; those that cannot be read go into `unread`."""
-    waiting: deque[tuple[int, Source, Future[tuple[Source, Prepared]]]] = deque()
+    waiting: deque[tuple[int, Source, Future[tuple[Source, PreparedImage]]]] = deque()
     source_numbers = enumerate(sources)
     while True:
         while len(waiting) < IMAGES_PER_JOB and (following := next(source_numbers, None)) is not None:
@@ -102,7 +102,7 @@ def _read_ahead(
             yield _ImageToSend(index, kept, prepared)
 
 
-def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple[Source, Prepared]:
+def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple[Source, PreparedImage]:
     data = read(source, fetch=fetch)
     prepared = prepare(data, imgsz=imgsz, name=source.name)
     if len(prepared.jpeg) * 4 // 3 > _JOB_BYTES:

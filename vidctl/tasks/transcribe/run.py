@@ -173,7 +173,7 @@ def _chunks(
     transcription: _Transcription, settings: TranscribeSettings, fetch_into: Callable[[str, BinaryIO], None]
 ) -> Iterator[Chunk]:
     name = transcription.source.name
-    choice = audio.Choice(settings.audio_track, _spoken)
+    choice = audio.TrackChoice(settings.audio_track, _spoken)
     with opened(transcription.source, fetch_into=fetch_into) as file:
         transcription.total_s = audio.duration_s(file, name=name, choice=choice)
         yield from audio.chunks(

@@ -15,7 +15,7 @@ from support.failing import failing
 from support.runtime import until
 
 from vidctl.local import daemon
-from vidctl.local.workers import environments, os_process
+from vidctl.local.workers import folder_image, os_process
 
 pytestmark = pytest.mark.runtime
 
@@ -59,7 +59,7 @@ def worker(tmp_path):
 
 
 def deploy(sdk, folder, name="echo", **settings):
-    template = sdk.create_template(name, environments.image_name(folder), is_serverless=True)
+    template = sdk.create_template(name, folder_image.image_name(folder), is_serverless=True)
     return sdk.create_endpoint(name, template["id"], "ADA_24", **settings)["id"]
 
 

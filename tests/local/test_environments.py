@@ -16,7 +16,7 @@ from support.failing import failing
 from support.runtime import until
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local.workers import environments, os_process
+from vidctl.local.workers import environments, folder_image, installer, os_process
 
 SIX = "six==1.17.0\n"
 DEADLINE_S = 120
@@ -63,7 +63,7 @@ def test_a_copy_links_what_may_be_large_and_copies_the_rest(worker, tmp_path):
     (worker / ".dockerignore").write_text("# large\ndata\n!data/kept.txt\n**/*.log\n!weights\n")
     (worker / "lib" / "run.log").write_text("")
     own = tmp_path / "own"
-    environments.copy_source(worker, own)
+    folder_image.copy_source(worker, own)
     copied = {path.relative_to(own).as_posix(): path.is_symlink() for path in own.rglob("*") if path.is_file()}
 
     assert copied == {
@@ -78,16 +78,16 @@ def test_a_copy_links_what_may_be_large_and_copies_the_rest(worker, tmp_path):
 
 
 def test_what_a_worker_writes_into_its_copy_changes_no_image_name(worker, tmp_path):
-    before = environments.image_name(worker)
+    before = folder_image.image_name(worker)
     (worker / "weights").mkdir()
     (worker / "weights" / "model.bin").write_text("")
-    with_weights = environments.image_name(worker)
-    environments.copy_source(worker, tmp_path / "own")
+    with_weights = folder_image.image_name(worker)
+    folder_image.copy_source(worker, tmp_path / "own")
     (tmp_path / "own" / "input.txt").write_text("Anna")
     (tmp_path / "own" / "handler.py").write_text("")
     (tmp_path / "own" / "weights" / "new.bin").write_text("")
 
-    assert environments.image_name(worker) == with_weights != before
+    assert folder_image.image_name(worker) == with_weights != before
 
 
 def test_the_file_of_patterns_for_the_dockerfile_goes_first_and_a_wrong_pattern_is_said(worker, tmp_path):
@@ -95,7 +95,7 @@ def test_the_file_of_patterns_for_the_dockerfile_goes_first_and_a_wrong_pattern_
     (worker / "Dockerfile.dockerignore").write_text("*\n!*.txt\n")
     (worker / "a.txt").write_text("")
     (worker / "b.bin").write_text("")
-    environments.copy_source(worker, tmp_path / "own")
+    folder_image.copy_source(worker, tmp_path / "own")
     links = {path.name: path.is_symlink() for path in (tmp_path / "own").iterdir()}
     (worker / "Dockerfile.dockerignore").write_text("[\n")
 
@@ -107,16 +107,16 @@ def test_the_file_of_patterns_for_the_dockerfile_goes_first_and_a_wrong_pattern_
         "handler.py": False,
     }
     with failing("local_runtime_error", "Dockerfile.dockerignore:1", "["):
-        environments.copy_source(worker, tmp_path / "other")
+        folder_image.copy_source(worker, tmp_path / "other")
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_image_name_leads_back_to_its_folder(worker):
-    name = environments.image_name(worker)
+    name = folder_image.image_name(worker)
 
-    assert worker == environments.folder(name)
+    assert worker == folder_image.folder(name)
     assert name.startswith("file:///")
     assert " " not in name
 
@@ -124,7 +124,7 @@ def test_an_image_name_leads_back_to_its_folder(worker):
 def test_a_relative_folder_has_the_same_name(worker, monkeypatch):
     monkeypatch.chdir(worker.parent)
 
-    assert environments.image_name(worker) == environments.image_name(Path(worker.name))
+    assert folder_image.image_name(worker) == folder_image.image_name(Path(worker.name))
 
 
 def touch_the_time(worker):
@@ -145,10 +145,10 @@ def run_tools(worker):
 
 @pytest.mark.parametrize("act", [touch_the_time, import_it, run_tools])
 def test_what_is_not_content_keeps_the_name(worker, act):
-    before = environments.image_name(worker)
+    before = folder_image.image_name(worker)
     act(worker)
 
-    assert before == environments.image_name(worker)
+    assert before == folder_image.image_name(worker)
 
 
 def edit(worker):
@@ -170,10 +170,10 @@ def describe_the_hub_entry(worker):
 
 @pytest.mark.parametrize("act", [edit, rename, make_executable, describe_the_hub_entry])
 def test_changed_content_is_another_image(worker, act):
-    before = environments.image_name(worker)
+    before = folder_image.image_name(worker)
     act(worker)
 
-    assert before != environments.image_name(worker)
+    assert before != folder_image.image_name(worker)
 
 
 def test_bytes_cannot_move_between_files_unseen(tmp_path):
@@ -184,7 +184,7 @@ def test_bytes_cannot_move_between_files_unseen(tmp_path):
         folder.mkdir(parents=True)
         for name, text in files.items():
             (folder / name).write_text(text)
-        names.append(environments.image_name(folder).partition("?")[2])
+        names.append(folder_image.image_name(folder).partition("?")[2])
 
     assert names[0] != names[1]
 
@@ -193,23 +193,23 @@ def test_a_folder_without_handler_is_no_worker(tmp_path):
     with failing(
         "local_runtime_error", "handler.py", tmp_path, "local: {handler: src/start.py}", "local: {isolation: container}"
     ):
-        environments.image_name(tmp_path)
+        folder_image.image_name(tmp_path)
 
 
 def test_a_handler_of_another_name_is_in_the_name(tmp_path):
     """The runtime then knows it; whoever names none gets what is found."""
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "rp handler.py").write_text("")
-    name = environments.image_name(tmp_path, Path("src/rp handler.py"))
+    name = folder_image.image_name(tmp_path, Path("src/rp handler.py"))
 
-    assert (tmp_path, Path("src/rp handler.py")) == (environments.folder(name), environments.handler(name))
+    assert (tmp_path, Path("src/rp handler.py")) == (folder_image.folder(name), folder_image.handler(name))
     assert name.endswith("&handler=src/rp%20handler.py")
 
     (tmp_path / "src" / "rp handler.py").rename(tmp_path / "src" / "rp_handler.py")
 
-    assert environments.image_name(tmp_path).endswith("&handler=src/rp_handler.py")
+    assert folder_image.image_name(tmp_path).endswith("&handler=src/rp_handler.py")
     with failing("local_runtime_error", tmp_path):
-        environments.folder(name)
+        folder_image.folder(name)
 
 
 @pytest.mark.parametrize(
@@ -221,15 +221,15 @@ def test_a_handler_of_another_name_is_in_the_name(tmp_path):
 )
 def test_another_image_is_refused_by_name(name):
     with failing("local_runtime_error", name, "image: {build: "):
-        environments.folder(name)
+        folder_image.folder(name)
 
 
 def test_a_folder_that_is_gone_is_said_to_be(worker):
-    name = environments.image_name(worker)
+    name = folder_image.image_name(worker)
     (worker / "handler.py").unlink()
 
     with failing("local_runtime_error", worker):
-        environments.folder(name)
+        folder_image.folder(name)
 
 
 def test_two_folders_of_one_name_do_not_share_downloads(tmp_path, cache):
@@ -430,7 +430,7 @@ def test_an_index_that_cannot_be_reached_is_left_out(worker, heard, index):
     ],
 )
 def test_steps_are_told_in_few_words(line, step):
-    assert step == environments._step(line)
+    assert step == installer.step(line)
 
 
 def test_the_installer_is_pip_or_uv(worker, heard, monkeypatch):

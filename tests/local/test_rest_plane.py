@@ -14,7 +14,7 @@ from support import openapi
 from support.runtime import until
 
 from vidctl.local.control_plane.catalog import DATA_CENTERS
-from vidctl.local.workers.environments import image_name
+from vidctl.local.workers.folder_image import image_name
 
 ENDPOINT = {
     "name": "asr",

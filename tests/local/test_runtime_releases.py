@@ -5,7 +5,7 @@ import threading
 import pytest
 from support.runtime import until
 
-from vidctl.local.workers.environments import image_name
+from vidctl.local.workers.folder_image import image_name
 from vidctl.local.workers.os_process import identity
 
 SAVE_TEMPLATE = """

@@ -6,8 +6,8 @@ import pytest
 
 from vidctl.local.control_plane.records import EndpointRecord
 from vidctl.local.queue.store import Demand
-from vidctl.local.workers.fleet import backoff_s, init_timeout_s, jobs_to_give, worker_variables, workers_wanted
-from vidctl.local.workers.launching import process_environment
+from vidctl.local.workers.scaling import backoff_s, init_timeout_s, jobs_to_give, workers_wanted
+from vidctl.local.workers.variables import process_environment, worker_variables
 
 
 def endpoint(scaler="QUEUE_DELAY", value=4, least=0, most=3):

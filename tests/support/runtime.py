@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from vidctl.local.control_plane.registry import Registry
-from vidctl.local.workers.environments import image_name
+from vidctl.local.workers.folder_image import image_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from vidctl.errors import UsageError, VidctlError
 from vidctl.images import Images, Login, Source
 from vidctl.journal import Journal
 from vidctl.local import daemon
-from vidctl.local.workers import environments
+from vidctl.local.workers import environments, folder_image
 from vidctl.progress import Notify, Progress, silent
 from vidctl.project import settings
 from vidctl.project.settings import Project
@@ -82,7 +82,7 @@ class _WorkerImages:
 
     def look(self, spec: EndpointSpec) -> WorkerImage:
         if self._is_folder(spec):
-            name = environments.image_name(_folder(spec), spec.handler)
+            name = folder_image.image_name(_folder(spec), spec.handler)
             return WorkerImage(name, name)
         if spec.image.reference is not None:
             return WorkerImage(spec.image.reference, spec.image.reference)

@@ -290,7 +290,7 @@ def _spawn(home: Path, port: int, isolation: Isolation, *, has_rate_limits: bool
 
 
 def _stop(port: int) -> bool:
-    from vidctl.local.workers import containers, launching  # with all that it takes to start a worker
+    from vidctl.local.workers import containers, processes  # with all that it takes to start a worker
 
     pid = _recorded_pid(port)
     if pid is not None:
@@ -298,7 +298,7 @@ def _stop(port: int) -> bool:
     os_process.kill_orphans(_home(port) / "workers")
     with suppress(LocalRuntimeError):  # no engine, no running containers; the next start looks again
         containers.remove_orphans(_home(port) / "workers")
-    launching.remove_copies(_home(port) / "workers")
+    processes.remove_copies(_home(port) / "workers")
     (_home(port) / "runtime.pid").unlink(missing_ok=True)
     return pid is not None
 

@@ -36,7 +36,8 @@ from vidctl.local.queue.queue import JobQueue
 from vidctl.local.queue.store import JobStore
 from vidctl.local.queue.transitions import WrongStateError
 from vidctl.local.wire import BadRequestError
-from vidctl.local.workers.fleet import Worker, jobs_to_give
+from vidctl.local.workers.fleet import Worker
+from vidctl.local.workers.scaling import jobs_to_give
 from vidctl.local.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from vidctl.docker import docker_config
 from vidctl.errors import ImageError, LocalRuntimeError
 from vidctl.local.threads import in_thread
 from vidctl.local.workers import start_command
-from vidctl.local.workers.launching import STOP_GRACE_S
+from vidctl.local.workers.launcher import STOP_GRACE_S
 from vidctl.local.workers.variables import proxies
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from docker import APIClient  # type: ignore[import-untyped]  # it ships no types
 
-    from vidctl.local.workers.launching import LaunchRequest, Prepared, WorkerInstance
+    from vidctl.local.workers.launcher import LaunchRequest, PreparedWorker, WorkerInstance
     from vidctl.local.workers.log import WorkerLog
 
 RUNTIME_LABEL: Final = "vidctl.runtime"  # the folder of the runtime's workers, in which its port is
@@ -35,10 +35,10 @@ _START: Final = "start Docker, or set DOCKER_HOST and restart the runtime: vidct
 _SHELL_SIGNAL: Final = 128  # the init in a container ends, as a shell does, with this and the number of the signal
 
 
-async def prepare_container(request: LaunchRequest, log: WorkerLog) -> Prepared:
+async def prepare_container(request: LaunchRequest, log: WorkerLog) -> PreparedWorker:
     """Pull a worker's image if the engine does not have it."""
     await in_thread(lambda: _require_image(request, log))
-    return _Image(request)
+    return _PulledImage(request)
 
 
 def _require_image(request: LaunchRequest, log: WorkerLog) -> None:
@@ -72,7 +72,7 @@ def container_environment(variables: Mapping[str, str], *, inherited: Mapping[st
 
 
 @dataclass(frozen=True)
-class _Image:
+class _PulledImage:
     """An image that the engine has, and what to run of it."""
 
     request: LaunchRequest

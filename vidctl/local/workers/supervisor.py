@@ -20,29 +20,24 @@ from vidctl.errors import LocalRuntimeError
 from vidctl.local.faults import Faults
 from vidctl.local.queue.waiters import Waiters
 from vidctl.local.threads import in_thread
-from vidctl.local.workers import containers, environments, os_process
-from vidctl.local.workers.fleet import (
-    Fleet,
-    Stop,
-    Worker,
-    WorkerStatus,
-    backoff_s,
-    init_timeout_s,
-    worker_variables,
-    workers_wanted,
-)
-from vidctl.local.workers.launching import STOP_GRACE_S, LaunchRequest, prepare_process
+from vidctl.local.workers import containers, folder_image, os_process
+from vidctl.local.workers.fleet import Fleet, Worker, WorkerStatus
+from vidctl.local.workers.launcher import STOP_GRACE_S, LaunchRequest
 from vidctl.local.workers.log import WorkerLog, last_lines
+from vidctl.local.workers.processes import prepare_process
+from vidctl.local.workers.scaling import backoff_s, init_timeout_s, workers_wanted
+from vidctl.local.workers.stops import Stop
+from vidctl.local.workers.variables import require_possible, worker_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
     from vidctl.local.control_plane.records import EndpointRecord
     from vidctl.local.control_plane.registry import Registry
     from vidctl.local.queue.job import JobRecord
     from vidctl.local.queue.queue import JobQueue
-    from vidctl.local.workers.launching import Launcher, Prepared
+    from vidctl.local.workers.launcher import Launcher, PreparedWorker
 
 STABLE_AFTER_S = 60  # a worker that has run so long is no crash loop
 TICK_S = 0.25
@@ -53,7 +48,7 @@ FINISHED = "Finished."
 
 def launcher_for(image_name: str) -> Launcher:
     """A worker folder is run by a process of this machine, any other image by a container of it."""
-    return prepare_process if environments.is_folder(image_name) else containers.prepare_container
+    return prepare_process if folder_image.is_folder(image_name) else containers.prepare_container
 
 
 class Supervisor:
@@ -352,13 +347,13 @@ class Supervisor:
         finally:
             self._clean_up(fleet, worker)
 
-    async def _prepare(self, fleet: Fleet, worker: Worker) -> Prepared:
+    async def _prepare(self, fleet: Fleet, worker: Worker) -> PreparedWorker:
         template = self._registry.template(fleet.endpoint.template_id)
         if template is None:
             raise LocalRuntimeError(f"endpoint {fleet.endpoint.id} has no template")
         worker.image = template.image_name
         worker.log.note(f"create container {worker.image}")
-        _require_possible(template.env)
+        require_possible(template.env)
         request = LaunchRequest(
             worker_id=worker.id,
             image_name=template.image_name,
@@ -372,7 +367,7 @@ class Supervisor:
         )
         return await launcher_for(request.image_name)(request, worker.log)
 
-    async def _run_to_end(self, worker: Worker, prepared: Prepared) -> None:
+    async def _run_to_end(self, worker: Worker, prepared: PreparedWorker) -> None:
         """Start the worker and stay with it to its end."""
         task = asyncio.current_task()
         if task is not None:
@@ -463,13 +458,6 @@ def sdk_messages(data: bytes) -> Iterator[tuple[str, str]]:
             entry = json.loads(line)
             if isinstance(entry, dict) and entry.get("requestId") and isinstance(entry.get("message"), str):
                 yield str(entry["requestId"]), entry["message"]
-
-
-def _require_possible(env: Mapping[str, str]) -> None:
-    """Raise LocalRuntimeError for a variable that no process can have: some event loops pass on half of it."""
-    wrong = [name for name, value in env.items() if not name or "=" in name or "\0" in name + value]
-    if wrong:
-        raise LocalRuntimeError(f"invalid environment variable {wrong[0]!r}: expected no NUL, and a name without =")
 
 
 def _reason(error: LocalRuntimeError | OSError | ValueError) -> str:

@@ -1,7 +1,4 @@
-"""How a worker is launched: what each launcher must offer, and the one that runs a worker folder as a process.
-
-The other one is containers.py.  Which of them a worker gets is decided by the name of its image.
-"""
+"""Workers as processes: the handler of a worker folder, in a copy of the folder."""
 
 from __future__ import annotations
 
@@ -10,100 +7,36 @@ import os
 import shutil
 import signal
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from vidctl.errors import LocalRuntimeError
 from vidctl.local.threads import in_thread
-from vidctl.local.workers import environments, os_process
-from vidctl.local.workers.variables import inheritable
+from vidctl.local.workers import environments, folder_image, os_process
+from vidctl.local.workers.variables import activated, process_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from vidctl.local.control_plane.records import RegistryAuthRecord
+    from vidctl.local.workers.launcher import LaunchRequest, PreparedWorker, WorkerInstance
     from vidctl.local.workers.log import WorkerLog
 
-STOP_GRACE_S = 5.0
 
-
-@dataclass(frozen=True)
-class LaunchRequest:
-    """The worker to launch.
-
-    `folder` is its own, for its log and records; `variables` are RunPod's and the template's, which `template_env`
-    holds alone; `login` is the one to the image's registry.
-    """
-
-    worker_id: str
-    image_name: str
-    folder: Path
-    command: str = ""
-    template_env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
-    login: RegistryAuthRecord | None = None
-
-
-class WorkerInstance(Protocol):
-    """A worker that was started: while it runs, and after."""
-
-    @property
-    def pid(self) -> int | None:
-        """Its process here, while there is one that may be known."""
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs; the negative number of the signal that ended it."""
-
-    def stop(self) -> None:
-        """Ask it to end."""
-
-    def kill(self) -> None:
-        """End it at once."""
-
-    async def ended(self) -> int:
-        """Wait until it has ended, its last words are in the log and nothing of it is left; its exit code."""
-
-
-class Prepared(Protocol):
-    """A worker that is ready to start: all that may take long is done."""
-
-    async def start(self, log: WorkerLog) -> WorkerInstance:
-        """Start it; raise LocalRuntimeError, OSError or ValueError when that cannot be."""
-
-
-class Launcher(Protocol):
-    """A way to launch workers: as a process, or as a container."""
-
-    async def __call__(self, request: LaunchRequest, log: WorkerLog) -> Prepared:
-        """Get what the worker needs, noting in its log what takes long; raise LocalRuntimeError when that fails."""
-
-
-async def prepare_process(request: LaunchRequest, log: WorkerLog) -> Prepared:
+async def prepare_process(request: LaunchRequest, log: WorkerLog) -> PreparedWorker:
     """Make the virtual environment of a worker folder, where there is none yet."""
-    source = environments.folder(request.image_name)
+    source = folder_image.folder(request.image_name)
     python = await in_thread(lambda: environments.interpreter(source, request.template_env, log.note))
     engine = await in_thread(lambda: environments.engine(source, request.template_env, log.note))
     home, cache_home = request.folder / "home", environments.cache_home(source)
     home.mkdir(exist_ok=True)
     cache_home.mkdir(parents=True, exist_ok=True)
-    variables = {**environments.activated(python), **engine, **request.variables}
+    variables = {**activated(python), **engine, **request.variables}
     env = process_environment(variables, inherited=os.environ, home=home, cache_home=cache_home)
-    return _Command(python, environments.handler(request.image_name), source, env, request.folder)
-
-
-def process_environment(
-    variables: Mapping[str, str], *, inherited: Mapping[str, str], home: Path, cache_home: Path
-) -> dict[str, str]:
-    """A worker's variables on top of what its process needs to know of this machine.
-
-    HOME is a scratch folder because RunPod's SDK (http_client.py) prefers a key in ~/.runpod over the one it is given.
-    """
-    return {**inheritable(inherited), "HOME": str(home), "XDG_CACHE_HOME": str(cache_home), **variables}
+    return _HandlerCommand(python, folder_image.handler(request.image_name), source, env, request.folder)
 
 
 @dataclass(frozen=True)
-class _Command:
+class _HandlerCommand:
     """A handler and the interpreter that runs it, in a copy of the source folder that lives as long as the process."""
 
     python: Path
@@ -115,7 +48,7 @@ class _Command:
     async def start(self, log: WorkerLog) -> WorkerInstance:
         own = _source_copy(self.folder)
         try:
-            await in_thread(lambda: environments.copy_source(self.source, own, self.handler))
+            await in_thread(lambda: folder_image.copy_source(self.source, own, self.handler))
             linked = await in_thread(lambda: _linked_files(own))
             process = await asyncio.create_subprocess_exec(
                 str(self.python), "-u", str(self.handler),

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from support.asgi import Request, turn
 
-from vidctl.local.api import server
-from vidctl.local.api.server import Runtime
+from vidctl.local.api import worker_polls
+from vidctl.local.app import Runtime
 from vidctl.local.control_plane.records import EndpointRecord
-from vidctl.local.workers.fleet import Fleet, Worker
+from vidctl.local.workers.fleet import LocalWorker
 from vidctl.local.workers.log import WorkerLog
 
 
@@ -19,11 +19,10 @@ class Bench:
 
     def __init__(self, folder, *names):
         self.runtime = Runtime(folder, port=1, api_key="key")
-        fleet = Fleet(EndpointRecord(id="ep", name="ep", template_id="t"))
-        self.runtime._supervisor._fleets["ep"] = fleet
+        fleet = self.runtime.fleets.add(EndpointRecord(id="ep", name="ep", template_id="t"))
         for name in names:
             log = WorkerLog(folder / "workers" / name / "log")
-            fleet.workers[name] = Worker(id=name, version=0, log=log, started_at_ms=0)
+            fleet.workers[name] = LocalWorker(id=name, version=0, log=log, started_at_ms=0)
         self.workers = fleet.workers
 
     def ask(self, method, path, body=None, agent=""):
@@ -76,7 +75,7 @@ def test_a_poll_gets_the_job_that_comes_meanwhile(play):
 
 
 def test_a_poll_ends_with_204_when_its_time_is_over(play, monkeypatch):
-    monkeypatch.setattr(server, "POLL_S", 0.01)
+    monkeypatch.setattr(worker_polls, "POLL_S", 0.01)
 
     async def scene(bench):
         assert [await bench.take("a"), await bench.ask("GET", "job-stop/a?gpu=x")] == [(204, None), (204, None)]
@@ -86,7 +85,7 @@ def test_a_poll_ends_with_204_when_its_time_is_over(play, monkeypatch):
 
 def test_a_batch_has_as_many_jobs_as_were_asked_for(play, monkeypatch):
     """Once the worker no longer waits to be less than full."""
-    monkeypatch.setattr(server, "FULL_WAIT_S", 0)
+    monkeypatch.setattr(worker_polls, "FULL_WAIT_S", 0)
 
     async def scene(bench):
         job_ids = [await bench.run() for _ in range(3)]
@@ -157,7 +156,7 @@ def test_a_stop_that_came_before_the_job_was_begun_is_told_once_more(play):
     """The SDK drops a stop for a job that it has and has not begun; its next question for stops is no proof."""
 
     async def scene(bench):
-        queue, worker = bench.runtime._queue, bench.workers["a"]
+        queue, worker = bench.runtime.queue, bench.workers["a"]
         now = queue.clock()
         queue.clock = lambda: now
         job_id = await bench.run()
@@ -168,7 +167,7 @@ def test_a_stop_that_came_before_the_job_was_begun_is_told_once_more(play):
         await turn()
         waited, is_kept = not poll.is_answered, worker.is_busy
         now += 500
-        bench.runtime._supervisor.stops.notify_all("a")
+        bench.runtime.stops.waiters.notify_all("a")
         second = await poll
         third = bench.ask("GET", "job-stop/a?gpu=x")
         await turn()
@@ -207,7 +206,7 @@ def test_a_worker_that_heard_of_a_stop_says_soon_whether_it_has_jobs(play, is_dr
 )
 def test_only_a_worker_that_cannot_say_is_spared_when_it_keeps_a_stopped_job(play, has_other, hears, is_killed):
     async def scene(bench):
-        queue, supervisor, worker = bench.runtime._queue, bench.runtime._supervisor, bench.workers["a"]
+        queue, supervisor, worker = bench.runtime.queue, bench.runtime.supervisor, bench.workers["a"]
         job_ids = [await bench.run() for _ in range(1 + has_other)]
         for _ in job_ids:
             await bench.take("a", has_job=True)
@@ -219,7 +218,7 @@ def test_only_a_worker_that_cannot_say_is_spared_when_it_keeps_a_stopped_job(pla
             poll.hang_up()
             await poll
         later = queue.clock() + 5_000
-        supervisor._check_worker(supervisor._fleets["ep"], worker, later)
+        supervisor.check_worker(bench.runtime.fleets["ep"], worker, later)
 
         assert ("killed" in worker.log.path.read_text() if worker.log.path.exists() else False) == is_killed
         assert (job_ids[0] in worker.stops) == is_killed
@@ -229,7 +228,7 @@ def test_only_a_worker_that_cannot_say_is_spared_when_it_keeps_a_stopped_job(pla
 
 def test_a_worker_that_is_all_but_full_does_not_stand_in_an_idle_ones_way(play, monkeypatch):
     """It asked first, but waits for a job of its own to end."""
-    monkeypatch.setattr(server, "FULL_WAIT_S", 60)
+    monkeypatch.setattr(worker_polls, "FULL_WAIT_S", 60)
 
     async def scene(bench):
         first = await bench.run()
@@ -255,10 +254,10 @@ def ids(answer):
 
 def test_the_jobs_of_a_burst_are_given_together_and_fill_the_worker(play, monkeypatch):
     """The first is given at once; the worker then asks for less than it can take, for it counts that one twice."""
-    monkeypatch.setattr(server, "BURST_S", 60)
+    monkeypatch.setattr(worker_polls, "BURST_S", 60)
 
     async def scene(bench):
-        queue = bench.runtime._queue
+        queue = bench.runtime.queue
         now = queue.clock()
         queue.clock = lambda: now
         poll = bench.take_batch("a", 4)
@@ -278,10 +277,10 @@ def test_the_jobs_of_a_burst_are_given_together_and_fill_the_worker(play, monkey
 
 def test_a_burst_fills_a_worker_that_asked_for_less_while_it_had_a_job(play, monkeypatch):
     """The fourth job began after 1.5 seconds when the size of that poll passed for all that the worker can take."""
-    monkeypatch.setattr(server, "BURST_S", 60)
+    monkeypatch.setattr(worker_polls, "BURST_S", 60)
 
     async def scene(bench):
-        queue = bench.runtime._queue
+        queue = bench.runtime.queue
         now = queue.clock()
         queue.clock = lambda: now
         earlier = await bench.run()
@@ -304,7 +303,7 @@ def test_a_burst_fills_a_worker_that_asked_for_less_while_it_had_a_job(play, mon
 def test_the_first_job_of_a_burst_waits_for_the_others_where_the_sdk_would_begin_them_only_after_it(
     play, monkeypatch, version, waits
 ):
-    monkeypatch.setattr(server, "BURST_S", 60)
+    monkeypatch.setattr(worker_polls, "BURST_S", 60)
 
     async def scene(bench):
         poll = bench.take_batch("a", 4, agent=f"RunPod-Python-SDK/{version} (Linux 6; x86_64)")
@@ -320,7 +319,7 @@ def test_the_first_job_of_a_burst_waits_for_the_others_where_the_sdk_would_begin
 
 
 def test_a_burst_that_does_not_fill_the_worker_is_waited_for_no_longer_than_that(play, monkeypatch):
-    monkeypatch.setattr(server, "BURST_S", 0.01)
+    monkeypatch.setattr(worker_polls, "BURST_S", 0.01)
 
     async def scene(bench):
         job_ids = [await bench.run(), await bench.run()]
@@ -332,10 +331,10 @@ def test_a_burst_that_does_not_fill_the_worker_is_waited_for_no_longer_than_that
 
 @pytest.mark.parametrize("apart_ms", [51, 10_000])
 def test_a_job_that_comes_alone_waits_for_no_other(play, monkeypatch, apart_ms):
-    monkeypatch.setattr(server, "BURST_S", 60)
+    monkeypatch.setattr(worker_polls, "BURST_S", 60)
 
     async def scene(bench):
-        queue = bench.runtime._queue
+        queue = bench.runtime.queue
         now = queue.clock()
         queue.clock = lambda: now
         given = []
@@ -350,7 +349,7 @@ def test_a_job_that_comes_alone_waits_for_no_other(play, monkeypatch, apart_ms):
 
 
 def test_a_worker_that_takes_one_job_at_a_time_waits_for_no_other(play, monkeypatch):
-    monkeypatch.setattr(server, "BURST_S", 60)
+    monkeypatch.setattr(worker_polls, "BURST_S", 60)
 
     async def scene(bench):
         job_ids = [await bench.run(), await bench.run()]
@@ -362,7 +361,7 @@ def test_a_worker_that_takes_one_job_at_a_time_waits_for_no_other(play, monkeypa
 
 def test_a_worker_with_short_jobs_in_a_row_is_not_filled(play, monkeypatch):
     """Full, its loop would sleep for a second."""
-    monkeypatch.setattr(server, "BURST_S", 60)
+    monkeypatch.setattr(worker_polls, "BURST_S", 60)
 
     async def scene(bench):
         first = await bench.run()
@@ -407,7 +406,7 @@ def test_a_running_job_is_forgotten_and_stopped_when_its_ttl_is_over(play):
     async def scene(bench):
         job_id = await bench.run(policy={"ttl": 10_000})
         await bench.take("a")
-        queue = bench.runtime._queue
+        queue = bench.runtime.queue
         later = queue.clock() + 10_000
         queue.clock = lambda: later
         queue.expire_overdue()

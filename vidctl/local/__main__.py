@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local.api import server
+from vidctl.local import app
 from vidctl.local.control_plane.rest import PAGE_SIZE
 from vidctl.local.daemon import Isolation
 
@@ -31,7 +31,7 @@ def main() -> int:
     # Jobs, results, what workers print: none of it is for other users of this machine.
     os.umask(0o077)
     try:
-        server.serve(
+        app.serve(
             options.state_dir,
             port=options.port,
             api_key=_api_key(options.state_dir),

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from vidctl.local.control_plane.registry import Registry
     from vidctl.local.control_plane.rest_schema import Schema
-    from vidctl.local.workers.supervisor import Supervisor
+    from vidctl.local.workers.fleet import Fleets
 
     Handler = Callable[[Request], Awaitable[Response]]
 
@@ -65,7 +65,7 @@ class ControlPlane:
         otherwise: ASGIApp,
         *,
         registry: Registry,
-        supervisor: Supervisor,
+        fleets: Fleets,
         closing: asyncio.Event,
         url: str,
         api_key: str,
@@ -73,7 +73,7 @@ class ControlPlane:
     ) -> None:
         self._otherwise = otherwise
         self._registry = registry
-        self._supervisor = supervisor
+        self._fleets = fleets
         self._closing = closing
         self._url = url
         self._page_size = page_size
@@ -195,16 +195,17 @@ class ControlPlane:
 
     async def _list_workers(self, request: Request) -> Response:
         endpoint = self._endpoint(request)
-        shown = self._supervisor.shown(endpoint.id)
+        shown = self._fleets[endpoint.id].shown()
         return _json(rest_wire.workers_json(endpoint, shown, int(time.time() * 1000)))
 
     async def _list_releases(self, request: Request) -> Response:
         endpoint = self._endpoint(request)
-        versions = [worker.version for worker, _ in self._supervisor.shown(endpoint.id)]
+        versions = [worker.version for worker, _ in self._fleets[endpoint.id].shown()]
         return _json(rest_wire.releases_json(endpoint, self._registry.releases(endpoint.id), versions))
 
     async def _stream_logs(self, request: Request) -> Response:
-        log = self._supervisor.log(self._endpoint(request).id, request.path_params["worker_id"])
+        known = self._fleets[self._endpoint(request).id].known()
+        log = next((worker.log for worker in known if worker.id == request.path_params["worker_id"]), None)
         wanted = log_stream.read_request(request.query_params, request.headers.get("last-event-id"))
         stream = await log_stream.open_stream(_found(log, "worker"), wanted, self._closing)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

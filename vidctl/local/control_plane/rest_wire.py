@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         ReleaseRecord,
         TemplateRecord,
     )
-    from vidctl.local.workers.fleet import Worker, WorkerStatus
+    from vidctl.local.workers.fleet import LocalWorker, WorkerStatus
 
 Json: TypeAlias = dict[str, Any]
 
@@ -290,7 +290,7 @@ def volume_json(record: NetworkVolumeRecord) -> Json:
     }
 
 
-def workers_json(record: EndpointRecord, shown: Sequence[tuple[Worker, WorkerStatus]], now_ms: int) -> Json:
+def workers_json(record: EndpointRecord, shown: Sequence[tuple[LocalWorker, WorkerStatus]], now_ms: int) -> Json:
     """An endpoint's workers and how many there are of each status."""
     statuses: list[str] = [status for _, status in shown]
     return {
@@ -300,7 +300,7 @@ def workers_json(record: EndpointRecord, shown: Sequence[tuple[Worker, WorkerSta
     }
 
 
-def _worker_json(record: EndpointRecord, worker: Worker, status: WorkerStatus, now_ms: int) -> Json:
+def _worker_json(record: EndpointRecord, worker: LocalWorker, status: WorkerStatus, now_ms: int) -> Json:
     """A worker; this machine stands in for the first GPU and data center that the endpoint may have."""
     started_ms = worker.spawned_at_ms
     return {

@@ -55,6 +55,12 @@ class JobQueue:
         job = self.store.get(job_id, self.clock())
         return job if job is not None and job.endpoint_id == endpoint_id else None
 
+    def running(self, endpoint_id: str, worker_id: str, job_id: str) -> JobRecord | None:
+        """The job if that worker is to end it; None when nobody expects that any more."""
+        job = self.find(endpoint_id, job_id)
+        is_running = job is not None and job.status == "IN_PROGRESS" and job.worker_id == worker_id
+        return job if is_running else None
+
     def is_burst(self, endpoint_id: str) -> bool:
         """Whether the last job to come was close upon another, and just now: more may be on their way."""
         arrivals = self._arrivals.get(endpoint_id)

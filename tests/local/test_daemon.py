@@ -158,7 +158,7 @@ def test_a_killed_runtime_comes_back_with_its_endpoints(sdk, worker, port):
     endpoint = deploy(sdk, worker)
     before = daemon.connection(port)
     os.kill(before.pid, signal.SIGKILL)
-    until(lambda: daemon.connection(port) is None)
+    until(lambda: daemon.connection(port) is None and os_process.identity(before.pid) is None)
     after = daemon.up(port)
 
     assert before.pid != after.pid

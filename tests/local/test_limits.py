@@ -2,8 +2,8 @@
 
 from support.failing import failing
 
-from vidctl.local.api import limits
-from vidctl.local.api.limits import Limits
+from vidctl.local.api import rate_limits
+from vidctl.local.api.rate_limits import RateLimits
 
 
 class Clock:
@@ -15,41 +15,41 @@ class Clock:
 
 def test_so_many_are_taken_in_ten_seconds_and_the_rest_is_told_when_to_come_back():
     clock = Clock()
-    counted = Limits(clock=clock)
+    counted = RateLimits(clock=clock)
     for at in (0.0, 4.5):
         clock.now = at
-        with counted.one("ep", limits.PURGE):
+        with counted.one("ep", rate_limits.PURGE):
             pass
     clock.now = 6.0
     with (
         failing("local_runtime_error", "429", "2 /purge-queue requests in 10 s", "--no-rate-limits") as caught,
-        counted.one("ep", limits.PURGE),
+        counted.one("ep", rate_limits.PURGE),
     ):
         pass
 
     assert caught.value.retry_after_s == 4
     clock.now = 10.0
-    with counted.one("ep", limits.PURGE):
+    with counted.one("ep", rate_limits.PURGE):
         pass
 
 
 def test_endpoints_and_operations_are_counted_each_by_itself():
-    counted = Limits(clock=Clock())
+    counted = RateLimits(clock=Clock())
     for endpoint_id in ("a", "b"):
-        for limit in (limits.PURGE, limits.CANCEL):
+        for limit in (rate_limits.PURGE, rate_limits.CANCEL):
             for _ in range(2):
                 with counted.one(endpoint_id, limit):
                     pass
 
 
 def test_so_many_are_taken_at_once():
-    counted = Limits(clock=Clock())
-    underway = [counted.one("ep", limits.CANCEL) for _ in range(20)]
+    counted = RateLimits(clock=Clock())
+    underway = [counted.one("ep", rate_limits.CANCEL) for _ in range(20)]
     for request in underway:
         request.__enter__()
-    with failing("local_runtime_error", "429", "20 /cancel requests") as busy, counted.one("ep", limits.CANCEL):
+    with failing("local_runtime_error", "429", "20 /cancel requests") as busy, counted.one("ep", rate_limits.CANCEL):
         pass
     assert busy.value.retry_after_s == 1
     underway[0].__exit__(None, None, None)
-    with counted.one("ep", limits.CANCEL):
+    with counted.one("ep", rate_limits.CANCEL):
         pass

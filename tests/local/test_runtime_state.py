@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl.local.queue import transitions
-from vidctl.local.queue.job import DEFAULT_TTL_MS, FINAL, is_expired
+from vidctl.local.queue.job import FINAL, is_expired
 from vidctl.local.queue.store import BATCH_BYTES, Demand, JobStore
 from vidctl.local.queue.transitions import WrongStateError
+from vidctl.runpod.limits import DEFAULT_TTL_MS
 
 NOW = 1_700_000_000_000
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vidctl.local import wire
 from vidctl.local.queue import transitions
 from vidctl.local.wire import BadRequestError
+from vidctl.runpod import limits
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -19,7 +20,7 @@ json_values = st.recursive(
 
 
 def read(request):
-    return wire.read_submission(json.dumps(request).encode(), max_bytes=wire.RUN_BYTES)
+    return wire.read_submission(json.dumps(request).encode(), max_bytes=limits.RUN_BYTES)
 
 
 @pytest.mark.parametrize("request_", [{}, {"input": {}}, {"input": None}, {"input": "text"}, {"input": [1]}, [], 3])
@@ -33,7 +34,7 @@ def test_an_input_that_the_worker_would_never_see_is_refused_at_once(request_):
 )
 def test_what_is_not_json_is_refused(text):
     with pytest.raises(BadRequestError, match="json is invalid; max size is 10MiB"):
-        wire.read_submission(text, max_bytes=wire.RUN_BYTES)
+        wire.read_submission(text, max_bytes=limits.RUN_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_every_value_gets_through_an_answer(value):
 def test_no_request_breaks_the_reader(data):
     """It takes a request with an input, or says that it is bad."""
     try:
-        submission = wire.read_submission(data, max_bytes=wire.RUN_BYTES)
+        submission = wire.read_submission(data, max_bytes=limits.RUN_BYTES)
     except BadRequestError:
         return
     assert json.loads(submission.body)["input"]
@@ -109,16 +110,16 @@ def test_a_waiting_job_says_nothing_but_that():
 
 @given(st.text(min_size=1), st.integers(1, 3))
 def test_long_text_is_cut_into_chunks_that_give_it_back(text, times):
-    whole = text * (times * wire.CHUNK_BYTES // len(text))
+    whole = text * (times * limits.STREAM_CHUNK_BYTES // len(text))
     chunks = wire.split_chunk(whole)
 
     assert "".join(json.loads(chunk) for chunk in chunks) == whole
-    assert max(map(len, chunks)) <= wire.CHUNK_BYTES
+    assert max(map(len, chunks)) <= limits.STREAM_CHUNK_BYTES
 
 
 def test_a_chunk_that_cannot_be_cut_is_refused():
     with pytest.raises(BadRequestError, match="1 MiB"):
-        wire.split_chunk({"text": "x" * wire.CHUNK_BYTES})
+        wire.split_chunk({"text": "x" * limits.STREAM_CHUNK_BYTES})
 
 
 def test_an_openai_error_that_a_handler_returned_keeps_its_code():
@@ -171,7 +172,7 @@ def test_events_are_whole_wherever_their_text_was_cut(cuts):
 
 
 def test_text_of_more_than_a_chunk_stays_one_event():
-    whole = f'data: {{"text":"{"é" * wire.CHUNK_BYTES}"}}\n\ndata: [DONE]\n\n'
+    whole = f'data: {{"text":"{"é" * limits.STREAM_CHUNK_BYTES}"}}\n\ndata: [DONE]\n\n'
 
     assert sent(*map(json.loads, wire.split_chunk(whole))) == whole
 

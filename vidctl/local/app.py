@@ -15,8 +15,8 @@ from vidctl.local.api.authentication import Authenticated
 from vidctl.local.api.http import EXCEPTION_HANDLERS
 from vidctl.local.api.job_calls import JobCalls
 from vidctl.local.api.job_routes import JobRoutes
-from vidctl.local.api.limits import Limits
 from vidctl.local.api.openai_routes import OpenAiRoutes
+from vidctl.local.api.rate_limits import RateLimits
 from vidctl.local.api.routes import RouteTable
 from vidctl.local.api.runtime_routes import RuntimeRoutes
 from vidctl.local.api.worker_polls import WorkerPolls
@@ -133,7 +133,7 @@ class Runtime:
         self.failure: BaseException | None = None
         self._closing = asyncio.Event()
         self._housekeeping: list[asyncio.Task[None]] = []
-        routes = self._routes(isolation, Limits() if has_rate_limits else None)
+        routes = self._routes(isolation, RateLimits() if has_rate_limits else None)
         self.app = rest.ControlPlane(
             Authenticated(Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS), api_key),
             registry=self.registry,
@@ -163,7 +163,7 @@ class Runtime:
             lifecycle=lifecycle,
         )
 
-    def _routes(self, isolation: Isolation, rate_limits: Limits | None) -> list[Route]:
+    def _routes(self, isolation: Isolation, rate_limits: RateLimits | None) -> list[Route]:
         calls = JobCalls(self.queue, self._closing)
         polls = WorkerPolls(self.queue, self.dispatch, self.stops, self._closing)
         return RouteTable(self.fleets, rate_limits).routes(

@@ -14,19 +14,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from vidctl.errors import LocalRuntimeError
+from vidctl.runpod import limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vidctl.local.queue.job import JobRecord
 
-# RunPod docs, serverless/endpoints/send-requests: 10 MB for /run, 20 MB for /runsync, 1 MB a stream chunk.
-RUN_BYTES = 10 << 20
-SYNC_BYTES = 20 << 20
-CHUNK_BYTES = 1 << 20
-MIN_EXECUTION_TIMEOUT_MS = 5_000
-MIN_TTL_MS = 10_000
-MAX_POLICY_MS = 7 * 24 * 3_600_000
 _LINE = 64  # characters of a line that are looked at: more than an end mark has
 _SDK = re.compile(r"RunPod-Python-SDK/(\d+)\.(\d+)")
 _PROGRESS = re.compile(rb'\s*\{\s*"status"\s*:\s*"IN_PROGRESS"')
@@ -102,8 +96,8 @@ def read_submission(data: bytes, *, max_bytes: int) -> Submission:
     return Submission(
         body=dumps(passed_on),
         webhook=_webhook(request.get("webhook")),
-        execution_timeout_ms=_policy(policy, "executionTimeout", MIN_EXECUTION_TIMEOUT_MS),
-        ttl_ms=_policy(policy, "ttl", MIN_TTL_MS),
+        execution_timeout_ms=_policy(policy, "executionTimeout", limits.EXECUTION_TIMEOUT_MS),
+        ttl_ms=_policy(policy, "ttl", limits.TTL_MS),
         low_priority=policy.get("lowPriority") is True,
     )
 
@@ -139,11 +133,11 @@ def status_fields(job: JobRecord, output: bytes | None, error: bytes | None) -> 
 def split_chunk(output: Any) -> list[bytes]:
     """A handler's yield as JSON texts of at most 1 MB: text is cut, what cannot be cut raises BadRequestError."""
     whole = dumps(output)
-    if len(whole) <= CHUNK_BYTES:
+    if len(whole) <= limits.STREAM_CHUNK_BYTES:
         return [whole]
     if not isinstance(output, str):
         raise BadRequestError(f"a stream chunk has {len(whole) / (1 << 20):.1f} MiB; RunPod's limit is 1 MiB")
-    size = max(1, len(output) * (CHUNK_BYTES - 2) // (2 * len(whole)))
+    size = max(1, len(output) * (limits.STREAM_CHUNK_BYTES - 2) // (2 * len(whole)))
     pieces = (output[start : start + size] for start in range(0, len(output), size))
     return [text for piece in pieces for text in split_chunk(piece)]
 
@@ -217,12 +211,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _policy(policy: Mapping[str, Any], name: str, least: int) -> int | None:
-    value = policy.get(name)
+def _policy(policy: Mapping[str, Any], name: str, bounds: tuple[int, int]) -> int | None:
+    value, (least, most) = policy.get(name), bounds
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_POLICY_MS:
-        raise BadRequestError(f"policy.{name} must be milliseconds from {least} to {MAX_POLICY_MS}")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadRequestError(f"policy.{name} must be milliseconds from {least} to {most}")
     return value
 
 

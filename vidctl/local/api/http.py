@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from vidctl.local import wire
-from vidctl.local.api.limits import TooManyRequestsError
+from vidctl.local.api.rate_limits import TooManyRequestsError
 from vidctl.local.queue.transitions import WrongStateError
 from vidctl.local.wire import BadRequestError
 

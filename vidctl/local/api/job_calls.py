@@ -9,7 +9,7 @@ from vidctl.local import wire
 from vidctl.local.api.http import NotFoundError
 from vidctl.local.api.poll import Poll
 from vidctl.local.queue import transitions
-from vidctl.local.queue.job import DEFAULT_TTL_MS
+from vidctl.runpod import limits
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,12 +32,12 @@ class JobCalls:
 
     def submit(self, endpoint: EndpointRecord, data: bytes, *, is_sync: bool, wait_ms: int = 0) -> JobRecord:
         """Queue a job; raise BadRequestError for a request that is none."""
-        request = wire.read_submission(data, max_bytes=wire.SYNC_BYTES if is_sync else wire.RUN_BYTES)
+        request = wire.read_submission(data, max_bytes=limits.RUNSYNC_BYTES if is_sync else limits.RUN_BYTES)
         job = transitions.submitted(
             wire.new_job_id(is_sync=is_sync),
             endpoint.id,
             self._queue.clock(),
-            ttl_ms=request.ttl_ms or DEFAULT_TTL_MS,
+            ttl_ms=request.ttl_ms or limits.DEFAULT_TTL_MS,
             execution_timeout_ms=request.execution_timeout_ms,
             low_priority=request.low_priority,
             webhook=request.webhook,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vidctl.local import wire
 from vidctl.local.api.http import integer, json_response, read_body
 from vidctl.local.workers import report
+from vidctl.runpod import limits
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from vidctl.local.workers.fleet import Fleets
 
 DEFAULT_WAIT_MS = 90_000
-WAIT_MS = (1_000, 300_000)
 # RunPod documents 10 s, which is also when RunPod's own client gives up reading: a little less serves it too.
 DEFAULT_STREAM_WAIT_MS = 9_000
 
@@ -33,13 +33,13 @@ class JobRoutes:
         self._calls = calls
 
     async def run(self, request: Request, endpoint: EndpointRecord) -> Response:
-        job = self._calls.submit(endpoint, await read_body(request, wire.RUN_BYTES), is_sync=False)
+        job = self._calls.submit(endpoint, await read_body(request, limits.RUN_BYTES), is_sync=False)
         return _id_and_status(job)
 
     async def runsync(self, request: Request, endpoint: EndpointRecord) -> Response:
-        wait_ms = integer(request, "wait", DEFAULT_WAIT_MS, WAIT_MS)
+        wait_ms = integer(request, "wait", DEFAULT_WAIT_MS, limits.WAIT_MS)
         requested_ms = wait_ms if "wait" in request.query_params else 0
-        data = await read_body(request, wire.SYNC_BYTES)
+        data = await read_body(request, limits.RUNSYNC_BYTES)
         submitted = self._calls.submit(endpoint, data, is_sync=True, wait_ms=requested_ms)
         job = await self._calls.ended(request, submitted, wait_ms / 1000)
         return self._describe(job) if job.is_final else _id_and_status(job)
@@ -47,18 +47,18 @@ class JobRoutes:
     async def status(self, request: Request, endpoint: EndpointRecord) -> Response:
         job = self._job(request, endpoint)
         if "ttl" in request.query_params:
-            self._queue.keep_for(job, integer(request, "ttl", 0, (0, wire.MAX_POLICY_MS)))
+            self._queue.keep_for(job, integer(request, "ttl", 0, (0, limits.TTL_MS[1])))
         return self._describe(job)
 
     async def status_sync(self, request: Request, endpoint: EndpointRecord) -> Response:
         """Where RunPod's JavaScript SDK waits for a job that its /runsync did not see the end of."""
         job = self._job(request, endpoint)
-        wait_ms = integer(request, "wait", DEFAULT_WAIT_MS, WAIT_MS)
+        wait_ms = integer(request, "wait", DEFAULT_WAIT_MS, limits.WAIT_MS)
         return self._describe(await self._calls.ended(request, job, wait_ms / 1000))
 
     async def stream(self, request: Request, endpoint: EndpointRecord) -> Response:
         job = self._job(request, endpoint)
-        wait_ms = integer(request, "wait", DEFAULT_STREAM_WAIT_MS, WAIT_MS)
+        wait_ms = integer(request, "wait", DEFAULT_STREAM_WAIT_MS, limits.WAIT_MS)
         job, chunks = await self._calls.chunks(request, job, wait_ms / 1000)
         stream = b",".join(b'{"output":' + chunk + b"}" for chunk in chunks)
         return json_response(wire.answer({"status": job.status, "stream": wire.Raw(b"[" + stream + b"]")}))

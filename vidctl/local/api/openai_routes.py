@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 from vidctl.local import wire
 from vidctl.local.api.http import json_response, read_body
 from vidctl.local.api.poll import ClientGoneError
-from vidctl.local.queue.job import DEFAULT_TTL_MS
+from vidctl.runpod import limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vidctl.local.control_plane.records import EndpointRecord
     from vidctl.local.queue.job import JobRecord
 
-_WAIT_S = DEFAULT_TTL_MS / 1000
+_WAIT_S = limits.DEFAULT_TTL_MS / 1000
 
 
 class OpenAiRoutes:
@@ -31,8 +31,8 @@ class OpenAiRoutes:
         self._calls = calls
 
     async def openai(self, request: Request, endpoint: EndpointRecord) -> Response:
-        data = await read_body(request, wire.SYNC_BYTES)
-        given = wire.loads(data, max_bytes=wire.SYNC_BYTES) if data else {}
+        data = await read_body(request, limits.RUNSYNC_BYTES)
+        given = wire.loads(data, max_bytes=limits.RUNSYNC_BYTES) if data else {}
         envelope = {"openai_route": f"/{request.path_params['route']}", "openai_input": given}
         job = self._calls.submit(endpoint, wire.dumps({"input": envelope}), is_sync=True)
         if isinstance(given, dict) and given.get("stream") is True:

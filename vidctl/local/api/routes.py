@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from vidctl.local.api import limits
+from vidctl.local.api import rate_limits
 from vidctl.local.api.http import NotFoundError
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from vidctl.local.api.job_routes import JobRoutes
-    from vidctl.local.api.limits import Limit, Limits
     from vidctl.local.api.openai_routes import OpenAiRoutes
+    from vidctl.local.api.rate_limits import RateLimit, RateLimits
     from vidctl.local.api.runtime_routes import RuntimeRoutes
     from vidctl.local.api.worker_routes import WorkerRoutes
     from vidctl.local.control_plane.records import EndpointRecord
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class RouteTable:
     """Finds the endpoint of each request, and counts it where its operation is limited."""
 
-    def __init__(self, fleets: Fleets, rate_limits: Limits | None) -> None:
+    def __init__(self, fleets: Fleets, rate_limits: RateLimits | None) -> None:
         self._fleets = fleets
         self._rate_limits = rate_limits
 
@@ -48,22 +48,22 @@ class RouteTable:
             Route(f"{base}/job-done/{{worker_id}}/{{job_id}}", on(workers.done), methods=["POST"]),
             Route(f"{base}/job-stream/{{worker_id}}/{{job_id}}", on(workers.stream), methods=["POST"]),
             Route(f"{base}/ping/{{worker_id}}", on(workers.ping)),
-            Route(f"{base}/run", on(jobs.run, limits.RUN), methods=["POST"]),
-            Route(f"{base}/runsync", on(jobs.runsync, limits.RUNSYNC), methods=["POST"]),
-            Route(f"{base}/status/{{job_id}}", on(jobs.status, limits.STATUS), methods=["GET", "POST"]),
-            Route(f"{base}/status-sync/{{job_id}}", on(jobs.status_sync, limits.STATUS)),
-            Route(f"{base}/stream/{{job_id}}", on(jobs.stream, limits.STREAM)),
-            Route(f"{base}/cancel/{{job_id}}", on(jobs.cancel, limits.CANCEL), methods=["POST"]),
+            Route(f"{base}/run", on(jobs.run, rate_limits.RUN), methods=["POST"]),
+            Route(f"{base}/runsync", on(jobs.runsync, rate_limits.RUNSYNC), methods=["POST"]),
+            Route(f"{base}/status/{{job_id}}", on(jobs.status, rate_limits.STATUS), methods=["GET", "POST"]),
+            Route(f"{base}/status-sync/{{job_id}}", on(jobs.status_sync, rate_limits.STATUS)),
+            Route(f"{base}/stream/{{job_id}}", on(jobs.stream, rate_limits.STREAM)),
+            Route(f"{base}/cancel/{{job_id}}", on(jobs.cancel, rate_limits.CANCEL), methods=["POST"]),
             Route(f"{base}/retry/{{job_id}}", on(jobs.retry), methods=["POST"]),
-            Route(f"{base}/purge-queue", on(jobs.purge, limits.PURGE), methods=["POST"]),
+            Route(f"{base}/purge-queue", on(jobs.purge, rate_limits.PURGE), methods=["POST"]),
             Route(f"{base}/health", on(jobs.health)),
-            Route(f"{base}/openai/{{route:path}}", on(openai.openai, limits.OPENAI), methods=["GET", "POST"]),
+            Route(f"{base}/openai/{{route:path}}", on(openai.openai, rate_limits.OPENAI), methods=["GET", "POST"]),
             Route("/graphql", own.graphql, methods=["POST"]),
             Route("/local/v1/endpoints/{endpoint_id}/workers", on(own.workers)),
             Route("/local/v1/endpoints/{endpoint_id}/logs", on(own.logs)),
         ]
 
-    def _on_endpoint(self, handler: EndpointHandler, limit: Limit | None = None) -> Handler:
+    def _on_endpoint(self, handler: EndpointHandler, limit: RateLimit | None = None) -> Handler:
         async def handle(request: Request) -> Response:
             fleet = self._fleets.get(request.path_params["endpoint_id"])
             if fleet is None:

@@ -9,6 +9,7 @@ from vidctl import __version__
 from vidctl.local import wire
 from vidctl.local.api.http import integer, json_response, read_body
 from vidctl.local.workers import report
+from vidctl.runpod import limits
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from vidctl.local.control_plane.registry import Registry
     from vidctl.local.daemon import Isolation
     from vidctl.local.workers.fleet import Fleets
-
-_DEFAULT_TAIL = 100
-_MOST_LINES = 5000
 
 
 class RuntimeRoutes:
@@ -46,12 +44,12 @@ class RuntimeRoutes:
         # graphql-core takes 10 MB that a runtime nobody deploys to does not need
         from vidctl.local.control_plane import graphql
 
-        status, result = graphql.respond(self._registry, await read_body(request, wire.RUN_BYTES))
+        status, result = graphql.respond(self._registry, await read_body(request, limits.RUN_BYTES))
         return json_response(wire.dumps(result), status)
 
     async def workers(self, _request: Request, endpoint: EndpointRecord) -> Response:
         return json_response(wire.dumps({"workers": report.workers(self._fleets[endpoint.id])}))
 
     async def logs(self, request: Request, endpoint: EndpointRecord) -> Response:
-        tail = integer(request, "tail", _DEFAULT_TAIL, (0, _MOST_LINES))
+        tail = integer(request, "tail", limits.DEFAULT_LOG_LINES, (0, limits.MOST_LOG_LINES))
         return json_response(wire.dumps({"logs": report.logs(self._fleets[endpoint.id], tail)}))

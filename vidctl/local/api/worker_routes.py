@@ -9,6 +9,7 @@ from starlette.responses import Response
 from vidctl.local import wire
 from vidctl.local.api.http import NotFoundError, integer, json_object, json_response, read, read_body, within
 from vidctl.local.wire import BadRequestError
+from vidctl.runpod import limits
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -46,7 +47,7 @@ class WorkerRoutes:
 
     async def done(self, request: Request, endpoint: EndpointRecord) -> Response:
         worker_id, job_id = request.path_params["worker_id"], request.path_params["job_id"]
-        max_bytes = wire.SYNC_BYTES if job_id.startswith("sync-") else wire.RUN_BYTES
+        max_bytes = limits.RUNSYNC_BYTES if job_id.startswith("sync-") else limits.RUN_BYTES
         body, size = await read(request, max_bytes)
         try:
             result = json_object(within(body, size, max_bytes), max_bytes=max_bytes, what="a result")
@@ -84,8 +85,8 @@ class WorkerRoutes:
     async def stream(self, request: Request, endpoint: EndpointRecord) -> Response:
         job = self._queue.running(endpoint.id, request.path_params["worker_id"], request.path_params["job_id"])
         try:
-            body = await read_body(request, wire.RUN_BYTES)
-            chunk = json_object(body, max_bytes=wire.RUN_BYTES, what="a stream chunk")
+            body = await read_body(request, limits.RUN_BYTES)
+            chunk = json_object(body, max_bytes=limits.RUN_BYTES, what="a stream chunk")
             if "output" not in chunk:
                 raise BadRequestError("a stream chunk must have an output")
             pieces = wire.split_chunk(chunk["output"])

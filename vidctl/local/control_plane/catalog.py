@@ -1,76 +1,24 @@
 """The GPU pools and data centers that the local runtime knows by name; every GPU of theirs is this machine.
 
-Sources: RunPod docs, references/gpu-types, storage/s3-api and, of 2026-07-20, snippets/serverless-gpu-pricing-table;
-runpod/flash core/resources/gpu.py and datacenter.py.
+Sources of the data centers: RunPod docs, storage/s3-api; runpod/flash core/resources/datacenter.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from vidctl.runpod import gpus, limits
+
+if TYPE_CHECKING:
+    from vidctl.runpod.gpus import GpuType
 
 
-@dataclass(frozen=True)
-class GpuType:
-    """A card as RunPod names it, with its memory in GB."""
-
-    id: str
-    memory_gb: int
-
-    @property
-    def display_name(self) -> str:
-        return self.id.removeprefix("NVIDIA ").removeprefix("GeForce ")
-
-
-POOLS: Final = {
-    "AMPERE_16": (
-        GpuType("NVIDIA RTX A4000", 16),
-        GpuType("NVIDIA RTX A4500", 20),
-        GpuType("NVIDIA RTX 4000 Ada Generation", 20),
-        GpuType("NVIDIA RTX 2000 Ada Generation", 16),
-    ),
-    "AMPERE_24": (
-        GpuType("NVIDIA L4", 24),
-        GpuType("NVIDIA RTX A5000", 24),
-        GpuType("NVIDIA GeForce RTX 3090", 24),
-    ),
-    "ADA_24": (GpuType("NVIDIA GeForce RTX 4090", 24),),
-    "ADA_32_PRO": (GpuType("NVIDIA GeForce RTX 5090", 32),),
-    "AMPERE_48": (GpuType("NVIDIA A40", 48), GpuType("NVIDIA RTX A6000", 48)),
-    "ADA_48_PRO": (
-        GpuType("NVIDIA L40", 48),
-        GpuType("NVIDIA L40S", 48),
-        GpuType("NVIDIA RTX 6000 Ada Generation", 48),
-    ),
-    "AMPERE_80": (GpuType("NVIDIA A100 80GB PCIe", 80), GpuType("NVIDIA A100-SXM4-80GB", 80)),
-    "ADA_80_PRO": (
-        GpuType("NVIDIA H100 PCIe", 80),
-        GpuType("NVIDIA H100 80GB HBM3", 80),
-        GpuType("NVIDIA H100 NVL", 94),
-    ),
-    "BLACKWELL_96": (
-        GpuType("NVIDIA RTX PRO 6000 Blackwell Server Edition", 96),
-        GpuType("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 96),
-        GpuType("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", 96),
-    ),
-    "HOPPER_141": (GpuType("NVIDIA H200", 141),),
-    "BLACKWELL_180": (GpuType("NVIDIA B200", 180),),
+POOLS: Final = {pool.id: pool.gpu_types for pool in gpus.POOLS}
+# US dollars of one GPU of a flex worker, of the pools whose price is published.
+PRICE_PER_HOUR: Final = {
+    pool.id: round(pool.price_per_hour, 2) for pool in gpus.POOLS if pool.price_per_hour is not None
 }
-
-# US dollars a second of one GPU of a flex worker.  The table says nothing of ADA_32_PRO.
-_PRICE_PER_SECOND: Final = {
-    "AMPERE_16": 0.00016,
-    "AMPERE_24": 0.00019,
-    "ADA_24": 0.00031,
-    "AMPERE_48": 0.00034,
-    "ADA_48_PRO": 0.00053,
-    "AMPERE_80": 0.00076,
-    "ADA_80_PRO": 0.00116,
-    "BLACKWELL_96": 0.00111,
-    "HOPPER_141": 0.00155,
-    "BLACKWELL_180": 0.00240,
-}
-PRICE_PER_HOUR: Final = {pool: round(price * 3600, 2) for pool, price in _PRICE_PER_SECOND.items()}
 
 # Those that have network volumes.
 STORAGE_CENTERS: Final = (
@@ -91,6 +39,11 @@ STORAGE_CENTERS: Final = (
     "US-WA-1",
 )
 DATA_CENTERS: Final = (*STORAGE_CENTERS, "US-TX-3")
+
+
+def display_name(gpu: GpuType) -> str:
+    """What RunPod calls a card where people read it."""
+    return gpu.id.removeprefix("NVIDIA ").removeprefix("GeForce ")
 
 
 @dataclass(frozen=True)
@@ -138,4 +91,4 @@ def country(data_center: str) -> str:
 
 
 # Those that GraphQL takes as a location (runpod.md §1.4), and those that its data centers are in.
-COUNTRIES: Final = frozenset({"CZ", "FR", "GB", "NO", "RO", "US"} | {country(place) for place in DATA_CENTERS})
+COUNTRIES: Final = limits.COUNTRIES | {country(place) for place in DATA_CENTERS}

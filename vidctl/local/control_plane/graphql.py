@@ -30,6 +30,7 @@ from vidctl.local.control_plane.catalog import (
     DATA_CENTERS,
     POOLS,
     STORAGE_CENTERS,
+    display_name,
     is_within,
     selection,
     unknown_places,
@@ -43,6 +44,7 @@ from vidctl.local.control_plane.records import (
     TemplateRecord,
 )
 from vidctl.local.control_plane.registry import RegistryError
+from vidctl.runpod.limits import IDLE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -196,6 +198,7 @@ def _endpoint_problem(sent: _Arguments, record: EndpointRecord) -> str | None:
     """Why RunPod, or this runtime, would not save this endpoint; None when it would."""
     pools = selection(record.gpu_ids).pools
     unknown_pools = [pool for pool in pools if pool not in POOLS]
+    least_s, most_s = IDLE_TIMEOUT_S
     rules = (
         (len(record.name.strip()) < 3, "Endpoint name must be at least 3 characters long."),
         ("hubReleaseId" in sent, "The local runtime has no Hub: send templateId or template."),
@@ -206,7 +209,10 @@ def _endpoint_problem(sent: _Arguments, record: EndpointRecord) -> str | None:
         (bool(unknown_pools), f"gpuIds has unknown GPU pools: {', '.join(unknown_pools)}."),
         (record.gpu_count < 1, "gpuCount must be at least 1."),
         (not 0 <= record.workers_min <= record.workers_max, "workersMin must be between 0 and workersMax."),
-        (not 1 <= record.idle_timeout_s <= 3600, "idleTimeout must be between 1 and 3600 seconds."),
+        (
+            not least_s <= record.idle_timeout_s <= most_s,
+            f"idleTimeout must be between {least_s} and {most_s} seconds.",
+        ),
         (
             record.scaler_type not in ("QUEUE_DELAY", "REQUEST_COUNT"),
             "scalerType must be QUEUE_DELAY or REQUEST_COUNT.",
@@ -409,7 +415,7 @@ def _gpu_types(_: Registry, arguments: _Arguments) -> list[dict[str, Any]]:
     return [
         {
             "id": gpu.id,
-            "displayName": gpu.display_name,
+            "displayName": display_name(gpu),
             "manufacturer": "Nvidia",
             "memoryInGb": gpu.memory_gb,
             "secureCloud": True,
@@ -427,7 +433,7 @@ def _gpu_pools(_: Registry, __: _Arguments) -> list[dict[str, Any]]:
 
 def _data_centers(_: Registry, __: _Arguments) -> list[dict[str, Any]]:
     stock = [
-        {"gpuTypeId": gpu.id, "displayName": gpu.display_name, "stockStatus": "High"}
+        {"gpuTypeId": gpu.id, "displayName": display_name(gpu), "stockStatus": "High"}
         for gpus in POOLS.values()
         for gpu in gpus
     ]

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Final, Literal
 from vidctl.local.control_plane.rest_wire import ProblemError, rfc3339
 from vidctl.local.threads import in_thread
 from vidctl.local.workers.log import NOTE
+from vidctl.runpod import limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from vidctl.local.workers.log import WorkerLog
 
-_DEFAULT_TAIL: Final = 100
-_MAX_TAIL: Final = 5000
 _LOOK_S: Final = 0.25
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _CURSOR = re.compile(r"(?P<time>[^/]+)(?:/(?P<place>\d{12}))?", re.ASCII)
@@ -64,7 +63,7 @@ def read_request(query: Mapping[str, str], last_event_id: str | None) -> LogRequ
     source = query.get("source")
     if source not in ("container", "system", None):
         raise ProblemError(422, "source: value must be one of 'container', 'system'")
-    tail = _tail(query.get("tail", str(_DEFAULT_TAIL)))
+    tail = _tail(query.get("tail", str(limits.DEFAULT_LOG_LINES)))
     if last_event_id:
         return _resumed(source, tail, last_event_id)
     return LogRequest(source, tail, since_ms=_milliseconds(query["since"], "since") if "since" in query else None)
@@ -80,9 +79,9 @@ def _resumed(source: str | None, tail: int, cursor: str) -> LogRequest:
 
 def _tail(text: str) -> int:
     with suppress(ValueError):
-        if 0 <= int(text) <= _MAX_TAIL:
+        if 0 <= int(text) <= limits.MOST_LOG_LINES:
             return int(text)
-    raise ProblemError(422, f"tail must be a number from 0 to {_MAX_TAIL}")
+    raise ProblemError(422, f"tail must be a number from 0 to {limits.MOST_LOG_LINES}")
 
 
 def _milliseconds(text: str, name: str) -> int:

@@ -9,11 +9,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from vidctl.local.control_plane.catalog import DATA_CENTERS, POOLS, PRICE_PER_HOUR, STORAGE_CENTERS, GpuType, country
+from vidctl.local.control_plane.catalog import (
+    DATA_CENTERS,
+    POOLS,
+    PRICE_PER_HOUR,
+    STORAGE_CENTERS,
+    country,
+    display_name,
+)
 from vidctl.local.control_plane.rest_wire import Json, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from vidctl.runpod.gpus import GpuType
 
     Query = Mapping[str, str]
 
@@ -84,7 +93,7 @@ def _gpu(pool: str, gpu: GpuType, places: Sequence[str] | None) -> Json:
     prices = {"serverless": PRICE_PER_HOUR[pool]} if pool in PRICE_PER_HOUR else {}
     shown: Json = {
         "id": gpu.id,
-        "name": gpu.display_name,
+        "name": display_name(gpu),
         "pool": pool,
         "manufacturer": "NVIDIA",
         "memory": gpu.memory_gb,
@@ -112,7 +121,7 @@ def _data_center(center_id: str, query: Query) -> Json:
     }
     if "GPU_AVAILABILITY" in _choices(query, "include", ("GPU_AVAILABILITY", "CPU_AVAILABILITY")):
         shown["gpuAvailability"] = [
-            {"id": gpu.id, "name": gpu.display_name, "availability": "HIGH"} for _, gpu in _GPUS.values()
+            {"id": gpu.id, "name": display_name(gpu), "availability": "HIGH"} for _, gpu in _GPUS.values()
         ]
     return shown
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from vidctl.runpod.limits import IDLE_TIMEOUT_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -59,7 +61,7 @@ _ENDPOINT: Final[dict[str, Schema]] = {
         "properties": {
             "min": {"type": "integer", "minimum": 0},
             "max": {"type": "integer", "minimum": 0},
-            "idleTimeout": {"type": "integer", "minimum": 1, "maximum": 3600},
+            "idleTimeout": {"type": "integer", "minimum": IDLE_TIMEOUT_S[0], "maximum": IDLE_TIMEOUT_S[1]},
         },
     },
     "scaling": {

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vidctl.runpod import limits
+
 Status = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"]
 
 FINAL: frozenset[Status] = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 RETRYABLE: frozenset[Status] = frozenset({"FAILED", "TIMED_OUT"})
-
-# RunPod docs, serverless/endpoints/send-requests and operation-reference.
-RUN_RETENTION_MS = 30 * 60_000
-DEFAULT_TTL_MS = 24 * 3_600_000
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,8 @@ class JobRecord:
     queued_at_ms: int
     expires_at_ms: int
     status: Status = "IN_QUEUE"
-    ttl_ms: int = DEFAULT_TTL_MS
-    retention_ms: int = RUN_RETENTION_MS
+    ttl_ms: int = limits.DEFAULT_TTL_MS
+    retention_ms: int = limits.RUN_RETENTION_MS
     execution_timeout_ms: int | None = None
     started_at_ms: int | None = None
     deadline_at_ms: int | None = None

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local.queue.job import DEFAULT_TTL_MS, RETRYABLE, RUN_RETENTION_MS, JobRecord, Status
+from vidctl.local.queue.job import RETRYABLE, JobRecord, Status
+from vidctl.runpod import limits
 
-SYNC_RETENTION_MS = 60_000
-SYNC_RETENTION_MAX_MS = 5 * 60_000
 MAX_DISPATCHES = 2
 
 
@@ -21,16 +20,17 @@ def submitted(
     endpoint_id: str,
     now_ms: int,
     *,
-    ttl_ms: int = DEFAULT_TTL_MS,
+    ttl_ms: int = limits.DEFAULT_TTL_MS,
     execution_timeout_ms: int | None = None,
     low_priority: bool = False,
     webhook: str | None = None,
     wait_ms: int = 0,
 ) -> JobRecord:
     """A job as it enters the queue; `wait_ms` is how long a /runsync caller waits, which lengthens retention."""
-    retention_ms = RUN_RETENTION_MS
+    retention_ms = limits.RUN_RETENTION_MS
     if job_id.startswith("sync-"):
-        retention_ms = min(max(SYNC_RETENTION_MS, wait_ms), SYNC_RETENTION_MAX_MS)
+        least, most = limits.RUNSYNC_RETENTION_MS
+        retention_ms = min(max(least, wait_ms), most)
     return JobRecord(
         id=job_id,
         endpoint_id=endpoint_id,

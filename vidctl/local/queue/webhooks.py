@@ -15,6 +15,7 @@ from vidctl.local import wire
 from vidctl.local.faults import Faults
 from vidctl.local.queue.store import ALWAYS
 from vidctl.local.threads import in_thread
+from vidctl.runpod import limits
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -73,7 +74,7 @@ async def _attempt(queue: JobQueue, job: JobRecord, spacing_s: float) -> None:
 def _body(queue: JobQueue, job: JobRecord) -> bytes:
     """The whole job, what was handed in included."""
     output, error = queue.store.result(job.id)
-    handed_in = wire.loads(queue.store.body(job.id), max_bytes=wire.SYNC_BYTES)
+    handed_in = wire.loads(queue.store.body(job.id), max_bytes=limits.RUNSYNC_BYTES)
     return wire.answer({**wire.status_fields(job, output, error), "input": handed_in["input"], "webhook": job.webhook})
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING
 
+from vidctl.runpod import limits
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 
 CRASHES_UNTIL_UNHEALTHY = 3
 MAX_BACKOFF_S = 60
-DEFAULT_INIT_TIMEOUT_S = 420  # RunPod docs, serverless/development/optimization: RUNPOD_INIT_TIMEOUT, 7 minutes
 MAX_INIT_TIMEOUT_DIGITS = 9
 
 
@@ -56,4 +57,4 @@ def backoff_s(crashes: int) -> float:
 def init_timeout_s(template_env: Mapping[str, str]) -> int:
     """How long a worker may take to ask for its first job: RUNPOD_INIT_TIMEOUT where that is a number of seconds."""
     text = template_env.get("RUNPOD_INIT_TIMEOUT", "")
-    return int(text) if text.isdecimal() and len(text) <= MAX_INIT_TIMEOUT_DIGITS else DEFAULT_INIT_TIMEOUT_S
+    return int(text) if text.isdecimal() and len(text) <= MAX_INIT_TIMEOUT_DIGITS else limits.INIT_TIMEOUT_S

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WINDOW_S = 10.0
 
 
-class Limit(NamedTuple):
+class RateLimit(NamedTuple):
     """How many requests of an operation are taken in 10 s, and how many at once, where that is limited."""
 
     operation: str
@@ -28,13 +28,13 @@ class Limit(NamedTuple):
     at_once: int | None = None
 
 
-RUN = Limit("/run", 1000, 200)
-RUNSYNC = Limit("/runsync", 2000, 400)
-STATUS = Limit("/status", 2000, 400)
-STREAM = Limit("/stream", 2000, 400)
-CANCEL = Limit("/cancel", 100, 20)
-PURGE = Limit("/purge-queue", 2)
-OPENAI = Limit("/openai", 2000, 400)
+RUN = RateLimit("/run", 1000, 200)
+RUNSYNC = RateLimit("/runsync", 2000, 400)
+STATUS = RateLimit("/status", 2000, 400)
+STREAM = RateLimit("/stream", 2000, 400)
+CANCEL = RateLimit("/cancel", 100, 20)
+PURGE = RateLimit("/purge-queue", 2)
+OPENAI = RateLimit("/openai", 2000, 400)
 
 
 class TooManyRequestsError(LocalRuntimeError):
@@ -45,7 +45,7 @@ class TooManyRequestsError(LocalRuntimeError):
         self.retry_after_s = retry_after_s
 
 
-class Limits:
+class RateLimits:
     """Counts the requests that were taken."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,7 +54,7 @@ class Limits:
         self._now: dict[tuple[str, str], int] = defaultdict(int)
 
     @contextmanager
-    def one(self, endpoint_id: str, limit: Limit) -> Iterator[None]:
+    def one(self, endpoint_id: str, limit: RateLimit) -> Iterator[None]:
         """One request, from its beginning to its end; raise TooManyRequestsError for one that is over a limit."""
         key = (endpoint_id, limit.operation)
         taken, now = self._taken[key], self._clock()

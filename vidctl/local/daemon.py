@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import platformdirs
 from filelock import FileLock
 
-from vidctl import __version__
+from vidctl import __version__, files
 from vidctl.errors import LocalRuntimeError, NotDeployedError, UsageError
 from vidctl.local.workers import os_process
 from vidctl.local.workers.log import LOG_BYTES, last_lines, older
@@ -258,13 +258,9 @@ def _require_free(port: int) -> None:
 
 def _ensure_credentials(path: Path) -> None:
     """Make a key once; later starts keep it, so that clients go on."""
-    if path.is_file():
-        return
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"api_key": f"local_{secrets.token_urlsafe(32)}"}, file)
-    new.replace(path)
+    if not path.is_file():
+        key = f"local_{secrets.token_urlsafe(32)}"
+        files.write(path, json.dumps({"api_key": key}).encode(), mode=0o600)
 
 
 def _spawn(home: Path, port: int, isolation: Isolation, *, has_rate_limits: bool) -> subprocess.Popen[bytes]:

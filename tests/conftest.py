@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from support import engine as engines
 from support import speech, vision
-from support.failing import _of_this_test  # noqa: F401  for every test
+from support.failing import COLLECTED, _of_this_test  # noqa: F401  for every test
 from support.project import ECHO_SMOKE, Project
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test in its lanes; long files first, then those of many tests, a file's together and in their order."""
     for item in items:
         _put_into_lanes(item)
+        item.config.stash.setdefault(COLLECTED, set()).add(f"{item.path.stem}::{item.name}")
     counts = Counter(item.path for item in items)
 
     def place(item: pytest.Item) -> tuple[int, int, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from support.failing import FILE
+from support.failing import COLLECTED, FILE
 
 
 def test_every_wording_belongs_to_a_test():
@@ -14,3 +14,12 @@ def test_every_wording_belongs_to_a_test():
 
     assert entries
     assert [] == [entry for entry in entries if f"def {entry[1]}(" not in sources.get(entry[0], "")]
+
+
+def test_every_wording_belongs_to_a_case(request):
+    """Nor what was said for a parameter that is gone, of a test that was collected."""
+    collected = request.config.stash[COLLECTED]
+    tests = {name.partition("[")[0] for name in collected}
+    entries = re.findall(r"^# name: (.*?)(?:\.\d+)?$", FILE.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert [] == [name for name in entries if name.partition("[")[0] in tests and name not in collected]

@@ -24,6 +24,9 @@ from vidctl.errors import VidctlError
 FILE = Path(__file__).resolve().parent.parent / "wording.ambr"
 _ROOT = FILE.parent.parent
 
+# The names of all tests that were collected, as they stand in FILE.
+COLLECTED = pytest.StashKey[set[str]]()
+
 # What differs from run to run, and from machine to machine.
 _VARIES = (
     (re.compile(r"[^\s'\"(]*/pytest-of-[^/\s]+/pytest-\d+/(popen-gw\d+/)?[\w-]+/?"), "TMP/"),

@@ -18,7 +18,7 @@ from support.shapes import draw, encoded
 from support.speech import SAMPLE_RATE, write_wav
 
 from vidctl import spec
-from vidctl.deploy import apply, checks, connect, rollout
+from vidctl.deploy import apply, connect, planning, rollout, survey
 from vidctl.deploy.smoke_test import difference
 from vidctl.errors import ApiError, ImageError, InterruptionError, VidctlError
 from vidctl.progress import Progress, silent
@@ -361,8 +361,8 @@ def test_success_is_read_back(echo, monkeypatch):
     each = spec.load(path, environ={})
     target = target_of(echo)
     target = dataclasses.replace(target, control=Forgetful(target.control))
-    known = checks.survey([each], target)
-    todo = apply.prepare(each, target, known, image=target.images.look(each), secrets={})
+    known = survey.survey([each], target)
+    todo = planning.prepare(each, target, known, image=target.images.look(each), secrets={})
 
     with failing("api_error", "echo: ", "endpoint idle_timeout_s", "vidctl deploy echo"):
         apply.deploy(each, target, todo, secrets={})
@@ -388,7 +388,9 @@ def carry_out(project, secrets, *, method, good):
     """Deploy with a control plane that fails; return what is raised."""
     each = spec.load(project.root / "configs" / "echo.yaml", environ={})
     target = target_of(project)
-    todo = apply.prepare(each, target, checks.survey([each], target), image=target.images.look(each), secrets=secrets)
+    todo = planning.prepare(
+        each, target, survey.survey([each], target), image=target.images.look(each), secrets=secrets
+    )
     target = dataclasses.replace(target, control=Failing(target.control, method, good=good))
     with pytest.raises(VidctlError) as raised:
         apply.deploy(each, target, todo, secrets=secrets)
@@ -483,8 +485,8 @@ def test_what_goes_wrong_with_one_image_ends_the_work_on_the_others(echo, monkey
     specs = [spec.load(echo.spec(key, worker="echo"), environ={}) for key in ("a_long_one", "broken")]
     building = Building()
     target = dataclasses.replace(target_of(echo), images=building)
-    known = checks.survey(specs, target)
-    planned = rollout.plan_all(specs, target, known, secrets={})
+    known = survey.survey(specs, target)
+    planned = planning.plan_all(specs, target, known, secrets={})
 
     with failing("image_error", "no base of this name", varies=True):
         rollout.provide(planned, target, known, secrets={}, notify=silent)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support.failing import failing
 
 from vidctl import spec
-from vidctl.deploy.plan import Change, Cost, cost, document, plan
+from vidctl.deploy.cost import Cost, cost
+from vidctl.deploy.plan import Change, document, plan
 from vidctl.runpod.types import Catalogue, Endpoint, Offer, Template, WorkerImage
 
 DIGEST = "docker.io/you/yolo@sha256:" + "a" * 64

@@ -22,7 +22,7 @@ from support.runtime import API_KEY, LocalRuntime, until
 from support.scripted import Reply, forward, ok, serving
 
 from vidctl import spec
-from vidctl.deploy import apply, checks, connect, rollout
+from vidctl.deploy import apply, checks, connect, planning
 from vidctl.project.settings import Project as ProjectSettings
 from vidctl.runpod import gpus
 from vidctl.runpod.graphql import GraphQL
@@ -167,7 +167,7 @@ class _Deployer:
 
     def plan(self):
         known = checks.check([self.spec], self.place, secrets=SECRETS, adopts=False)
-        (planned,) = rollout.plan_all([self.spec], self.place, known, secrets=SECRETS)
+        (planned,) = planning.plan_all([self.spec], self.place, known, secrets=SECRETS)
         return planned.plan
 
     def apply(self):

@@ -69,7 +69,7 @@ def destroy(
     from functools import partial
 
     from vidctl.cli.report import Report
-    from vidctl.deploy import destroy, plan, rollout
+    from vidctl.deploy import destroy, lock, plan
     from vidctl.errors import UsageError
     from vidctl.project import configs
 
@@ -79,8 +79,7 @@ def destroy(
     made_by = {each.id: plan.owner(each) for each in place.control.account().endpoints}
     keys = [made_by.get(word) or word for word in words]  # a deploy of what goes by its id holds its spec's lock
     documents = []
-    locks = project.root / ".vidctl" / "locks"
-    with rollout.locked(keys, place.name, locks, timeout_s=60, notify=report.step):
+    with lock.held(project.root, place.name, keys, timeout_s=60, notify=report.step):
         found = [_thing(word, project, place, adopts=adopt) for word in words]
         what = ", ".join(str(each) for each in found)
         if not yes and not report.confirm(f"delete {what} on {place.name}?"):
@@ -122,13 +121,13 @@ def _thing(word: str, project: Project, place: Target, *, adopts: bool) -> Posse
 
 
 def _made(word: str, project: Project, place: Target, account: Account, *, adopts: bool) -> Possession:
-    from vidctl.deploy import checks, destroy, plan
+    from vidctl.deploy import checks, destroy, plan, survey
     from vidctl.errors import NotDeployedError
 
     stamped = [each for each in account.endpoints if plan.owner(each) == word]
     known = _spec(word, project, is_gone=bool(stamped))
     key = known.key if known else word
-    live = checks.find(known, account) if known else None
+    live = survey.find(known, account) if known else None
     # The stamp alone does not say whose an endpoint is: another project may have a spec of that name.
     live = live or next((each for each in stamped if _is_as_made(each, place)), None)
     templates = destroy.leftovers(key, known.name, place) if known and live is None else ()
@@ -280,9 +279,9 @@ def _place(report: Report, target: str | None) -> tuple[Project, Target]:
 
 
 def _row(endpoint: Endpoint) -> dict[str, Any]:
-    from vidctl.deploy import plan
+    from vidctl.deploy import cost, plan
 
-    costs = plan.cost(endpoint)
+    costs = cost.cost(endpoint)
     return {
         "name": endpoint.name,
         "id": endpoint.id,

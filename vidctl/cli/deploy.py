@@ -52,7 +52,7 @@ def plan(
     """
     from vidctl.cli import deploy_context, outputs
     from vidctl.cli.report import Report
-    from vidctl.deploy import checks, plan_file, rollout
+    from vidctl.deploy import checks, plan_file, planning
     from vidctl.errors import UsageError
 
     is_printed = output is not None and str(output) == "-"
@@ -64,7 +64,7 @@ def plan(
     context = deploy_context.begin(Report(quiet=quiet, verbose=verbose, as_json=as_json), names, every, env, target)
     secrets = context.project.environ
     known = checks.check(context.specs, context.place, secrets=secrets, adopts=adopt, writes=False)
-    planned = rollout.plan_all(context.specs, context.place, known, secrets=secrets)
+    planned = planning.plan_all(context.specs, context.place, known, secrets=secrets)
     context.warn(planned, known)
     context.warn_of_images(planned)
     context.show(planned, is_result=not is_printed)
@@ -116,7 +116,7 @@ def deploy(
     """
     from vidctl.cli import deploy_context
     from vidctl.cli.report import Report
-    from vidctl.deploy import plan_file, rollout
+    from vidctl.deploy import lock, plan_file, planning, rollout
     from vidctl.deploy.apply import Choices
     from vidctl.deploy.checks import check
     from vidctl.errors import UsageError
@@ -136,9 +136,10 @@ def deploy(
 
     secrets = context.project.environ
     choices = Choices(timeout_s=timeout, waits=wait, rolls_back=not no_rollback, adopts=adopt)
-    with context.locked(timeout):
+    keys = [each.key for each in context.specs]
+    with lock.held(context.project.root, context.place.name, keys, timeout_s=timeout, notify=report.step):
         known = check(context.specs, context.place, secrets=secrets, adopts=adopt)
-        planned = rollout.plan_all(context.specs, context.place, known, secrets=secrets)
+        planned = planning.plan_all(context.specs, context.place, known, secrets=secrets)
         if saved is not None:
             saved.require_current(planned)
         elif not yes:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,9 @@ from vidctl.kinds import KINDS
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
-    from vidctl.deploy.checks import Survey
-    from vidctl.deploy.rollout import Outcome, Planned
+    from vidctl.deploy.planning import Planned
+    from vidctl.deploy.rollout import Outcome
+    from vidctl.deploy.survey import Survey
     from vidctl.deploy.target import Target
     from vidctl.errors import VidctlError
     from vidctl.project.settings import Project
@@ -58,14 +59,6 @@ class DeployContext:
             if not each.plan.is_empty:
                 for doubt in self.place.images.doubts(each.spec, each.plan.image):
                     self.report.warn(doubt)
-
-    def locked(self, timeout_s: float) -> AbstractContextManager[None]:
-        """Keep other deploys of this project from the same endpoints."""
-        from vidctl.deploy import rollout
-
-        keys = [each.key for each in self.specs]
-        locks = self.project.root / ".vidctl" / "locks"
-        return rollout.locked(keys, self.place.name, locks, timeout_s=timeout_s, notify=self.report.step)
 
     def require_someone_to_ask(self, planned: Sequence[Planned]) -> None:
         """Raise UsageError, before anything is built, where something that exists would change and nobody is there."""
@@ -206,7 +199,7 @@ def summary(each: Planned) -> str:
 
 
 def _document(each: Planned, catalogue: Catalogue | None) -> dict[str, Any]:
-    from vidctl.deploy import plan as plans
+    from vidctl.deploy import cost
 
     todo = each.plan
     image = todo.image.digest or todo.image.tag
@@ -219,11 +212,11 @@ def _document(each: Planned, catalogue: Catalogue | None) -> dict[str, Any]:
         "changes": [dataclasses.asdict(change) for change in todo.changes],
         "replaces_workers": todo.replaces_workers,
         "cost": {
-            "before": plans.cost(todo.before, catalogue).to_json() if todo.before else None,
-            "after": plans.cost(todo.endpoint, catalogue).to_json(),
-            "as_of": plans.priced_on(catalogue),
+            "before": cost.cost(todo.before, catalogue).to_json() if todo.before else None,
+            "after": cost.cost(todo.endpoint, catalogue).to_json(),
+            "as_of": cost.priced_on(catalogue),
         },
-        "stock": plans.stock(todo.endpoint, catalogue),
+        "stock": cost.stock(todo.endpoint, catalogue),
     }
 
 

@@ -29,7 +29,8 @@ from vidctl.progress import Notify, Progress, silent
 from vidctl.text import is_obeyed, one_line, printable
 
 if TYPE_CHECKING:
-    from vidctl.deploy.plan import Change, Cost, Plan
+    from vidctl.deploy.cost import Cost
+    from vidctl.deploy.plan import Change, Plan
     from vidctl.runpod.types import Catalogue
     from vidctl.tasks.detect.model import Detections
     from vidctl.tasks.results import Failed
@@ -239,7 +240,7 @@ class Report:
 
         It is the result of `vidctl plan`, and goes to stdout there.
         """
-        from vidctl.deploy.plan import cost, priced_on, stock
+        from vidctl.deploy.cost import cost, priced_on, stock
 
         if self.as_json or todo.is_empty or (self.quiet and not is_result):
             return

@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vidctl import spec as specs
-from vidctl.deploy import model_cache
-from vidctl.deploy.plan import Plan, missing_secrets, owner, template_name
+from vidctl.deploy import model_cache, registry_login
+from vidctl.deploy.plan import Plan, owner, require_secrets, template_name
+from vidctl.deploy.survey import TO_BE_MADE, Survey, find, login_id_of, survey, volume_id_of
 from vidctl.deploy.target import Target
-from vidctl.errors import (
-    ApiError,
-    NotOwnedError,
-    SeveralError,
-    UsageError,
-    VidctlError,
-)
+from vidctl.errors import NotOwnedError, SeveralError, UsageError, VidctlError
 from vidctl.journal import Journal
 from vidctl.runpod.limits import COUNTRIES
-from vidctl.runpod.types import STAMP, Account, Endpoint, NetworkVolume, RegistryLogin
+from vidctl.runpod.types import STAMP, Account, Endpoint
 from vidctl.spec import EndpointSpec
-
-VOLUME_NAME = "spec.network_volume"  # in what the journal keeps: under which name the volume was found
-TO_BE_MADE = "(to be made)"  # the id of a registry login that RunPod does not have yet
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What was found out of an account before anything is decided: one request of each kind that specs speak of."""
-
-    account: Account
-    logins: tuple[RegistryLogin, ...] = ()
-    volumes: tuple[NetworkVolume, ...] = ()
-
-
-def survey(specs: Sequence[EndpointSpec], target: Target) -> Survey:
-    """Look at the account, once for all specs; of volumes only where a spec names one that it has not had so far, or
-    other data centers.
-    """
-    account = target.control.account()
-    is_new_volume = any(spec.network_volume and _has_new_volume(spec, account, target.journal) for spec in specs)
-    return Survey(
-        account=account,
-        logins=target.control.registries() if any(spec.registry_auth for spec in specs) else (),
-        volumes=target.control.volumes() if is_new_volume else (),
-    )
 
 
 def check(
@@ -77,14 +46,10 @@ def check(
 def _problems(
     spec: EndpointSpec, target: Target, known: Survey | None, *, secrets: Mapping[str, str], adopts: bool
 ) -> list[VidctlError]:
-    found: list[VidctlError] = []
-    if missing := missing_secrets(spec, secrets):
-        message = f"{', '.join(missing)}: not set, but named under secrets in {spec.key}"
-        found.append(UsageError(message, hint="set it in the environment or in .env"))
-    found += target.images.problems(spec)
+    found = [*_raised_by(lambda: require_secrets(spec, secrets)), *target.images.problems(spec)]
     if known is None:
         return found
-    for look in (
+    requirements: tuple[Callable[[], object], ...] = (
         lambda: _require_own(spec, target, known, adopts=adopts),
         lambda: _require_free_template(spec, known),
         lambda: _require_password(spec, known, secrets),
@@ -93,12 +58,17 @@ def _problems(
         lambda: _require_data_centers(spec, target, known),
         lambda: _require_volume_within(spec, target, known),
         lambda: _require_model_cache(spec, target, known),
-    ):
-        try:
-            look()
-        except VidctlError as error:  # noqa: PERF203  the others are reported too
-            found.append(error)
-    return found
+    )
+    return [*found, *(error for each in requirements for error in _raised_by(each))]
+
+
+def _raised_by(requirement: Callable[[], object]) -> list[VidctlError]:
+    """What it raises, for the others are reported too; nothing where it holds."""
+    try:
+        requirement()
+    except VidctlError as error:
+        return [error]
+    return []
 
 
 def _namesakes(specs: Sequence[EndpointSpec]) -> Iterator[UsageError]:
@@ -192,17 +162,6 @@ def _or_graphql(target: Target) -> str:
     return ", or use VIDCTL_CONTROL=graphql" if target.control.has_graphql else ""
 
 
-def find(spec: EndpointSpec, account: Account) -> Endpoint | None:
-    """The live endpoint of a spec; raise ApiError when several have its name, for RunPod allows that."""
-    named = [endpoint for endpoint in account.endpoints if endpoint.name == spec.name]
-    if len(named) > 1:
-        raise ApiError(
-            f"{len(named)} endpoints are named {spec.name!r}: {', '.join(str(each.id) for each in named)}",
-            hint="delete or rename all but one in RunPod's console, or give the spec another name",
-        )
-    return named[0] if named else None
-
-
 def require_owned(live: Endpoint, key: str, journal: Journal, *, adopts: bool) -> None:
     """Raise NotOwnedError for an endpoint that this spec did not make."""
     made_by = owner(live)
@@ -255,16 +214,9 @@ def _out_of_sight(todo: Sequence[Plan]) -> Iterator[str]:
             yield f"{each.key}: RunPod's model cache still holds {models}: REST v2 cannot remove it"
 
 
-def known_login(spec: EndpointSpec, secrets: Mapping[str, str]) -> tuple[str, str] | None:
-    """The user name and the password of the spec's login; None where it does not say them, or its variable is empty."""
-    login = spec.registry_auth
-    password = secrets.get(login.password_variable or "") if login else None
-    return (login.username, password) if login and login.username and password else None
-
-
 def _require_same_login(spec: EndpointSpec, target: Target, known: Survey, secrets: Mapping[str, str]) -> None:
     """Raise UsageError where RunPod has another password, and its REST v2 would have to change it."""
-    given = known_login(spec, secrets)
+    given = registry_login.credentials(spec, secrets)
     if target.control.plane == "graphql" or spec.registry_auth is None or given is None:
         return
     login_id, name = login_id_of(spec, known), spec.registry_auth.name
@@ -276,22 +228,6 @@ def _require_same_login(spec: EndpointSpec, target: Target, known: Survey, secre
         )
 
 
-def login_id_of(spec: EndpointSpec, known: Survey) -> str:
-    """The id of the spec's registry login; raise UsageError for one that is neither there nor can be made."""
-    login = spec.registry_auth
-    if login is None:
-        return ""
-    for each in known.logins:
-        if login.name in (each.id, each.name):
-            return each.id
-    if login.username and login.password_variable:
-        return TO_BE_MADE
-    raise UsageError(
-        f"{specs.locate(spec, ('registry_auth',)) or spec.key}: registry login {login.name!r} not found at RunPod",
-        hint=f"vidctl registry login {login.name} -u USER --password-stdin",
-    )
-
-
 def _require_password(spec: EndpointSpec, known: Survey, secrets: Mapping[str, str]) -> None:
     """Raise UsageError for a login that is neither there nor can be made."""
     made = login_id_of(spec, known) == TO_BE_MADE
@@ -301,35 +237,3 @@ def _require_password(spec: EndpointSpec, known: Survey, secrets: Mapping[str, s
             f"{variable}: not set, but named as the password of registry_auth in {spec.key}",
             hint="set it in the environment or in .env",
         )
-
-
-def volume_id_of(spec: EndpointSpec, target: Target, known: Survey) -> str:
-    """The id of the spec's network volume; raise UsageError for a name that is nobody's, or several volumes'."""
-    wanted = spec.network_volume
-    if wanted is None:
-        return ""
-    if known_id := _volume_so_far(spec, find(spec, known.account), target.journal):
-        return known_id
-    found = [volume for volume in known.volumes if wanted in (volume.id, volume.name)]
-    if len(found) == 1:
-        return found[0].id
-    place = specs.locate(spec, ("network_volume",)) or spec.key
-    if found:
-        ids = ", ".join(f"{volume.id} in {volume.data_center}" for volume in found)
-        raise UsageError(f"{place}: {len(found)} network volumes are named {wanted!r}", hint=f"use an id: {ids}")
-    names = ", ".join(volume.name for volume in known.volumes)
-    raise UsageError(f"{place}: network volume {wanted!r} not found", hint=f"there are: {names}" if names else None)
-
-
-def _has_new_volume(spec: EndpointSpec, account: Account, journal: Journal) -> bool:
-    live = find(spec, account)
-    is_moved = live is not None and bool(spec.data_centers) and set(live.locations) != set(spec.data_centers)
-    return is_moved or _volume_so_far(spec, live, journal) is None
-
-
-def _volume_so_far(spec: EndpointSpec, live: Endpoint | None, journal: Journal) -> str | None:
-    """The endpoint's volume, if it got it for the name that the spec says: a volume keeps its id for life."""
-    last = journal.last_applied(live.id) if live and live.id else None
-    if live is None or last is None or last.document.get(VOLUME_NAME) != spec.network_volume:
-        return None
-    return live.network_volume_id or None

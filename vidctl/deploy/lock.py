@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,11 +17,21 @@ from vidctl.project.settings import make_unseen
 
 
 @contextmanager
-def held(folder: Path, name: str, *, timeout_s: float, notify: Notify) -> Iterator[None]:
-    """Hold the lock `name` during the block; raise BusyError, naming who has it, after `timeout_s`.
+def held(root: Path, target: str, keys: Sequence[str], *, timeout_s: float, notify: Notify) -> Iterator[None]:
+    """Keep other vidctls of the project in `root` from the same endpoints during the block.
 
-    The system frees the lock of a process that ends, however it ends.
+    Raise BusyError, naming who has one, after `timeout_s`.
     """
+    with ExitStack() as stack:
+        for key in sorted(set(keys)):  # always in the same order: two that want several cannot wait for each other
+            name = f"{target}-{key}"
+            stack.enter_context(_one(root / ".vidctl" / "locks", name, timeout_s=timeout_s, notify=notify))
+        yield
+
+
+@contextmanager
+def _one(folder: Path, name: str, *, timeout_s: float, notify: Notify) -> Iterator[None]:
+    """Hold the lock `name` during the block; the system frees that of a process that ends, however it ends."""
     holder = folder / f"{name}.holder"
     lock = _acquired(folder, name, holder, timeout_s, notify)
     try:

@@ -12,8 +12,7 @@ from typing import Literal
 from vidctl.deploy import model_cache
 from vidctl.deploy.model_cache import Models
 from vidctl.errors import UsageError
-from vidctl.runpod import gpus
-from vidctl.runpod.types import STAMP, Catalogue, Endpoint, Stock, Template, WorkerImage
+from vidctl.runpod.types import STAMP, Endpoint, Template, WorkerImage
 from vidctl.spec import EndpointSpec
 from vidctl.text import is_secret_name, is_secret_value
 
@@ -66,34 +65,6 @@ class Change:
     old: str | None
     new: str
     is_drift: bool = False
-
-
-@dataclass(frozen=True)
-class Cost:
-    """US dollars an hour: `worker` of one that runs, in the cheapest and in the dearest pool; None if not published."""
-
-    worker: tuple[float, float] | None
-    workers_min: int
-    workers_max: int
-
-    @property
-    def idle(self) -> float | None:
-        """Without a single job, at most: the workers that are always there."""
-        return _dollars(self.workers_min, self.worker)
-
-    def to_json(self) -> dict[str, object]:
-        """What --json prints, in US dollars an hour."""
-        least, most = self.worker or (None, None)
-        return {
-            "worker_per_hour": {"least": least, "most": most},
-            "idle_per_hour": self.idle,
-            "most_per_hour": self.most,
-        }
-
-    @property
-    def most(self) -> float | None:
-        """With every worker running."""
-        return _dollars(self.workers_max, self.worker)
 
 
 @dataclass(frozen=True)
@@ -163,17 +134,10 @@ def plan(
     )
     models = model_cache.decide(spec, live=live, applied=applied, plane=plane)
     wanted = dataclasses.replace(wanted, model_references=models.saved)
-    hidden = (
-        frozenset(spec.secrets)
-        | spec.filled_in
-        | _secret_names(wanted)
-        | (_secret_names(live) if live else frozenset())
-    )
+    hidden = frozenset(spec.secrets) | spec.filled_in | _secret_names(wanted)
     if live is not None:
-        template = dataclasses.replace(wanted.template, id=live.template.id, name=_kept_name(spec, live, wanted))
-        wanted = dataclasses.replace(wanted, id=live.id, template=template)
-        if not wanted.min_cuda and not (applied or {}).get("endpoint.min_cuda"):
-            wanted = dataclasses.replace(wanted, min_cuda=live.min_cuda)  # somebody else's, and no spec's business
+        hidden |= _secret_names(live)
+        wanted = _in_place_of(live, wanted, spec, applied)
     differing = _differences(wanted, live, plane=plane)
     return Plan(
         key=spec.key,
@@ -186,26 +150,35 @@ def plan(
     )
 
 
+def _in_place_of(live: Endpoint, wanted: Endpoint, spec: EndpointSpec, applied: Document | None) -> Endpoint:
+    """What is wanted, with what it keeps of the endpoint that is there: ids, and what no spec has set."""
+    template = dataclasses.replace(wanted.template, id=live.template.id, name=_kept_name(spec, live, wanted))
+    wanted = dataclasses.replace(wanted, id=live.id, template=template)
+    if wanted.min_cuda or (applied or {}).get("endpoint.min_cuda"):
+        return wanted
+    return dataclasses.replace(wanted, min_cuda=live.min_cuda)
+
+
 def _kept_name(spec: EndpointSpec, live: Endpoint, wanted: Endpoint) -> str:
     """Of a template that this spec made: REST v2 gives those that it makes for an endpoint names of its own."""
     is_ours = bool(live.template.name) and owner(live) == spec.key
     return live.template.name if is_ours else wanted.template.name
 
 
-def missing_secrets(spec: EndpointSpec, secrets: Mapping[str, str]) -> list[str]:
-    """The spec's secrets that are not set, or empty."""
-    return [name for name in spec.secrets if not secrets.get(name)]
+def require_secrets(spec: EndpointSpec, secrets: Mapping[str, str]) -> None:
+    """Raise UsageError for secrets of the spec that are not set, or empty."""
+    if missing := [name for name in spec.secrets if not secrets.get(name)]:
+        raise UsageError(
+            f"{', '.join(missing)}: not set, but named under secrets in {spec.key}",
+            hint="set it in the environment or in .env",
+        )
 
 
 def wanted_template(
     spec: EndpointSpec, *, image: WorkerImage, secrets: Mapping[str, str], registry_auth_id: str = ""
 ) -> Template:
     """The spec's container; raise UsageError for a secret that is not set."""
-    if missing := missing_secrets(spec, secrets):
-        raise UsageError(
-            f"{', '.join(missing)}: not set, but named under secrets in {spec.key}",
-            hint="set it in the environment or in .env",
-        )
+    require_secrets(spec, secrets)
     return Template(
         name=template_name(spec.name),
         image=image.digest or image.tag,
@@ -245,39 +218,6 @@ def wanted_endpoint(spec: EndpointSpec, *, template: Template, network_volume_id
 def owner(endpoint: Endpoint) -> str | None:
     """The key of the spec that made it, None when vidctl did not."""
     return endpoint.template.env.get(STAMP)
-
-
-def _dollars(workers: int, worker: tuple[float, float] | None) -> float | None:
-    """What so many cost, of the dearest pool; rounded, for JSON shows every digit of a sum of floats."""
-    if not workers:
-        return 0.0
-    return None if worker is None else round(workers * worker[1], 6)
-
-
-def cost(endpoint: Endpoint, catalogue: Catalogue | None = None) -> Cost:
-    """What it costs, by RunPod's own prices or by the table that vidctl ships."""
-    shipped = {pool.id: pool.price_per_hour for pool in gpus.POOLS}
-    live = {each.pool: each.price_per_hour for each in catalogue.offers} if catalogue else {}
-    pools = _pools(endpoint)
-    prices = [live.get(pool) or shipped.get(pool) for pool in pools]
-    known = [price * endpoint.gpu_count for price in prices if price is not None]
-    worker = (min(known), max(known)) if known and len(known) == len(pools) else None
-    return Cost(worker, endpoint.workers_min, endpoint.workers_max)
-
-
-def stock(endpoint: Endpoint, catalogue: Catalogue | None) -> dict[str, Stock]:
-    """How much RunPod has of each of its pools just now; without those whose stock is unknown."""
-    known = {each.pool: each.stock for each in catalogue.offers} if catalogue else {}
-    return {pool: found for pool in _pools(endpoint) if (found := known.get(pool))}
-
-
-def _pools(endpoint: Endpoint) -> list[str]:
-    return [pool for pool in endpoint.gpu_ids.split(",") if pool and not pool.startswith("-")]
-
-
-def priced_on(catalogue: Catalogue | None) -> str:
-    """Of when the prices are: `live`, or a date."""
-    return catalogue.as_of if catalogue else gpus.PRICED_ON
 
 
 def document(endpoint: Endpoint, hidden: frozenset[str] = frozenset()) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidctl import __version__, files
-from vidctl.deploy.rollout import Planned
+from vidctl.deploy.planning import Planned
 from vidctl.errors import UsageError, VidctlError
 from vidctl.project.settings import Target
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 from vidctl.deploy import model_cache
 from vidctl.deploy.model_cache import Models
 from vidctl.deploy.plan import Document, Plan, document
+from vidctl.deploy.target import Target
 from vidctl.errors import ApiError, RolledBackError, TimedOutError, VidctlError
 from vidctl.journal import Journal
 from vidctl.progress import Notify, Progress
 from vidctl.runpod.types import Endpoint, Template
 from vidctl.runpod.waiting import settled
-
-if TYPE_CHECKING:
-    from vidctl.deploy.target import Target
 
 
 def last_good(journal: Journal, todo: Plan) -> Template | None:

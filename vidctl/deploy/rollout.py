@@ -1,42 +1,25 @@
-"""Deploy several specs: check all, provide the images, carry out the plans, with independent parts side by side."""
+"""Deploy several planned specs: provide the images, carry out the plans, with independent parts side by side."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from threading import Event, Lock
 from typing import TypeVar
 
-from vidctl.deploy import lock
-from vidctl.deploy.apply import Choices, Deployed, deploy, is_proven, prepare
-from vidctl.deploy.checks import Survey
-from vidctl.deploy.plan import Plan
+from vidctl.deploy.apply import Choices, Deployed, deploy
+from vidctl.deploy.planning import Planned, plan_one
+from vidctl.deploy.survey import Survey
 from vidctl.deploy.target import Target
 from vidctl.errors import InterruptionError, VidctlError
 from vidctl.progress import Notify, Progress
-from vidctl.spec import EndpointSpec
 
 _AT_ONCE = 4  # builds and pushes share one engine and one line
 _FAREWELL_S = 10.0  # for jobs to be cancelled; a build may be silent for longer
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One spec with what is to be done for it; `is_proven` says that just this has answered before."""
-
-    spec: EndpointSpec
-    plan: Plan
-    is_proven: bool
-
-    @property
-    def has_work(self) -> bool:
-        return not (self.plan.is_empty and self.is_proven)
 
 
 @dataclass(frozen=True)
@@ -45,28 +28,6 @@ class Outcome:
 
     planned: Planned
     result: Deployed | VidctlError
-
-
-@contextmanager
-def locked(keys: Sequence[str], target: str, folder: Path, *, timeout_s: float, notify: Notify) -> Iterator[None]:
-    """Keep other vidctls of this project from the same endpoints; raise BusyError, naming who has one, after
-    `timeout_s`.
-    """
-    with ExitStack() as stack:
-        for key in sorted(set(keys)):  # always in the same order: two that want several cannot wait for each other
-            stack.enter_context(lock.held(folder, f"{target}-{key}", timeout_s=timeout_s, notify=notify))
-        yield
-
-
-def plan_all(
-    specs: Sequence[EndpointSpec], target: Target, known: Survey, *, secrets: Mapping[str, str]
-) -> list[Planned]:
-    """Plan each spec with its image as it is: nothing is built, and the account is not asked again."""
-    planned = []
-    for spec in specs:
-        plan = prepare(spec, target, known, image=target.images.look(spec), secrets=secrets)
-        planned.append(Planned(spec, plan, is_proven(spec, target, plan)))
-    return planned
 
 
 def provide(
@@ -89,8 +50,7 @@ def provide(
         # A spec and its overlay share an image: built by both at once, one's push would take the other's tag away.
         with turns[each.plan.image.tag]:
             image = target.images.provide(each.spec, each.plan.endpoint.template.env, notify_or_stop)
-        plan = prepare(each.spec, target, known, image=image, secrets=secrets)
-        return Planned(each.spec, plan, is_proven(each.spec, target, plan))
+        return plan_one(each.spec, target, known, image=image, secrets=secrets)
 
     return _side_by_side(work, planned, notify)
 

@@ -1,8 +1,7 @@
-"""`vidctl plan`, `vidctl deploy` and `vidctl jobs`."""
+"""`vidctl plan` and `vidctl deploy`."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -50,37 +49,19 @@ def plan(
 
     Compares the spec, what was last applied, and what is live; what somebody changed elsewhere is marked as drift.
     """
-    from vidctl.cli import deploy_context, outputs
+    from vidctl.cli import deployment, outputs
     from vidctl.cli.report import Report
-    from vidctl.deploy import checks, plan_file, planning
+    from vidctl.deploy import plan_file
     from vidctl.errors import UsageError
 
-    is_printed = output is not None and str(output) == "-"
-    if is_printed and as_json:
+    if str(output) == "-" and as_json:
         raise UsageError("--json and -o - both write to stdout", hint="save the plan with -o FILE.json")
-    if output is not None and not is_printed:
+    if output is not None and str(output) != "-":
         outputs.Inputs(()).spare("-o", output)
         plan_file.check(output)
-    context = deploy_context.begin(Report(quiet=quiet, verbose=verbose, as_json=as_json), names, every, env, target)
-    secrets = context.project.environ
-    known = checks.check(context.specs, context.place, secrets=secrets, adopts=adopt, writes=False)
-    planned = planning.plan_all(context.specs, context.place, known, secrets=secrets)
-    context.warn(planned, known)
-    context.warn_of_images(planned)
-    context.show(planned, is_result=not is_printed)
-    for each in planned:
-        summary = f"{each.spec.key}: {deploy_context.summary(each)}"
-        if is_printed:
-            context.report.note(summary)
-        else:
-            deploy_context.say(context.report, summary)
-    if is_printed:
-        outputs.say(plan_file.text(context.place.name, planned))
-    elif output is not None:
-        plan_file.save(output, context.place.name, planned)
-    if as_json:
-        deploy_context.print_documents(context.documents(planned, known), one=not context.are_many)
-    return CHANGES_FOUND if detailed_exitcode and any(each.has_work for each in planned) else 0
+    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
+    has_work = deployment.begin(report, names, every, env, target).plan(adopts=adopt, output=output)
+    return CHANGES_FOUND if detailed_exitcode and has_work else 0
 
 
 def deploy(
@@ -114,17 +95,15 @@ def deploy(
     asks, writes only what differs, reads it back, sends the smoke test and saves the endpoint's id in .env.  A second
     run changes nothing.  A version that fails its smoke test is replaced by the last good one.
     """
-    from vidctl.cli import deploy_context
+    from vidctl.cli import deployment
     from vidctl.cli.report import Report
-    from vidctl.deploy import lock, plan_file, planning, rollout
+    from vidctl.deploy import plan_file
     from vidctl.deploy.apply import Choices
-    from vidctl.deploy.checks import check
     from vidctl.errors import UsageError
 
     if dry_run:
         plan(names, every, env, target, adopt, None, False, as_json, quiet, verbose, debug)
         return
-    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
     saved = plan_file.load(names or [])
     if saved is not None:
         if env or every or (target and target != saved.target):
@@ -132,57 +111,6 @@ def deploy(
                 "a saved plan takes no --env, --all or other --target", hint="run vidctl deploy PLAN.json alone"
             )
         names, target = list(saved.specs), saved.target
-    context = deploy_context.begin(report, names, every, env, target)
-
-    secrets = context.project.environ
+    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
     choices = Choices(timeout_s=timeout, waits=wait, rolls_back=not no_rollback, adopts=adopt)
-    keys = [each.key for each in context.specs]
-    with lock.held(context.project.root, context.place.name, keys, timeout_s=timeout, notify=report.step):
-        known = check(context.specs, context.place, secrets=secrets, adopts=adopt)
-        planned = planning.plan_all(context.specs, context.place, known, secrets=secrets)
-        if saved is not None:
-            saved.require_current(planned)
-        elif not yes:
-            context.require_someone_to_ask(planned)
-        context.warn(planned, known)
-        with report.live() as notify:
-            planned = rollout.provide(planned, context.place, known, secrets=secrets, notify=notify)
-        context.warn_of_images(planned)
-        context.show(planned)
-        if not yes and saved is None:
-            context.ask(planned)
-        with report.live() as notify:
-            outcomes = rollout.carry_out(
-                planned, context.place, secrets=secrets, choices=choices, notify=notify, keep=context.keep
-            )
-        context.finish(outcomes)
-
-
-def jobs(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest.")] = 20,
-    as_json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """List the jobs that vidctl sent from this project.
-
-    The newest first, each as vidctl last saw it.  A job that is still IN_QUEUE or IN_PROGRESS here although vidctl is
-    gone may be running, and billed.
-    """
-    import dataclasses
-    import os
-    import time
-
-    from vidctl.cli import report
-    from vidctl.journal import Journal
-    from vidctl.project import settings
-
-    entries = Journal(settings.open_project(Path.cwd(), os.environ).journal_file).jobs(limit=limit)
-    if as_json:
-        print(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2))  # noqa: T201
-        return
-    when = {entry.id: time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.submitted_at)) for entry in entries}
-    report.table(
-        [(when[entry.id], entry.status, entry.id, entry.endpoint_id, entry.what) for entry in entries],
-        header=("sent", "status", "job", "endpoint", "what"),
-        empty="no jobs sent from this project",
-    )
+    deployment.begin(report, names, every, env, target).deploy(choices, saved=saved, asks=not yes and saved is None)

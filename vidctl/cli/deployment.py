@@ -1,4 +1,4 @@
-"""One `plan` or `deploy`: its project, target and specs, what it shows, asks and remembers."""
+"""One `plan` or `deploy`, step by step: its project, target and specs, what it shows, asks and saves."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidctl.cli import options, specs
+from vidctl import spec
+from vidctl.cli import options, outputs, specs
+from vidctl.deploy import checks, connect, cost, lock, plan_file, planning, rollout
+from vidctl.errors import SeveralError, UsageError, VidctlError
 from vidctl.kinds import KINDS
+from vidctl.project import settings
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
+    from vidctl.deploy.apply import Choices, Deployed
+    from vidctl.deploy.plan_file import SavedPlan
     from vidctl.deploy.planning import Planned
     from vidctl.deploy.rollout import Outcome
     from vidctl.deploy.survey import Survey
     from vidctl.deploy.target import Target
-    from vidctl.errors import VidctlError
     from vidctl.project.settings import Project
     from vidctl.runpod.types import Catalogue
     from vidctl.spec import EndpointSpec
 
 
 @dataclass(frozen=True)
-class DeployContext:
+class Deployment:
     """One command's project, target and specs; `are_many` if it may have had several, whatever their number."""
 
     report: Report
@@ -37,7 +42,58 @@ class DeployContext:
     are_many: bool
     _unkept: dict[str, VidctlError] = field(default_factory=dict)
 
-    def show(self, planned: Sequence[Planned], *, is_result: bool = False) -> None:
+    def plan(self, *, adopts: bool, output: Path | None) -> bool:
+        """Show what a deploy would change, and save that to a file or, named -, to stdout; whether there is work."""
+        is_printed, secrets = str(output) == "-", self.project.environ
+        known = checks.check(self.specs, self.place, secrets=secrets, adopts=adopts, writes=False)
+        planned = planning.plan_all(self.specs, self.place, known, secrets=secrets)
+        self._warn(planned, known)
+        self._warn_of_images(planned)
+        self._show(planned, is_result=not is_printed)
+        for each in planned:
+            (self.report.note if is_printed else self._say)(f"{each.spec.key}: {_summary(each)}")
+        if is_printed:
+            outputs.say(plan_file.text(self.place.name, planned))
+        elif output is not None:
+            plan_file.save(output, self.place.name, planned)
+        if self.report.as_json:
+            self._print_documents(self._documents(planned, known))
+        return any(each.has_work for each in planned)
+
+    def deploy(self, choices: Choices, *, saved: SavedPlan | None, asks: bool) -> None:
+        """Check all, build what is new, show and ask what would change, carry it out; raise what failed."""
+        keys = [each.key for each in self.specs]
+        with lock.held(self.project.root, self.place.name, keys, timeout_s=choices.timeout_s, notify=self.report.step):
+            planned = self._provided(choices, saved=saved, asks=asks)
+            self._warn_of_images(planned)
+            self._show(planned)
+            if asks:
+                self._ask(planned)
+            with self.report.live() as notify:
+                outcomes = rollout.carry_out(
+                    planned,
+                    self.place,
+                    secrets=self.project.environ,
+                    choices=choices,
+                    notify=notify,
+                    keep=self._keep,
+                )
+            self._finish(outcomes)
+
+    def _provided(self, choices: Choices, *, saved: SavedPlan | None, asks: bool) -> list[Planned]:
+        """The plans, with their images built and pushed."""
+        secrets = self.project.environ
+        known = checks.check(self.specs, self.place, secrets=secrets, adopts=choices.adopts)
+        planned = planning.plan_all(self.specs, self.place, known, secrets=secrets)
+        if saved is not None:
+            saved.require_current(planned)
+        elif asks:
+            self._require_someone_to_ask(planned)
+        self._warn(planned, known)
+        with self.report.live() as notify:
+            return rollout.provide(planned, self.place, known, secrets=secrets, notify=notify)
+
+    def _show(self, planned: Sequence[Planned], *, is_result: bool = False) -> None:
         """Print what differs and what it costs."""
         if self.report.as_json or (self.report.quiet and not is_result):
             return
@@ -46,43 +102,35 @@ class DeployContext:
             if not each.plan.is_empty:
                 self.report.plan(each.plan, catalogue, is_result=is_result)
 
-    def warn(self, planned: Sequence[Planned], known: Survey) -> None:
+    def _warn(self, planned: Sequence[Planned], known: Survey) -> None:
         """Print what a person should know beforehand."""
-        from vidctl.deploy import checks
-
         for warning in checks.warnings([each.plan for each in planned], known, self.place.journal):
             self.report.warn(warning)
 
-    def warn_of_images(self, planned: Sequence[Planned]) -> None:
+    def _warn_of_images(self, planned: Sequence[Planned]) -> None:
         """Print what may keep others from an image, asked of its registry only where something changes."""
         for each in planned:
             if not each.plan.is_empty:
                 for doubt in self.place.images.doubts(each.spec, each.plan.image):
                     self.report.warn(doubt)
 
-    def require_someone_to_ask(self, planned: Sequence[Planned]) -> None:
+    def _require_someone_to_ask(self, planned: Sequence[Planned]) -> None:
         """Raise UsageError, before anything is built, where something that exists would change and nobody is there."""
-        from vidctl.errors import UsageError
-
         changed = [each.spec.key for each in planned if each.plan.action == "update"]
         if changed and not self.report.can_ask:
             raise UsageError(
                 f"{', '.join(changed)}: would change, but confirmation needs a terminal", hint="confirm with --yes"
             )
 
-    def ask(self, planned: Sequence[Planned]) -> None:
+    def _ask(self, planned: Sequence[Planned]) -> None:
         """Let the user say no; raise UsageError then.  On the local runtime something new harms nobody."""
-        from vidctl.errors import UsageError
-
         confirmed = ("update",) if self.place.name == "local" else ("update", "create")
         keys = [each.spec.key for each in planned if each.plan.action in confirmed]
         if keys and self.report.can_ask and not self.report.confirm(f"deploy {', '.join(keys)} to {self.place.name}?"):
             raise UsageError("aborted; nothing was changed")
 
-    def documents(self, planned: Sequence[Planned], known: Survey) -> list[dict[str, Any]]:
+    def _documents(self, planned: Sequence[Planned], known: Survey) -> list[dict[str, Any]]:
         """What --json prints of plans."""
-        from vidctl.deploy import checks
-
         catalogue = self._catalogue(planned)
         warnings = checks.warnings([each.plan for each in planned], known, self.place.journal)
         return [
@@ -90,29 +138,24 @@ class DeployContext:
             for each in planned
         ]
 
-    def finish(self, outcomes: Sequence[Outcome]) -> None:
+    def _finish(self, outcomes: Sequence[Outcome]) -> None:
         """Remember and print what was deployed; raise what failed."""
-        from vidctl.errors import SeveralError, VidctlError
-
         failures: list[VidctlError] = []
         documents: list[dict[str, Any]] = []
         for outcome in outcomes:
             if isinstance(outcome.result, VidctlError):
                 failures.append(outcome.result)
                 continue
-            self._tell(outcome)
+            self._tell(outcome.planned, outcome.result)
             made = {"endpoint_id": outcome.result.endpoint_id, "is_proven": outcome.result.is_proven}
             documents.append({"target": self.place.name, **_document(outcome.planned, None), **made})
         if self.report.as_json and documents:
-            print_documents(documents, one=not self.are_many)
+            self._print_documents(documents)
         if failures := [*failures, *self._unkept.values()]:
             raise SeveralError.of(failures)
 
-    def keep(self, key: str, endpoint_id: str) -> None:
+    def _keep(self, key: str, endpoint_id: str) -> None:
         """Put an endpoint's id into .env; where that cannot be, say so now, for it must not be lost, and fail later."""
-        from vidctl.errors import VidctlError
-        from vidctl.project import settings
-
         name = settings.endpoint_id_name(key, self.place.name)
         try:
             if settings.open_project(self.project.root, {}).environ.get(name) != endpoint_id:
@@ -122,17 +165,16 @@ class DeployContext:
             self.report.warn(f"{key}: its endpoint is {endpoint_id}, which is not in .env ({name})")
             self._unkept[key] = error
 
-    def _tell(self, outcome: Outcome) -> None:
-        each, done = outcome.planned, outcome.result
-        where = f"endpoint {getattr(done, 'endpoint_id', '')} on {self.place.name}"
+    def _tell(self, each: Planned, done: Deployed) -> None:
+        where = f"endpoint {done.endpoint_id} on {self.place.name}"
         if not each.has_work:
-            say(self.report, f"{each.spec.key}: up to date ({where})")
-        elif not getattr(done, "is_proven", False):
-            say(self.report, f"{each.spec.key}: {where} is saved; its smoke test was not awaited")
-        elif getattr(done, "smoke", None) is None and not each.spec.workers.min:
-            say(self.report, f"{each.spec.key}: {where} is saved; no smoke test was sent")
+            self._say(f"{each.spec.key}: up to date ({where})")
+        elif not done.is_proven:
+            self._say(f"{each.spec.key}: {where} is saved; its smoke test was not awaited")
+        elif done.smoke is None and not each.spec.workers.min:
+            self._say(f"{each.spec.key}: {where} is saved; no smoke test was sent")
         else:
-            say(self.report, f"{each.spec.key}: {where} is ready")
+            self._say(f"{each.spec.key}: {where} is ready")
             if each.spec.task is not None:
                 which = f" --endpoint {each.spec.key}" if "." in each.spec.key else ""
                 is_elsewhere = self.place.name == "local" and "RUNPOD_API_KEY" in self.project.environ
@@ -141,22 +183,24 @@ class DeployContext:
 
     def _catalogue(self, planned: Sequence[Planned]) -> Catalogue | None:
         """RunPod's prices, asked for only where something changes; the shipped table serves as well."""
-        from vidctl.errors import VidctlError
-
         if all(each.plan.is_empty for each in planned):
             return None
         with suppress(VidctlError):
             return self.place.control.catalogue()
         return None
 
+    def _print_documents(self, documents: list[dict[str, Any]]) -> None:
+        """Print one JSON document: an object, or a list."""
+        print(json.dumps(documents if self.are_many else documents[0], indent=2))  # noqa: T201
 
-def begin(report: Report, names: list[str] | None, every: bool, env: str | None, target: str | None) -> DeployContext:
+    def _say(self, text: str) -> None:
+        """Print a result for people."""
+        if not self.report.as_json:
+            print(text)  # noqa: T201
+
+
+def begin(report: Report, names: list[str] | None, every: bool, env: str | None, target: str | None) -> Deployment:
     """Find the project, the target and the specs; raise UsageError or SpecError for what cannot be meant."""
-    from vidctl import spec
-    from vidctl.deploy import connect
-    from vidctl.errors import UsageError
-    from vidctl.project import settings
-
     project = settings.open_project(Path.cwd(), os.environ)
     if every == bool(names):
         there = ", ".join(specs.all_of(project.root, env))
@@ -172,13 +216,11 @@ def begin(report: Report, names: list[str] | None, every: bool, env: str | None,
     place = connect.deploy_target(project, chosen, notify=report.step)
     if every:
         found = _fitting(found, place, report)
-    return DeployContext(report, project, place, found, are_many=every or len(found) > 1)
+    return Deployment(report, project, place, found, are_many=every or len(found) > 1)
 
 
 def _fitting(found: Sequence[EndpointSpec], place: Target, report: Report) -> list[EndpointSpec]:
     """Those that can run on the target, with a note for each of the others; raise what is wrong if there is none."""
-    from vidctl.errors import SeveralError
-
     unfit = {each.key: error for each in found if (error := place.images.unfit(each))}
     if len(unfit) == len(found):
         raise SeveralError.of(list(unfit.values()))
@@ -187,7 +229,7 @@ def _fitting(found: Sequence[EndpointSpec], place: Target, report: Report) -> li
     return [each for each in found if each.key not in unfit]
 
 
-def summary(each: Planned) -> str:
+def _summary(each: Planned) -> str:
     """What a plan would do, in a line."""
     if each.plan.is_empty:
         return (
@@ -199,8 +241,6 @@ def summary(each: Planned) -> str:
 
 
 def _document(each: Planned, catalogue: Catalogue | None) -> dict[str, Any]:
-    from vidctl.deploy import cost
-
     todo = each.plan
     image = todo.image.digest or todo.image.tag
     return {
@@ -218,14 +258,3 @@ def _document(each: Planned, catalogue: Catalogue | None) -> dict[str, Any]:
         },
         "stock": cost.stock(todo.endpoint, catalogue),
     }
-
-
-def print_documents(documents: list[dict[str, Any]], *, one: bool) -> None:
-    """Print one JSON document: an object, or a list."""
-    print(json.dumps(documents[0] if one else documents, indent=2))  # noqa: T201
-
-
-def say(report: Report, text: str) -> None:
-    """Print a result for people."""
-    if not report.as_json:
-        print(text)  # noqa: T201

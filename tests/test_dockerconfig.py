@@ -71,7 +71,7 @@ def test_the_engine_is_that_of_docker_s_own_command_line(tmp_path, chosen, varia
     if chosen:
         docker("use", chosen)
 
-    found = docker_config.endpoint(environ | variables, docker_config.read(environ))
+    found = docker_config.engine_address(environ | variables, docker_config.read(environ))
 
     assert expected == (found.host, found.context)
     assert found.host == docker("inspect", "--format", "{{.Endpoints.docker.Host}}", **variables)
@@ -87,7 +87,7 @@ def test_a_context_s_certificates_are_used(tmp_path):
             (place / file).write_text("")
         environ = {"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": name}
 
-        tls = docker_config.endpoint(environ, docker_config.read(environ)).tls
+        tls = docker_config.engine_address(environ, docker_config.read(environ)).tls
 
         files = (str(place / "ca.pem"), (str(place / "cert.pem"), str(place / "key.pem")))
         assert (*files, not is_unverified) == (tls["ca_cert"], tls["client_cert"], tls["verify"])
@@ -102,7 +102,7 @@ def test_a_context_that_is_none_is_named_with_who_names_it(tmp_path, document):
     command = "docker context inspect gone" if document else "docker context ls"
     for origin, variables in ((tmp_path / "config.json", {}), ("DOCKER_CONTEXT", {"DOCKER_CONTEXT": "gone"})):
         with failing("image_error", "context gone ", origin, command):
-            docker_config.endpoint({"DOCKER_CONFIG": str(tmp_path), **variables}, known)
+            docker_config.engine_address({"DOCKER_CONFIG": str(tmp_path), **variables}, known)
 
 
 def test_without_a_home_folder_there_is_the_usual_engine():
@@ -115,7 +115,7 @@ def test_without_a_home_folder_there_is_the_usual_engine():
         try:
             os.setuid(54321)
             os.environ.pop("HOME", None)
-            os.write(writer, docker_config.endpoint({}, docker_config.read({})).host.encode())
+            os.write(writer, docker_config.engine_address({}, docker_config.read({})).host.encode())
         except BaseException as error:  # noqa: BLE001
             os.write(writer, repr(error).encode())
         finally:

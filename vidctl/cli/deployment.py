@@ -204,7 +204,7 @@ def begin(report: Report, names: list[str] | None, every: bool, env: str | None,
     project = settings.open_project(Path.cwd(), os.environ)
     if every == bool(names):
         there = ", ".join(specs.all_of(project.root, env))
-        raise UsageError("name the specs, or use --all", hint=f"there are: {there}")
+        raise UsageError("name the specs, or use --all", hint=f"available: {there}")
     chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
     if is_default:
         report.note(options.LOCAL_BY_DEFAULT)

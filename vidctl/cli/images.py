@@ -131,10 +131,10 @@ def prune(
 def _images() -> Images:
     import os
 
-    from vidctl.deploy import connect
+    from vidctl.deploy import worker_images
     from vidctl.project import settings
 
-    return connect.docker_images(settings.open_project(Path.cwd(), os.environ))
+    return worker_images.docker_images(settings.open_project(Path.cwd(), os.environ))
 
 
 def _repositories(report: Report) -> set[str]:
@@ -168,12 +168,12 @@ def _workshop(names: list[str], env: str | None) -> tuple[Images, list[Source]]:
     import os
 
     from vidctl import spec
-    from vidctl.deploy import connect
+    from vidctl.deploy import worker_images
     from vidctl.project import settings
 
     project = settings.open_project(Path.cwd(), os.environ)
     specs = spec.load_all(names, root=project.root, environ=project.environ, overlay=env)
-    return connect.docker_images(project), [connect.image_source(each, project.environ) for each in specs]
+    return worker_images.docker_images(project), [worker_images.image_source(each, project.environ) for each in specs]
 
 
 def _print(done: list[tuple[Source, WorkerImage]], report: Report) -> None:

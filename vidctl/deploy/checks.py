@@ -117,12 +117,12 @@ def _require_data_centers(spec: EndpointSpec, target: Target, known: Survey) -> 
     if nowhere := sorted(new & set(countries) - COUNTRIES - {_country(place) for place in there}):
         raise UsageError(
             f"{where}: RunPod has no data center in {', '.join(nowhere)}",
-            hint=f"there are: {', '.join(sorted(there))}" if there else None,
+            hint=f"available: {', '.join(sorted(there))}" if there else None,
         )
     if there and (unknown := sorted(new - there - set(countries))):
         near = difflib.get_close_matches(unknown[0], sorted(there), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(there))}"
-        raise UsageError(f"{where}: RunPod has no data center {', '.join(unknown)}", hint=hint)
+        hint = f"did you mean {near[0]}?" if near else f"available: {', '.join(sorted(there))}"
+        raise UsageError(f"{where}: data center {', '.join(unknown)} not found at RunPod", hint=hint)
 
 
 def _require_volume_within(spec: EndpointSpec, target: Target, known: Survey) -> None:

@@ -80,7 +80,7 @@ def volume_id_of(spec: EndpointSpec, target: Target, known: Survey) -> str:
         ids = ", ".join(f"{volume.id} in {volume.data_center}" for volume in found)
         raise UsageError(f"{place}: {len(found)} network volumes are named {wanted!r}", hint=f"use an id: {ids}")
     names = ", ".join(volume.name for volume in known.volumes)
-    raise UsageError(f"{place}: network volume {wanted!r} not found", hint=f"there are: {names}" if names else None)
+    raise UsageError(f"{place}: network volume {wanted!r} not found", hint=f"available: {names}" if names else None)
 
 
 def _has_new_volume(spec: EndpointSpec, account: Account, journal: Journal) -> bool:

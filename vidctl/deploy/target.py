@@ -38,7 +38,7 @@ class Control(Protocol):
     def catalogue(self) -> Catalogue: ...
 
 
-class Images(Protocol):
+class WorkerImages(Protocol):
     """Where workers' images come from."""
 
     def unfit(self, spec: EndpointSpec) -> VidctlError | None:
@@ -70,5 +70,5 @@ class Target:
     control: Control
     jobs: Jobs
     workers: WorkersApi
-    images: Images
+    images: WorkerImages
     journal: Journal

@@ -25,7 +25,7 @@ _HUB_NAMES = ("docker.io", "index.docker.io")
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EngineAddress:
     """Where the engine is; `tls` has docker-py's arguments of a TLSConfig, `context` the context that names it."""
 
     host: str
@@ -121,16 +121,16 @@ def read(environ: Mapping[str, str]) -> Config:
     return Config(file, content or {})
 
 
-def endpoint(environ: Mapping[str, str], config: Config) -> Endpoint:
+def engine_address(environ: Mapping[str, str], config: Config) -> EngineAddress:
     """The engine by docker's own order: DOCKER_HOST, DOCKER_CONTEXT, what `docker context use` chose, the usual socket.
 
     Raise ImageError for a context that is missing or cannot be read.
     """
     if environ.get("DOCKER_HOST"):
-        return Endpoint(environ["DOCKER_HOST"], _tls(environ))
+        return EngineAddress(environ["DOCKER_HOST"], _tls(environ))
     name = environ.get("DOCKER_CONTEXT") or config.content.get("currentContext") or "default"
     if name == "default":
-        return Endpoint(DEFAULT_HOST)
+        return EngineAddress(DEFAULT_HOST)
     origin = "DOCKER_CONTEXT" if environ.get("DOCKER_CONTEXT") else str(config.file)
     where, place = folder(environ), hashlib.sha256(str(name).encode()).hexdigest()
     meta = _document(where / "contexts" / "meta" / place / "meta.json") if where else None
@@ -146,7 +146,9 @@ def endpoint(environ: Mapping[str, str], config: Config) -> Endpoint:
         raise ImageError(
             f"Docker context {name} has no engine (named by {origin})", hint=f"docker context inspect {name}"
         ) from error
-    return Endpoint(str(host), _certificates(where / "contexts" / "tls" / place / "docker", not is_unverified), name)
+    return EngineAddress(
+        str(host), _certificates(where / "contexts" / "tls" / place / "docker", not is_unverified), name
+    )
 
 
 def _tls(environ: Mapping[str, str]) -> dict[str, Any] | None:

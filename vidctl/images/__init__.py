@@ -18,7 +18,7 @@ from vidctl.errors import ImageError, VidctlError
 from vidctl.images import buildx, context, dockerfile, streams
 from vidctl.images.context import PLATFORM
 from vidctl.images.inventory import Built, Pruned, built, outdated
-from vidctl.images.log import Log, secrets_of
+from vidctl.images.log import ImageLog, secrets_of
 from vidctl.images.provenance import labels, project_of
 from vidctl.images.source import Login, Source
 from vidctl.progress import Notify, Progress
@@ -175,14 +175,14 @@ class Images:
 
             checks.builder(source, read.text, self._environ)
             checks.room(source, read.context.size, self._engine)
-            with Log(self._logs, source.key, "build", secrets=_secrets(source)) as log:
+            with ImageLog(self._logs, source.key, "build", secrets=_secrets(source)) as log:
                 bases.pull(read.bases, source, self._engine, notify=notify, log=log)
                 found = self._checked(source, read, self._run(source, read, notify, log, use_cache=not force))
                 self._engine.tag(found["Id"], read.tag)
             notify(Progress("build", f"{read.tag} is built"))
         return WorkerImage(read.tag, found["Id"] if source.repository is None else None)
 
-    def _run(self, source: Source, read: _Read, notify: Notify, log: Log, *, use_cache: bool) -> str:
+    def _run(self, source: Source, read: _Read, notify: Notify, log: ImageLog, *, use_cache: bool) -> str:
         """Build with what the Dockerfile needs; return the image's id."""
         content = read.tag.rpartition(":")[2]
         marks = labels(source.key, content, source.folder, self._environ, project=self._project)
@@ -222,7 +222,7 @@ class Images:
             raise ImageError(f"{source.key}: no repository to push to", hint="add image.repository to the spec")
         if self._usable(tag) is None:
             raise ImageError(f"{tag}: not built", hint=f"vidctl build {source.key}")
-        with Log(self._logs, source.key, "push", secrets=_secrets(source)) as log:
+        with ImageLog(self._logs, source.key, "push", secrets=_secrets(source)) as log:
             digest = self._pushed(source, tag, notify, log)
         answer = self._engine.ask(tag, source.login)
         if answer.digest is None or digest not in (None, answer.digest):
@@ -233,7 +233,7 @@ class Images:
         notify(Progress("push", f"{tag} is in the registry: {answer.digest}"))
         return WorkerImage(tag, f"{source.repository}@{answer.digest}")
 
-    def _pushed(self, source: Source, tag: str, notify: Notify, log: Log) -> str | None:
+    def _pushed(self, source: Source, tag: str, notify: Notify, log: ImageLog) -> str | None:
         for wait_s in _WAITS_S:
             try:
                 return self._push_once(source, tag, notify, log)
@@ -242,7 +242,7 @@ class Images:
                 time.sleep(wait_s)
         return self._push_once(source, tag, notify, log)
 
-    def _push_once(self, source: Source, tag: str, notify: Notify, log: Log) -> str | None:
+    def _push_once(self, source: Source, tag: str, notify: Notify, log: ImageLog) -> str | None:
         with closing(self._engine.push(tag, source.login)) as lines:
             return streams.follow_push(lines, key=source.key, notify=notify, log=log)
 

@@ -9,7 +9,7 @@ from vidctl.errors import ImageError
 from vidctl.images import dockerfile, streams
 from vidctl.images.context import PLATFORM
 from vidctl.images.engine import Engine, registry_of
-from vidctl.images.log import Log
+from vidctl.images.log import ImageLog
 from vidctl.images.source import Login, Source, familiar
 from vidctl.progress import Notify, Progress
 
@@ -37,7 +37,7 @@ def digest(base: dockerfile.Base, source: Source, engine: Engine) -> str:
     return found
 
 
-def pull(digests: Mapping[str, str], source: Source, engine: Engine, *, notify: Notify, log: Log) -> None:
+def pull(digests: Mapping[str, str], source: Source, engine: Engine, *, notify: Notify, log: ImageLog) -> None:
     """Have the very bases that the tag was made of: the engine would build on an older one that it has."""
     for reference, wanted in digests.items():
         name, pinned = _parts(reference)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vidctl.errors import ImageError
 from vidctl.images.context import PLATFORM
-from vidctl.images.log import Log
+from vidctl.images.log import ImageLog
 from vidctl.images.streams import build_failed
 from vidctl.progress import Notify, Progress
 
@@ -43,7 +43,7 @@ def is_there(environ: Mapping[str, str]) -> bool:
     return done.returncode == 0
 
 
-def build(tar: Iterator[bytes], order: Order, *, environ: Mapping[str, str], notify: Notify, log: Log) -> str:
+def build(tar: Iterator[bytes], order: Order, *, environ: Mapping[str, str], notify: Notify, log: ImageLog) -> str:
     """Build and load into the engine; return the image's id; raise ImageError with the step that failed."""
     with tempfile.TemporaryDirectory() as scratch:
         id_file = Path(scratch, "id")
@@ -76,7 +76,7 @@ def _arguments(order: Order, id_file: Path) -> list[str]:
     return [*words, *(word for pair in pairs for word in pair), "--file", order.dockerfile, "-"]
 
 
-def _follow(process: subprocess.Popen[bytes], tar: Iterator[bytes], key: str, notify: Notify, log: Log) -> str:
+def _follow(process: subprocess.Popen[bytes], tar: Iterator[bytes], key: str, notify: Notify, log: ImageLog) -> str:
     """Send the files and tell the steps; return the one that failed; raise ImageError for a file that changed."""
     failures: list[ImageError] = []
     sender = threading.Thread(target=_send, args=(process, tar, failures), daemon=True)

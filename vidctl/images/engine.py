@@ -27,7 +27,7 @@ _ANSWER_S = 600  # a busy engine is silent for long
 
 
 @dataclass(frozen=True)
-class Answer:
+class RegistryAnswer:
     """What a registry says of an image: its digest, None when it has none; or why it does not say."""
 
     digest: str | None = None
@@ -35,14 +35,14 @@ class Answer:
     words: str = ""
 
 
-class _Client(docker.APIClient):  # type: ignore[misc]  # untyped
+class _DockerClient(docker.APIClient):  # type: ignore[misc]  # untyped
     """docker-py's, with no login but the one that a call is given.
 
     docker-py would send one along with a build, and for it ask every credential helper for every login there is; what a
     build needs is pulled before it.
     """
 
-    def __init__(self, where: docker_config.Endpoint, config: docker_config.Config) -> None:
+    def __init__(self, where: docker_config.EngineAddress, config: docker_config.Config) -> None:
         tls = TLSConfig(**where.tls) if where.tls else False
         with docker_config.read_by_docker_py(config):
             super().__init__(where.host, version="auto", timeout=_FIRST_ANSWER_S, tls=tls)
@@ -63,10 +63,10 @@ class Engine:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._config = docker_config.read(environ)
-        where = docker_config.endpoint(environ, self._config)
+        where = docker_config.engine_address(environ, self._config)
         self._host, self._context = where.host, where.context
         with self._translated():
-            self._client = _Client(where, self._config)
+            self._client = _DockerClient(where, self._config)
 
     # --- images on the engine ----------------------------------------------------------------------------------
 
@@ -175,29 +175,29 @@ class Engine:
 
     # --- registries --------------------------------------------------------------------------------------------
 
-    def ask(self, reference: str, login: Login | None) -> Answer:
+    def ask(self, reference: str, login: Login | None) -> RegistryAnswer:
         """Ask the registry for an image's digest, through the engine."""
         credentials = self._credentials(reference, login)
         with self._translated():
             try:
                 found = self._client.inspect_distribution(reference, auth_config=credentials)
             except NotFound:
-                return Answer()
+                return RegistryAnswer()
             except APIError as error:
                 words = str(error.explanation)
                 if error.status_code in (401, 403) or streams.is_refused(words):
-                    return Answer(problem="refused", words=words)
-                return Answer(problem="unreachable", words=words)
-        return Answer(digest=str(found["Descriptor"]["digest"]))
+                    return RegistryAnswer(problem="refused", words=words)
+                return RegistryAnswer(problem="unreachable", words=words)
+        return RegistryAnswer(digest=str(found["Descriptor"]["digest"]))
 
     def has_login(self, repository: str, login: Login | None) -> bool:
         return bool(self._credentials(repository, login))
 
-    def try_login(self, repository: str, login: Login | None) -> Answer:
+    def try_login(self, repository: str, login: Login | None) -> RegistryAnswer:
         """Log in to the repository's registry with what would be used, afresh; an access token is taken at its word."""
         found = {name.lower(): value for name, value in self._credentials(repository, login).items()}
         if not found.get("password"):
-            return Answer()
+            return RegistryAnswer()
         registry = registry_of(repository)
         address = auth.INDEX_URL if registry == auth.INDEX_NAME else registry
         with self._translated():
@@ -205,8 +205,8 @@ class Engine:
                 self._client.try_login({**found, "serveraddress": address})
             except APIError as error:
                 words = str(error.explanation)
-                return Answer(problem="refused" if streams.is_refused(words) else "unreachable", words=words)
-        return Answer()
+                return RegistryAnswer(problem="refused" if streams.is_refused(words) else "unreachable", words=words)
+        return RegistryAnswer()
 
     def _credentials(self, reference: str, login: Login | None) -> dict[str, Any]:
         if login:

@@ -12,7 +12,7 @@ from vidctl.images.provenance import CONTENT, PROJECT, SPEC, is_ours
 from vidctl.images.source import familiar
 
 
-class _Engine(Protocol):
+class _LabelledImages(Protocol):
     def labelled(self, label: str) -> list[dict[str, Any]]: ...
     def history(self, image_id: str) -> list[dict[str, Any]]: ...
 
@@ -51,7 +51,7 @@ class Pruned:
     kept_because: str | None = None
 
 
-def built(engine: _Engine, *, only: str | None = None) -> list[Built]:
+def built(engine: _LabelledImages, *, only: str | None = None) -> list[Built]:
     """Every image with vidctl's labels, newest first; `only` one spec's if it is named."""
     found = sorted(engine.labelled(f"{SPEC}={only}" if only else SPEC), key=_seconds)
     before: dict[tuple[str, str | None], list[dict[str, Any]]] = {}

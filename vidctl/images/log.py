@@ -24,7 +24,7 @@ def secrets_of(build_args: Mapping[str, str]) -> set[str]:
     return {value for name, value in build_args.items() if is_secret_name(name)}
 
 
-class Log:
+class ImageLog:
     """`<key>-<time>-<what>.log`, written line by line; `last` has the newest lines.
 
     Raise ImageError, and leave no file, when the disk takes no more.
@@ -37,7 +37,7 @@ class Log:
         self._secrets = sorted((each for each in secrets if len(each) >= _SHORTEST_SECRET), key=len, reverse=True)
         self._begun = ""
 
-    def __enter__(self) -> Log:
+    def __enter__(self) -> ImageLog:
         try:
             make_unseen(self.path.parent)
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

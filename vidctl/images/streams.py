@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vidctl.errors import ImageError
-from vidctl.images.log import Log
+from vidctl.images.log import ImageLog
 from vidctl.images.provenance import is_ours
 from vidctl.progress import Notify, Progress
 
@@ -27,7 +27,7 @@ class RegistryConnectionError(ImageError):
     code = "registry_connection_lost"
 
 
-def follow_build(lines: Lines, *, key: str, notify: Notify, log: Log) -> str:
+def follow_build(lines: Lines, *, key: str, notify: Notify, log: ImageLog) -> str:
     """Tell a build's steps; return the image's id; raise ImageError with the failed step and the last lines."""
     step, number, total, image_id = "", 0, 0, ""
     for line in lines:
@@ -51,14 +51,14 @@ def follow_build(lines: Lines, *, key: str, notify: Notify, log: Log) -> str:
     return image_id
 
 
-def build_failed(key: str, step: str, failure: str, log: Log) -> ImageError:
+def build_failed(key: str, step: str, failure: str, log: ImageLog) -> ImageError:
     """The error of a build: which step, what the engine says, the last lines."""
     where = f"{key}: {log.harmless(step)}" if step else f"{key}: build failed"
     hint = room_hint(failure) or f"full log: {log.path}"
     return ImageError(f"{where}: {log.harmless(failure)}{_last_lines(log)}", hint=hint)
 
 
-def follow_push(lines: Lines, *, key: str, notify: Notify, log: Log) -> str | None:
+def follow_push(lines: Lines, *, key: str, notify: Notify, log: ImageLog) -> str | None:
     """Tell a push's layers; return the digest the engine saw; raise ImageError, RegistryConnectionError when another
     try may help.
     """
@@ -78,7 +78,7 @@ def follow_push(lines: Lines, *, key: str, notify: Notify, log: Log) -> str | No
     return digest
 
 
-def follow_pull(lines: Lines, *, key: str, notify: Notify, log: Log) -> None:
+def follow_pull(lines: Lines, *, key: str, notify: Notify, log: ImageLog) -> None:
     """Tell a pull's layers; raise ImageError."""
     totals: dict[str, int] = {}
     for line in lines:
@@ -127,7 +127,7 @@ def _failure(line: Mapping[str, Any]) -> str:
     return str(line.get("error") or detail.get("message") or "").strip()
 
 
-def _last_lines(log: Log) -> str:
+def _last_lines(log: ImageLog) -> str:
     return "".join(f"\n  {line}" for line in log.last)
 
 
@@ -139,7 +139,7 @@ def _image_id(line: Mapping[str, Any]) -> str:
 
 
 def _notify_layer(
-    line: Mapping[str, Any], step: str, key: str, notify: Notify, log: Log, totals: dict[str, int]
+    line: Mapping[str, Any], step: str, key: str, notify: Notify, log: ImageLog, totals: dict[str, int]
 ) -> None:
     status, layer = str(line.get("status") or ""), str(line.get("id") or "")
     if not status:

@@ -214,7 +214,7 @@ def _connect() -> APIClient:
 
     try:
         config = docker_config.read(os.environ)
-        where = docker_config.endpoint(os.environ, config)
+        where = docker_config.engine_address(os.environ, config)
     except ImageError as error:
         raise LocalRuntimeError(error.message, hint=error.hint) from error
     try:
@@ -242,7 +242,7 @@ def _translated() -> Iterator[None]:
 
 def _host() -> str:
     try:
-        return docker_config.endpoint(os.environ, docker_config.read(os.environ)).host
+        return docker_config.engine_address(os.environ, docker_config.read(os.environ)).host
     except ImageError:  # was reported before
         return docker_config.DEFAULT_HOST
 

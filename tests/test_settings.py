@@ -18,7 +18,7 @@ from support.failing import failing, same_wording
 from vidctl import spec
 from vidctl.client import Client
 from vidctl.errors import UsageError
-from vidctl.project import settings
+from vidctl.project import env_file, settings
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_remembering_keeps_all_else_and_the_files_mode(project):
     project.env_file.write_text("# mine\nA='x y'\nVIDCTL_YOLO_ENDPOINT_ID=old\nexport B=2\n")
     project.env_file.chmod(0o640)
 
-    settings.remember(project.env_file, "VIDCTL_YOLO_ENDPOINT_ID", "new")
+    env_file.remember(project.env_file, "VIDCTL_YOLO_ENDPOINT_ID", "new")
 
     assert project.env_file.read_text() == "# mine\nA='x y'\nVIDCTL_YOLO_ENDPOINT_ID=new\nexport B=2\n"
     assert stat.S_IMODE(project.env_file.stat().st_mode) == 0o640
@@ -147,7 +147,7 @@ def test_remembering_keeps_all_else_and_the_files_mode(project):
 
 
 def test_a_new_dotenv_is_its_owners_only(project):
-    settings.remember(project.env_file, "A", "1")
+    env_file.remember(project.env_file, "A", "1")
 
     assert (b"A=1\n", 0o600) == (project.env_file.read_bytes(), stat.S_IMODE(project.env_file.stat().st_mode))
 
@@ -157,11 +157,11 @@ def test_every_other_byte_of_dotenv_stays(project):
     before = b"\xef\xbb\xbfA='x' # one\r\n\r\n  export ID = 'old' # mine\r\nwhat is this\r\nB=\"${A}\"  # two"
     project.env_file.write_bytes(before)
 
-    settings.remember(project.env_file, "ID", "new")
+    env_file.remember(project.env_file, "ID", "new")
     changed = project.env_file.read_bytes()
-    settings.remember(project.env_file, "C", "3")
+    env_file.remember(project.env_file, "C", "3")
     longer = project.env_file.read_bytes()
-    settings.forget(project.env_file, "ID")
+    env_file.forget(project.env_file, "ID")
 
     assert before.replace(b"ID = 'old'", b"ID=new") == changed
     assert changed + b"\r\nC=3\r\n" == longer
@@ -202,7 +202,7 @@ def test_a_named_pipe_is_read_and_never_replaced(project):
         read = settings.open_project(project.root, {}).environ
         writing.result()
     with failing("failure", project.env_file, "ID=new"):
-        settings.remember(project.env_file, "ID", "new")
+        env_file.remember(project.env_file, "ID", "new")
 
     assert {"RUNPOD_API_KEY": "k"} == read
     assert project.env_file.is_fifo()
@@ -210,7 +210,7 @@ def test_a_named_pipe_is_read_and_never_replaced(project):
 
 def test_a_named_pipe_that_nobody_fills_is_given_up(project, monkeypatch):
     os.mkfifo(project.env_file)
-    monkeypatch.setattr(settings, "PIPE_S", 0.1)
+    monkeypatch.setattr(env_file, "PIPE_S", 0.1)
 
     with failing("usage_error", project.env_file, "pipe", "0.1 s"):
         settings.open_project(project.root, {})
@@ -221,7 +221,7 @@ def test_remembering_through_a_link_keeps_the_link(project, tmp_path_factory):
     real.write_text("A=1\n")
     project.env_file.symlink_to(real)
 
-    settings.remember(project.env_file, "B", "2")
+    env_file.remember(project.env_file, "B", "2")
 
     assert project.env_file.is_symlink()
     assert real.read_text() == "A=1\nB=2\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vidctl.errors import VidctlError
-from vidctl.project.settings import make_unseen
+from vidctl.project.state_folder import make_state_folder
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS applied (
@@ -239,7 +239,7 @@ class Journal:
         from filelock import FileLock
 
         folder = self._path.parent
-        make_unseen(folder)
+        make_state_folder(folder)
         with FileLock(folder / "journal.lock"):
             if self._path.exists():
                 return

@@ -99,11 +99,11 @@ def destroy(
 
 def _forget(gone: Possession, project: Project, place: Target) -> None:
     """Take the endpoint's id out of .env; that of another project's spec of the same name stays."""
-    from vidctl.project import settings
+    from vidctl.project import env_file, settings
 
     variable = settings.endpoint_id_name(gone.key, place.name)
     if gone.live is None or project.environ.get(variable) == gone.live.id:
-        settings.forget(project.env_file, variable)
+        env_file.forget(project.env_file, variable)
 
 
 def _thing(word: str, project: Project, place: Target, *, adopts: bool) -> Possession:

@@ -16,7 +16,7 @@ from vidctl.cli import options, outputs, specs
 from vidctl.deploy import checks, connect, cost, lock, plan_file, planning, rollout
 from vidctl.errors import SeveralError, UsageError, VidctlError
 from vidctl.kinds import KINDS
-from vidctl.project import settings
+from vidctl.project import env_file, settings
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
@@ -159,7 +159,7 @@ class Deployment:
         name = settings.endpoint_id_name(key, self.place.name)
         try:
             if settings.open_project(self.project.root, {}).environ.get(name) != endpoint_id:
-                settings.remember(self.project.env_file, name, endpoint_id)
+                env_file.remember(self.project.env_file, name, endpoint_id)
                 self.report.detail(f"saved {name} in {self.project.env_file}")
         except VidctlError as error:
             self.report.warn(f"{key}: its endpoint is {endpoint_id}, which is not in .env ({name})")

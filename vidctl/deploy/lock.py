@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from vidctl.errors import BusyError, VidctlError
 from vidctl.progress import Notify, Progress
-from vidctl.project.settings import make_unseen
+from vidctl.project.state_folder import make_state_folder
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def _one(folder: Path, name: str, *, timeout_s: float, notify: Notify) -> Iterat
 
 def _acquired(folder: Path, name: str, holder: Path, timeout_s: float, notify: Notify) -> FileLock:
     try:
-        make_unseen(folder)
+        make_state_folder(folder)
         lock = FileLock(folder / f"{name}.lock")
         try:
             lock.acquire(timeout=0)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vidctl.errors import ImageError
-from vidctl.project.settings import make_unseen
+from vidctl.project.state_folder import make_state_folder
 from vidctl.text import is_secret_name
 
 _LAST_LINES = 20
@@ -39,7 +39,7 @@ class ImageLog:
 
     def __enter__(self) -> ImageLog:
         try:
-            make_unseen(self.path.parent)
+            make_state_folder(self.path.parent)
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             raise self._unwritable(error) from error

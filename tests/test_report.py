@@ -324,7 +324,7 @@ except VidctlError as error:
 
 def test_nobody_is_asked_who_cannot_answer():
     """Without a terminal, or with JSON on stderr, the question is an error that names the way out."""
-    refused = "destroy yolo? There is no terminal to ask on; say yes beforehand with -y"
+    refused = "destroy yolo? No terminal to ask on; say yes beforehand with -y"
 
     assert run(REFUSED.format(options="")).stdout == f"{refused}\n"
     assert Terminal(REFUSED.format(options="as_json=True")).until_the_end() == [refused]

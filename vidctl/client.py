@@ -421,7 +421,7 @@ class Client:
         known = self.project.environ.items()
         names = [name for name, value in known if value == endpoint_id and "_ENDPOINT_ID" in name]
         if self._endpoint_id or not names:
-            return f"vidctl list --target {self.target} shows which there are"
+            return f"run vidctl list --target {self.target} to see your endpoints"
         return f"{names[0]} names it, which is out of date: deploy its spec again with --target {self.target}"
 
     def _check_task(self, task: str, chosen: str | None) -> None:
@@ -434,7 +434,7 @@ class Client:
 
             try:
                 spec.find(named, root=self.project.root)
-            except SpecError as error:  # it says which there are
+            except SpecError as error:  # it names the others
                 message = f"{where}{named} is not deployed to {self.target}: {error.message}"
                 raise NotDeployedError(message, hint=error.hint) from error
         is_for = task_of(file, self.project) if file else None
@@ -462,7 +462,7 @@ class Client:
             return found[0]
         if not keys:
             raise NotDeployedError(
-                f"there is no spec for {configs.key_of(task, overlay)} in {self.project.root / 'configs'}",
+                f"spec {configs.key_of(task, overlay)} not found in {self.project.root / 'configs'}",
                 hint="vidctl works in a project: a folder with configs/, and any folder below it",
             )
         names = keys[0] if len(keys) == 1 else f"none of {', '.join(keys)}"

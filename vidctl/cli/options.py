@@ -72,7 +72,7 @@ def text(name: str, word: str) -> str:
     except ValueError as error:
         raise UsageError(f"{name} {word}: not text in UTF-8") from error
     if not found:
-        raise UsageError(f"{name} {word}: there is no text in it")
+        raise UsageError(f"{name} {word}: empty")
     return found
 
 

@@ -132,7 +132,7 @@ class Report:
     def confirm(self, question: str) -> bool:
         """Ask, and take anything but yes for a no; raise UsageError where there is nobody to ask."""
         if not self.can_ask:
-            raise UsageError(f"{question} There is no terminal to ask on", hint="say yes beforehand with -y")
+            raise UsageError(f"{question} No terminal to ask on", hint="say yes beforehand with -y")
         _print(escape(f"{one_line(question)} [y/N] "), end="")
         answer = ""
         try:

@@ -27,4 +27,4 @@ def state(job: Job, health: Health | None) -> str:
         return "the job is running" if job.status == "IN_PROGRESS" else "waiting"
     states = ("running", "idle", "initializing", "throttled", "unhealthy")
     workers = ", ".join(f"{health.workers[each]} {each}" for each in states if health.workers.get(each))
-    return f"the job is waiting for a worker ({workers or 'there is none yet'})"
+    return f"the job is waiting for a worker ({workers or 'no workers yet'})"

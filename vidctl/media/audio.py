@@ -144,7 +144,7 @@ def _wanted(tracks: Sequence[AudioStream], name: str, choice: TrackChoice) -> Au
         wanted = choice.spoken(str(choice.track))
         found = [track for track in tracks if choice.spoken(track.language or "") == wanted]
     if not found:
-        raise MediaError(f"{name}: audio track {choice.track} not found: there are {', '.join(map(_named, tracks))}")
+        raise MediaError(f"{name}: audio track {choice.track} not found; available: {', '.join(map(_named, tracks))}")
     stream = audiotrack.best(found)
     if not isinstance(stream, AudioStream):
         raise MediaError(f"{name}: audio track {choice.track} cannot be decoded: unsupported codec")

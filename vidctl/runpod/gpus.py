@@ -247,7 +247,7 @@ def _unknown(name: str, key: str) -> UnknownGpuError:
     if pools or near:
         meant = pools[0] if pools else _SHORT[near[0]]
         return UnknownGpuError(f"unknown GPU {name!r}", hint=f"did you mean {meant}?")
-    return UnknownGpuError(f"unknown GPU {name!r}", hint=f"RunPod Serverless has {_every_card()}")
+    return UnknownGpuError(f"unknown GPU {name!r}", hint=f"available: {_every_card()}")
 
 
 def _every_card() -> str:

@@ -85,7 +85,7 @@ def find(name_or_path: str, *, root: Path, overlay: str | None = None) -> Path:
     known = configs.overlay_files(path)
     if overlay not in known:
         hint = f"available: {', '.join(known)}" if known else f"create {shown(path.with_suffix(''))}.{overlay}.yaml"
-        raise SpecError(f"{path.stem} has no overlay {overlay!r}", hint=hint)
+        raise SpecError(f"overlay {overlay!r} of {path.stem} not found", hint=hint)
     return known[overlay]
 
 

@@ -28,7 +28,7 @@ def check_names(task: str, given: Iterable[str], names: Iterable[str], *, others
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, [*known, *others], n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+            hint = f"did you mean {near[0]}?" if near else f"available: {', '.join(known)}"
             raise UsageError(f"{task} has no option {name}", hint=hint)
 
 

@@ -261,16 +261,11 @@ def test_five_images_are_more_than_four(worker):
     [
         ({"prompt": "word " * 20000}, r"maximum context length is 16384 tokens"),
         ({"prompt": "?", "max_tokens": 20000}, r"max_tokens=20000 cannot be greater than max_model_len=16384"),
-        ({"prompt": "?", "image": "AAAA"}, r"image is not an image this worker reads \(JPEG, PNG"),
         ({"prompt": "?", "image": vision.encoded(vision.image()[:200])}, r"image is damaged or cut short"),
-        ({"prompt": "?", "image": vision.encoded(vision.image(4000, 10))}, r"4000 x 10 pixels"),
-        ({"prompt": "?", "images": ["#"]}, r"images\[0\] is not valid base64"),
         ({"prompt": "?", "video": vision.encoded(vision.image())}, r"video is not a clip"),
-        ({"prompt": "?", "image_url": "http://169.254.169.254/latest"}, r"image_url: the URL must be https://"),
         ({"prompt": "?", "schema": {"type": "nothing"}}, r"."),
         ({"prompt": "?", "max_tokens": 4, "sampling_params": {"top_p": 7}}, r"top_p"),
         ({}, r"prompt missing"),
-        ("a text", r"must be an object"),
     ],
 )
 def test_what_is_wrong_with_a_job_is_one_sentence(worker, job_input, says):
@@ -359,9 +354,8 @@ def test_the_envelope_has_a_token_limit_in_any_case(worker):
     assert 512 == answers[0]["usage"]["completion_tokens"]
 
 
-@pytest.mark.parametrize("route", ["/v1/load_lora_adapter", "/sleep", "/v1/responses", "/../health", 7])
-def test_other_routes_of_the_server_are_not_for_callers(worker, route):
-    (answer,) = worker.ask({"openai_route": route, "openai_input": {}})
+def test_other_routes_of_the_server_are_not_for_callers(worker):
+    (answer,) = worker.ask({"openai_route": "/sleep", "openai_input": {}})
 
     assert "/v1/chat/completions" in answer["error"]["message"]
 

@@ -205,11 +205,6 @@ def test_an_image_that_cannot_be_read_is_one_sentence(images, jobinput, value, f
     same_wording(str(caught.value))
 
 
-def test_base64_in_lines_is_read(images):
-    """As base64(1) writes it."""
-    assert b"hello" * 40 == images.read(base64.encodebytes(b"hello" * 40).decode(), "image")
-
-
 def test_a_message_gets_its_images(media, jobinput):
     """As data: URLs, in their places; how the model sees each is counted."""
     one = jobinput.Media("image", vision.encoded(vision.image(64, 64)))

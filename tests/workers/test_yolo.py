@@ -16,10 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from support import shapes, tls
-from support.scripted import Reply, script
-from support.scripted import serving as scripted
-from support.servers import dripping, serving
+from support import shapes
+from support.servers import serving
 
 from vidctl.media.image import open_upright
 from vidctl.tasks.detect.formats import save_txt, to_coco
@@ -352,21 +350,13 @@ def _png(width: int, height: int) -> bytes:
 UNREADABLE = "image has an unsupported format; expected one of JPEG, PNG, WEBP, BMP, GIF, TIFF"
 JPEG = shapes.encoded(shapes.draw(3)[0], "JPEG")
 BAD = {
-    "nothing": ({}, "no image: input needs image (one image) or images (a list of images)"),
     "not base64": ({"image": "@@@"}, "image is not valid base64"),
-    "a number": ({"image": 7}, "image must be a base64 string, a data: URL or an https:// URL"),
-    "empty": ({"image": "data:image/png;base64,"}, "image is empty"),
     "not an image": ({"image": sent(b"hello")}, UNREADABLE),
     "cut short": ({"image": sent(JPEG[: len(JPEG) // 2])}, "image is damaged or truncated"),
     "a bomb": ({"image": sent(_png(60_000, 60_000))}, "image is larger than 100 megapixels"),
     "0 x 0": ({"image": sent(_png(0, 0))}, UNREADABLE),
     "not an object": ("image", "input must be an object with an image, not a text"),
-    "an unknown class": ({"image": sent(JPEG), "classes": ["cirle"]}, "unknown class 'cirle'; did you mean circle?"),
-    "a threshold out of range": ({"image": sent(JPEG), "conf": 25}, "conf must be from 0 to 1, not 25"),
-    "NaN": ({"image": sent(JPEG), "iou": float("nan")}, "iou must be from 0 to 1, not nan"),
-    "http": ({"image": "http://example.com/a.jpg"}, "the image's URL must be https://"),
     "a private address": ({"image": "https://127.0.0.1/a.jpg"}, "the image's URL is not on the public internet"),
-    "a data: URL in clear": ({"image": "data:image/png,abc"}, "image: the data: URL is not base64"),
 }
 
 
@@ -414,20 +404,9 @@ def test_data_urls_and_wrapped_base64_are_read(yolo):
     assert bare["detections"] == url["detections"] == wrapped["detections"]
 
 
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory):
-    """A certificate that the worker `private` trusts."""
-    return tls.certificate(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def private(drive_yolo, pem):
-    """A worker that may fetch from private addresses."""
-    return drive_yolo(RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS="true", REQUESTS_CA_BUNDLE=str(pem))
-
-
-def test_urls_are_fetched(private):
+def test_urls_are_fetched(drive_yolo):
     """With the SDK's switch for private addresses an image may lie on a server beside the worker."""
+    private = drive_yolo(RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS="true")
     with serving({"/a.jpg": JPEG}) as base:
         good, missing, bare = private.ask(
             {"image": f"{base}/a.jpg"}, {"image": f"{base}/b.jpg"}, {"images": [f"{base}/a.jpg", sent(JPEG)]}
@@ -436,51 +415,6 @@ def test_urls_are_fetched(private):
     assert good["detections"]
     assert {"error": "the image's URL returned HTTP 404"} == missing
     assert [good["detections"]] * 2 == [one["detections"] for one in bare["results"]]
-
-
-def test_no_redirect_leads_from_https_to_http(private, pem):
-    """Not even where http:// is allowed; a busy server is asked again."""
-    busy = Reply(503, b"", (("Retry-After", "0"),))
-    with (
-        serving({"/a.jpg": JPEG}) as plain,
-        tls.redirecting(pem, {"/a.jpg": f"{plain}/a.jpg"}) as secure,
-        scripted(script(busy, Reply(200, JPEG))) as later,
-    ):
-        down, again = private.ask({"image": f"{secure}/a.jpg"}, {"image": f"{later.url}/a.jpg"})
-
-    assert {"error": "the image's URL redirects to one that is not https://"} == down
-    assert again["detections"]
-
-
-def test_a_server_that_is_gone_is_an_error(private):
-    """The sentence names what failed and nothing of the worker."""
-    with serving({}) as base:
-        pass
-    (answer,) = private.ask({"image": f"{base}/a.jpg"})
-
-    assert {"error": "the image's URL cannot be downloaded"} == answer
-
-
-@pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
-def test_a_server_that_drips_is_given_up(yolo_python, head):
-    """A byte now and then keeps a download alive for its time only, not for ever."""
-    code = (
-        "import sys, images\nimages.DOWNLOAD_TIMEOUT_S = 0.5\n"
-        "try: images.fetch(sys.argv[1])\nexcept images.BadInputError as error: print(error)"
-    )
-    env = {**os.environ, "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true"}
-    with dripping(head) as base:
-        done = subprocess.run(
-            [yolo_python, "-c", code, f"{base}/a.jpg"],
-            cwd=YOLO,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-
-    assert "the image's URL took longer than 0.5 s\n" == done.stdout
 
 
 def test_openvino_detects_as_pytorch_does(yolo, drive_yolo):

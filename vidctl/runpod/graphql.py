@@ -18,7 +18,7 @@ from typing import Final, Literal
 from vidctl.errors import ApiError, NotDeployedError, NotOwnedError, RefusedError
 from vidctl.progress import Notify, silent
 from vidctl.runpod import gpus
-from vidctl.runpod.failures import HttpError
+from vidctl.runpod.failures import HttpError, refused
 from vidctl.runpod.graphql_wire import (
     ENDPOINT_SCALARS,
     TEMPLATE_SCALARS,
@@ -31,8 +31,7 @@ from vidctl.runpod.graphql_wire import (
     template_of,
 )
 from vidctl.runpod.http import Http
-from vidctl.runpod.reading import Node, endpoint_name, nodes, read
-from vidctl.runpod.refusal import refused
+from vidctl.runpod.reading import Node, endpoint_name, node_of, nodes, read
 from vidctl.runpod.types import STAMP, Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Template
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released, is_in_use, settled
 
@@ -359,9 +358,7 @@ class GraphQL:
             if error.status == 400 and error.reason.get("errors"):
                 return dict(error.reason)
             raise
-        if not isinstance(response, dict):
-            raise ApiError("invalid response from RunPod's GraphQL API: expected an object")
-        return response
+        return node_of(response, "RunPod's GraphQL API")
 
 
 def _problem(response: Node, hide: Iterable[str]) -> RefusedError | None:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from vidctl.errors import ApiError, JobFailedError, NotDeployedError, UnansweredError, VidctlError
 from vidctl.runpod import limits
 from vidctl.runpod.http import Http
+from vidctl.runpod.reading import Node, node_of
 from vidctl.text import SENTENCE, one_line, reason
 
 _FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
@@ -95,7 +96,7 @@ class Jobs:
             raise
         except NotDeployedError as error:
             raise self._no_endpoint(endpoint_id) from error
-        return _text(_object(response, "/run"), "id", "/run")
+        return _text(node_of(response, "/run"), "id", "/run")
 
     def status(self, endpoint_id: str, job_id: str) -> Job:
         """The job as it is now; raise JobFailedError when RunPod no longer has it."""
@@ -112,7 +113,7 @@ class Jobs:
         except VidctlError as error:
             error.job_id = job_id
             raise
-        return _job(_object(response, "/status"))
+        return _job(node_of(response, "/status"))
 
     def stream(self, endpoint_id: str, job_id: str, *, hold_s: float) -> Streamed:
         """What the job has put out since the last time; while that is nothing, RunPod holds its response for `hold_s`.
@@ -121,7 +122,7 @@ class Jobs:
         """
         wait_ms = min(max(round(1000 * hold_s), _HOLD_MS[0]), _HOLD_MS[1])
         url = f"{self._url(endpoint_id, 'stream', job_id)}?wait={wait_ms}"
-        response = _object(self._http.write("GET", url), "/stream")
+        response = node_of(self._http.write("GET", url), "/stream")
         return Streamed(_state(response, "/stream"), tuple(_outputs(response.get("stream"))))
 
     def cancel(self, endpoint_id: str, job_id: str) -> None:
@@ -135,7 +136,7 @@ class Jobs:
     def health(self, endpoint_id: str) -> Health:
         """How the endpoint is; raise NotDeployedError for one that does not exist."""
         try:
-            response = _object(self._http.read("GET", self._url(endpoint_id, "health")), "/health")
+            response = node_of(self._http.read("GET", self._url(endpoint_id, "health")), "/health")
         except NotDeployedError as error:
             raise self._no_endpoint(endpoint_id) from error
         return Health(workers=_counts(response.get("workers")), jobs=_counts(response.get("jobs")))
@@ -147,7 +148,7 @@ class Jobs:
         return "/".join((self._base_url, *(quote(part, safe="") for part in (endpoint_id, *parts))))
 
 
-def _job(response: dict[str, Any]) -> Job:
+def _job(response: Node) -> Job:
     return Job(
         id=_text(response, "id", "/status"),
         status=_state(response, "/status"),
@@ -159,7 +160,7 @@ def _job(response: dict[str, Any]) -> Job:
     )
 
 
-def _state(response: dict[str, Any], route: str) -> str:
+def _state(response: Node, route: str) -> str:
     status = _text(response, "status", route)
     if status not in _STATES:
         raise ApiError(f"invalid response from {route}: unknown state {one_line(status, SENTENCE)!r}")
@@ -183,13 +184,7 @@ def _reason(error: Any) -> str | None:
     return None if error is None else one_line(reason(error), SENTENCE)
 
 
-def _object(response: Any, route: str) -> dict[str, Any]:
-    if not isinstance(response, dict):
-        raise ApiError(f"invalid response from {route}: expected an object")
-    return response
-
-
-def _text(response: dict[str, Any], key: str, route: str) -> str:
+def _text(response: Node, key: str, route: str) -> str:
     value = response.get(key)
     if not isinstance(value, str) or not value:
         raise ApiError(f"invalid response from {route}: missing {key!r}")

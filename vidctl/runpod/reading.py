@@ -14,6 +14,13 @@ from vidctl.text import one_line
 Node: TypeAlias = dict[str, Any]
 
 
+def node_of(response: Any, source: str) -> Node:
+    """The response, which is an object."""
+    if not isinstance(response, dict):
+        raise ApiError(f"invalid response from {source}: expected an object")
+    return response
+
+
 def read(node: Node, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
     """A plain value, `default` when it is not there."""
     value = node.get(key)

@@ -18,10 +18,9 @@ from urllib.parse import quote
 
 from vidctl.errors import ApiError, NotDeployedError, RefusedError
 from vidctl.progress import Notify, silent
-from vidctl.runpod.failures import HttpError
+from vidctl.runpod.failures import HttpError, refused
 from vidctl.runpod.http import Http
-from vidctl.runpod.reading import Node, endpoint_name, nodes, part, read, strings
-from vidctl.runpod.refusal import refused
+from vidctl.runpod.reading import Node, endpoint_name, node_of, nodes, part, read, strings
 from vidctl.runpod.types import Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Stock, Template
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released
 from vidctl.text import one_line
@@ -233,9 +232,7 @@ class Rest:
             if path.startswith("serverless/"):
                 raise
             raise ApiError(f"no REST API at {self._url}/{path}", hint="check RUNPOD_API_BASE_URL") from error
-        if not isinstance(response, dict):
-            raise ApiError("invalid response from RunPod's REST API: expected an object")
-        return response
+        return node_of(response, "RunPod's REST API")
 
     def _send(self, method: str, path: str, body: Node | None, hide: Iterable[str]) -> Any:
         send = self._http.read if method == "GET" else self._http.write

@@ -16,6 +16,7 @@ from support import engine as engines
 from support import speech, vision
 from support.failing import COLLECTED, _of_this_test  # noqa: F401  for every test
 from support.project import ECHO_SMOKE, Project
+from support.runtime import LocalRuntime
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -121,6 +122,15 @@ def project(tmp_path: Path) -> Generator[Project, None, None]:
     project = Project(tmp_path / "project")
     yield project
     project.close()
+
+
+@pytest.fixture(scope="session")
+def account_runtime(tmp_path_factory: pytest.TempPathFactory) -> Generator[LocalRuntime, None, None]:
+    """What plays the accounts of tests that neither stop it nor run a worker."""
+    runtime = LocalRuntime(tmp_path_factory.mktemp("account"), has_rate_limits=False)
+    runtime.start()
+    yield runtime
+    runtime.close()
 
 
 @pytest.fixture

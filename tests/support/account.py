@@ -9,6 +9,7 @@ from typing import Any
 
 from support.command import Outcome, vidctl
 from support.project import Project
+from support.runtime import LocalRuntime
 from support.scripted import Reply, Request, forward, serving
 
 
@@ -29,6 +30,17 @@ class Account:
             "RUNPOD_ENDPOINT_BASE_URL": running.endpoint_base_url,
         }
         return cls(project, plane, runtime)
+
+    @classmethod
+    def at(cls, project: Project, plane: str, runtime: LocalRuntime) -> Account:
+        """An account without anything in it, played by a runtime that many tests share."""
+        _empty(runtime)
+        variables = {
+            "RUNPOD_API_KEY": runtime.api_key,
+            "RUNPOD_API_BASE_URL": runtime.url,
+            "RUNPOD_ENDPOINT_BASE_URL": f"{runtime.url}/v2",
+        }
+        return cls(project, plane, variables)
 
     def environ(self, url: str | None = None) -> dict[str, str]:
         return {
@@ -55,6 +67,14 @@ class Account:
 
     def endpoints(self) -> list[dict[str, Any]]:
         return list(self.run("list", "--json").document)
+
+
+def _empty(runtime: LocalRuntime) -> None:
+    """Delete what earlier tests left: endpoints first, for what they use cannot be deleted."""
+    for resource in ("serverless", "templates", "registries", "network-volumes"):
+        while left := next(value for value in runtime.get(f"/v2/{resource}").values() if isinstance(value, list)):
+            for each in left:
+                runtime.session.delete(f"{runtime.url}/v2/{resource}/{each['id']}", timeout=60).raise_for_status()
 
 
 def is_write(request: Request) -> bool:

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import first_calls
@@ -30,7 +31,7 @@ def place(name: str) -> tuple[str, int]:
     words = name.split(".")
     for end in range(len(words), 0, -1):
         try:
-            found = importlib.import_module(".".join(["vidctl", *words[:end]]))
+            found: Any = importlib.import_module(".".join(["vidctl", *words[:end]]))
         except ModuleNotFoundError:
             continue
         for word in words[end:]:

@@ -10,10 +10,12 @@ import threading
 import time
 
 import pytest
+from support.failing import failing
 from support.runtime import until
 from support.scripted import RESET, Reply, Request, ok, serving
+from support.stating import stating
 
-from vidctl.errors import JobFailedError, NetworkError, TimedOutError, VidctlError
+from vidctl.errors import JobFailedError
 from vidctl.journal import Journal
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Health, Jobs, Streamed
@@ -147,7 +149,7 @@ def test_closing_cancels_what_is_out(journal):
     assert {entry.id: entry.status for entry in journal.jobs()} == {
         "job-n0": "COMPLETED", "job-n1": "CANCELLED", "job-n2": "CANCELLED",
     }  # fmt: skip
-    assert "cancelled 2 jobs (job-n1, job-n2)" in said.message
+    stating(said.message, "2 jobs", "job-n1", "job-n2")
     assert said.exit_status == 130
 
 
@@ -165,18 +167,17 @@ def test_a_job_that_cannot_be_cancelled_is_said_to_run(journal):
         answers.close()
         said = asker.interrupt()
 
-    assert "could not cancel 1 job (job-n1), which may still run" in said.message
+    stating(said.message, "1 job", "job-n1")
     assert {entry.id: entry.status for entry in journal.jobs()}["job-n1"] == "IN_QUEUE"
 
 
 def test_waiting_too_long_cancels_and_names_the_job(journal):
     endpoint = Endpoint(lambda _: {"status": "IN_QUEUE"})
-    with serving(endpoint) as server, pytest.raises(TimedOutError) as raised:
+    with serving(endpoint) as server, failing("timed_out", "0.2 s", "cancelled") as raised:
         invoker(server, journal).ask(asks(1)[0], timeout_s=0.2)
 
     assert (raised.value.job_id, raised.value.exit_status) == ("job-n0", 6)
     assert endpoint.cancelled == ["job-n0"]
-    assert "it is cancelled" in raised.value.message
 
 
 def test_the_id_is_in_the_journal_before_anyone_waits(journal):
@@ -195,11 +196,10 @@ def test_the_id_is_in_the_journal_before_anyone_waits(journal):
 
 def test_a_lost_answer_to_run_is_not_sent_again(journal):
     """One POST, and an error that says why there is no second."""
-    with serving(lambda _: RESET) as server, pytest.raises(NetworkError) as raised:
+    with serving(lambda _: RESET) as server, failing("unanswered", "not sent again", varies=True):
         invoker(server, journal).ask(asks(1)[0], timeout_s=30)
 
     assert server.paths() == ["POST /ep/run"]
-    assert "not sent again" in raised.value.hint
 
 
 @pytest.mark.parametrize("status", ["FAILED", "CANCELLED", "TIMED_OUT"])
@@ -230,7 +230,7 @@ def test_nothing_is_sent_whose_id_could_not_be_written_down(tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")
     asker_journal = Journal(blocker / "journal.db")
-    with serving(Endpoint()) as server, pytest.raises(VidctlError, match="journal cannot be used"):
+    with serving(Endpoint()) as server, failing("failure", "journal", varies=True):
         invoker(server, asker_journal).ask(asks(1)[0], timeout_s=30)
 
     assert server.requests == []
@@ -298,8 +298,8 @@ def test_a_second_ctrl_c_says_what_still_runs(journal, ctrl_c):
         told = asking.interrupt()
         over.set()
 
-    assert "could not cancel" in told.message
-    assert ("job-n1" in told.message, told.hint) == (True, "vidctl jobs lists them")
+    stating(told.message, "job-n1")
+    stating(told.hint, "vidctl jobs")
 
 
 def test_ctrl_c_at_any_moment_of_cancelling_hides_no_job(journal, ctrl_c):
@@ -525,7 +525,7 @@ def test_without_a_stream_the_answer_comes_at_the_end(journal, refusal):
 def test_a_job_that_is_gone_while_it_is_listened_to_is_told_by_its_id(journal):
     endpoint = Streaming(told("a"), Reply(404))
     endpoint.state = lambda _: Reply(404)
-    with serving(endpoint) as server, pytest.raises(JobFailedError, match="job-n0 not found") as raised:
+    with serving(endpoint) as server, failing("job_failed", "job-n0") as raised:
         list(streamed(server, journal))
 
     assert ("GONE", "GONE", []) == (raised.value.status, journal.jobs()[0].status, endpoint.cancelled)
@@ -566,17 +566,17 @@ def test_a_stream_that_is_closed_is_cancelled(journal):
         said = asker.interrupt()
 
     assert ["job-n0"] == endpoint.cancelled
-    assert ("CANCELLED", True) == (journal.jobs()[0].status, "cancelled 1 job (job-n0)" in said.message)
+    assert "CANCELLED" == journal.jobs()[0].status
+    stating(said.message, "1 job", "job-n0")
 
 
 def test_a_stream_without_an_end_is_given_up_in_time(journal):
     endpoint = Streaming()
     endpoint.end = "IN_PROGRESS"
-    with serving(endpoint) as server, pytest.raises(TimedOutError) as raised:
+    with serving(endpoint) as server, failing("timed_out", "0.3 s") as raised:
         list(streamed(server, journal, timeout_s=0.3))
 
     assert ("job-n0", ["job-n0"]) == (raised.value.job_id, endpoint.cancelled)
-    assert "after 0.3 s" in raised.value.message
 
 
 def test_whoever_waits_for_the_first_word_hears_why(journal):

@@ -136,12 +136,12 @@ def test_a_transcript_of_somebody_is_replaced_only_with_overwrite(endpoint):
 def test_transcripts_that_cannot_be_written_are_read_apart(endpoint, formats):
     """Under headings as on any stdout, if they are text of one format; else a line of JSON has each file's content."""
     endpoint.audio("a.wav", "b.wav")
-    endpoint.run("transcribe", "a.wav", "b.wav", "-f", formats, "-o", "out")
+    endpoint.run("transcribe", "a.wav", "b.wav", "-f", formats, "-o", "out/")
     files = sorted((endpoint.folder / "out").iterdir(), key=lambda path: (path.stem, formats.find(path.suffix[1:])))
     expected = {f"out/{path.name}": path.read_text() for path in files}
     for path in files:
         path.write_text("mine")
-    outcome = endpoint.run("transcribe", "a.wav", "b.wav", "-f", formats, "-o", "out")
+    outcome = endpoint.run("transcribe", "a.wav", "b.wav", "-f", formats, "-o", "out/")
 
     assert (9, {"mine"}) == (outcome.status, {path.read_text() for path in files})
     if formats == "srt":
@@ -354,7 +354,7 @@ def test_with_r_the_folders_of_audio_are_kept(endpoint):
     """Files that are named, and folders; each file is told with its source."""
     endpoint.audio("A/talk.wav", "B/talk.wav")
     for words in (["A/talk.wav", "B/talk.wav"], ["A", "B"], ["."]):
-        outcome = endpoint.run("transcribe", *words, "-r", "-f", "srt", "-o", "out", "--overwrite")
+        outcome = endpoint.run("transcribe", *words, "-r", "-f", "srt", "-o", "out/", "--overwrite")
 
         assert 0 == outcome.status, outcome.stderr
         assert ["out/A/talk.srt", "out/B/talk.srt"] == made(endpoint, "out")

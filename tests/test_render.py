@@ -24,9 +24,8 @@ from vidctl.tasks.detect.annotate import annotate, save_annotated, save_crops
 from vidctl.tasks.detect.formats import (
     CSV_COLUMNS,
     FORMATS,
-    safe_name,
+    DetectionsContext,
     save_txt,
-    stems,
     to_coco,
     to_csv,
     to_json,
@@ -35,6 +34,7 @@ from vidctl.tasks.detect.formats import (
     yolo_lines,
 )
 from vidctl.tasks.detect.model import Detection, Detections
+from vidctl.tasks.names import safe_name, stems
 from vidctl.tasks.results import Failed
 
 PERSON = Detection((10.0, 20.0, 50.0, 80.0), 0.91, 0, "person")
@@ -155,8 +155,8 @@ def test_a_label_file_reads_back_to_the_same_boxes(tmp_path):
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_every_format_takes_no_results_and_ends_its_lines(name):
     """Nothing found is not a failure, and text ends in a newline."""
-    assert isinstance(FORMATS[name]([]), str)
-    assert FORMATS[name](RESULTS).endswith("\n")
+    assert isinstance(FORMATS[name].write([], DetectionsContext()), str)
+    assert FORMATS[name].write(RESULTS, DetectionsContext()).endswith("\n")
 
 
 def test_sources_of_one_name_get_names_of_their_own():

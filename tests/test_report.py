@@ -11,7 +11,7 @@ import sys
 import pexpect
 import pytest
 
-from vidctl.cli.report import lines
+from vidctl.tasks.detect.formats import to_lines
 from vidctl.tasks.detect.model import Detection, Detections
 
 PRELUDE = """
@@ -367,6 +367,6 @@ failure(SeveralError([MediaError(name, hint=name), MediaError("b")]), as_json=Fa
 def test_names_forge_no_line_and_no_field():
     """A line's end or a tab in a file's or a class's name: still one line of seven fields."""
     found = Detection((1.0, 2.0, 3.0, 4.0), 0.5, 0, "a\nb")
-    (line,) = lines(Detections("x\ty.jpg", 10, 10, (found,)))
+    (line,) = to_lines([Detections("x\ty.jpg", 10, 10, (found,))]).splitlines()
 
     assert ["x y.jpg", "a b", "0.50", "1", "2", "3", "4"] == line.split("\t")

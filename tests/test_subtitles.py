@@ -17,14 +17,19 @@ from support.failing import failing
 
 from vidctl.errors import JobFailedError
 from vidctl.tasks.transcribe.cues import readable
+from vidctl.tasks.transcribe.formats import FORMATS, TranscriptContext
 from vidctl.tasks.transcribe.model import Gap, Segment, Transcript, Word
-from vidctl.tasks.transcribe.subtitles import FORMATS, Layout
+from vidctl.tasks.transcribe.subtitles import Layout
 
 SEGMENTS = Layout(keep_segments=True)
 
 
 def transcript(*segments: Segment, gaps: tuple[Gap, ...] = ()) -> Transcript:
     return Transcript("talk.mp3", 60.0, "en", 0.9, tuple(replace(each, id=n) for n, each in enumerate(segments)), gaps)
+
+
+def written(form: str, result: Transcript, layout: Layout) -> str:
+    return FORMATS[form].write([result], TranscriptContext(layout))
 
 
 def spoken(start: float, *words: str) -> Segment:
@@ -118,7 +123,7 @@ def test_files_equal_whispers_own(form, segments):
     """Every format, whatever was said and when."""
     result = transcript(*segments)
 
-    assert openai_whisper.written(form, whispers(result)) == FORMATS[form](result, SEGMENTS)
+    assert openai_whisper.written(form, whispers(result)) == written(form, result, SEGMENTS)
 
 
 @pytest.mark.model
@@ -129,7 +134,7 @@ def test_files_out_of_words_equal_whispers_own(form, segments, layout):
     result = transcript(*segments)
     options = {name: getattr(layout, name) for name in Layout.__dataclass_fields__}
 
-    assert openai_whisper.written(form, whispers(result), **options) == FORMATS[form](result, layout)
+    assert openai_whisper.written(form, whispers(result), **options) == written(form, result, layout)
 
 
 @pytest.mark.model
@@ -145,7 +150,7 @@ def test_a_segment_of_a_thousand_words_equals_whispers_own(layout):
 @pytest.mark.parametrize("form", FORMATS)
 def test_silence_equals_whispers_own(form):
     """A file with nothing in it, but the head that its format has."""
-    assert openai_whisper.written(form, whispers(transcript())) == FORMATS[form](transcript(), SEGMENTS)
+    assert openai_whisper.written(form, whispers(transcript())) == written(form, transcript(), SEGMENTS)
 
 
 @pytest.mark.model
@@ -174,11 +179,11 @@ def test_a_layout_without_effect_is_a_usage_error(options, facts):
 @pytest.mark.parametrize("form", ["srt", "vtt"])
 def test_a_layout_of_words_needs_words(form):
     """As whisper's command says of each such option; a file without any segment has nothing to lay out."""
-    silent = FORMATS[form](transcript(), Layout(highlight_words=True))
+    silent = written(form, transcript(), Layout(highlight_words=True))
 
-    assert FORMATS[form](transcript(), SEGMENTS) == silent
+    assert written(form, transcript(), SEGMENTS) == silent
     with failing("usage_error", "highlight_words", "word timestamps"):
-        FORMATS[form](transcript(Segment(0, 0.0, 1.0, " Hi.")), Layout(highlight_words=True))
+        written(form, transcript(Segment(0, 0.0, 1.0, " Hi.")), Layout(highlight_words=True))
 
 
 def test_a_segment_without_words_keeps_its_text():
@@ -342,7 +347,7 @@ def test_no_text_breaks_a_subtitle(before, then, layout):
     result = transcript(spoken(0.0, *before), spoken(100.0, *then))
 
     for form, head in (("srt", ""), ("vtt", "WEBVTT\n\n")):
-        text = FORMATS[form](result, layout).removeprefix(head)
+        text = written(form, result, layout).removeprefix(head)
         blocks = text.split("\n\n")[:-1]
 
         assert len(blocks) == text.count(" --> ") == text.count("-->")

@@ -312,7 +312,7 @@ def test_audio_without_speech_is_mentioned(dictation):
 def test_formats_go_to_a_folder(dictation):
     project = dictation()
     write_wav(project.root / "talk.wav", bursts(1))
-    outcome = project.run("transcribe", "talk.wav", "-f", "srt,tsv", "-f", "json", "-o", "out", "--no-progress")
+    outcome = project.run("transcribe", "talk.wav", "-f", "srt,tsv", "-f", "json", "-o", "out/", "--no-progress")
 
     assert (0, "") == (outcome.status, outcome.stdout)
     assert ["saved out/talk.srt", "saved out/talk.tsv", "saved out/talk.json"] == outcome.stderr.splitlines()
@@ -327,7 +327,7 @@ def test_all_formats_and_many_audio_files(dictation):
     for folder, number in (("a", 1), ("b", 2)):
         (project.root / folder).mkdir()
         write_wav(project.root / folder / "talk.wav", bursts(number))
-    outcome = project.run("transcribe", "a", "b", "-f", "all", "-o", "out")
+    outcome = project.run("transcribe", "a", "b", "-f", "all", "-o", "out/")
 
     assert 0 == outcome.status, outcome.stderr
     assert 10 == len(list((project.root / "out").iterdir()))

@@ -84,6 +84,17 @@ def one_line(text: str, limit: int | None = None) -> str:
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
+def prose(text: str) -> str:
+    """What a model writes, which may be many lines, or a piece of that: tabs and line ends are as good as letters."""
+    return "\t".join(printable(part) for part in text.replace("\r", "").split("\t"))
+
+
+def safe_json(value: object, *, indent: int | None = None) -> str:
+    """JSON for a terminal too: what that would obey, and JSON lets stand as it is, is escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return "".join(json.dumps(c)[1:-1] if is_obeyed(c) else c for c in text)
+
+
 def reason(told: object) -> str:
     """What a server tells of an error, in one line: the sentence in it, however it is wrapped.
 

@@ -22,11 +22,11 @@ registry = typer.Typer(help="Manage the logins with which RunPod pulls images fr
 registry.callback(invoke_without_command=True)(options.help_alone)
 
 
+@options.spread
 def list_endpoints(
     target: options.Target = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """List the account's endpoints.
 
@@ -34,9 +34,9 @@ def list_endpoints(
     """
     from vidctl.cli import report
 
-    _, place = _place(report.Report(quiet=quiet, as_json=as_json), target)
+    _, place = _place(said.report(), target)
     rows = [_row(each) for each in place.control.account().endpoints]
-    if as_json:
+    if said.as_json:
         print(json.dumps(rows, indent=2))  # noqa: T201
         return
     report.table(
@@ -50,6 +50,7 @@ def list_endpoints(
     )  # fmt: skip
 
 
+@options.spread
 def destroy(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME…", help="Specs or endpoint ids.", autocompletion=options.specs)
@@ -58,9 +59,8 @@ def destroy(
     target: options.Target = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     adopt: Annotated[bool, typer.Option("--adopt", help="Delete even what vidctl or this spec did not make.")] = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """Delete endpoints with their templates.
 
@@ -68,12 +68,11 @@ def destroy(
     """
     from functools import partial
 
-    from vidctl.cli.report import Report
     from vidctl.deploy import destroy, lock, plan
     from vidctl.errors import UsageError
     from vidctl.project import configs
 
-    report = Report(quiet=quiet, as_json=as_json)
+    report = said.report()
     project, place = _place(report, target)
     words = list(dict.fromkeys(configs.key_of(name, env) for name in names))
     made_by = {each.id: plan.owner(each) for each in place.control.account().endpoints}
@@ -89,11 +88,11 @@ def destroy(
                 kept = destroy.destroy(each, place, notify=notify, gone=partial(_forget, each, project, place))
                 entry = {"spec": each.key, "target": place.name, "endpoint_id": each.live and each.live.id}
                 documents.append({**entry, "kept": list(kept)} if kept else entry)
-                if not as_json and (each.live or not kept):
+                if not said.as_json and (each.live or not kept):
                     print(f"{each.key}: deleted {each}")  # noqa: T201
                 for sentence in [*kept, *destroy.login_left(each, place)]:
                     report.note(f"{each.key}: {sentence}")
-    if as_json:
+    if said.as_json:
         print(json.dumps(documents, indent=2))  # noqa: T201
 
 
@@ -167,15 +166,15 @@ def _spec(name: str, project: Project, *, is_gone: bool) -> EndpointSpec | None:
 
 
 @registry.command("login")
+@options.spread
 def login(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the login, for registry_auth: in a spec.")],
     username: Annotated[str, typer.Option("--username", "-u", help="User name at the registry.")],
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
     adopt: Annotated[bool, typer.Option("--adopt", help="Change an existing login of that name.")] = False,
     target: options.Target = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """Save a login to a private registry at RunPod.
 
@@ -183,10 +182,9 @@ def login(
     """
     import sys
 
-    from vidctl.cli.report import Report
     from vidctl.errors import NotOwnedError, UsageError
 
-    report = Report(quiet=quiet, as_json=as_json)
+    report = said.report()
     project, place = _place(report, target)
     password = (
         sys.stdin.read().rstrip("\r\n") if password_stdin else project.environ.get("VIDCTL_REGISTRY_PASSWORD", "")
@@ -198,13 +196,14 @@ def login(
         raise NotOwnedError(f"registry login {name!r} ({there[0].id}) already exists", hint="change it with --adopt")
     saved = place.control.save_registry(name, username, password, id=there[0].id if there else None)
     place.journal.login_saved(saved.id, username, password)
-    if as_json:
+    if said.as_json:
         print(json.dumps({"id": saved.id, "name": saved.name}))  # noqa: T201
     else:
         print(f"{saved.name}: saved registry login {saved.id}; write registry_auth: {saved.name} in a spec")  # noqa: T201
 
 
 @registry.command("remove")
+@options.spread
 def remove_login(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the login.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
@@ -213,19 +212,17 @@ def remove_login(
         typer.Option("--force", help="Remove it even if endpoints use it: they cannot pull until deployed again."),
     ] = False,
     target: options.Target = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """Remove a login from RunPod.
 
     One that an endpoint uses is removed only with --force.
     """
-    from vidctl.cli.report import Report
     from vidctl.deploy import destroy
     from vidctl.errors import NotDeployedError, NotOwnedError, UsageError
 
-    report = Report(quiet=quiet, as_json=as_json)
+    report = said.report()
     _, place = _place(report, target)
     found = next((each for each in place.control.registries() if name in (each.name, each.id)), None)
     if found is None:
@@ -236,18 +233,18 @@ def remove_login(
     if not yes and not report.confirm(f"remove registry login {found.name} ({found.id}) on {place.name}?"):
         raise UsageError("aborted; nothing was removed")
     destroy.remove_login(found, place)
-    if as_json:
+    if said.as_json:
         print(json.dumps({"id": found.id, "name": found.name}))  # noqa: T201
     else:
         print(f"{found.name}: removed registry login {found.id}")  # noqa: T201
 
 
 @registry.command("list")
+@options.spread
 def list_logins(
     target: options.Target = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """List the logins that RunPod keeps.
 
@@ -255,9 +252,9 @@ def list_logins(
     """
     from vidctl.cli import report
 
-    _, place = _place(report.Report(quiet=quiet, as_json=as_json), target)
+    _, place = _place(said.report(), target)
     logins = place.control.registries()
-    if as_json:
+    if said.as_json:
         print(json.dumps([{"id": each.id, "name": each.name} for each in logins], indent=2))  # noqa: T201
         return
     empty = f"no registry logins on {place.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -21,17 +22,27 @@ NamesOrPlan = Annotated[
         autocompletion=options.specs,
     ),
 ]
-All = Annotated[bool, typer.Option("--all", help="All specs in configs/; with -e, all that have the overlay.")]
 Adopt = Annotated[bool, typer.Option("--adopt", help="Take over an endpoint that vidctl or this spec did not make.")]
 
 CHANGES_FOUND = 10
 
 
+@dataclass(frozen=True)
+class Scope:
+    """Which specs are meant, and where they are deployed."""
+
+    every: Annotated[bool, typer.Option("--all", help="All specs in configs/; with -e, all that have the overlay.")] = (
+        False
+    )
+    env: options.Environment = None
+    target: options.Target = None
+
+
+@options.spread
 def plan(
     names: Names = None,
-    every: All = False,
-    env: options.Environment = None,
-    target: options.Target = None,
+    *,
+    scope: Scope,
     adopt: Adopt = False,
     output: Annotated[
         Path | None,
@@ -40,38 +51,41 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help=f"Exit with {CHANGES_FOUND} when there are changes.")
     ] = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
+    said: options.ReportOptions,
 ) -> int:
     """Show what a deploy would change, and what that costs.  Changes nothing.
 
     Compares the spec, what was last applied, and what is live; what somebody changed elsewhere is marked as drift.
     """
-    from vidctl.cli import deployment, outputs
-    from vidctl.cli.report import Report
-    from vidctl.deploy import plan_file
-    from vidctl.errors import UsageError
-
-    if str(output) == "-" and as_json:
-        raise UsageError("--json and -o - both write to stdout", hint="save the plan with -o FILE.json")
-    if output is not None and str(output) != "-":
-        outputs.Inputs(()).spare("-o", output)
-        plan_file.check(output)
-    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
-    has_work = deployment.begin(report, names, every, env, target).plan(adopts=adopt, output=output)
+    has_work = _show_plan(names, scope, output, said, adopts=adopt)
     return CHANGES_FOUND if detailed_exitcode and has_work else 0
 
 
-def deploy(
-    names: NamesOrPlan = None,
-    every: All = False,
-    env: options.Environment = None,
-    target: options.Target = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="The same as `vidctl plan`.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the smoke test has passed.")] = True,
+def _show_plan(
+    names: list[str] | None, scope: Scope, output: Path | None, said: options.ReportOptions, *, adopts: bool
+) -> bool:
+    """Show the plan, and save it; whether there is work."""
+    from vidctl.cli import deployment
+    from vidctl.cli.inputs import Inputs
+    from vidctl.deploy import plan_file
+    from vidctl.errors import UsageError
+
+    if str(output) == "-" and said.as_json:
+        raise UsageError("--json and -o - both write to stdout", hint="save the plan with -o FILE.json")
+    if output is not None and str(output) != "-":
+        Inputs(()).spare("-o", output)
+        plan_file.check(output)
+    begun = deployment.begin(said.report(), names, scope.every, scope.env, scope.target)
+    return begun.plan(adopts=adopts, output=output)
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """How a deploy goes."""
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="The same as `vidctl plan`.")] = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the smoke test has passed.")] = True
     timeout: Annotated[
         float,
         typer.Option(
@@ -79,16 +93,15 @@ def deploy(
             parser=options.duration("--timeout", least=1),
             help="How long to wait for the smoke test, and for a lock.",
         ),
-    ] = 600,
-    no_rollback: Annotated[
-        bool, typer.Option("--no-rollback", help="Keep a version that fails its smoke test.")
-    ] = False,
-    adopt: Adopt = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
-) -> None:
+    ] = 600
+    no_rollback: Annotated[bool, typer.Option("--no-rollback", help="Keep a version that fails its smoke test.")] = (
+        False
+    )
+    adopt: Adopt = False
+
+
+@options.spread
+def deploy(names: NamesOrPlan = None, *, scope: Scope, how: DeployOptions, said: options.ReportOptions) -> None:
     """Create or update endpoints, and smoke test them.
 
     Checks everything first, builds and pushes the image where its content is new, compares the spec with what is live,
@@ -96,21 +109,20 @@ def deploy(
     run changes nothing.  A version that fails its smoke test is replaced by the last good one.
     """
     from vidctl.cli import deployment
-    from vidctl.cli.report import Report
     from vidctl.deploy import plan_file
     from vidctl.deploy.apply import Choices
     from vidctl.errors import UsageError
 
-    if dry_run:
-        plan(names, every, env, target, adopt, None, False, as_json, quiet, verbose, debug)
+    if how.dry_run:
+        _show_plan(names, scope, None, said, adopts=how.adopt)
         return
-    saved = plan_file.load(names or [])
+    target, saved = scope.target, plan_file.load(names or [])
     if saved is not None:
-        if env or every or (target and target != saved.target):
+        if scope.env or scope.every or (target and target != saved.target):
             raise UsageError(
                 "a saved plan takes no --env, --all or other --target", hint="run vidctl deploy PLAN.json alone"
             )
         names, target = list(saved.specs), saved.target
-    report = Report(quiet=quiet, verbose=verbose, as_json=as_json)
-    choices = Choices(timeout_s=timeout, waits=wait, rolls_back=not no_rollback, adopts=adopt)
-    deployment.begin(report, names, every, env, target).deploy(choices, saved=saved, asks=not yes and saved is None)
+    choices = Choices(timeout_s=how.timeout, waits=how.wait, rolls_back=not how.no_rollback, adopts=how.adopt)
+    begun = deployment.begin(said.report(), names, scope.every, scope.env, target)
+    begun.deploy(choices, saved=saved, asks=not how.yes and saved is None)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidctl import spec
-from vidctl.cli import options, outputs, specs
+from vidctl.cli import options, specs
+from vidctl.cli.output import say
 from vidctl.deploy import checks, connect, cost, lock, plan_file, planning, rollout
 from vidctl.errors import SeveralError, UsageError, VidctlError
 from vidctl.kinds import KINDS
@@ -53,7 +54,7 @@ class Deployment:
         for each in planned:
             (self.report.note if is_printed else self._say)(f"{each.spec.key}: {_summary(each)}")
         if is_printed:
-            outputs.say(plan_file.text(self.place.name, planned))
+            say(plan_file.text(self.place.name, planned))
         elif output is not None:
             plan_file.save(output, self.place.name, planned)
         if self.report.as_json:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import re
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -19,19 +14,141 @@ from vidctl.cli import options
 from vidctl.cli.tally import Tally
 
 if TYPE_CHECKING:
-    from vidctl.cli.outputs import Inputs
+    from vidctl.cli.inputs import Inputs
     from vidctl.cli.report import Report
     from vidctl.client import Client
     from vidctl.media.sources import Source
     from vidctl.runpod.jobs import Health, Job
+    from vidctl.tasks.describe.formats import AnswersFormat
     from vidctl.tasks.describe.jobs import Described
     from vidctl.tasks.describe.model import Description
     from vidctl.tasks.describe.streaming import DescriptionStream
 
 Format = Literal["text", "json", "jsonl"]
-SCHEMA = "vidctl.describe/1"
 
 
+@dataclass(frozen=True)
+class PromptOptions:
+    """What is asked."""
+
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", metavar="TEXT|@FILE|-", help="The prompt; - reads it from stdin.")
+    ] = None
+    system: Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT|@FILE", help="The system prompt.")] = (
+        None
+    )
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A named prompt: caption, ocr, …, or presets/NAME.yaml [default: caption, without a prompt].",
+            autocompletion=options.presets,
+        ),
+    ] = None
+    together: Annotated[bool, typer.Option("--together", help="Ask about all sources in one question.")] = False
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """What is used of videos."""
+
+    at: Annotated[
+        list[str] | None, typer.Option(metavar="1:23", help="Use the frame of a video at this time; may be repeated.")
+    ] = None
+    from_time: Annotated[
+        str | None, typer.Option("--from", metavar="1:23", help="Use the frames of a video from this time.")
+    ] = None
+    to_time: Annotated[
+        str | None, typer.Option("--to", metavar="1:30", help="Use the frames of a video before this time.")
+    ] = None
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second of video [default: 1, or fewer if those are too many].")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """The same by the names of `Client.describe_many`."""
+        from vidctl.cli import prompts
+
+        return {
+            "at_s": tuple(prompts.seconds("--at", each) for each in self.at or []),
+            "from_s": None if self.from_time is None else prompts.seconds("--from", self.from_time),
+            "to_s": None if self.to_time is None else prompts.seconds("--to", self.to_time),
+            "fps": self.fps,
+        }
+
+    @property
+    def are_given(self) -> bool:
+        return bool(self.at or self.from_time or self.to_time or self.fps)
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """What the answer is like."""
+
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Maximum tokens of the answer [default: the preset's, or 512].")
+    ] = None
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Sampling temperature; 0 gives the likeliest answer [default: the preset's, or 0.7]."),
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampling, for repeatable answers.")] = None
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Stop the answer before this text; may be repeated.")
+    ] = None
+    setting: options.Settings = None
+    schema: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|FIELDS|JSON", help='Answer with JSON: by a JSON Schema, or "name, age int".'),
+    ] = None
+    choices: Annotated[
+        list[str] | None, typer.Option(metavar="yes,no", help="Answer with one of these; may be repeated.")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """The same by the names of `DescribeOptions`; a preset may set what is not given."""
+        from vidctl.cli import prompts
+
+        extra = options.settings(self.setting or [])
+        maybe = {
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "regex": extra.pop("regex", None),
+            "schema": None if self.schema is None else prompts.schema(self.schema),
+            "choices": ",".join(self.choices) if self.choices else None,
+        }
+        given = {name: value for name, value in maybe.items() if value is not None}
+        return {"extra": extra, "stop": tuple(self.stop or ()), **given}
+
+
+@dataclass(frozen=True)
+class AnswerOutput:
+    """Where answers go, and how they are written."""
+
+    output_format: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="How to print the result [default: by FILE's ending, else text]."),
+    ] = None
+    as_json: options.JsonResult = False
+    output: Annotated[str | None, options.output("FILE|-", "Write the result to FILE.")] = None
+    no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer only when it is complete.")] = False
+    reasoning: Annotated[bool, typer.Option("--reasoning", help="Print a thinking model's reasoning on stderr.")] = (
+        False
+    )
+    stats: Annotated[bool, typer.Option("--stats", help="Print times, token counts and the price.")] = False
+
+    def form(self) -> AnswersFormat:
+        from vidctl.cli.output import chosen_formats
+        from vidctl.tasks.describe.formats import FORMATS
+
+        said = [self.output_format] if self.output_format else []
+        document = FORMATS["json"] if self.as_json else None
+        (form,) = chosen_formats(said, self.output, FORMATS, document=document, otherwise="text")
+        return form
+
+
+@options.spread
 def describe(
     words: Annotated[
         list[str],
@@ -40,82 +157,18 @@ def describe(
             help="Images or videos: files, folders, globs, URLs, - or @list.txt; then the prompt, or @FILE with it.",
         ),
     ],
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", metavar="TEXT|@FILE|-", help="The prompt; - reads it from stdin.")
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option("--system", "-s", metavar="TEXT|@FILE", help="The system prompt.")
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="A named prompt: caption, ocr, …, or presets/NAME.yaml [default: caption, without a prompt].",
-            autocompletion=options.presets,
-        ),
-    ] = None,
-    together: Annotated[bool, typer.Option("--together", help="Ask about all sources in one question.")] = False,
-    at: Annotated[
-        list[str] | None, typer.Option(metavar="1:23", help="Use the frame of a video at this time; may be repeated.")
-    ] = None,
-    from_time: Annotated[
-        str | None, typer.Option("--from", metavar="1:23", help="Use the frames of a video from this time.")
-    ] = None,
-    to_time: Annotated[
-        str | None, typer.Option("--to", metavar="1:30", help="Use the frames of a video before this time.")
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames per second of video [default: 1, or fewer if those are too many].")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Maximum tokens of the answer [default: the preset's, or 512].")
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="Sampling temperature; 0 gives the likeliest answer [default: the preset's, or 0.7]."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the sampling, for repeatable answers.")] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="Stop the answer before this text; may be repeated.")
-    ] = None,
-    setting: options.Settings = None,
-    schema: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|FIELDS|JSON", help='Answer with JSON: by a JSON Schema, or "name, age int".'),
-    ] = None,
-    choices: Annotated[
-        list[str] | None, typer.Option(metavar="yes,no", help="Answer with one of these; may be repeated.")
-    ] = None,
+    *,
+    asked: PromptOptions,
+    frames: FrameOptions,
+    answer: AnswerOptions,
     recursive: options.Recursive = False,
-    output_format: Annotated[
-        Format | None,
-        typer.Option("--format", "-f", help="How to print the result [default: by FILE's ending, else text]."),
-    ] = None,
-    as_json: options.JsonResult = False,
-    output: Annotated[str | None, options.output("FILE|-", "Write the result to FILE.")] = None,
-    no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer only when it is complete.")] = False,
-    reasoning: Annotated[
-        bool, typer.Option("--reasoning", help="Print a thinking model's reasoning on stderr.")
-    ] = False,
-    stats: Annotated[bool, typer.Option("--stats", help="Print times, token counts and the price.")] = False,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="A deployed spec [default: the one for describe].", autocompletion=options.specs
-        ),
-    ] = None,
-    env: options.Environment = None,
-    endpoint_id: options.EndpointId = None,
+    output: AnswerOutput,
+    chosen: options.EndpointOptions,
     protocol: Annotated[
         str | None, typer.Option(metavar="NAME", help="Protocol of that endpoint: worker-vllm.")
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME", help="Model name that its worker-vllm serves.")] = None,
-    target: options.Target = None,
-    timeout: options.Timeout = 600,
-    no_progress: options.NoProgress = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
+    run: options.RunOptions,
 ) -> None:
     """Ask about images and videos.
 
@@ -130,167 +183,30 @@ def describe(
     vidctl describe frames/ --preset ocr -f jsonl > texts.jsonl
     vidctl describe invoice.png --schema "number, total float, paid bool"
     """
-    from vidctl.cli.outputs import Inputs
-    from vidctl.cli.report import Report
-    from vidctl.client import Client
+    from vidctl.cli import prompts
+    from vidctl.cli.inputs import Inputs
     from vidctl.media.kinds import IMAGES_AND_VIDEOS, VIDEOS
     from vidctl.media.search import expand
 
-    options.check_stdin(*(("", word) for word in dict.fromkeys(words)), ("-p ", prompt), ("--system ", system))
-    names, question = _parted(words, prompt, preset)
-    extra = options.settings(setting or [])
-    how = {
-        "preset": preset,
-        "at_s": tuple(_seconds("--at", each) for each in at or []),
-        "from_s": None if from_time is None else _seconds("--from", from_time),
-        "to_s": None if to_time is None else _seconds("--to", to_time),
-        "fps": fps,
-        "extra": extra,
-        "stop": tuple(stop or ()),
-        **_given(
-            system=system and options.text("--system", system),
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            regex=extra.pop("regex", None),
-            schema=None if schema is None else _schema(schema),
-            choices=",".join(choices) if choices else None,
-        ),
-    }
-    is_of_videos = bool(at or from_time or to_time or fps)
-    kind = VIDEOS if is_of_videos else IMAGES_AND_VIDEOS
-    form = _form(output_format, output, is_json=as_json)
-    report = Report(quiet=quiet, verbose=verbose, as_json=as_json or form != "text")
+    said = (("-p ", asked.prompt), ("--system ", asked.system))
+    options.check_stdin(*(("", word) for word in dict.fromkeys(words)), *said)
+    names, prompt = prompts.parted(words, asked.prompt, asked.preset)
+    system = asked.system and options.text("--system", asked.system)
+    how = {"preset": asked.preset, **frames.given(), **answer.given(), **({"system": system} if system else {})}
+    form = output.form()
+    report = run.report(as_json=output.as_json or form.name != "text")
+    kind = VIDEOS if frames.are_given else IMAGES_AND_VIDEOS
     sources = expand(names, kind=kind, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
-    path = _place(output, Inputs(sources, [*words, prompt, system, schema and f"@{schema}"]))
-    client = Client(
-        target=target,
-        endpoint=endpoint,
-        overlay=env,
-        endpoint_id=endpoint_id,
-        protocol=protocol,
-        model=model,
-        timeout_s=timeout,
-        notify=report.step,
-    )
-    if client.is_target_by_default:
-        report.detail(options.LOCAL_BY_DEFAULT)
-    count = 1 if together else len(sources)
-    requests = _Requests(client, sources, question, {**how, "together": together}, report, shown=not no_progress)
-    delivery = _Delivery(form, path, count, report, client, wants_stats=stats, wants_thoughts=reasoning)
-    has_reader = path is None and form == "text" and sys.stdout.isatty()
-    if has_reader and count == 1 and not no_stream:
+    count = 1 if asked.together else len(sources)
+    delivery = _AnswerDelivery(form, output, count, report)
+    delivery.check(Inputs(sources, [*words, asked.prompt, asked.system, answer.schema and f"@{answer.schema}"]))
+    delivery.client = client = run.client(chosen, report, protocol=protocol, model=model)
+    requests = _Requests(client, sources, prompt, how, report, shown=not run.no_progress)
+    if delivery.has_reader and count == 1 and not output.no_stream:
         requests.streamed(delivery)
     else:
-        requests.all(delivery, count)
+        requests.all(delivery, count, together=asked.together)
     delivery.tally.settle()
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """The options that were given on the command line; a preset may set the others."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-# --- arguments -------------------------------------------------------------------------------------------
-
-
-def _parted(words: list[str], prompt: str | None, preset: str | None) -> tuple[list[str], str | None]:
-    """The sources, and the prompt if there is one.
-
-    Raises MediaError for a last word that may be a mistyped name: to take it for the prompt would cost a wrong answer.
-    """
-    from vidctl.errors import MediaError, UsageError
-
-    *others, last = words
-    if prompt is None and preset is None and _is_source(last) and (first := next(filter(_is_prompt, others), None)):
-        raise UsageError(
-            f"{first}: no such file", hint=f'put the prompt last: vidctl describe {shlex.quote(last)} "{first}"'
-        )
-    has_prompt = prompt is not None or preset is not None
-    if _is_source(last) or (last.startswith("@") and (has_prompt or not others)):
-        return words, prompt and options.text("--prompt", prompt)
-    if _looks_like_a_file(last) and not last.startswith("@"):
-        hint = "if it is the prompt, pass it with -p" if others and not has_prompt else None
-        raise MediaError(f"{last}: no such file", hint=hint)
-    if has_prompt:
-        raise UsageError(f"{last}: no such file", hint="a prompt is given already; -p takes precedence over a preset's")
-    if not others:
-        raise UsageError(f"{last}: no such file", hint=f'put the image first: vidctl describe FILE "{last}"')
-    return others, options.text("the prompt", last)
-
-
-def _is_source(word: str) -> bool:
-    if word == "-" or re.match(r"[a-z][a-z0-9+.-]*://", word, re.IGNORECASE):
-        return True
-    try:
-        return os.path.lexists(word) or (glob.has_magic(word) and any(glob.iglob(word, recursive=True)))  # noqa: PTH207
-    except (OSError, ValueError):  # no file can have this name
-        return False
-
-
-def _is_prompt(word: str) -> bool:
-    """Whether this can only be a prompt: several words that name nothing."""
-    return len(word.split()) > 1 and not (word.startswith("@") or _is_source(word) or _looks_like_a_file(word))
-
-
-def _looks_like_a_file(word: str) -> bool:
-    """Whether who types this means a file: one word with an ending, a folder or a pattern, or `my frame.jpg`."""
-    from vidctl.media.kinds import IMAGES_AND_VIDEOS
-
-    if len(word.split()) != 1:
-        return PurePath(word).suffix.lower() in IMAGES_AND_VIDEOS.suffixes
-    return re.search(r"[/*\[]|\.[A-Za-z0-9]{1,5}$", word) is not None
-
-
-def _seconds(name: str, text: str) -> float:
-    """`83.5`, `1:23`, `1:02:03.5` and `2m`, in seconds."""
-    from vidctl.errors import UsageError
-    from vidctl.text import duration_s
-
-    found = duration_s(text)
-    if found is None:
-        raise UsageError(f"invalid {name} {shlex.quote(text)}: expected a time", hint="write 83.5, 1:23, 1:02:03 or 2m")
-    return found
-
-
-def _schema(word: str) -> dict[str, Any]:
-    """A file, JSON, or fields in their short form."""
-    from vidctl.errors import UsageError
-    from vidctl.tasks.describe import schema
-
-    if word.lstrip().startswith("{"):
-        return schema.read(word)
-    if _is_source(word):
-        return schema.read(options.text("--schema", f"@{word}"))
-    if re.fullmatch(r"\S+\.json|\S*/\S*", word):
-        raise UsageError(f"--schema {word}: no such file")
-    return schema.read(word)
-
-
-def _form(given: Format | None, output: str | None, *, is_json: bool) -> str:
-    from vidctl.cli.outputs import form
-
-    endings = {"txt": "text", "json": "json", "jsonl": "jsonl"}
-    return form(given, output, endings, is_json=is_json, otherwise="text")
-
-
-def _place(output: str | None, inputs: Inputs) -> Path | None:
-    """Where to write; raise UsageError, before anything is paid, for a place that cannot be or would cost a source."""
-    from vidctl import files
-    from vidctl.cli.outputs import check_stdout
-    from vidctl.errors import UsageError, VidctlError
-
-    if output in (None, "-"):
-        check_stdout()
-        return None
-    path = Path(str(output))
-    if path.is_dir():
-        raise UsageError(f"-o {output}: a folder, not a file")
-    inputs.spare("-o", path)
-    if not os.access(path.parent, os.W_OK):
-        raise VidctlError(f"{path.parent}: folder not found, or not writable")
-    files.check(path)
-    return path
 
 
 # --- asking --------------------------------------------------------------------------------------------------------
@@ -307,31 +223,28 @@ class _Requests:
     report: Report
     shown: bool
 
-    def all(self, delivery: _Delivery, count: int) -> None:
-        from vidctl.cli.waiting import telling
+    def all(self, delivery: _AnswerDelivery, count: int, *, together: bool) -> None:
+        from vidctl.cli.waiting import answers, telling
 
         try:
             with self.report.counting("describe", count, shown=self.shown) as counter:
                 waiting = telling(counter.wait)
-                described = self.client.describe_many(self.sources, self.prompt, waiting=waiting, **self.how)
+                described = self.client.describe_many(
+                    self.sources, self.prompt, together=together, waiting=waiting, **self.how
+                )
                 self.report.detail(self.client.asking)
-                try:
-                    for each in described:
+                with answers(self.client, described) as results:
+                    for each in results:
                         delivery.add(each)
                         counter.count()
-                except KeyboardInterrupt:
-                    raise self.client.interrupt() from None
-                finally:
-                    described.close()
         finally:
             delivery.close()
 
-    def streamed(self, delivery: _Delivery) -> None:
+    def streamed(self, delivery: _AnswerDelivery) -> None:
         """Stream the one answer to stdout."""
-        how = {name: value for name, value in self.how.items() if name != "together"}
         stream = None
         try:
-            stream, first = self._first(how)
+            stream, first = self._first()
             delivery.add_streamed(stream, first)
         except KeyboardInterrupt:
             raise self.client.interrupt() from None
@@ -339,7 +252,7 @@ class _Requests:
             if stream:
                 stream.close()
 
-    def _first(self, how: dict[str, Any]) -> tuple[DescriptionStream, str]:
+    def _first(self) -> tuple[DescriptionStream, str]:
         """The stream, and the first piece of it; what is waited for meanwhile is shown, and gone when it is there."""
         from vidctl.cli.waiting import state
         from vidctl.progress import Progress
@@ -350,7 +263,7 @@ class _Requests:
         hears = waiting if self.shown and not self.report.is_silent else None
         with self.report.passing(shown=self.shown) as notify:
             notify(Progress("describe", "waiting for the first token", is_passing=True))
-            stream = self.client.describe_stream(self.sources, self.prompt, waiting=hears, **how)
+            stream = self.client.describe_stream(self.sources, self.prompt, waiting=hears, **self.how)
             self.report.detail(self.client.asking)
             return stream, next(stream, "")
 
@@ -358,53 +271,51 @@ class _Requests:
 # --- delivering ----------------------------------------------------------------------------------------------------
 
 
-class _Delivery:
+class _AnswerDelivery:
     """Takes answers as they come: prints or collects them, and remembers what failed."""
 
-    def __init__(
-        self,
-        form: str,
-        path: Path | None,
-        count: int,
-        report: Report,
-        client: Client,
-        *,
-        wants_stats: bool,
-        wants_thoughts: bool,
-    ) -> None:
-        from vidctl.cli.outputs import Lines
+    client: Client
+
+    def __init__(self, form: AnswersFormat, options: AnswerOutput, count: int, report: Report) -> None:
+        from vidctl.cli.output import Output
 
         self.tally = Tally("sources")
         self._form = form
-        self._path = path
-        self._several = count > 1
+        self._options = options
+        self._output = Output(options.output)
+        self._has_several = count > 1
         self._report = report
-        self._client = client
-        self._wants_stats = wants_stats
-        self._wants_thoughts = wants_thoughts
-        self._took: list[Described] = []
+        self._answers: list[Described] = []
         self._price_per_s: float | None = None
         self._knows_price = False
-        self._kept: list[dict[str, Any]] = []
-        self._is_whole = form == "json"  # one document cannot be begun before all is known
-        self._lines = Lines(path)
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether a person reads text as it comes."""
+        return self._output.is_read and self._form.name == "text"
+
+    def check(self, inputs: Inputs) -> None:
+        """Raise UsageError, before anything is paid, for a place that cannot be or would cost a source."""
+        from vidctl.errors import UsageError
+
+        if self._output.is_folder:
+            raise UsageError(f"-o {self._output.said}: a folder, not a file")
+        self._output.check(inputs)
 
     def add(self, described: Described) -> None:
         from vidctl.tasks.results import Failed
 
         self.tally.taken += 1
-        result = described.result
-        self._took.append(described)
+        self._answers.append(described)
+        result, is_answer = described.result, not isinstance(described.result, Failed)
         if isinstance(result, Failed):
             self.tally.failures.append(result.error)
-            if self._several:
-                self._report.failed(result, is_in_result=self._form != "text")
-        if self._form != "text":
-            self._give(self._document(described), is_answer=not isinstance(result, Failed))
-        elif not isinstance(result, Failed):
-            self._give(self._answer(result))
+            if self._has_several:
+                self._report.failed(result, is_in_result=self._form.name != "text")
+        if not self._form.is_document:
+            self._output.add(self._text([described]), is_answer=is_answer)
         if not isinstance(result, Failed):
-            self._say(described, result)
+            self._tell(described, result)
 
     def add_streamed(self, stream: DescriptionStream, first: str) -> None:
         """Print pieces as they come; the whole answer after them, if it turned out to be another one.
@@ -415,75 +326,43 @@ class _Delivery:
             _print_pieces(chain([first], stream))
         described, result = stream.described, stream.result
         self.tally.taken += 1
-        self._took.append(described)
+        self._answers.append(described)
         if not stream.has_form and not stream.is_whole:
             self._report.flaw("the answer was restarted; this is the whole answer:")
         if stream.has_form or not stream.is_whole:
-            self._give(self._answer(result))
-        self._say(described, result)
+            self._output.add(self._text([described]))
+        self._tell(described, result)
 
     def close(self) -> None:
         """Deliver the document, also that of the results that there are when something stopped the rest."""
-        from vidctl.cli.outputs import print_instead, say
-        from vidctl.cli.report import document
-        from vidctl.errors import VidctlError
-        from vidctl.files import write
+        from vidctl.tasks.describe import stats
 
-        if self._wants_stats and len(self._took) > 1:
-            self._report.note(f"all {len(self._took)}: {'; '.join(self._sums())}")
-        self._lines.close()
-        if not self._is_whole or not self.tally.taken:
+        if self._options.stats and len(self._answers) > 1:
+            spent = stats.of_all(self._answers, price=self._price)
+            facts = [*stats.sums(self._answers, spent), self._dollars(spent)]
+            self._report.note(f"all {len(self._answers)}: {'; '.join(facts)}")
+        self._output.close()
+        if not self._form.is_document or not self.tally.taken:
             return
         # Where nothing was answered, a file that is there stays as it is; what failed was reported.
-        if self._path is not None and len(self.tally.failures) == self.tally.taken:
-            return
-        whole = {"stats": self._spent()} if self._several else {}
-        text = document({"schema": SCHEMA, **self._endpoint(), "results": self._kept, **whole}, indent=2) + "\n"
-        self._kept = []
-        if self._path is None:
-            say(text)
-            return
-        try:
-            write(self._path, text.encode())
-        except VidctlError as error:  # a full disk: what is printed is not lost
-            print_instead(text, error)
-            raise
+        if self._output.path is None or len(self.tally.failures) < self.tally.taken:
+            self._output.write(self._text(self._answers))
 
-    def _give(self, item: str | dict[str, Any], *, is_answer: bool = True) -> None:
-        if isinstance(item, str):
-            self._lines.add(item, is_answer=is_answer)
-        elif self._is_whole:
-            self._kept.append(item)
-        else:
-            self._lines.add(_line({**self._endpoint(), **item}), is_answer=is_answer)
+    def _text(self, answers: list[Described]) -> str:
+        from vidctl.cli import report
+        from vidctl.tasks.describe.formats import AnswersContext
+        from vidctl.tasks.formats import heading
 
-    def _endpoint(self) -> dict[str, Any]:
-        return {"endpoint": self._client.asked}
+        is_read = self._output.is_read
+        headed = report.heading if is_read else heading
+        context = AnswersContext(self.client.asked, self._price, self._has_several, is_read, headed)
+        return self._form.write(answers, context)
 
-    def _answer(self, result: Description) -> str:
-        """The answer as text, under the name of its source where there are several."""
-        from vidctl.cli.report import document, heading, prose
-
-        is_read = self._path is None and sys.stdout.isatty()
-        if result.data is not None:
-            text = document(result.data, indent=2 if is_read else None)
-        else:
-            text = prose(result.text).strip("\n")
-        return (heading(result.source, is_bold=is_read) if self._several else "") + text + "\n"
-
-    def _document(self, described: Described) -> dict[str, Any]:
-        from vidctl.tasks.results import Failed
-
-        result = described.result
-        names = [source.name for source in described.question.sources]
-        item = {**result.to_dict(), **({"sources": names} if len(names) > 1 else {})}
-        return item if isinstance(result, Failed) else {**item, "stats": self._stats(described, result)}
-
-    def _say(self, described: Described, result: Description) -> None:
+    def _tell(self, described: Described, result: Description) -> None:
         """What else there is to know of an answer: that it ends too early, what it cost."""
         from vidctl.text import one_line
 
-        if self._wants_thoughts:
+        if self._options.reasoning:
             about = f"{one_line(result.source)}: reasoning: "
             self._report.note(about + (result.reasoning or "none was returned"), has_lines=True)
         ending = _ENDINGS.get(result.finish_reason or "")
@@ -494,63 +373,30 @@ class _Delivery:
             self._report.flaw(f"{result.source}: {ending}{tokens}")
         for warning in result.warnings:
             self._report.flaw(f"{result.source}: {warning}")
-        if self._wants_stats:
-            stats = self._stats(described, result)
-            facts = [*_facts(stats, result), *([] if self._several else [self._dollars(stats)])]
-            self._report.note(f"{result.source}: {'; '.join(facts)}")
+        if self._options.stats:
+            self._report.note(f"{result.source}: {'; '.join(self._facts(described, result))}")
 
-    def _stats(self, described: Described, result: Description) -> dict[str, Any]:
-        """What is known of times and price; with `--json` it is in the document."""
-        effort = described.effort
-        known = {
-            "jobs": effort.jobs,
-            "delay_ms": effort.delay_ms,
-            "execution_ms": effort.execution_ms,
-            "first_text_s": None if effort.first_text_s is None else round(effort.first_text_s, 3),
-            "first_token_s": result.timings.get("first_token"),
-            "tokens_per_s": _speed(described, result),
-            # Of several answers only the sum is known: their jobs share the time of a worker.
-            "price_usd": None if self._several or not effort.execution_ms else self._price(effort.execution_ms / 1000),
-        }
-        return {name: value for name, value in known.items() if value is not None}
+    def _facts(self, described: Described, result: Description) -> Iterator[str]:
+        from vidctl.tasks.describe import stats
 
-    def _spent(self) -> dict[str, Any]:
-        """What all jobs together took, those of answers that were of no use too."""
-        from vidctl.tasks.describe.jobs import busy_s
-
-        efforts = [described.effort for described in self._took]
-        worked_s = busy_s(efforts)
-        known = {
-            "jobs": sum(effort.jobs for effort in efforts),
-            "execution_ms": sum(effort.execution_ms or 0 for effort in efforts),
-            "busy_ms": round(worked_s * 1000),
-            "price_usd": self._price(worked_s),
-        }
-        return {name: value for name, value in known.items() if value is not None}
-
-    def _sums(self) -> Iterator[str]:
-        from vidctl.tasks.results import Failed
-
-        answers = [each.result for each in self._took if not isinstance(each.result, Failed)]
-        spent = self._spent()
-        yield f"{sum(answer.prompt_tokens or 0 for answer in answers)} prompt tokens"
-        yield f"{sum(answer.completion_tokens or 0 for answer in answers)} answer tokens"
-        yield f"ran {spent['execution_ms'] / 1000:.2f} s, side by side in {spent['busy_ms'] / 1000:.2f} s"
-        yield self._dollars(spent)
+        known = stats.of_answer(described, result, price=None if self._has_several else self._price)
+        yield from stats.facts(known, result)
+        if not self._has_several:
+            yield self._dollars(known)
 
     def _dollars(self, stats: dict[str, Any]) -> str:
         if "price_usd" in stats:
             return f"${stats['price_usd']:.6f}, without the worker's start and idle time"
-        return "no price: local" if self._client.target == "local" else "price unknown"
+        return "no price: local" if self.client.target == "local" else "price unknown"
 
     def _price(self, worked_s: float) -> float | None:
         if not self._knows_price:
-            self._price_per_s, self._knows_price = self._client.price_per_s("describe"), True
+            self._price_per_s, self._knows_price = self.client.price_per_s("describe"), True
         return None if self._price_per_s is None else round(self._price_per_s * worked_s, 6)
 
 
 def _print_pieces(pieces: Iterable[str]) -> None:
-    from vidctl.cli.report import prose
+    from vidctl.text import prose
 
     last = "\n"
     try:
@@ -570,38 +416,3 @@ _ENDINGS = {
     "repetition": "the answer repeated itself and was stopped; pass --set repetition_detection=null to let it continue",
     "time": "the answer was cut off at the worker's time limit",
 }
-
-
-def _speed(described: Described, result: Description) -> float | None:
-    """Tokens a second, from the first one to the last where the worker tells its times, else over all of the job."""
-    tokens, effort, timings = result.completion_tokens, described.effort, result.timings
-    if not tokens:
-        return None
-    seconds = (effort.execution_ms or 0) / 1000
-    if effort.jobs == 1 and {"first_token", "total"} <= timings.keys():
-        tokens, seconds = tokens - 1, timings["total"] - timings.get("prepare", 0.0) - timings["first_token"]
-    return round(tokens / seconds, 1) if tokens and seconds > 0 else None
-
-
-def _facts(stats: dict[str, Any], result: Description) -> Iterator[str]:
-    if "delay_ms" in stats:
-        yield f"queue {stats['delay_ms'] / 1000:.2f} s"
-    firsts = [("here", stats.get("first_text_s")), ("in the engine", stats.get("first_token_s"))]
-    if times := [f"{seconds:.2f} s {where}" for where, seconds in firsts if seconds is not None]:
-        yield f"first token {', '.join(times)}"
-    if "tokens_per_s" in stats:
-        yield f"{stats['tokens_per_s']:.1f} tokens/s"
-    if result.prompt_tokens is not None:
-        image = "" if result.image_tokens is None else f" ({result.image_tokens} of them image)"
-        yield f"{result.prompt_tokens} prompt tokens{image}"
-    if result.completion_tokens is not None:
-        yield f"{result.completion_tokens} answer tokens"
-    if "execution_ms" in stats:
-        jobs = f" in {stats['jobs']} jobs" if stats["jobs"] > 1 else ""
-        yield f"ran {stats['execution_ms'] / 1000:.2f} s{jobs}"
-
-
-def _line(item: dict[str, Any]) -> str:
-    from vidctl.cli.report import document
-
-    return document({"schema": SCHEMA, **item}) + "\n"

@@ -23,21 +23,20 @@ Names = Annotated[
 ]
 
 
+@options.spread
 def build(
     names: Names,
     env: options.Environment = None,
     force: Annotated[bool, typer.Option("--force", help="Rebuild existing images, without the layer cache.")] = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """Build workers' images.
 
     An image is named by its content: one that exists is not built again.
     """
-    from vidctl.cli.report import Report
 
-    report = Report(quiet=quiet, as_json=as_json)
+    report = said.report()
     images, sources = _workshop(names, env)
     # Who only builds needs no registry: the login is looked at when something is pushed.
     with report.live() as notify:
@@ -45,21 +44,20 @@ def build(
     _print(done, report)
 
 
+@options.spread
 def push(
     names: Names,
     env: options.Environment = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """Push workers' images, built first if they are not.
 
     What the registry has is neither built nor pushed again.
     """
-    from vidctl.cli.report import Report
     from vidctl.errors import SeveralError, UsageError
 
-    report = Report(quiet=quiet, as_json=as_json)
+    report = said.report()
     images, sources = _workshop(names, env)
     if unnamed := [source.key for source in sources if source.repository is None]:
         hint = "add image.repository to the spec"
@@ -73,14 +71,15 @@ def push(
 
 
 @app.callback()
-def list_images(context: typer.Context, as_json: options.Json = False, debug: options.Debug = False) -> None:
+@options.spread
+def list_images(context: typer.Context, *, said: options.ReportOptions) -> None:
     """List the images that were built on this machine, newest first: what was pushed, and which layer changed."""
     from vidctl.cli import report
 
     if context.invoked_subcommand is not None:
         return
     found = _images().built()
-    if as_json:
+    if said.as_json:
         print(json.dumps([_entry(each) for each in found], indent=2))  # noqa: T201
         return
     report.table(
@@ -95,6 +94,7 @@ def list_images(context: typer.Context, as_json: options.Json = False, debug: op
 
 
 @app.command("prune")
+@options.spread
 def prune(
     names: Annotated[
         list[str] | None,
@@ -102,24 +102,22 @@ def prune(
     ] = None,
     keep: Annotated[int, typer.Option("--keep", min=0, metavar="N", help="Images to keep of each spec.")] = 3,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """Remove old images that vidctl built for this project on this machine.
 
     Keeps the newest of each spec, and removes nothing from registries.
     """
-    from vidctl.cli.report import Report
     from vidctl.errors import UsageError
 
-    report, images = Report(quiet=quiet, as_json=as_json), _images()
+    report, images = said.report(), _images()
     found = images.outdated(keep=keep, keys=names or (), repositories=_repositories(report))
     size = _megabytes(sum(each.size for each in found))
     if found and not yes and not report.confirm(f"remove {len(found)} images ({size} with the layers they share)?"):
         raise UsageError("aborted; nothing was removed")
     done = images.prune(found)
-    if as_json:
+    if said.as_json:
         print(json.dumps([{**_entry(each.image), "kept_because": each.kept_because} for each in done], indent=2))  # noqa: T201
         return
     for each in done:

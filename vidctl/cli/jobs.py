@@ -11,10 +11,11 @@ import typer
 from vidctl.cli import options
 
 
+@options.spread
 def jobs(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest.")] = 20,
-    as_json: options.Json = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """List the jobs that vidctl sent from this project.
 
@@ -30,7 +31,7 @@ def jobs(
     from vidctl.project import settings
 
     entries = Journal(settings.open_project(Path.cwd(), os.environ).journal_file).jobs(limit=limit)
-    if as_json:
+    if said.as_json:
         print(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2))  # noqa: T201
         return
     when = {entry.id: time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.submitted_at)) for entry in entries}

@@ -49,6 +49,7 @@ class Isolation(str, Enum):
 
 
 @app.command()
+@options.spread
 def up(
     port: Port = None,
     isolation: Annotated[
@@ -63,18 +64,16 @@ def up(
             show_default=False,
         ),
     ] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """Start the runtime in the background.
 
     Do nothing if it is running; restart it if its isolation or rate limits differ.
     """
-    from vidctl.cli.report import Report
     from vidctl.local import daemon
 
-    report = Report(quiet=quiet, as_json=as_json)
+    report = said.report()
     chosen: daemon.Isolation | None = isolation.value if isolation else None
     running = daemon.up(_port(port), isolation=chosen, has_rate_limits=rate_limits, notify=report.note)
     document = {
@@ -84,11 +83,12 @@ def up(
         "isolation": running.isolation,
         "rate_limits": running.has_rate_limits,
     }
-    print(json.dumps(document) if as_json else f"the local runtime is running at {running.url}")  # noqa: T201
+    print(json.dumps(document) if said.as_json else f"the local runtime is running at {running.url}")  # noqa: T201
 
 
 @app.command()
-def down(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
+@options.spread
+def down(port: Port = None, *, said: options.ReportOptions) -> None:
     """Stop the runtime and its workers.
 
     Queued jobs are kept for the next start.
@@ -97,11 +97,12 @@ def down(port: Port = None, as_json: options.Json = False, debug: options.Debug 
 
     stopped = daemon.down(_port(port))
     message = "the local runtime is stopped" if stopped else "the local runtime was not running"
-    print(json.dumps({"stopped": stopped}) if as_json else message)  # noqa: T201
+    print(json.dumps({"stopped": stopped}) if said.as_json else message)  # noqa: T201
 
 
 @app.command()
-def status(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
+@options.spread
+def status(port: Port = None, *, said: options.ReportOptions) -> None:
     """Show whether the runtime is running, its endpoints and workers.
 
     The exit status is 5 if it is not running.
@@ -114,7 +115,7 @@ def status(port: Port = None, as_json: options.Json = False, debug: options.Debu
     if running is None:
         raise NotDeployedError("the local runtime is not running", hint="start it: vidctl local up")
     endpoints = daemon.endpoints(running)
-    if as_json:
+    if said.as_json:
         document = {
             "url": running.url,
             "pid": running.pid,
@@ -135,6 +136,7 @@ def status(port: Port = None, as_json: options.Json = False, debug: options.Debu
 
 
 @app.command()
+@options.spread
 def logs(
     endpoint: Annotated[
         str | None,
@@ -142,15 +144,15 @@ def logs(
     ] = None,
     tail: Annotated[int, typer.Option(min=1, help="Number of lines to print.")] = 100,
     port: Port = None,
-    as_json: options.Json = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """Print the last log lines of an endpoint, or of the runtime."""
     from vidctl.cli import report
     from vidctl.local import daemon
 
     lines = daemon.logs(endpoint, port=_port(port), tail=tail, known_id=_deployed(endpoint) if endpoint else None)
-    if as_json:
+    if said.as_json:
         print(json.dumps(lines, indent=2))  # noqa: T201
         return
     for line in lines:
@@ -158,7 +160,8 @@ def logs(
 
 
 @app.command()
-def env(port: Port = None, as_json: options.Json = False, debug: options.Debug = False) -> None:
+@options.spread
+def env(port: Port = None, *, said: options.ReportOptions) -> None:
     """Print variables that point any RunPod client at the runtime.
 
     For a shell: eval "$(vidctl local env)".
@@ -179,7 +182,7 @@ def env(port: Port = None, as_json: options.Json = False, debug: options.Debug =
         "VIDCTL_LOCAL_PORT": str(running.port),
     }
     words = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
-    print(json.dumps(variables) if as_json else f"export {words}")  # noqa: T201
+    print(json.dumps(variables) if said.as_json else f"export {words}")  # noqa: T201
 
 
 def _other_tools(url: str) -> dict[str, str]:

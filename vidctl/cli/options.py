@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from vidctl.project import configs
+
+if TYPE_CHECKING:
+    from vidctl.cli.report import Report
+    from vidctl.client import Client
+
+Answer = TypeVar("Answer")
 
 LOCAL_BY_DEFAULT = "RUNPOD_API_KEY is not set: using the local runtime (--target local)"
 
@@ -150,8 +159,66 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
+# Of the commands that ask an endpoint.
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field of the worker.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files in a folder that would change.")]
+
+
+# --- sets of options that stand together ------------------------------------------------------------------
+
+
+def spread(command: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Let a command line name each field of the command's parameters that are dataclasses, in its place."""
+    hints = get_type_hints(command, include_extras=True)
+    sets: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters: list[inspect.Parameter] = []
+    for name, given in inspect.signature(command).parameters.items():
+        spelled = _fields(sets[name]) if name in sets else [given.replace(annotation=hints[name])]
+        parameters += [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in spelled]
+
+    @functools.wraps(command)
+    def called(**said: Any) -> Answer:
+        taken = {name: kind(**{each.name: said.pop(each.name) for each in fields(kind)}) for name, kind in sets.items()}
+        return command(**said, **taken)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+    called.__annotations__ = {each.name: each.annotation for each in parameters}
+    return called
+
+
+def _fields(kind: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name])
+        for each in fields(kind)
+    ]
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a command says, and how: the options of every command."""
+
+    as_json: Json = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+    debug: Debug = False
+
+    def report(self) -> Report:
+        from vidctl.cli.report import Report
+
+        return Report(quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
+
+
+@spread
+def _common(said: ReportOptions) -> None:
+    """Only its parameters are used."""
+
+
 def common() -> list[Any]:
-    """The options above as parameters of a command that does not read them."""
+    """The options of every command as parameters of one that does not read them."""
     holder = typer.Typer(rich_markup_mode=None)
     holder.command("any")(_common)
     found = typer.main.get_command(holder).params
@@ -160,18 +227,51 @@ def common() -> list[Any]:
     return found
 
 
-def _common(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False) -> None:
-    """Only its parameters are used."""
+@dataclass(frozen=True)
+class EndpointOptions:
+    """Which endpoint answers."""
+
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Deployed spec to use [default: the one for this command].", autocompletion=specs
+        ),
+    ] = None
+    env: Environment = None
+    endpoint_id: Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")] = None
 
 
-# Of the commands that ask an endpoint.
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders.")]
-EndpointId = Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")]
-Timeout = Annotated[
-    float, typer.Option(metavar="5m", parser=duration("--timeout", least=0.1), help="How long to wait for one job.")
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field of the worker.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files in a folder that would change.")]
-NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
+@dataclass(frozen=True)
+class RunOptions:
+    """How requests are run, and what is said meanwhile."""
+
+    target: Target = None
+    timeout: Annotated[
+        float, typer.Option(metavar="5m", parser=duration("--timeout", least=0.1), help="How long to wait for one job.")
+    ] = 600
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+    debug: Debug = False
+
+    def report(self, *, as_json: bool) -> Report:
+        from vidctl.cli.report import Report
+
+        return Report(quiet=self.quiet, verbose=self.verbose, as_json=as_json)
+
+    def client(self, chosen: EndpointOptions, report: Report, **others: str | None) -> Client:
+        """What sends the requests; `report` hears what it does, and of the target if that was not chosen."""
+        from vidctl.client import Client
+
+        client = Client(
+            target=self.target,
+            endpoint=chosen.endpoint,
+            overlay=chosen.env,
+            endpoint_id=chosen.endpoint_id,
+            timeout_s=self.timeout,
+            notify=report.step,
+            **others,  # type: ignore[arg-type]  # protocol and model
+        )
+        if client.is_target_by_default:
+            report.detail(LOCAL_BY_DEFAULT)
+        return client

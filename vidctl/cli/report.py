@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import sys
 import threading
@@ -26,7 +25,7 @@ from rich.text import Text
 
 from vidctl.errors import InterruptionError, UsageError, VidctlError
 from vidctl.progress import Notify, Progress, silent
-from vidctl.text import is_obeyed, one_line, printable
+from vidctl.text import one_line, printable, safe_json
 
 if TYPE_CHECKING:
     from vidctl.deploy.cost import Cost
@@ -44,7 +43,7 @@ _COLD_S, _BUSY_S = 2.0, 10.0
 def failure(error: VidctlError, *, as_json: bool) -> None:
     """One line and a hint; with --json one object on one line."""
     if as_json:
-        print(document(error.to_json()), file=sys.stderr)  # noqa: T201
+        print(safe_json(error.to_json()), file=sys.stderr)  # noqa: T201
         return
     _print(f"[bold red]error:[/] {escape(_message(error))}")
     if error.job_id and error.job_id not in error.message:
@@ -158,7 +157,7 @@ class Report:
     def failed(self, result: Failed, *, is_in_result: bool = True) -> None:
         """One of many failed; the rest goes on.  In JSON it is said only where no document holds it."""
         if self.as_json and not is_in_result:
-            print(document({"source": result.source, **result.error.to_json()}), file=sys.stderr)  # noqa: T201
+            print(safe_json({"source": result.source, **result.error.to_json()}), file=sys.stderr)  # noqa: T201
         if not self.as_json:
             about = "" if result.source in result.error.message else one_line(f"{result.source}: ")
             _print(f"[bold red]error:[/] {escape(about + _message(result.error))}")
@@ -223,7 +222,7 @@ class Report:
     def skipped(self, text: str) -> None:
         """Which sources are left out: no result, and no document, tells of them."""
         if self.as_json:
-            print(document({"warning": one_line(text)}), file=sys.stderr)  # noqa: T201
+            print(safe_json({"warning": one_line(text)}), file=sys.stderr)  # noqa: T201
         else:
             self._warn(text, has_lines=False)
 
@@ -498,27 +497,6 @@ def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...], empty: str) -
     console.print(grid, soft_wrap=True)
 
 
-def lines(result: Detections) -> list[str]:
-    """What a pipe or a file gets: a line a detection, of source, class, confidence, x1, y1, x2 and y2, parted by tabs.
-
-    A class name may have spaces.  An image without a detection is a line with its source alone.
-    """
-    source = one_line(result.source)
-    if not result.detections:
-        return [source]
-    return [
-        "\t".join(
-            [
-                source,
-                one_line(found.class_name),
-                f"{found.confidence:.2f}",
-                *(f"{corner:.0f}" for corner in found.bbox),
-            ]
-        )
-        for found in result.detections
-    ]
-
-
 def log_line(line: str) -> None:
     """One line of a worker's log, made harmless."""
     print(printable(line))  # noqa: T201
@@ -565,23 +543,9 @@ def _stderr() -> Console:
     return _console(stderr=True)
 
 
-def heading(name: str, *, is_bold: bool) -> str:
-    """The line over a result where there are several: of another weight on a terminal, marked elsewhere."""
-    text = printable(" ".join(name.split()))
-    if not is_bold:
-        return f"# {text}\n"
+def heading(name: str) -> str:
+    """The line over a result where there are several, on a terminal."""
     console = _console()
     with console.capture() as line:
-        console.print(Text(text, "bold"), soft_wrap=True)
+        console.print(Text(printable(" ".join(name.split())), "bold"), soft_wrap=True)
     return line.get()
-
-
-def prose(text: str) -> str:
-    """What a model writes, which may be many lines, or a piece of that: tabs and line ends are as good as letters."""
-    return "\t".join(printable(part) for part in text.replace("\r", "").split("\t"))
-
-
-def document(value: object, *, indent: int | None = None) -> str:
-    """JSON for a terminal too: what that would obey, and JSON lets stand as it is, is escaped."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-    return "".join(json.dumps(c)[1:-1] if is_obeyed(c) else c for c in text)

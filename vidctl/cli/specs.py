@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vidctl import spec
 
 
+@options.spread
 def validate(
     names: Annotated[
         list[str] | None,
@@ -23,8 +24,8 @@ def validate(
         ),
     ] = None,
     env: options.Environment = None,
-    as_json: options.Json = False,
-    debug: options.Debug = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """Check specs: every mistake at once, with file:line:column, and what cannot hold as a warning."""
     from vidctl import spec
@@ -49,7 +50,7 @@ def validate(
         warnings += [each for each in spec.warnings(path, environ=project.environ) if each not in warnings]
         each = spec.load(path, environ=project.environ)
         good.append({"spec": each.key, "name": each.name, "notes": gpus.notes(each.gpu.names, exact=each.gpu.exact)})
-    if as_json:
+    if said.as_json:
         entries = {"mistakes": [*map(_entry, mistakes)], "warnings": [*map(_entry, warnings)]}
         print(json.dumps({"valid": good, **entries}, indent=2))  # noqa: T201
     else:

@@ -1,13 +1,34 @@
-"""Why there is no answer yet, as people are told it."""
+"""Wait for answers: why there is none yet, as people are told it, and what Ctrl-C does meanwhile."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Wait
+    from vidctl.client import Client
     from vidctl.runpod.jobs import Health, Job
     from vidctl.tasks.batch import Waiting
+
+
+Answer = TypeVar("Answer")
+
+
+@contextmanager
+def answers(
+    client: Client, results: Generator[Answer, None, None], *, hint: str | None = None
+) -> Iterator[Iterator[Answer]]:
+    """The results as they come; Ctrl-C cancels what is out and raises InterruptionError that says so, and `hint`."""
+    try:
+        yield results
+    except KeyboardInterrupt:
+        interrupted = client.interrupt()
+        interrupted.hint = hint or interrupted.hint
+        raise interrupted from None
+    finally:
+        results.close()
 
 
 def telling(wait: Wait) -> Waiting:

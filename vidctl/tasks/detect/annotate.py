@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from vidctl.errors import UsageError
 from vidctl.files import write_new
 from vidctl.media.image import is_jpeg, open_upright
-from vidctl.tasks.detect.formats import safe_name, stems
 from vidctl.tasks.detect.model import Detection, Detections
+from vidctl.tasks.names import safe_name, stems
 
 Colour = tuple[int, int, int]
 

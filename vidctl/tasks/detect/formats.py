@@ -1,4 +1,4 @@
-"""Write detections in the formats that other tools read: json, jsonl, csv, coco and YOLO's txt.
+"""Write detections as lines, or in the formats that other tools read: json, jsonl, csv, coco and YOLO's txt.
 
 Every writer takes results in the order of their sources and returns text that ends in a newline.  The text of jsonl,
 csv (`header=False` after the first) and txt can be written one result at a time.
@@ -9,22 +9,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
-from pathlib import Path, PurePath
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from vidctl.files import write_new
 from vidctl.tasks.detect.model import Detection, Detections, Result
+from vidctl.tasks.formats import ResultFormat, by_name
+from vidctl.tasks.names import stems
 from vidctl.tasks.results import Failed
+from vidctl.text import one_line
 
 SCHEMA = "vidctl.detect/1"
-
-# What Linux, macOS or Windows does not take in a name, and what is no character at all.
-_REFUSED = re.compile(r"""[\x00-\x1f\x7f-\x9f/\\<>:"|?*\ud800-\udfff]""")
 
 # The first seven are those of supervision's CSVSink; tracker_id stays empty, as there.
 CSV_COLUMNS = (
@@ -111,13 +108,41 @@ def to_txt(results: Iterable[Result], *, save_conf: bool = False) -> str:
     )
 
 
-FORMATS: dict[str, Callable[[Iterable[Result]], str]] = {
-    "json": to_json,
-    "jsonl": to_jsonl,
-    "csv": to_csv,
-    "coco": to_coco,
-    "txt": to_txt,
-}
+def to_lines(results: Iterable[Result]) -> str:
+    """A line a detection, of source, class, confidence, x1, y1, x2 and y2, parted by tabs.
+
+    A class name may have spaces.  An image without a detection is a line with its source alone; a failed one has none.
+    """
+    return "".join(f"{line}\n" for result in results if isinstance(result, Detections) for line in _lines(result))
+
+
+@dataclass(frozen=True)
+class DetectionsContext:
+    """What is known besides the results: the endpoint that answered, and where in the run they are."""
+
+    endpoint: str | None = None
+    save_conf: bool = False
+    is_first: bool = True
+    is_only: bool = False  # the one image of its run: its labels are a file that a training reads
+
+
+DetectionsFormat = ResultFormat[Result, DetectionsContext]
+
+
+def _txt(results: Sequence[Result], context: DetectionsContext) -> str:
+    if not context.is_only:
+        return to_txt(results, save_conf=context.save_conf)
+    return "".join(yolo_lines(each, save_conf=context.save_conf) for each in results if isinstance(each, Detections))
+
+
+FORMATS: dict[str, DetectionsFormat] = by_name(
+    ResultFormat("table", lambda results, _: to_lines(results)),
+    ResultFormat("json", lambda results, context: to_json(results, endpoint=context.endpoint), ("json",), True),
+    ResultFormat("jsonl", lambda results, context: to_jsonl(results, endpoint=context.endpoint), ("jsonl",)),
+    ResultFormat("csv", lambda results, context: to_csv(results, header=context.is_first), ("csv",)),
+    ResultFormat("coco", lambda results, _: to_coco(results), is_document=True),
+    ResultFormat("txt", _txt, ("txt",)),
+)
 
 
 def yolo_lines(result: Detections, *, save_conf: bool = False) -> str:
@@ -139,43 +164,13 @@ def save_txt(
     return write_new(path, yolo_lines(result, save_conf=save_conf).encode(), overwrite=overwrite)
 
 
-def stems(sources: Sequence[str], folders: Sequence[PurePath] | None = None) -> list[str]:
-    """A file name without suffix for each source, to the letter where every system takes it, below its folder.
-
-    Those that would be the same on some system get -2, -3, …: first those whose names had to be changed, for a reader
-    finds the labels of an image by its very name.
-    """
-    pairs = zip(sources, folders or repeat(PurePath()), strict=folders is not None)
-    names = ["/".join([*map(safe_name, folder.parts), _stem(source)]) for source, folder in pairs]
-    is_changed = [_REFUSED.search(_own_stem(source)) is not None for source in sources]
-    order = sorted(range(len(names)), key=is_changed.__getitem__)
-    numbered = dict(zip(order, unique(names[at] for at in order), strict=True))
-    return [numbered[at] for at in range(len(names))]
-
-
-def unique(names: Iterable[str]) -> list[str]:
-    """The names, with -2, -3, … for those that some file system takes for one that was before."""
-    taken: set[str] = set()
-    counts: dict[str, int] = {}  # the last number that each got: whoever comes next need not count from 2 again
-    numbered: list[str] = []
-    for name in names:
-        each, folded = name, _folded(name)
-        while _folded(each) in taken:
-            counts[folded] = counts.get(folded, 1) + 1
-            each = f"{name}-{counts[folded]}"
-        taken.add(_folded(each))
-        numbered.append(each)
-    return numbered
-
-
-def is_numbered(stem: str, source: str) -> bool:
-    """Whether a source's stem has a number of its own, because another source has that name."""
-    return PurePath(stem).name != _stem(source)
-
-
-def safe_name(text: str) -> str:
-    """The text as the name of a file or folder: what some file system refuses becomes `_`; never hidden."""
-    return _fitted(_REFUSED.sub("_", text).strip(" ."), 150).rstrip(" .") or "_"
+def _lines(result: Detections) -> Iterator[str]:
+    source = one_line(result.source)
+    if not result.detections:
+        yield source
+    for found in result.detections:
+        corners = (f"{corner:.0f}" for corner in found.bbox)
+        yield "\t".join([source, one_line(found.class_name), f"{found.confidence:.2f}", *corners])
 
 
 def _row(found: Detection, result: Detections) -> tuple[object, ...]:
@@ -213,23 +208,3 @@ def _yolo(found: Detection, result: Detections, *, save_conf: bool) -> str:
         *([found.confidence] if save_conf else []),
     )
     return f"{found.class_id} {' '.join(f'{number:.6g}' for number in numbers)}\n"
-
-
-def _fitted(name: str, size: int) -> str:
-    return name.encode()[:size].decode(errors="ignore")
-
-
-def _folded(name: str) -> str:
-    """What names have in common that some file system takes for one: that of a Mac knows no case and no normal form."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def _stem(source: str) -> str:
-    # File systems allow 255 bytes, and a number and a suffix follow.
-    return _fitted(_REFUSED.sub("_", _own_stem(source)), 240) or "_"
-
-
-def _own_stem(source: str) -> str:
-    """The name to the letter; of a URL it is decoded: `%20` is a space."""
-    path = unquote(urlsplit(source).path) if source.lower().startswith(("https://", "http://")) else source
-    return PurePath(path).stem

@@ -125,8 +125,6 @@ _WHISPER_FIELDS = (
     "words",
 )  # fmt: skip
 
-FORMATS: dict[str, Callable[[Transcript, Layout], str]] = {"txt": txt, "srt": srt, "vtt": vtt, "tsv": tsv, "json": json}
-
 
 def _clock(seconds: float, mark: str, *, hours: bool) -> str:
     """`MM:SS.mmm`, with `HH:` in front where `hours` says so or there are any."""

@@ -298,14 +298,14 @@ def test_a_cancelled_job_frees_the_engine(worker, socket):
 
 def test_a_request_that_takes_too_long_gives_what_there_is(socket, qwen_module):
     """The platform would end the job and keep nothing of it, but the bill.  Another worker's, on the same engine."""
-    handler, engine, environment = (qwen_module(name) for name in ("handler", "engine", "environment"))
+    handler, server, environment = (qwen_module(name) for name in ("handler", "server", "environment"))
     settings = environment.Settings.read({"MODEL_NAME": NAME, "REQUEST_TIMEOUT": "1.5"})
     job = {"id": "1", "input": exactly(ENDLESS, temperature=1.0)}
 
     async def ask_impatiently():
-        async with engine.Server("http://engine/v1", socket=str(socket)) as server:
-            facts = engine.Facts(NAME, "vllm", is_vllm=True, max_model_len=MAX_MODEL_LEN)
-            return await handler.Worker(server, facts, settings).answer(job)
+        async with server.Server("http://engine/v1", socket=str(socket)) as client:
+            facts = server.Facts(NAME, "vllm", is_vllm=True, max_model_len=MAX_MODEL_LEN)
+            return await handler.Worker(client, facts, settings).answer(job)
 
     answer = asyncio.run(ask_impatiently())
     until(lambda: vision.running(socket) == 0)

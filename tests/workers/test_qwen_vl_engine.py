@@ -30,6 +30,11 @@ def engine(qwen_module):
     return qwen_module("engine")
 
 
+@pytest.fixture(scope="module")
+def server(qwen_module):
+    return qwen_module("server")
+
+
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -66,13 +71,13 @@ def events(*parts):
     return b"".join(b"data: " + json.dumps(part).encode() + b"\n\n" for part in parts) + b"data: [DONE]\n\n"
 
 
-def generated(engine, url):
+def generated(server, url):
     """The text and what is known of an answer."""
 
     async def ask():
-        found = engine.Generated()
-        async with engine.Server(url) as server:
-            pieces = [piece async for piece in server.generate({}, found)]
+        found = server.Generated()
+        async with server.Server(url) as client:
+            pieces = [piece async for piece in client.generate({}, found)]
         return pieces, found
 
     return asyncio.run(ask())
@@ -149,7 +154,7 @@ def test_why_an_engine_ended_is_one_sentence(engine, environment, line, says):
     assert "\n" not in reason
 
 
-def test_a_stream_is_read_however_it_is_cut(engine):
+def test_a_stream_is_read_however_it_is_cut(server):
     """Text, counts and the reason for the end; pieces of seven bytes."""
     choice = {"index": 0, "finish_reason": None}
     body = events(
@@ -158,7 +163,7 @@ def test_a_stream_is_read_however_it_is_cut(engine):
         {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3}},
     )
     with serving({"/v1/chat/completions": (200, body)}) as url:
-        pieces, found = generated(engine, url)
+        pieces, found = generated(server, url)
 
     assert (["Grüße ", "an alle"], "stop", 5, 3) == (
         pieces, found.finish_reason, found.prompt_tokens, found.completion_tokens,
@@ -174,9 +179,9 @@ def test_a_stream_is_read_however_it_is_cut(engine):
         (200, events({"error": {"message": "in the middle"}}), "in the middle"),
     ],
 )
-def test_what_the_engine_refuses_is_its_own_sentence(engine, status, body, says):
-    with serving({"/v1/chat/completions": (status, body)}) as url, pytest.raises(engine.RefusalError) as caught:
-        generated(engine, url)
+def test_what_the_engine_refuses_is_its_own_sentence(server, status, body, says):
+    with serving({"/v1/chat/completions": (status, body)}) as url, pytest.raises(server.RefusalError) as caught:
+        generated(server, url)
 
     assert says == str(caught.value)
 
@@ -190,25 +195,25 @@ def test_what_the_engine_refuses_is_its_own_sentence(engine, status, body, says)
         ([], "c", None),
     ],
 )
-def test_a_server_that_is_there_must_have_the_model(engine, environment, models, name, found):
+def test_a_server_that_is_there_must_have_the_model(server, environment, models, name, found):
     """By its name, or the only one that there is; else the names are told."""
     listed = json.dumps({"data": [{"id": one} for one in models]}).encode()
     with serving({"/v1/models": (200, listed)}) as url:
         settings = environment.Settings.read({"OPENAI_BASE_URL": url, "MODEL_NAME": name})
         if found is None:
             with pytest.raises(Exception, match=f"has no model {name}"):
-                asyncio.run(engine.look(settings))
+                asyncio.run(server.look(settings))
         else:
-            facts = asyncio.run(engine.look(settings))
+            facts = asyncio.run(server.look(settings))
             assert (found, False, url) == (facts.model, facts.is_vllm, facts.version)
 
 
-def test_a_servers_password_is_shown_to_nobody(engine, environment):
+def test_a_servers_password_is_shown_to_nobody(server, environment):
     """Its address is in every answer."""
     listed = json.dumps({"data": [{"id": "one"}]}).encode()
     with serving({"/v1/models": (200, listed)}) as url:
         settings = environment.Settings.read({"OPENAI_BASE_URL": url.replace("://", "://me:secret@")})
-        facts = asyncio.run(engine.look(settings))
+        facts = asyncio.run(server.look(settings))
 
     assert (url, False) == (facts.version, "secret" in repr(settings))
 
@@ -222,10 +227,10 @@ def test_a_progress_bar_is_told_at_each_tenth(engine, environment, capsys):
     assert 11 == capsys.readouterr().out.count("Loading")
 
 
-def test_no_server_is_one_sentence(engine, environment):
+def test_no_server_is_one_sentence(server, environment):
     settings = environment.Settings.read({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})
     with pytest.raises(Exception, match=r"no OpenAI-compatible server answers at http://127\.0\.0\.1:1/v1"):
-        asyncio.run(engine.look(settings))
+        asyncio.run(server.look(settings))
 
 
 # --- the real engine --------------------------------------------------------------------------------------------------

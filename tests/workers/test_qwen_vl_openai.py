@@ -65,7 +65,7 @@ def ask(qwen_module):
     server = StandIn(("127.0.0.1", 0), Standing)
     server.asked = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    handler, engine, environment = (qwen_module(name) for name in ("handler", "engine", "environment"))
+    handler, server_module, environment = (qwen_module(name) for name in ("handler", "server", "environment"))
     url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     settings = environment.Settings.read({"OPENAI_BASE_URL": url, "MODEL_NAME": "seer", "REQUEST_TIMEOUT": "1"})
     silence = threading.Event()
@@ -74,8 +74,8 @@ def ask(qwen_module):
         server.pieces, server.kind = [silence if piece is None else piece for piece in pieces], kind
 
         async def one():
-            async with engine.Server(url) as client:
-                worker = handler.Worker(client, engine.Facts("seer", "x", is_vllm), settings)
+            async with server_module.Server(url) as client:
+                worker = handler.Worker(client, server_module.Facts("seer", "x", is_vllm), settings)
                 return await worker.answer({"id": "1", "input": job_input})
 
         return asyncio.run(one())

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,24 +20,12 @@ import media
 import runpod
 from badinput import BadInputError
 from completion import Completion, in_openais_words
-from engine import (
-    TOKENS_PER_EVENT,
-    Engine,
-    EngineGoneError,
-    Facts,
-    Generated,
-    MisfitError,
-    RefusalError,
-    Server,
-    look,
-    spelled,
-    status_of,
-)
+from engine import Engine
 from environment import Settings
 from jobinput import REPETITION, Request, parse
+from posting import Posted
 from relaxing import relax
-from runpod import http_client
-from runpod.serverless.modules import rp_http
+from server import EngineGoneError, Facts, Generated, MisfitError, RefusalError, Server, look, spelled, status_of
 from variables import StartError
 
 if TYPE_CHECKING:
@@ -49,8 +36,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("qwen-vl")
 
 LEAST_SIDE = 32  # of an image; processors of other models and servers refuse a smaller one
+# Tokens that come in one event where nobody reads along (vLLM's stream_interval): an event for each would cost a
+# quarter of the rate.
+TOKENS_PER_EVENT = 32
 LAST_ANSWERS_S = 5.0  # to report the jobs whose engine is gone
-LAST_POSTS_S = 15.0  # for the end of a stream
 HEARS_STREAM = "RUNPOD_WEBHOOK_POST_STREAM"  # by hand there is none, and each chunk would log an error
 
 
@@ -111,7 +100,7 @@ class Worker:
         prepared = await self._prepared(request)
         prepare_s = perf_counter() - started
         streams = request.is_stream and HEARS_STREAM in os.environ
-        posted = _Posted(job) if streams else None
+        posted = Posted(job) if streams else None
         # Out of the schema that it was put into for another server, a choice comes as a whole.
         read_along = None if request.choices and not self._facts.is_vllm else posted
         generated = Generated()
@@ -193,7 +182,7 @@ class Worker:
         return max(0.0, limit_s - (perf_counter() - started)) if limit_s else None
 
     async def _generate(
-        self, body: dict[str, Any], generated: Generated, posted: _Posted | None, limit_s: float | None
+        self, body: dict[str, Any], generated: Generated, posted: Posted | None, limit_s: float | None
     ) -> bool:
         """Fill in what is generated; whether the time was over before the answer was."""
 
@@ -263,7 +252,7 @@ class Worker:
         body, lost = relax(body) if self._facts.is_vllm else (body, [])
         if lost:
             log.warning("job %s: %s", job.get("id"), _unheld(lost))
-        posted = _Posted(job, as_text=True) if request.is_stream and HEARS_STREAM in os.environ else None
+        posted = Posted(job, as_text=True) if request.is_stream and HEARS_STREAM in os.environ else None
         try:
             answer = await self._answered(request, body, posted, self._left_s(started))
             if posted:
@@ -274,7 +263,7 @@ class Worker:
         return [{**answer, "warnings": [_unheld(lost)]} if lost and isinstance(answer, dict) else answer]
 
     async def _answered(
-        self, request: Request, body: dict[str, Any], posted: _Posted | None, limit_s: float | None
+        self, request: Request, body: dict[str, Any], posted: Posted | None, limit_s: float | None
     ) -> Any:
         """The answer, or the text of its events; what there is of it when the time is over, as one that was too long.
 
@@ -300,7 +289,7 @@ class Worker:
         return completion.answer()
 
     async def _streamed(
-        self, request: Request, body: dict[str, Any], posted: _Posted | None, limit_s: float | None
+        self, request: Request, body: dict[str, Any], posted: Posted | None, limit_s: float | None
     ) -> str:
         sent: list[str] = []
 
@@ -345,72 +334,6 @@ class Worker:
         """Nothing came in time; 400, for it would not another time either, and is not to be requested three times."""
         limit_s = self._settings.request_timeout_s
         return RefusalError(f"not done after {limit_s:g} s (REQUEST_TIMEOUT); ask for fewer tokens or images", 400)
-
-
-class _Posted:
-    """Posts the pieces of an answer to RunPod's stream, in their order.
-
-    While a post is under way the pieces that come are gathered, and go together with the next one: on a slow way to
-    RunPod the chunks grow, and nothing waits.  The SDK itself posts only what a generator yields, and the output of a
-    generator is a list, which the guide's contract is not; so this calls what the SDK calls (runpod-python 1.12,
-    serverless/modules/rp_job.py, `handle_job`).
-    """
-
-    def __init__(self, job: dict[str, Any], *, as_text: bool = False) -> None:
-        self._job = job
-        self._as_text = as_text
-        self._pieces: list[str] = []
-        self._index = 0
-        self._more = asyncio.Event()
-        self._is_over = False
-        self._task = asyncio.ensure_future(self._post_all())
-
-    def put(self, piece: str) -> None:
-        self._pieces.append(piece)
-        self._more.set()
-
-    async def end(self, last: dict[str, Any] | None) -> None:
-        """Wait until everything was posted, then post `last`; not for long, for the answer itself is whole."""
-        self._is_over = True
-        self._more.set()
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._post_rest(last), LAST_POSTS_S)
-
-    async def _post_rest(self, last: dict[str, Any] | None) -> None:
-        await self._task
-        if last is not None:
-            await self._post({"text": "", "index": self._index, **last})
-
-    def drop(self) -> None:
-        """Post no more: the job is over, or was cancelled."""
-        self._task.cancel()
-
-    async def _post_all(self) -> None:
-        while not (self._is_over and not self._pieces):
-            await self._more.wait()
-            self._more.clear()
-            pieces, self._pieces = self._pieces, []
-            if pieces:
-                text = "".join(pieces)
-                await self._post(text if self._as_text else {"text": text, "index": self._index})
-                self._index += 1
-
-    async def _post(self, chunk: Any) -> None:
-        """A chunk that cannot be posted is missing in the stream, and there in the answer."""
-        try:
-            await rp_http.stream_result(_posting(), {"output": chunk}, self._job)
-        except (asyncio.TimeoutError, OSError, ValueError) as error:  # the SDK lets through what is not aiohttp's
-            log.warning("job %s: a chunk was not posted: %s", self._job.get("id"), type(error).__name__)
-
-
-_session: list[Any] = []
-
-
-def _posting() -> Any:
-    """One session for all chunks, of the event loop that the SDK runs."""
-    if not _session:
-        _session.append(http_client.AsyncClientSession())
-    return _session[0]
 
 
 def _unheld(words: list[str]) -> str:

@@ -57,7 +57,7 @@ def response_error(response: requests.Response) -> VidctlError:
     detail = _detail(reason)
     match status:
         case 403 if response.content.lstrip().startswith(b"<"):
-            # RunPod says in JSON why a key may not do something (runpod.md §2.2); a firewall answers with a page.
+            # RunPod says in JSON why a key may not do something (docs, api-reference-v2); a firewall sends a page.
             return ApiError(
                 f"{host} answered 403 without a reason from RunPod: a firewall or a proxy may be in between",
                 hint="check HTTPS_PROXY, and that this network may reach the address",

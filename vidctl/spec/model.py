@@ -6,7 +6,6 @@ paths stay as they are and no file is looked at.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -61,7 +60,15 @@ from vidctl.spec.fields import (
     wrong,
 )
 from vidctl.spec.gpu import Gpu
-from vidctl.spec.weights import BASE_URL, MODEL, WEIGHTS, Weights, image_args, references, require_repository
+from vidctl.spec.weights import (
+    BASE_URL,
+    WEIGHTS,
+    Weights,
+    image_args,
+    references,
+    require_repository,
+    with_full_paths,
+)
 
 Isolation = Literal["process", "container"]
 if TYPE_CHECKING:
@@ -244,13 +251,7 @@ class Local(SpecPart):
     @field_validator("env")
     @classmethod
     def _has_weights_of_the_project(cls, env: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        """Weights that lie in the project are found from there; a worker has a working folder of its own."""
-        if info.context is None:
-            return env
-        # `base` is the name of a model, whatever else the project has of that name.
-        named = [name for name in ("MODEL", MODEL) if re.search(r"/|\.pt$", env.get(name, ""))]
-        paths = {name: info.context.folder / Path(env[name]).expanduser() for name in named}
-        return env | {name: str(path.absolute()) for name, path in paths.items() if path.exists()}
+        return env if info.context is None else with_full_paths(env, info.context.folder)
 
     @field_validator("openai")
     @classmethod

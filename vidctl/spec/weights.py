@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from vidctl.spec.fields import Environment, wrong
@@ -41,3 +42,11 @@ def image_args(weights: Weights | None, env: Environment) -> dict[str, str]:
         return {**{name: env[name] for name in (MODEL, REVISION) if name in env}, "BAKE": "1"}
     # RunPod mounts a network volume as root's, and the worker must write to it.
     return {"RUN_AS": "0"} if weights == "volume" else {}
+
+
+def with_full_paths(env: Environment, folder: Path) -> Environment:
+    """Let weights that lie in the project be found from there: a worker has a working folder of its own."""
+    # `base` is the name of a model, whatever else the project has of that name.
+    named = [name for name in ("MODEL", MODEL) if re.search(r"/|\.pt$", env.get(name, ""))]
+    paths = {name: folder / Path(env[name]).expanduser() for name in named}
+    return env | {name: str(path.absolute()) for name, path in paths.items() if path.exists()}

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 from support import vision
-from support.failing import same_wording
 from support.runtime import until
+from support.stating import stating
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +96,9 @@ def generated(server, url):
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named(environment, name, value, fact):
-    with pytest.raises(environment.StartError, match=rf"^{name} .*{re.escape(fact)}") as caught:
+    with pytest.raises(environment.StartError) as caught:
         environment.Settings.read({name: value})
-    same_wording(str(caught.value))
+    stating(str(caught.value), name, fact)
 
 
 def test_the_guides_variables_become_vllms(engine, environment):
@@ -125,33 +125,31 @@ def test_the_engine_is_told_no_key_of_runpods(environment):
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "facts"),
     [
         (
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
-            "the memory does not hold the model",
+            ("memory",),
         ),
-        ("ValueError: No available memory for the cache blocks.", "the memory does not hold the model"),
+        ("ValueError: No available memory for the cache blocks.", ("memory",)),
         (
             "RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore_DP0': -9}",
-            "the engine was killed: the machine has too little memory",
+            ("killed", "memory"),
         ),
-        ("RuntimeError: The NVIDIA driver on your system is too old", "driver is too old for the image"),
-        ("OSError: [Errno 28] No space left on device", "the disk is full"),
-        ("api_server.py: error: unrecognized arguments: --nothing", "VLLM_EXTRA_ARGS has an argument"),
-        ("engine: cannot start: a/b is gated", "a/b is gated"),
-        ("KeyError: 'what nobody knows'", "the engine ended with status None: KeyError"),
+        ("RuntimeError: The NVIDIA driver on your system is too old", ("driver",)),
+        ("OSError: [Errno 28] No space left on device", ("disk",)),
+        ("api_server.py: error: unrecognized arguments: --nothing", ("VLLM_EXTRA_ARGS",)),
+        ("engine: cannot start: a/b is gated", ("a/b",)),
+        ("KeyError: 'what nobody knows'", ("KeyError",)),
     ],
 )
-def test_why_an_engine_ended_is_one_sentence(engine, environment, line, says):
+def test_why_an_engine_ended_is_one_sentence(engine, environment, line, facts):
     one = engine.Engine(environment.Settings.read({}))
     one._reader.start()
     for each in ("(EngineCore pid=7) INFO 11-27 15:18:43 [core.py:1] Loading", line, "  warnings.warn("):
         one._take(each)
-    reason = one.reason()
 
-    assert says in reason
-    assert "\n" not in reason
+    stating(one.reason(), *facts)
 
 
 def test_a_stream_is_read_however_it_is_cut(server):
@@ -201,8 +199,9 @@ def test_a_server_that_is_there_must_have_the_model(server, environment, models,
     with serving({"/v1/models": (200, listed)}) as url:
         settings = environment.Settings.read({"OPENAI_BASE_URL": url, "MODEL_NAME": name})
         if found is None:
-            with pytest.raises(Exception, match=f"has no model {name}"):
+            with pytest.raises(environment.StartError) as caught:
                 asyncio.run(server.look(settings))
+            stating(str(caught.value), f" {name}", *models)
         else:
             facts = asyncio.run(server.look(settings))
             assert (found, False, url) == (facts.model, facts.is_vllm, facts.version)
@@ -229,8 +228,9 @@ def test_a_progress_bar_is_told_at_each_tenth(engine, environment, capsys):
 
 def test_no_server_is_one_sentence(server, environment):
     settings = environment.Settings.read({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})
-    with pytest.raises(Exception, match=r"no OpenAI-compatible server answers at http://127\.0\.0\.1:1/v1"):
+    with pytest.raises(environment.StartError) as caught:
         asyncio.run(server.look(settings))
+    stating(str(caught.value), "http://127.0.0.1:1/v1")
 
 
 # --- the real engine --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from support import videos, vision
-from support.failing import same_wording
+from support.stating import stating
 
 
 @pytest.fixture(scope="module")
@@ -159,19 +159,18 @@ def test_grey_of_sixteen_bits_keeps_its_shades(images):
     ids=["text", "line", "damaged"],
 )
 def test_what_is_no_image_is_one_sentence(images, jobinput, data, facts):
-    with pytest.raises(jobinput.BadInputError, match=r"^image ") as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         images.decode(data, 10**6, "image")
 
-    assert facts in str(caught.value)
-    same_wording(str(caught.value))
+    stating(str(caught.value), "image ", facts)
 
 
-def test_too_many_pixels_are_refused_with_their_number(images):
+def test_too_many_pixels_are_refused_with_their_number(images, jobinput):
     """Before they are decoded: a small file may hold any number."""
     header = saved(Image.new("1", (12_000, 9_000)), "PNG")
-    with pytest.raises(Exception, match=r"12000 x 9000 pixels, 108 megapixels\b.*\b100\b") as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         images.decode(header, 10**6, "image")
-    same_wording(str(caught.value))
+    stating(str(caught.value), "12000 x 9000 pixels", "108 megapixels", "100")
 
 
 @given(st.binary(max_size=200))
@@ -198,11 +197,10 @@ def test_any_bytes_are_an_image_or_refused(qwen_module, data):
     ],
 )
 def test_an_image_that_cannot_be_read_is_one_sentence(images, jobinput, value, fact):
-    with pytest.raises(jobinput.BadInputError, match=r"^image\b") as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         images.read(value, "image")
 
-    assert fact in str(caught.value)
-    same_wording(str(caught.value))
+    stating(str(caught.value), "image", fact)
 
 
 def test_a_message_gets_its_images(media, jobinput):
@@ -284,26 +282,27 @@ def test_a_clip_of_too_many_pixels_is_refused_with_their_number(media, jobinput)
     """Before anything of it is decoded."""
     data = _video("avi", 8000, 5000, count=1, codec="mjpeg", pix_fmt="yuvj420p")
     clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
-    with pytest.raises(jobinput.BadInputError, match=r"^video .*8000 x 5000 pixels.* 36 megapixels") as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         prepared(media, jobinput, clip)
-    same_wording(str(caught.value))
+    stating(str(caught.value), "video ", "8000 x 5000 pixels", "36 megapixels")
 
 
 def test_pixels_that_are_lines_are_refused(media, jobinput):
     """A clip of a few kilobytes may say that each of its pixels is hundreds of times as wide as it is high."""
     data = _video("mp4", 640, 360, count=1, ratio=Fraction(300, 1))
     clip = jobinput.Media("video", vision.encoded(data), is_clip=True)
-    with pytest.raises(jobinput.BadInputError, match=r"^video .* 200 ") as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         prepared(media, jobinput, clip)
-    same_wording(str(caught.value))
+    stating(str(caught.value), "video ", "200")
 
 
 def test_a_clip_that_nobody_waits_for_is_not_decoded_to_its_end(media, jobinput):
     looks = iter([False] * 20)
     clip = jobinput.Media("video", vision.encoded(vision.clip(10.0)), is_clip=True)
     limits = media.Limits(4, 1_048_576, 1024, 1_048_576)
-    with pytest.raises(jobinput.BadInputError, match="cancelled"):
+    with pytest.raises(jobinput.BadInputError) as caught:
         media.prepare([{"role": "user", "content": [clip]}], limits, lambda: next(looks, True))
+    stating(str(caught.value), "cancelled")
 
 
 def _video(form, width, height, *, count, codec="libx264", pix_fmt="yuv420p", ratio=None, **options):
@@ -328,9 +327,9 @@ def test_a_playlist_opens_nothing(media, jobinput):
         address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
         for text in (f"ffconcat version 1.0\nfile {address}\n", f"#EXTM3U\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n"):
             clip = jobinput.Media("video", vision.encoded(text.encode()), is_clip=True)
-            with pytest.raises(jobinput.BadInputError, match=r"^video ") as caught:
+            with pytest.raises(jobinput.BadInputError) as caught:
                 prepared(media, jobinput, clip)
-            same_wording(str(caught.value))
+            stating(str(caught.value), "video ")
 
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -338,9 +337,9 @@ def test_a_playlist_opens_nothing(media, jobinput):
 
 def test_an_audio_is_no_clip(media, jobinput):
     clip = jobinput.Media("video", vision.encoded(vision.clip(1.0)[:40]), is_clip=True)
-    with pytest.raises(jobinput.BadInputError, match=r"^video ") as caught:
+    with pytest.raises(jobinput.BadInputError) as caught:
         prepared(media, jobinput, clip)
-    same_wording(str(caught.value))
+    stating(str(caught.value), "video ")
 
 
 def test_a_clip_is_seen_as_it_is_displayed(media, jobinput):

@@ -11,6 +11,7 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import TypeAdapter
+from support.stating import stating
 
 CHAT = "/v1/chat/completions"
 DONE = b"data: [DONE]\n\n"
@@ -199,10 +200,10 @@ def test_a_stream_is_passed_on_as_it_is(ask):
 @pytest.mark.parametrize(
     ("kind", "pieces", "says"),
     [
-        ("text/html", [b"<html><body>Sign in</body></html>\n"], "it sent text/html, not events"),
-        ("application/json", [b'{"detail": "hello"}'], "it sent application/json, not events"),
-        ("text/event-stream", [], "it sent text/event-stream, not events"),
-        ("text/event-stream", [event({"content": "One"})], "closed the connection before its answer had ended"),
+        ("text/html", [b"<html><body>Sign in</body></html>\n"], "text/html"),
+        ("application/json", [b'{"detail": "hello"}'], "application/json"),
+        ("text/event-stream", [], "text/event-stream"),
+        ("text/event-stream", [event({"content": "One"})], "closed the connection"),
     ],
 )
 @pytest.mark.parametrize("job", [{"prompt": "Count."}, openai_job(), openai_job(stream=True)])
@@ -211,8 +212,7 @@ def test_what_is_no_answer_is_an_error_that_says_so(ask, job, kind, pieces, says
     error = ask(job, *pieces, kind=kind)["error"]
     message = error if isinstance(error, str) else error["message"]
 
-    assert message.startswith("the server behind this worker does not answer as it should: ")
-    assert says in message
+    stating(message, says)
 
 
 @pytest.mark.parametrize("end", [event({}, "stop"), DONE])

@@ -65,7 +65,7 @@ class WorkerRoutes:
     ) -> None:
         """Take in what a worker says of a job; what nobody expects any more is dropped."""
         worker = self._fleets.worker(endpoint.id, worker_id)
-        job = self._queue.running(endpoint.id, worker_id, job_id)
+        job = self._queue.find_running(endpoint.id, worker_id, job_id)
         if result.get("status") == "IN_PROGRESS":
             if job is not None:
                 self._queue.progress(job, wire.dumps(result.get("output")))
@@ -83,7 +83,7 @@ class WorkerRoutes:
                 self._dispatch.restart(worker)
 
     async def stream(self, request: Request, endpoint: EndpointRecord) -> Response:
-        job = self._queue.running(endpoint.id, request.path_params["worker_id"], request.path_params["job_id"])
+        job = self._queue.find_running(endpoint.id, request.path_params["worker_id"], request.path_params["job_id"])
         try:
             body = await read_body(request, limits.RUN_BYTES)
             chunk = json_object(body, max_bytes=limits.RUN_BYTES, what="a stream chunk")

@@ -13,7 +13,6 @@ from vidctl.runpod import gpus, limits
 if TYPE_CHECKING:
     from vidctl.runpod.gpus import GpuType
 
-
 POOLS: Final = {pool.id: pool.gpu_types for pool in gpus.POOLS}
 # US dollars of one GPU of a flex worker, of the pools whose price is published.
 PRICE_PER_HOUR: Final = {

@@ -120,7 +120,7 @@ class Registry:
         """
         with self._transaction():
             before = self.template(record.id) if record.id else None
-            after = record if record.id else replace(record, id=_new_id(10))
+            after = record if record.id else replace(record, id=new_id(10))
             if before == after:
                 return after
             self._store_template(after)
@@ -155,7 +155,7 @@ class Registry:
         for this endpoint.  Otherwise the endpoint gets a template of its own.
         """
         with self._transaction():
-            record = replace(record, id=record.id or _new_id(14))
+            record = replace(record, id=record.id or new_id(14))
             before = self.endpoint(record.id)
             had = self.template(before.template_id) if before else None
             has = self._own_template(record, had, container)
@@ -191,7 +191,7 @@ class Registry:
 
         Raise RegistryError when another login has the name.
         """
-        after = record if record.id else replace(record, id=_new_id(25))
+        after = record if record.id else replace(record, id=new_id(25))
         with self._transaction():
             if any(other.name == after.name and other.id != after.id for other in self.registry_auths()):
                 raise RegistryError("Registry auth name must be unique.")
@@ -211,7 +211,7 @@ class Registry:
 
     def save_network_volume(self, record: NetworkVolumeRecord) -> NetworkVolumeRecord:
         """Create it when its id is empty, else replace it; return it as kept."""
-        after = record if record.id else replace(record, id=_new_id(10))
+        after = record if record.id else replace(record, id=new_id(10))
         with self._transaction():
             self._connection.execute(
                 "INSERT INTO network_volumes VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
@@ -231,9 +231,9 @@ class Registry:
             return had
         if had is not None and had.bound_endpoint_id == endpoint.id and len(self._users(had.id)) == 1:
             return replace(container, id=had.id, name=had.name, bound_endpoint_id=endpoint.id)
-        new_id = _new_id(10)
-        name = f"{endpoint.name}__template__{new_id}"
-        return replace(container, id=new_id, name=name, is_serverless=True, bound_endpoint_id=endpoint.id)
+        template_id = new_id(10)
+        name = f"{endpoint.name}__template__{template_id}"
+        return replace(container, id=template_id, name=name, is_serverless=True, bound_endpoint_id=endpoint.id)
 
     def _users(self, template_id: str) -> tuple[EndpointRecord, ...]:
         return self._many(
@@ -267,7 +267,7 @@ class Registry:
         if before is not None and before.version == after.version:
             return
         diff = changes(before, after, had, has) if before else ()
-        release = ReleaseRecord(_new_id(10), after.id, after.version, _now() if before else after.created_at, diff)
+        release = ReleaseRecord(new_id(10), after.id, after.version, _now() if before else after.created_at, diff)
         self._connection.execute("INSERT INTO releases VALUES (?, ?, ?)", (release.id, after.id, _dump(release)))
 
     def _one(self, kind: type[_Record], query: str, *values: str) -> _Record | None:
@@ -298,7 +298,7 @@ def _successor(
 ) -> EndpointRecord:
     """What to keep of `record`: the id, the time of creation and the version are the registry's to say."""
     if before is None:
-        return replace(record, id=record.id or _new_id(14), created_at=record.created_at or _now(), version=0)
+        return replace(record, id=record.id or new_id(14), created_at=record.created_at or _now(), version=0)
     new_workers = is_new_content or any(getattr(before, name) != getattr(record, name) for name in _WORKERS_ARE_MADE_OF)
     return replace(record, created_at=before.created_at, version=before.version + new_workers)
 
@@ -324,7 +324,8 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _new_id(length: int) -> str:
+def new_id(length: int) -> str:
+    """A name as RunPod makes them: small letters and digits."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(length))
 
 

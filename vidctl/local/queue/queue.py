@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from vidctl.local.queue.job import JobRecord
     from vidctl.local.queue.store import JobStore
 
-
 BURST_MS = 50  # jobs that come so close upon each other are given as one batch
 LOST_ERROR = b'"job timed out after 1 retries"'
 
@@ -55,7 +54,7 @@ class JobQueue:
         job = self.store.get(job_id, self.clock())
         return job if job is not None and job.endpoint_id == endpoint_id else None
 
-    def running(self, endpoint_id: str, worker_id: str, job_id: str) -> JobRecord | None:
+    def find_running(self, endpoint_id: str, worker_id: str, job_id: str) -> JobRecord | None:
         """The job if that worker is to end it; None when nobody expects that any more."""
         job = self.find(endpoint_id, job_id)
         is_running = job is not None and job.status == "IN_PROGRESS" and job.worker_id == worker_id

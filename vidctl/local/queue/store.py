@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-
 BATCH_BYTES = 20 << 20
 ALWAYS = 0  # a time at which no job has expired yet
 

@@ -34,7 +34,7 @@ class Dispatch:
         The SDK counts a job from when it has it until its result is posted or given up (rp_job.py, job_in_progress).
         """
         for job_id in worker.jobs | worker.stops.keys():
-            job = self._queue.running(endpoint_id, worker.id, job_id)
+            job = self._queue.find_running(endpoint_id, worker.id, job_id)
             if job is not None:
                 self._queue.lose(job, is_counted=True)
             self.release(worker, job_id)

@@ -35,7 +35,6 @@ from vidctl.local.workers.variables import activated, inheritable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-
 _UNUSED_S = 30 * 86_400
 
 ENGINE = "engine"  # the folder in a worker's, with the requirements of what it cannot share an environment with

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from vidctl.local.workers.launcher import WorkerInstance
     from vidctl.local.workers.log import WorkerLog
 
-
 WorkerStatus = Literal["RUNNING", "IDLE", "INITIALIZING", "UNHEALTHY"]
 KEPT_LOGS = 5
 CALM_MS = 1_000  # the SDK's loop sleeps so long when it is full

@@ -18,7 +18,6 @@ from vidctl.errors import LocalRuntimeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-
 _INCLUDE = re.compile(r"\s*(?:-r|--requirement)[\s=]+(?P<path>\S+)")
 _CONSTRAINT = re.compile(r"\s*(?:-c|--constraint)[\s=]+(?P<path>\S+)")
 _EXTRA_INDEX = re.compile(r"\s*--extra-index-url[\s=]+(?P<url>\S+)")

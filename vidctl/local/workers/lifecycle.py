@@ -7,13 +7,12 @@ queue is.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import shutil
 import signal
-import string
 from typing import TYPE_CHECKING, Any
 
 from vidctl.errors import LocalRuntimeError
+from vidctl.local.control_plane.registry import new_id
 from vidctl.local.threads import in_thread
 from vidctl.local.workers import containers, folder_image, os_process
 from vidctl.local.workers.fleet import LocalWorker
@@ -77,7 +76,7 @@ class WorkerLifecycle:
 
     def start(self, fleet: LocalFleet) -> None:
         """Add a worker to an endpoint's; it is prepared and started meanwhile."""
-        worker_id = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(14))
+        worker_id = new_id(14)
         worker = LocalWorker(
             id=worker_id,
             version=fleet.endpoint.version,

@@ -15,7 +15,6 @@ from vidctl.errors import LocalRuntimeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-
 _LAST_LINES = 20
 
 

@@ -42,7 +42,7 @@ class UnsentResults:
                 worker.unsent[job_id] = message.removeprefix(UNSENT).strip(" |")
             elif message == FINISHED and (reason := worker.unsent.pop(job_id, None)) is not None:
                 # What could not be sent before was a progress update if the result has come meanwhile.
-                job = self._queue.running(endpoint_id, worker.id, job_id)
+                job = self._queue.find_running(endpoint_id, worker.id, job_id)
                 if job is not None:
                     failure = f"the worker cannot send its result as JSON: {reason}"
                     self._queue.finish(job, error=json.dumps(failure).encode())

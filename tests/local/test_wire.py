@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidctl.local import wire
+from vidctl.local.api.openai_answers import Events, openai_answer
+from vidctl.local.api.submission import read_submission
 from vidctl.local.queue import transitions
 from vidctl.local.wire import BadRequestError
 from vidctl.runpod import limits
@@ -20,7 +22,7 @@ json_values = st.recursive(
 
 
 def read(request):
-    return wire.read_submission(json.dumps(request).encode(), max_bytes=limits.RUN_BYTES)
+    return read_submission(json.dumps(request).encode(), max_bytes=limits.RUN_BYTES)
 
 
 @pytest.mark.parametrize("request_", [{}, {"input": {}}, {"input": None}, {"input": "text"}, {"input": [1]}, [], 3])
@@ -34,7 +36,7 @@ def test_an_input_that_the_worker_would_never_see_is_refused_at_once(request_):
 )
 def test_what_is_not_json_is_refused(text):
     with pytest.raises(BadRequestError, match="json is invalid; max size is 10MiB"):
-        wire.read_submission(text, max_bytes=limits.RUN_BYTES)
+        read_submission(text, max_bytes=limits.RUN_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_every_value_gets_through_an_answer(value):
 def test_no_request_breaks_the_reader(data):
     """It takes a request with an input, or says that it is bad."""
     try:
-        submission = wire.read_submission(data, max_bytes=limits.RUN_BYTES)
+        submission = read_submission(data, max_bytes=limits.RUN_BYTES)
     except BadRequestError:
         return
     assert json.loads(submission.body)["input"]
@@ -127,7 +129,7 @@ def test_an_openai_error_that_a_handler_returned_keeps_its_code():
         transitions.taken(transitions.submitted("a", "ep", 0), 0, worker_id="w", execution_timeout_ms=0), 0
     )
 
-    assert wire.openai_answer(failed, None, b'{"message":"no","code":422}', []) == (
+    assert openai_answer(failed, None, b'{"message":"no","code":422}', []) == (
         422,
         b'{"error":{"message":"no","code":422}}',
     )
@@ -135,7 +137,7 @@ def test_an_openai_error_that_a_handler_returned_keeps_its_code():
 
 def sent(*chunks, failed=None):
     """What a caller reads of a stream whose handler yields these."""
-    events = wire.Events()
+    events = Events()
     sent_events = [events.take(wire.dumps(chunk)) for chunk in chunks]
     error = [events.own(wire.dumps(failed))] if failed else []
     return b"".join([*sent_events, *error, events.end()]).decode()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from vidctl.local import wire
 from vidctl.local.api.http import NotFoundError
 from vidctl.local.api.poll import Poll
+from vidctl.local.api.submission import new_job_id, read_submission
 from vidctl.local.queue import transitions
 from vidctl.runpod import limits
 
@@ -32,9 +32,9 @@ class JobCalls:
 
     def submit(self, endpoint: EndpointRecord, data: bytes, *, is_sync: bool, wait_ms: int = 0) -> JobRecord:
         """Queue a job; raise BadRequestError for a request that is none."""
-        request = wire.read_submission(data, max_bytes=limits.RUNSYNC_BYTES if is_sync else limits.RUN_BYTES)
+        request = read_submission(data, max_bytes=limits.RUNSYNC_BYTES if is_sync else limits.RUN_BYTES)
         job = transitions.submitted(
-            wire.new_job_id(is_sync=is_sync),
+            new_job_id(is_sync=is_sync),
             endpoint.id,
             self._queue.clock(),
             ttl_ms=request.ttl_ms or limits.DEFAULT_TTL_MS,

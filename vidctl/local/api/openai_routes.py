@@ -8,6 +8,7 @@ from starlette.responses import StreamingResponse
 
 from vidctl.local import wire
 from vidctl.local.api.http import json_response, read_body
+from vidctl.local.api.openai_answers import Events, openai_answer
 from vidctl.local.api.poll import ClientGoneError
 from vidctl.runpod import limits
 
@@ -38,12 +39,12 @@ class OpenAiRoutes:
         if isinstance(given, dict) and given.get("stream") is True:
             return StreamingResponse(self._events(request, job), media_type="text/event-stream")
         job = await self._calls.ended(request, job, _WAIT_S)
-        status, body = wire.openai_answer(job, *self._calls.result(job), self._calls.drain(job))
+        status, body = openai_answer(job, *self._calls.result(job), self._calls.drain(job))
         return json_response(body, status)
 
     async def _events(self, request: Request, job: JobRecord) -> AsyncIterator[bytes]:
         """Server-sent events: what the handler yields, an error if there is one, and OpenAI's end mark."""
-        events = wire.Events()
+        events = Events()
         while True:
             try:
                 job, chunks = await self._calls.chunks(request, job, _WAIT_S)
@@ -54,5 +55,5 @@ class OpenAiRoutes:
             if not chunks and self._calls.is_over(job):
                 break
         if job.status != "COMPLETED":
-            yield events.own(wire.openai_answer(job, *self._calls.result(job), [])[1])
+            yield events.own(openai_answer(job, *self._calls.result(job), [])[1])
         yield events.end()

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from vidctl.local.control_plane.rest_wire import ProblemError, rfc3339
+from vidctl.local.queue.waiters import until_set
 from vidctl.local.threads import in_thread
 from vidctl.local.workers.log import NOTE
 from vidctl.runpod import limits
@@ -117,8 +118,7 @@ async def _events(
             lines, seen = await in_thread(partial(_lines, log, seen))
             for line in _of(lines, request.source):
                 yield _event(line)
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(closing.wait(), _LOOK_S)
+        await until_set(closing, _LOOK_S)
 
 
 def _lines(log: WorkerLog, place: int) -> tuple[list[Line], int]:

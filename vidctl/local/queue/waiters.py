@@ -6,6 +6,18 @@ import asyncio
 from collections import deque
 
 
+async def until_set(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait until the event is set, and no longer than that.
+
+    Being cancelled as the event is set is being cancelled: `asyncio.wait_for` of Python 3.11 and before drops that.
+    """
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=timeout_s)
+    finally:
+        waiting.cancel()
+
+
 class Waiters:
     """Wakes those who wait for a name; a name that nobody waits for costs nothing."""
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from vidctl.local import wire
 from vidctl.local.faults import Faults
 from vidctl.local.queue.store import ALWAYS
+from vidctl.local.queue.waiters import until_set
 from vidctl.local.threads import in_thread
 from vidctl.runpod import limits
 
@@ -55,8 +56,7 @@ async def deliver(queue: JobQueue, *, spacing_s: float = SPACING_S) -> None:
                 for job in queue.store.webhooks_due(queue.clock(), limit=_AT_ONCE):
                     if job.id not in out:
                         out[job.id] = asyncio.ensure_future(attempt(job))
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(queue.webhooks.wait(), min(1.0, spacing_s))
+            await until_set(queue.webhooks, min(1.0, spacing_s))
             queue.webhooks.clear()
     finally:
         for task in list(out.values()):

@@ -5,11 +5,10 @@ How many there should be is decided in scaling.py; each is started, watched and 
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vidctl.local.faults import Faults
+from vidctl.local.queue.waiters import until_set
 from vidctl.local.workers.scaling import init_timeout_s, workers_wanted
 
 if TYPE_CHECKING:
@@ -55,8 +54,7 @@ class Supervisor:
             for fleet in self._fleets.all():
                 with self._faults.survived(f"looking after endpoint {fleet.endpoint.id}"):
                     self._reconcile(fleet)
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._fleets.wake.wait(), TICK_S)
+            await until_set(self._fleets.wake, TICK_S)
             self._fleets.wake.clear()
 
     async def stop(self) -> None:

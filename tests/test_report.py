@@ -43,11 +43,11 @@ with Report().live() as notify:
 
 
 DETECT = """
-from vidctl.cli import report
+from vidctl.cli import console
 from vidctl.tasks.detect.model import Detections
 with Report().counting("detect", 3, shown=True) as counter:
     for number in range(3):
-        report.detections(Detections(f"{number}.jpg", 640, 480, ()))
+        console.detections(Detections(f"{number}.jpg", 640, 480, ()))
         counter.count()
 """
 
@@ -309,7 +309,7 @@ def test_ctrl_c_at_a_question_interrupts():
 
 def test_a_table_is_never_cut():
     """An id is there to be copied, on however narrow a terminal."""
-    script = "from vidctl.cli import report\nreport.table([('yolo', 'i' * 40)], header=('endpoint', 'id'), empty='')"
+    script = "from vidctl.cli import console\nconsole.table([('yolo', 'i' * 40)], header=('endpoint', 'id'), empty='')"
 
     assert Terminal(script, columns=20).until_the_end() == ["endpoint  id", f"yolo      {'i' * 40}"]
 

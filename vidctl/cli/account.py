@@ -32,14 +32,14 @@ def list_endpoints(
 
     Which spec made them, how many workers they may have, on which GPUs, and what they cost when idle.
     """
-    from vidctl.cli import report
+    from vidctl.cli import console
 
     _, place = _place(said.report(), target)
     rows = [_row(each) for each in place.control.account().endpoints]
     if said.as_json:
         print(json.dumps(rows, indent=2))  # noqa: T201
         return
-    report.table(
+    console.table(
         [
             (row["name"], row["id"], row["spec"] or "-", f"{row['workers_min']}-{row['workers_max']}", row["gpu_ids"],
              _dollars(row["idle_per_hour"]), row["image"])
@@ -250,7 +250,7 @@ def list_logins(
 
     Their passwords cannot be read back.
     """
-    from vidctl.cli import report
+    from vidctl.cli import console
 
     _, place = _place(said.report(), target)
     logins = place.control.registries()
@@ -258,7 +258,7 @@ def list_logins(
         print(json.dumps([{"id": each.id, "name": each.name} for each in logins], indent=2))  # noqa: T201
         return
     empty = f"no registry logins on {place.name}"
-    report.table([(each.name, each.id) for each in logins], header=("login", "id"), empty=empty)
+    console.table([(each.name, each.id) for each in logins], header=("login", "id"), empty=empty)
 
 
 def _place(report: Report, target: str | None) -> tuple[Project, Target]:

@@ -349,12 +349,12 @@ class _AnswerDelivery:
             self._output.write(self._text(self._answers))
 
     def _text(self, answers: list[Described]) -> str:
-        from vidctl.cli import report
+        from vidctl.cli import console
         from vidctl.tasks.describe.formats import AnswersContext
         from vidctl.tasks.formats import heading
 
         is_read = self._output.is_read
-        headed = report.heading if is_read else heading
+        headed = console.heading if is_read else heading
         context = AnswersContext(self.client.asked, self._price, self._has_several, is_read, headed)
         return self._form.write(answers, context)
 

@@ -214,13 +214,13 @@ class _DetectionDelivery:
             )
 
     def _print(self, result: Result) -> None:
-        from vidctl.cli import report
+        from vidctl.cli import console
         from vidctl.tasks.results import Failed
 
         if isinstance(result, Failed):
             self._output.add(self._text([result]), is_answer=False)
         elif self._form.name == "table" and self._output.is_read:
-            report.detections(result)
+            console.detections(result)
         else:
             self._output.add(self._text([result]))
 

@@ -74,7 +74,7 @@ def push(
 @options.spread
 def list_images(context: typer.Context, *, said: options.ReportOptions) -> None:
     """List the images that were built on this machine, newest first: what was pushed, and which layer changed."""
-    from vidctl.cli import report
+    from vidctl.cli import console
 
     if context.invoked_subcommand is not None:
         return
@@ -82,7 +82,7 @@ def list_images(context: typer.Context, *, said: options.ReportOptions) -> None:
     if said.as_json:
         print(json.dumps([_entry(each) for each in found], indent=2))  # noqa: T201
         return
-    report.table(
+    console.table(
         [
             (each.key, each.tag, _moment(each.created_at), _megabytes(each.size),
              "yes" if each.digest else "no", _change(each))

@@ -26,7 +26,7 @@ def jobs(
     import os
     import time
 
-    from vidctl.cli import report
+    from vidctl.cli import console
     from vidctl.journal import Journal
     from vidctl.project import settings
 
@@ -35,7 +35,7 @@ def jobs(
         print(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2))  # noqa: T201
         return
     when = {entry.id: time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.submitted_at)) for entry in entries}
-    report.table(
+    console.table(
         [(when[entry.id], entry.status, entry.id, entry.endpoint_id, entry.what) for entry in entries],
         header=("sent", "status", "job", "endpoint", "what"),
         empty="no jobs sent from this project",

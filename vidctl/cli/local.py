@@ -107,7 +107,7 @@ def status(port: Port = None, *, said: options.ReportOptions) -> None:
 
     The exit status is 5 if it is not running.
     """
-    from vidctl.cli import report
+    from vidctl.cli import console
     from vidctl.errors import NotDeployedError
     from vidctl.local import daemon
 
@@ -128,7 +128,7 @@ def status(port: Port = None, *, said: options.ReportOptions) -> None:
     limits = "as RunPod's" if running.has_rate_limits else "none"
     facts = f"process {running.pid}, isolation: {running.isolation}, rate limits: {limits}"
     print(f"running at {running.url} ({facts})")  # noqa: T201
-    report.table(
+    console.table(
         [(e["name"], e["id"], _counts(e["workers"]), _counts(e["jobs"])) for e in endpoints],
         header=("endpoint", "id", "workers", "jobs"),
         empty="no endpoints",
@@ -148,7 +148,7 @@ def logs(
     said: options.ReportOptions,
 ) -> None:
     """Print the last log lines of an endpoint, or of the runtime."""
-    from vidctl.cli import report
+    from vidctl.cli import console
     from vidctl.local import daemon
 
     lines = daemon.logs(endpoint, port=_port(port), tail=tail, known_id=_deployed(endpoint) if endpoint else None)
@@ -156,7 +156,7 @@ def logs(
         print(json.dumps(lines, indent=2))  # noqa: T201
         return
     for line in lines:
-        report.log_line(line)
+        console.log_line(line)
 
 
 @app.command()

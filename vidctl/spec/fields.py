@@ -183,9 +183,7 @@ def are_distinct(texts: Items) -> ItemErrors:
         known.add(text)
 
 
-def _variable_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise wrong("invalid environment variable name", hint="use letters, digits and _")
+def _not_reserved(name: str) -> str:
     if name == STAMP:
         raise wrong(f"{name} is reserved: vidctl sets it to mark what it made", hint="remove it")
     if name.startswith("RUNPOD_") and name not in OPEN_RUNPOD_VARIABLES:
@@ -193,12 +191,6 @@ def _variable_name(name: str) -> str:
         raise wrong(
             "RUNPOD_… variables are reserved: RunPod sets them in a worker", hint=f"a spec can set only {allowed}"
         )
-    return name
-
-
-def _build_argument(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise wrong("invalid build argument name", hint="use letters, digits and _, as in ARG NAME")
     return name
 
 
@@ -292,6 +284,7 @@ def _holds_a_job(path: Path) -> bool:
 
 # RunPod takes any name for a volume or a login (REST v2: minLength 1); a line's worth of text can be shown.
 LABEL = r"(?=.{1,191}\Z)[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?"
+_VARIABLE = "[A-Za-z_][A-Za-z0-9_]*"
 _COMPONENT = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?/)?"
 _REPOSITORY = f"{_HOST}{_COMPONENT}(?:/{_COMPONENT})*"
@@ -309,11 +302,16 @@ Name = Annotated[
     matching("(?!.* -fb$).*", "name must not end in -fb", "write flashboot: true"),
 ]
 VariableName = Annotated[
-    str, AfterValidator(_variable_name), Field(json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
+    str,
+    matching(_VARIABLE, "invalid environment variable name", "use letters, digits and _"),
+    AfterValidator(_not_reserved),
+    Field(json_schema_extra={"pattern": f"^{_VARIABLE}$"}),
 ]
 Environment = dict[VariableName, Annotated[str, WrapValidator(_as_filled_in)]]
 BuildArgument = Annotated[
-    str, AfterValidator(_build_argument), Field(json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
+    str,
+    matching(_VARIABLE, "invalid build argument name", "use letters, digits and _, as in ARG NAME"),
+    Field(json_schema_extra={"pattern": f"^{_VARIABLE}$"}),
 ]
 BuildArguments = dict[BuildArgument, str]
 PasswordVariable = Annotated[

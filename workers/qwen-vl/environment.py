@@ -72,6 +72,10 @@ class Settings:
             server_key=environment.get("OPENAI_API_KEY", ""),
         )
 
+    def left_s(self, took_s: float) -> float | None:
+        """What is left of a request's time after its images were opened, which may have to be downloaded."""
+        return max(0.0, self.request_timeout_s - took_s) if self.request_timeout_s else None
+
     @property
     def name(self) -> str:
         """What callers know the model by."""

@@ -397,3 +397,9 @@ def _whole(job_input: dict[str, Any], name: str, *, least: int) -> int | None:
 def _number(job_input: dict[str, Any], name: str, low: float, high: float) -> float | None:
     value = job_input.get(name)
     return None if value is None else fields.number(name, value, low, high)
+
+
+def take_default(body: dict[str, Any]) -> None:
+    """Take out vLLM's own field that the worker sets by itself; one that the job has is the server's to judge."""
+    if body.get("repetition_detection") == REPETITION:
+        del body["repetition_detection"]

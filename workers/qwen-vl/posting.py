@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +13,13 @@ from runpod.serverless.modules import rp_http
 
 log = logging.getLogger("qwen-vl")
 
+HEARS_STREAM = "RUNPOD_WEBHOOK_POST_STREAM"  # by hand there is none, and each chunk would log an error
 LAST_POSTS_S = 15.0  # for the end of a stream
+
+
+def hears_stream() -> bool:
+    """Whether there is somebody to post to."""
+    return HEARS_STREAM in os.environ
 
 
 class Posted:
@@ -79,3 +86,8 @@ def _posting() -> Any:
     if not _session:
         _session.append(http_client.AsyncClientSession())
     return _session[0]
+
+
+def utf8(text: str) -> str:
+    """Without halves of characters, which JSON can spell and the SDK cannot post."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -136,3 +136,8 @@ def _referred(branch: Any, root: dict[str, Any]) -> Any:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def unheld(words: list[str]) -> str:
+    """The warning about keywords of a schema that are not enforced."""
+    return f"the engine does not enforce these keywords of the schema: {', '.join(words)}"

@@ -623,7 +623,7 @@ def test_a_failed_prepare_says_why_and_is_tried_again(worker, heard):
 
 
 @pytest.fixture
-def engine(worker):
+def engine_worker(worker):
     """A worker whose engine has requirements of its own; what its one package needs is not among them."""
     folder = worker / "engine"
     folder.mkdir()
@@ -638,20 +638,20 @@ def installed(python):
 
 
 @pytest.mark.parametrize("installer", ["uv", "pip"])
-def test_an_engine_has_an_environment_as_it_stands(engine, heard, monkeypatch, installer):
+def test_an_engine_has_an_environment_as_it_stands(engine_worker, heard, monkeypatch, installer):
     """Just what is written, without what the packages ask for; made once."""
     monkeypatch.setenv("VIDCTL_INSTALLER", installer)
-    first = environments.engine(engine, {}, heard.append)
-    second = environments.engine(engine, {}, heard.append)
+    first = environments.engine(engine_worker, {}, heard.append)
+    second = environments.engine(engine_worker, {}, heard.append)
 
     assert (first, {"ENGINE_PYTHON"}) == (second, set(first))
     assert {"jinja2"} == installed(first["ENGINE_PYTHON"]) - {"pip", "setuptools"}
     assert 1 == sum("creating an environment for my worker's engine" in line for line in heard)
 
 
-def test_a_server_that_runs_already_needs_no_engine(engine, heard):
+def test_a_server_that_runs_already_needs_no_engine(engine_worker, heard):
     """Nothing is installed for it."""
-    assert {} == environments.engine(engine, {"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"}, heard.append)
+    assert {} == environments.engine(engine_worker, {"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"}, heard.append)
     assert [] == heard
 
 
@@ -659,10 +659,10 @@ def test_a_worker_without_an_engine_is_told_nothing_of_one(worker, heard):
     assert {} == environments.engine(worker, {}, heard.append)
 
 
-def test_the_engine_is_there_when_a_worker_is_prepared(engine, heard):
+def test_the_engine_is_there_when_a_worker_is_prepared(engine_worker, heard):
     """prepare.py may ask it for the weights."""
-    (engine / "prepare.py").write_text("import os; print('with', os.environ['ENGINE_PYTHON'])")
-    make(engine, heard)
-    python = environments.engine(engine, {}, heard.append)["ENGINE_PYTHON"]
+    (engine_worker / "prepare.py").write_text("import os; print('with', os.environ['ENGINE_PYTHON'])")
+    make(engine_worker, heard)
+    python = environments.engine(engine_worker, {}, heard.append)["ENGINE_PYTHON"]
 
     assert f"with {python}" in heard

@@ -10,28 +10,28 @@ from vidctl.local.control_plane.registry import Registry, RegistryError
 
 
 @pytest.fixture
-def registry(tmp_path):
-    registry = Registry(tmp_path / "runtime.db")
-    yield registry
-    registry.close()
+def own_registry(tmp_path):
+    own_registry = Registry(tmp_path / "runtime.db")
+    yield own_registry
+    own_registry.close()
 
 
 @pytest.fixture
-def changes(registry):
+def changes(own_registry):
     """The endpoint ids that were reported to whoever runs the workers."""
     changed = []
-    registry.on_change = changed.append
+    own_registry.on_change = changed.append
     return changed
 
 
 @pytest.fixture
-def template(registry):
-    return registry.save_template(TemplateRecord(id="", name="yolo", image_name="yolo:1", env={"MODEL": "a.pt"}))
+def template(own_registry):
+    return own_registry.save_template(TemplateRecord(id="", name="yolo", image_name="yolo:1", env={"MODEL": "a.pt"}))
 
 
 @pytest.fixture
-def endpoint(registry, template):
-    return registry.save_endpoint(EndpointRecord(id="", name="yolo", template_id=template.id, gpu_ids="ADA_24"))
+def endpoint(own_registry, template):
+    return own_registry.save_endpoint(EndpointRecord(id="", name="yolo", template_id=template.id, gpu_ids="ADA_24"))
 
 
 def test_ids_look_like_runpods(endpoint, template):
@@ -40,7 +40,7 @@ def test_ids_look_like_runpods(endpoint, template):
     assert all(c.isascii() and c.isalnum() and c == c.lower() for c in template.id + endpoint.id)
 
 
-def test_records_outlive_the_process(tmp_path, registry, endpoint, template):
+def test_records_outlive_the_process(tmp_path, own_registry, endpoint, template):
     """A second registry on the same file reads what the first one saved."""
     second = Registry(tmp_path / "runtime.db")
 
@@ -48,7 +48,7 @@ def test_records_outlive_the_process(tmp_path, registry, endpoint, template):
     assert (template,) == second.templates()
 
 
-def test_a_row_of_an_older_vidctl_is_read(tmp_path, registry):
+def test_a_row_of_an_older_vidctl_is_read(tmp_path, own_registry):
     """Fields that an old row does not have get their defaults; fields that nobody knows any more are left out."""
     with sqlite3.connect(tmp_path / "runtime.db") as old:
         old.execute(
@@ -56,26 +56,26 @@ def test_a_row_of_an_older_vidctl_is_read(tmp_path, registry):
             ("t1", "old", '{"id": "t1", "name": "old", "image_name": "x", "gone": 1}'),
         )
 
-    assert TemplateRecord(id="t1", name="old", image_name="x") == registry.template("t1")
+    assert TemplateRecord(id="t1", name="old", image_name="x") == own_registry.template("t1")
 
 
-def test_what_is_not_there_is_none(registry):
+def test_what_is_not_there_is_none(own_registry):
     assert (None, None, None, None) == (
-        registry.endpoint("nope"),
-        registry.template("nope"),
-        registry.template_named("nope"),
-        registry.registry_auth("nope"),
+        own_registry.endpoint("nope"),
+        own_registry.template("nope"),
+        own_registry.template_named("nope"),
+        own_registry.registry_auth("nope"),
     )
 
 
-def test_records_are_listed_oldest_first(registry, template):
+def test_records_are_listed_oldest_first(own_registry, template):
     """Saving again does not move a record to the end."""
     first, second = (
-        registry.save_endpoint(EndpointRecord(id="", name=name, template_id=template.id)) for name in ("b", "a")
+        own_registry.save_endpoint(EndpointRecord(id="", name=name, template_id=template.id)) for name in ("b", "a")
     )
-    registry.save_endpoint(replace(first, workers_max=9))
+    own_registry.save_endpoint(replace(first, workers_max=9))
 
-    assert [first.id, second.id] == [endpoint.id for endpoint in registry.endpoints()]
+    assert [first.id, second.id] == [endpoint.id for endpoint in own_registry.endpoints()]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_records_are_listed_oldest_first(registry, template):
         {"model_references": ("https://huggingface.co/Qwen/Qwen3-VL-2B-Instruct:main",)},
     ],
 )
-def test_a_change_in_what_workers_are_made_of_is_a_new_version(registry, endpoint, changes, change):
-    saved = registry.save_endpoint(replace(endpoint, **change))
+def test_a_change_in_what_workers_are_made_of_is_a_new_version(own_registry, endpoint, changes, change):
+    saved = own_registry.save_endpoint(replace(endpoint, **change))
 
     assert replace(endpoint, **change, version=endpoint.version + 1) == saved
     assert [endpoint.id] == changes
@@ -110,126 +110,126 @@ def test_a_change_in_what_workers_are_made_of_is_a_new_version(registry, endpoin
         {"scaler_type": "REQUEST_COUNT", "scaler_value": 1},
     ],
 )
-def test_scaling_keeps_the_version(registry, endpoint, changes, change):
+def test_scaling_keeps_the_version(own_registry, endpoint, changes, change):
     """The workers that run go on; whoever runs them hears of the new numbers."""
-    saved = registry.save_endpoint(replace(endpoint, **change))
+    saved = own_registry.save_endpoint(replace(endpoint, **change))
 
-    assert replace(endpoint, **change) == saved == registry.endpoint(endpoint.id)
+    assert replace(endpoint, **change) == saved == own_registry.endpoint(endpoint.id)
     assert [endpoint.id] == changes
 
 
-def test_saving_the_same_changes_nothing(registry, endpoint, template, changes):
-    assert (endpoint, template) == (registry.save_endpoint(endpoint), registry.save_template(template))
+def test_saving_the_same_changes_nothing(own_registry, endpoint, template, changes):
+    assert (endpoint, template) == (own_registry.save_endpoint(endpoint), own_registry.save_template(template))
     assert [] == changes
 
 
-def test_another_template_is_a_new_version(registry, endpoint, changes):
-    other = registry.save_template(TemplateRecord(id="", name="other", image_name="yolo:1"))
+def test_another_template_is_a_new_version(own_registry, endpoint, changes):
+    other = own_registry.save_template(TemplateRecord(id="", name="other", image_name="yolo:1"))
 
-    assert endpoint.version + 1 == registry.save_endpoint(replace(endpoint, template_id=other.id)).version
+    assert endpoint.version + 1 == own_registry.save_endpoint(replace(endpoint, template_id=other.id)).version
     assert [endpoint.id] == changes
 
 
-def test_a_changed_template_replaces_the_workers_of_its_endpoints_only(registry, endpoint, template, changes):
-    other = registry.save_template(TemplateRecord(id="", name="other", image_name="yolo:1"))
-    bystander = registry.save_endpoint(EndpointRecord(id="", name="bystander", template_id=other.id))
+def test_a_changed_template_replaces_the_workers_of_its_endpoints_only(own_registry, endpoint, template, changes):
+    other = own_registry.save_template(TemplateRecord(id="", name="other", image_name="yolo:1"))
+    bystander = own_registry.save_endpoint(EndpointRecord(id="", name="bystander", template_id=other.id))
     changes.clear()
-    registry.save_template(replace(template, env={"MODEL": "b.pt"}))
+    own_registry.save_template(replace(template, env={"MODEL": "b.pt"}))
 
     assert [endpoint.id] == changes
-    assert endpoint.version + 1 == registry.endpoint(endpoint.id).version
-    assert bystander == registry.endpoint(bystander.id)
+    assert endpoint.version + 1 == own_registry.endpoint(endpoint.id).version
+    assert bystander == own_registry.endpoint(bystander.id)
 
 
-def test_a_renamed_template_replaces_no_worker(registry, endpoint, template):
-    registry.save_template(replace(template, name="renamed", readme="words"))
+def test_a_renamed_template_replaces_no_worker(own_registry, endpoint, template):
+    own_registry.save_template(replace(template, name="renamed", readme="words"))
 
-    assert endpoint == registry.endpoint(endpoint.id)
-    assert (None, template.id) == (registry.template_named("yolo"), registry.template_named("renamed").id)
+    assert endpoint == own_registry.endpoint(endpoint.id)
+    assert (None, template.id) == (own_registry.template_named("yolo"), own_registry.template_named("renamed").id)
 
 
-def test_the_version_is_not_the_callers_to_say(registry, endpoint):
+def test_the_version_is_not_the_callers_to_say(own_registry, endpoint):
     """A reader who echoes an old version and creation time cannot turn the clock back."""
-    registry.save_endpoint(replace(endpoint, gpu_count=2))
-    saved = registry.save_endpoint(replace(endpoint, gpu_count=4, version=0, created_at="never"))
+    own_registry.save_endpoint(replace(endpoint, gpu_count=2))
+    saved = own_registry.save_endpoint(replace(endpoint, gpu_count=4, version=0, created_at="never"))
 
     assert (2, endpoint.created_at) == (saved.version, saved.created_at)
 
 
-def test_template_names_are_unique(registry, template):
-    other = registry.save_template(TemplateRecord(id="", name="other", image_name="x"))
+def test_template_names_are_unique(own_registry, template):
+    other = own_registry.save_template(TemplateRecord(id="", name="other", image_name="x"))
 
     with pytest.raises(RegistryError, match="unique"):
-        registry.save_template(TemplateRecord(id="", name="yolo", image_name="x"))
+        own_registry.save_template(TemplateRecord(id="", name="yolo", image_name="x"))
     with pytest.raises(RegistryError, match="unique"):
-        registry.save_template(replace(other, name="yolo"))
-    assert (template, other) == registry.templates()
+        own_registry.save_template(replace(other, name="yolo"))
+    assert (template, other) == own_registry.templates()
 
 
-def test_an_endpoint_needs_its_template(registry, changes):
+def test_an_endpoint_needs_its_template(own_registry, changes):
     with pytest.raises(RegistryError, match="not found"):
-        registry.save_endpoint(EndpointRecord(id="", name="yolo", template_id="nope"))
-    assert ((), []) == (registry.endpoints(), changes)
+        own_registry.save_endpoint(EndpointRecord(id="", name="yolo", template_id="nope"))
+    assert ((), []) == (own_registry.endpoints(), changes)
 
 
-def test_a_template_in_use_stays(registry, endpoint, template):
+def test_a_template_in_use_stays(own_registry, endpoint, template):
     with pytest.raises(RegistryError, match="in use"):
-        registry.delete_template(template.name)
-    registry.delete_endpoint(endpoint.id)
-    registry.delete_template(template.name)
+        own_registry.delete_template(template.name)
+    own_registry.delete_endpoint(endpoint.id)
+    own_registry.delete_template(template.name)
 
-    assert ((), ()) == (registry.endpoints(), registry.templates())
+    assert ((), ()) == (own_registry.endpoints(), own_registry.templates())
 
 
-def test_a_deleted_endpoint_is_told_once(registry, endpoint, changes):
-    registry.delete_endpoint(endpoint.id)
-    registry.delete_endpoint(endpoint.id)
+def test_a_deleted_endpoint_is_told_once(own_registry, endpoint, changes):
+    own_registry.delete_endpoint(endpoint.id)
+    own_registry.delete_endpoint(endpoint.id)
 
     assert [endpoint.id] == changes
 
 
 @pytest.fixture
-def bound(registry):
+def bound(own_registry):
     """An endpoint that was saved with its container."""
     container = TemplateRecord(id="", name="", image_name="yolo:1")
-    return registry.save_with_container(EndpointRecord(id="", name="bound", template_id=""), container)
+    return own_registry.save_with_container(EndpointRecord(id="", name="bound", template_id=""), container)
 
 
-def test_an_endpoint_saved_with_its_container_has_a_template_of_its_own(registry, bound, changes):
-    template = registry.template(bound.template_id)
-    after = registry.save_with_container(replace(bound, gpu_count=2), replace(template, image_name="yolo:2"))
+def test_an_endpoint_saved_with_its_container_has_a_template_of_its_own(own_registry, bound, changes):
+    template = own_registry.template(bound.template_id)
+    after = own_registry.save_with_container(replace(bound, gpu_count=2), replace(template, image_name="yolo:2"))
 
     assert (f"bound__template__{template.id}", bound.id) == (template.name, template.bound_endpoint_id)
-    assert replace(bound, gpu_count=2, version=1) == after == registry.endpoint(bound.id)
-    assert (replace(template, image_name="yolo:2"),) == registry.templates()
+    assert replace(bound, gpu_count=2, version=1) == after == own_registry.endpoint(bound.id)
+    assert (replace(template, image_name="yolo:2"),) == own_registry.templates()
     assert [bound.id] == changes
 
 
-def test_saving_an_endpoint_with_the_container_that_it_has_changes_nothing(registry, endpoint, template, changes):
-    assert endpoint == registry.save_with_container(endpoint, replace(template, name="", readme="other"))
-    assert ((template,), []) == (registry.templates(), changes)
+def test_saving_an_endpoint_with_the_container_that_it_has_changes_nothing(own_registry, endpoint, template, changes):
+    assert endpoint == own_registry.save_with_container(endpoint, replace(template, name="", readme="other"))
+    assert ((template,), []) == (own_registry.templates(), changes)
 
 
-def test_a_new_container_is_not_put_into_a_template_made_by_somebody(registry, endpoint, template):
-    after = registry.save_with_container(endpoint, replace(template, image_name="yolo:2"))
+def test_a_new_container_is_not_put_into_a_template_made_by_somebody(own_registry, endpoint, template):
+    after = own_registry.save_with_container(endpoint, replace(template, image_name="yolo:2"))
 
-    assert template == registry.template(template.id)
-    assert ("yolo:2", 1) == (registry.template(after.template_id).image_name, after.version)
-
-
-def test_only_the_template_that_was_made_for_it_goes_with_an_endpoint(registry, endpoint, template, bound):
-    registry.delete_endpoint(endpoint.id, with_template=True)
-    registry.delete_endpoint(bound.id, with_template=True)
-
-    assert (template,) == registry.templates()
+    assert template == own_registry.template(template.id)
+    assert ("yolo:2", 1) == (own_registry.template(after.template_id).image_name, after.version)
 
 
-def test_each_version_is_a_release(registry, endpoint, template):
+def test_only_the_template_that_was_made_for_it_goes_with_an_endpoint(own_registry, endpoint, template, bound):
+    own_registry.delete_endpoint(endpoint.id, with_template=True)
+    own_registry.delete_endpoint(bound.id, with_template=True)
+
+    assert (template,) == own_registry.templates()
+
+
+def test_each_version_is_a_release(own_registry, endpoint, template):
     """Also one that came of a changed template; what only scales is none."""
-    registry.save_endpoint(replace(endpoint, workers_max=9))
-    registry.save_template(replace(template, env={"MODEL": "b.pt", "HF_TOKEN": "hush"}))
-    registry.save_endpoint(replace(registry.endpoint(endpoint.id), gpu_count=2, idle_timeout_s=5))
-    third, second, first = registry.releases(endpoint.id)
+    own_registry.save_endpoint(replace(endpoint, workers_max=9))
+    own_registry.save_template(replace(template, env={"MODEL": "b.pt", "HF_TOKEN": "hush"}))
+    own_registry.save_endpoint(replace(own_registry.endpoint(endpoint.id), gpu_count=2, idle_timeout_s=5))
+    third, second, first = own_registry.releases(endpoint.id)
 
     assert [2, 1, 0] == [third.version, second.version, first.version]
     assert [["gpuCount", 1, 2], ["idleTimeout", 10, 5]] == sorted(third.diff)
@@ -237,40 +237,40 @@ def test_each_version_is_a_release(registry, endpoint, template):
     assert ((), endpoint.created_at) == (first.diff, first.created_at)
 
 
-def test_releases_go_with_their_endpoint(registry, endpoint):
-    registry.delete_endpoint(endpoint.id)
+def test_releases_go_with_their_endpoint(own_registry, endpoint):
+    own_registry.delete_endpoint(endpoint.id)
 
-    assert () == registry.releases(endpoint.id)
+    assert () == own_registry.releases(endpoint.id)
 
 
-def test_volumes_are_kept_and_replaced(registry):
-    volume = registry.save_network_volume(NetworkVolumeRecord("", "weights", 10, "EU-RO-1"))
-    grown = registry.save_network_volume(replace(volume, size_gb=20))
+def test_volumes_are_kept_and_replaced(own_registry):
+    volume = own_registry.save_network_volume(NetworkVolumeRecord("", "weights", 10, "EU-RO-1"))
+    grown = own_registry.save_network_volume(replace(volume, size_gb=20))
 
     assert 10 == len(volume.id)
-    assert ((grown,), grown) == (registry.network_volumes(), registry.network_volume(volume.id))
-    registry.delete_network_volume(volume.id)
-    assert ((), None) == (registry.network_volumes(), registry.network_volume(volume.id))
+    assert ((grown,), grown) == (own_registry.network_volumes(), own_registry.network_volume(volume.id))
+    own_registry.delete_network_volume(volume.id)
+    assert ((), None) == (own_registry.network_volumes(), own_registry.network_volume(volume.id))
 
 
-def test_templates_lose_a_login_that_is_deleted(registry, endpoint, template):
+def test_templates_lose_a_login_that_is_deleted(own_registry, endpoint, template):
     """Without a new version: workers that run have their image."""
-    login = registry.save_registry_auth(RegistryAuthRecord(id="", name="ghcr"))
-    registry.save_template(replace(template, container_registry_auth_id=login.id))
-    version = registry.endpoint(endpoint.id).version
-    registry.delete_registry_auth(login.id)
+    login = own_registry.save_registry_auth(RegistryAuthRecord(id="", name="ghcr"))
+    own_registry.save_template(replace(template, container_registry_auth_id=login.id))
+    version = own_registry.endpoint(endpoint.id).version
+    own_registry.delete_registry_auth(login.id)
 
-    assert (template, version) == (registry.template(template.id), registry.endpoint(endpoint.id).version)
+    assert (template, version) == (own_registry.template(template.id), own_registry.endpoint(endpoint.id).version)
 
 
-def test_registry_logins_are_kept_and_replaced(registry):
-    login = registry.save_registry_auth(RegistryAuthRecord(id="", name="ghcr", username="me", password="hush"))
-    changed = registry.save_registry_auth(replace(login, password="hush2"))
+def test_registry_logins_are_kept_and_replaced(own_registry):
+    login = own_registry.save_registry_auth(RegistryAuthRecord(id="", name="ghcr", username="me", password="hush"))
+    changed = own_registry.save_registry_auth(replace(login, password="hush2"))
 
-    assert (changed,) == registry.registry_auths()
-    assert changed == registry.registry_auth(login.id)
-    registry.delete_registry_auth(login.id)
-    assert () == registry.registry_auths()
+    assert (changed,) == own_registry.registry_auths()
+    assert changed == own_registry.registry_auth(login.id)
+    own_registry.delete_registry_auth(login.id)
+    assert () == own_registry.registry_auths()
 
 
 def test_no_secret_is_in_a_repr():

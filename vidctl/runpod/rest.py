@@ -9,54 +9,33 @@ what differs.  Field names: RunPod's OpenAPI document, version 2.0.0.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from vidctl.errors import ApiError, NotDeployedError, RefusedError
 from vidctl.progress import Notify, silent
-from vidctl.runpod.failures import HttpError, refused
+from vidctl.runpod.failures import HttpError
 from vidctl.runpod.http import Http
-from vidctl.runpod.reading import Node, endpoint_name, node_of, nodes, part, read, strings
-from vidctl.runpod.types import Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Stock, Template
+from vidctl.runpod.reading import Node, node_of, nodes, part, read
+from vidctl.runpod.rest_wire import (
+    endpoint_changes,
+    endpoint_input,
+    endpoint_of,
+    login_of,
+    offer_of,
+    refusal_of,
+    template_of,
+)
+from vidctl.runpod.types import Account, Catalogue, Endpoint, NetworkVolume, RegistryLogin, Template
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released
 from vidctl.text import one_line
 
 _MORE: Final = re.compile(r"cursor|next|more", re.IGNORECASE)
 _MOST_PAGES: Final = 1_000  # a list that goes on longer does not end
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-_STOCKS: Final[tuple[Stock, ...]] = ("NONE", "LOW", "MEDIUM", "HIGH")
-
-# Where in a body a value of ours stands; a problem names it as `$.workers.max: …`.
-_FIELDS: Final = {
-    "name": "name",
-    "image": "image",
-    "args": "docker_args",
-    "disk": "container_disk_gb",
-    "env": "env",
-    "registry": "registry_auth_id",
-    "gpu.pools": "gpu_ids",
-    "gpu.excludedTypes": "gpu_ids",
-    "gpu.count": "gpu_count",
-    "gpu.allowedCudaVersions": "cuda_versions",
-    "gpu.minCudaVersion": "min_cuda",
-    "workers.min": "workers_min",
-    "workers.max": "workers_max",
-    "workers.idleTimeout": "idle_timeout_s",
-    "scaling.type": "scaler_type",
-    "scaling": "scaler_value",
-    "dataCenterIds": "locations",
-    "networkVolumes": "network_volume_id",
-    "timeout": "execution_timeout_ms",
-    "flashboot": "flashboot",
-}
-_POINTED: Final = re.compile(r"([$/][^:]*):(.*)", re.DOTALL)
-_KEYS: Final = {
-    path.rpartition(".")[2]: field for path, field in _FIELDS.items() if path not in ("name", "scaling.type")
-}
 
 
 class Rest:
@@ -73,7 +52,7 @@ class Rest:
 
     def account(self) -> Account:
         """All endpoints; one request.  What workers the account may have is not said here."""
-        return Account(tuple(map(_endpoint, self._list("serverless", "endpoints"))))
+        return Account(tuple(map(endpoint_of, self._list("serverless", "endpoints"))))
 
     def save(self, endpoint: Endpoint, *, before: Endpoint | None) -> Endpoint:
         """Create it, or make the endpoint with the id of `before` equal to it; return it as RunPod now says it is.
@@ -89,9 +68,9 @@ class Rest:
         path = f"serverless/{_quoted(before.id)}"
         try:
             node = self._request("GET", path)
-            if not (changes := _changes(endpoint, _endpoint(node))):
-                return _endpoint(node)
-            return _endpoint(self._request("PATCH", path, changes, hide=endpoint.template.env.values()))
+            if not (changes := endpoint_changes(endpoint, endpoint_of(node))):
+                return endpoint_of(node)
+            return endpoint_of(self._request("PATCH", path, changes, hide=endpoint.template.env.values()))
         except NotDeployedError as error:
             raise ApiError(
                 f"endpoint {before.name} ({before.id}) no longer exists", hint="run the same command again"
@@ -103,7 +82,7 @@ class Rest:
 
     def templates(self) -> tuple[Template, ...]:
         return tuple(
-            dataclasses.replace(_template(node), name=read(node, "name", str, ""), id=read(node, "id", str, None))
+            dataclasses.replace(template_of(node), name=read(node, "name", str, ""), id=read(node, "id", str, None))
             for node in self._list("templates", "templates")
         )
 
@@ -117,7 +96,7 @@ class Rest:
         )
 
     def registries(self) -> tuple[RegistryLogin, ...]:
-        return tuple(map(_registry, self._list("registries", "registries")))
+        return tuple(map(login_of, self._list("registries", "registries")))
 
     def save_registry(self, name: str, username: str, password: str, *, id: str | None = None) -> RegistryLogin:  # noqa: A002  the protocol's name
         """Create a login; raise ApiError with an id, for REST v2 changes none, or when one of that name is there."""
@@ -130,7 +109,7 @@ class Rest:
             raise ApiError(f"registry login {name!r} already exists", hint="run the same command again")
         login = {"name": name, "username": username, "password": password}
         return create_once(
-            lambda: _registry(self._request("POST", "registries", login, hide=(password,))),
+            lambda: login_of(self._request("POST", "registries", login, hide=(password,))),
             lambda: next((login for login in self.registries() if login.name == name), None),
             what=f"registry login {name}",
             sleep=self._sleep,
@@ -160,7 +139,7 @@ class Rest:
         for node in self._list("catalog/gpus?include=AVAILABILITY&product=SERVERLESS", "gpus"):
             if pool := read(node, "pool", str, None):
                 pools.setdefault(pool, []).append(node)
-        return Catalogue(tuple(_offer(pool, cards) for pool, cards in pools.items()), as_of="live")
+        return Catalogue(tuple(offer_of(pool, cards) for pool, cards in pools.items()), as_of="live")
 
     def _create(self, endpoint: Endpoint) -> Endpoint:
         namesake = self._named(endpoint.name)
@@ -169,9 +148,9 @@ class Rest:
                 f"endpoint {endpoint.name} already exists: {namesake.id}",
                 hint="run the same command again: it compares with the existing endpoint",
             )
-        body = {"type": "QUEUE", **_body(endpoint)}
+        body = {"type": "QUEUE", **endpoint_input(endpoint)}
         return create_once(
-            lambda: _endpoint(self._request("POST", "serverless", body, hide=endpoint.template.env.values())),
+            lambda: endpoint_of(self._request("POST", "serverless", body, hide=endpoint.template.env.values())),
             lambda: self._named(endpoint.name),
             what=f"endpoint {endpoint.name}",
             sleep=self._sleep,
@@ -242,7 +221,7 @@ class Rest:
             if error.status not in (400, 409, 422):
                 raise
             # From None: the error's own words may hold a value that must not be seen.
-            raise _refusal(error.reason, error.status, hide) from None
+            raise refusal_of(error.reason, error.status, hide) from None
 
 
 def _refuse_models(endpoint: Endpoint, before: Endpoint | None) -> None:
@@ -286,141 +265,6 @@ def _sign_of_more(response: Node) -> str | None:
         elif value and _MORE.search(name):
             return name
     return None
-
-
-def _refusal(problem: Mapping[str, Any], status: int, hide: Iterable[str]) -> RefusedError:
-    """An RFC 9457 problem in one sentence.
-
-    Where a property is missing, RunPod lists every other one as unknown too: the missing one is what is wrong.
-    """
-    errors = problem.get("errors")
-    lines = [line for line in errors if isinstance(line, str)] if isinstance(errors, list) else []
-    lines.sort(key=lambda line: "missing propert" not in line)
-    message = next(
-        (words for words in (*lines, problem.get("detail"), problem.get("title")) if words), "no reason given"
-    )
-    return refused(str(message), field=_field(str(message)), hide=hide, status=status)
-
-
-def _field(message: str) -> str | None:
-    """Which value of ours it is about: by the pointer before the colon, else by the first name of one in the words."""
-    pointed = _POINTED.match(message)
-    pointer, words = pointed.groups() if pointed else ("", message)
-    path = re.findall(r"[A-Za-z]+", pointer)
-    for length in range(len(path), 0, -1):
-        if field := _FIELDS.get(".".join(path[:length])):
-            return field
-    names = (".".join([*path, name]) for name in re.findall(r"[A-Za-z]+", words))
-    return next((_FIELDS.get(name) or _KEYS[name] for name in names if name in _FIELDS or name in _KEYS), None)
-
-
-def _changes(endpoint: Endpoint, live: Endpoint) -> Node:
-    """What a PATCH must send to make `live` equal: fields that differ, and of an object (`gpu`, …) all that is ours.
-
-    What is equal stays out: a name renames the endpoint's template, a volume or a flashboot may be more than ours.
-    """
-    there, wanted = _body(live), _body(endpoint)
-    if _unordered(there) == _unordered(wanted):
-        return {}  # another order alone is not written
-    changes = {name: value for name, value in wanted.items() if value != there[name]}
-    if "gpu" in changes and (endpoint.cuda_versions or live.min_cuda):
-        # It excludes a list of versions, and must be cleared in the same PATCH.
-        changes["gpu"].setdefault("minCudaVersion", "")
-    return changes
-
-
-def _unordered(value: Any) -> Any:
-    """A value that is equal to another whose lists have another order, which REST v2 does not keep."""
-    if isinstance(value, dict):
-        return {name: _unordered(each) for name, each in value.items()}
-    return frozenset(value) if isinstance(value, list) else value
-
-
-def _body(endpoint: Endpoint) -> Node:
-    template, pools, excluded = endpoint.template, *_split(endpoint.gpu_ids)
-    is_by_requests = endpoint.scaler_type == "REQUEST_COUNT"
-    # A queue that scales on requests has no idle timeout: 422 (RunPod's OpenAPI document, EndpointWorkers).
-    idle = {} if is_by_requests else {"idleTimeout": endpoint.idle_timeout_s}
-    return {
-        "name": endpoint.name,
-        "image": template.image,
-        "args": template.docker_args,
-        "disk": template.container_disk_gb,
-        "env": template.env,
-        "registry": template.registry_auth_id or None,
-        "gpu": {
-            "pools": pools,
-            "excludedTypes": excluded,
-            "count": endpoint.gpu_count,
-            "allowedCudaVersions": list(endpoint.cuda_versions),
-            **({"minCudaVersion": endpoint.min_cuda} if endpoint.min_cuda and not endpoint.cuda_versions else {}),
-        },
-        "workers": {"min": endpoint.workers_min, "max": endpoint.workers_max, **idle},
-        "scaling": {
-            "type": endpoint.scaler_type,
-            "requestCount" if is_by_requests else "queueDelay": endpoint.scaler_value,
-        },
-        "dataCenterIds": list(endpoint.locations),
-        "networkVolumes": [endpoint.network_volume_id] if endpoint.network_volume_id else [],
-        "timeout": endpoint.execution_timeout_ms,
-        "flashboot": "FLASHBOOT" if endpoint.flashboot else "OFF",
-    }
-
-
-def _split(gpu_ids: str) -> tuple[list[str], list[str]]:
-    """Pools, and the types of card that are taken out of them."""
-    parts = list(dict.fromkeys(part.strip() for part in gpu_ids.split(",") if part.strip()))
-    return [part for part in parts if part[0] != "-"], [part[1:].strip() for part in parts if part[0] == "-"]
-
-
-def _endpoint(node: Node) -> Endpoint:
-    gpu, workers, scaling = (part(node, key) for key in ("gpu", "workers", "scaling"))
-    is_by_requests = scaling.get("type") == "REQUEST_COUNT"
-    excluded = [f"-{card}" for card in strings(gpu, "excludedTypes")]
-    return Endpoint(
-        id=read(node, "id", str, None),
-        name=endpoint_name(node),
-        template=_template(node),
-        gpu_ids=",".join([*strings(gpu, "pools"), *excluded]),
-        gpu_count=read(gpu, "count", int, 1),
-        workers_min=read(workers, "min", int, 0),
-        workers_max=read(workers, "max", int, 0),
-        idle_timeout_s=read(workers, "idleTimeout", int, 0),
-        execution_timeout_ms=read(node, "timeout", int, 0),
-        scaler_type="REQUEST_COUNT" if is_by_requests else "QUEUE_DELAY",
-        # A queue delay may be half a second here: rounded up, so that it is never taken for "at once".
-        scaler_value=math.ceil(read(scaling, "requestCount" if is_by_requests else "queueDelay", (int, float), 0)),
-        locations=tuple(strings(node, "dataCenterIds")),
-        network_volume_id=next(iter(strings(node, "networkVolumes")), ""),
-        cuda_versions=tuple(strings(gpu, "allowedCudaVersions")),
-        min_cuda=read(gpu, "minCudaVersion", str, ""),
-        flashboot=read(node, "flashboot", str, "OFF") != "OFF",
-    )
-
-
-def _template(node: Node) -> Template:
-    env = part(node, "env")
-    return Template(
-        image=read(node, "image", str, ""),
-        docker_args=read(node, "args", str, ""),
-        container_disk_gb=read(node, "disk", int, 0),
-        registry_auth_id=read(node, "registry", str, ""),
-        env={name: read(env, name, str, "") for name in env},
-    )
-
-
-def _registry(node: Node) -> RegistryLogin:
-    return RegistryLogin(id=read(node, "id", str, ""), name=read(node, "name", str, ""))
-
-
-def _offer(pool: str, cards: list[Node]) -> Offer:
-    prices = [read(part(card, "price"), "serverless", (int, float), None) for card in cards]
-    stocks = [_STOCKS.index(card["availability"]) for card in cards if card.get("availability") in _STOCKS]
-    return Offer(
-        pool,
-        price_per_hour=max((float(price) for price in prices if price is not None), default=None),
-        stock=_STOCKS[max(stocks)] if stocks else None,
-    )
 
 
 def _quoted(thing_id: str | None) -> str:

@@ -13,7 +13,7 @@ from support.failing import failed, failing
 
 from vidctl import Client
 from vidctl.tasks import options
-from vidctl.tasks.describe.questions import Clip
+from vidctl.tasks.describe.questions import Clip, posed
 from vidctl.text import duration_s
 
 
@@ -75,8 +75,8 @@ def test_a_clip_is_written_as_on_the_command_line(tmp_path, monkeypatch):
     """Moments and the ends of a part."""
     monkeypatch.chdir(tmp_path)
     client = Client(target="runpod")
-    moments = client._posed(["clip.mp4"], "What?", at_s=["1:23", 4, "2m"])[2]
-    part = client._posed(["clip.mp4"], "What?", from_s="1:00", to_s="90s")[2]
+    moments = posed(["clip.mp4"], "What?", root=client.project.root, at_s=["1:23", 4, "2m"]).clip
+    part = posed(["clip.mp4"], "What?", root=client.project.root, from_s="1:00", to_s="90s").clip
 
     assert (Clip(at_s=(83.0, 4.0, 120.0)), Clip(from_s=60.0, to_s=90.0)) == (moments, part)
 

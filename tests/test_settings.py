@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from support.command import vidctl
 from support.failing import failing, same_wording
 
-from vidctl import spec
+from vidctl import endpoints, spec
 from vidctl.client import Client
 from vidctl.errors import UsageError
+from vidctl.journal import Journal
 from vidctl.project import env_file, settings
+from vidctl.tasks.context import EndpointFacts
 
 
 @pytest.fixture
@@ -295,9 +297,13 @@ def test_a_client_hears_the_projects_target(project, monkeypatch):
     assert ("runpod", "local", False) == (before.target, after.target, after.is_target_by_default)
 
 
-def test_a_client_reads_no_yaml_where_there_are_no_settings(project):
+def test_a_client_reads_no_yaml_of_what_was_deployed_from_here(project):
     """Loading the reader takes longer than all that `vidctl detect` does before its first request."""
     (project.root / "configs" / "echo.yaml").write_text("task: detect\n")
+    document = endpoints.written(EndpointFacts("detect"))
+    Journal(project.root / ".vidctl" / "journal.db").applied(
+        spec="echo", target="local", endpoint_id="e1", document=document, fingerprint="", is_proven=True
+    )
     program = (
         "import sys; from vidctl.client import Client\n"
         "Client(target='local').endpoint_id('detect')\n"

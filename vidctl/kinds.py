@@ -17,22 +17,32 @@ class TaskKind(NamedTuple):
     """The arguments of its command that `deploy` says to try."""
     official: str | None
     """The protocol of RunPod's own worker for the task."""
-    module: str
+    command: str
     """Where its command is: a function of the task's name."""
+    run: str
+    """Where its function `run` is, which `Client.run_task` calls."""
+    variables: tuple[str, ...] = ()
+    """What in the worker's environment its callers must know: `deploy` records it."""
     lint: str | None = None
     """Where a function `lint` is, which tells what in a valid spec of the task will not hold."""
 
 
 KINDS = {
-    "detect": TaskKind("Find objects in images.", "frame.jpg", None, "vidctl.cli.detect"),
+    "detect": TaskKind("Find objects in images.", "frame.jpg", None, "vidctl.cli.detect", "vidctl.tasks.detect.run"),
     "transcribe": TaskKind(
-        "Transcribe audio files and videos.", "talk.mp4", "worker-faster_whisper", "vidctl.cli.transcribe"
+        "Transcribe audio files and videos.",
+        "talk.mp4",
+        "worker-faster_whisper",
+        "vidctl.cli.transcribe",
+        "vidctl.tasks.transcribe.run",
     ),
     "describe": TaskKind(
         "Ask about images and videos.",
         'frame.jpg "What is this?"',
         "worker-vllm",
         "vidctl.cli.describe",
+        "vidctl.tasks.describe.run",
+        ("MODEL_NAME", "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "MAX_IMAGES", "MAX_MODEL_LEN"),
         "vidctl.tasks.describe.capacity",
     ),
 }

@@ -36,7 +36,7 @@ class _Place(NamedTuple):
 
 
 COMMANDS = {
-    **{name: _Place(kind.module, name, kind.help) for name, kind in KINDS.items()},
+    **{name: _Place(kind.command, name, kind.help) for name, kind in KINDS.items()},
     "validate": _Place(
         "vidctl.cli.specs",
         "validate",

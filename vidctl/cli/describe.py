@@ -232,7 +232,7 @@ class _Requests:
                 described = self.client.describe_many(
                     self.sources, self.prompt, together=together, waiting=waiting, **self.how
                 )
-                self.report.detail(self.client.asking)
+                self.report.detail(self.client.endpoint_line)
                 with answers(self.client, described) as results:
                     for each in results:
                         delivery.add(each)
@@ -264,7 +264,7 @@ class _Requests:
         with self.report.passing(shown=self.shown) as notify:
             notify(Progress("describe", "waiting for the first token", is_passing=True))
             stream = self.client.describe_stream(self.sources, self.prompt, waiting=hears, **self.how)
-            self.report.detail(self.client.asking)
+            self.report.detail(self.client.endpoint_line)
             return stream, next(stream, "")
 
 
@@ -355,7 +355,7 @@ class _AnswerDelivery:
 
         is_read = self._output.is_read
         headed = console.heading if is_read else heading
-        context = AnswersContext(self.client.asked, self._price, self._has_several, is_read, headed)
+        context = AnswersContext(self.client.endpoint_name, self._price, self._has_several, is_read, headed)
         return self._form.write(answers, context)
 
     def _tell(self, described: Described, result: Description) -> None:

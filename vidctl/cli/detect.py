@@ -120,8 +120,8 @@ def detect(
     try:
         with report.counting("detect", len(images), shown=not run.no_progress) as counter:
             found = client.detect_many(images, waiting=telling(counter.wait), **vars(detect_options))
-            report.detail(client.asking)
-            delivery.endpoint = client.asked
+            report.detail(client.endpoint_line)
+            delivery.endpoint = client.endpoint_name
             with answers(client, found) as results:
                 for each in results:
                     delivery.add(each)

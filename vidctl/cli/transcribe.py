@@ -229,7 +229,7 @@ def transcribe(
         results = client.transcribe_many(
             audio_files, on_progress=listener.tell, waiting=telling(listener.wait), **audio.sent(), **wanted
         )
-        report.detail(client.asking)
+        report.detail(client.endpoint_line)
         try:
             with answers(client, results, hint=_CONTINUE) as transcripts:
                 for each in transcripts:
@@ -318,7 +318,7 @@ class _TranscriptDelivery:
 
         if not self._kept:
             return
-        context = replace(self._context, endpoint=self.client.asked)
+        context = replace(self._context, endpoint=self.client.endpoint_name)
         text = self._forms[0].write([each.result for each in self._kept], context)
         with _saying_what_is_kept():
             path = self._output.write(text, name=_DOCUMENT, overwrite=self._overwrite)

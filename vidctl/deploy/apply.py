@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from vidctl import endpoints
 from vidctl import spec as specs
 from vidctl.deploy import registry_login, rollback
 from vidctl.deploy.plan import SOURCES, Plan
@@ -59,7 +60,7 @@ def deploy(
     if todo.is_empty:
         keep(todo.endpoint.id or "")
     if todo.endpoint.id and is_proven(spec, target, todo):
-        return Deployed(todo.endpoint.id, smoke=None)
+        return _unchanged(spec, target, todo)
     good = rollback.last_good(target.journal, todo)
     live = todo.endpoint
     if not todo.is_empty:
@@ -151,12 +152,24 @@ def _placed(spec: EndpointSpec, error: RefusedError) -> RefusedError:
     return RefusedError(f"{place}: {error.message}", field=error.field, hint=error.hint)
 
 
+def _unchanged(spec: EndpointSpec, target: Target, todo: Plan) -> Deployed:
+    """What callers must know of the endpoint may have changed all the same, of which RunPod hears nothing."""
+    last = target.journal.last_applied(todo.endpoint.id or "")
+    if last and (last.spec, endpoints.recorded(last.document)) != (spec.key, endpoints.facts_of(spec)):
+        _record(spec, target, todo, todo.before or todo.endpoint, is_proven=True)
+    return Deployed(todo.endpoint.id or "", smoke=None)
+
+
 def _record(spec: EndpointSpec, target: Target, todo: Plan, live: Endpoint, *, is_proven: bool) -> None:
     target.journal.applied(
         spec=spec.key,
         target=target.name,
         endpoint_id=live.id or "",
-        document={**todo.document(live), VOLUME_NAME: spec.network_volume},
+        document={
+            **todo.document(live),
+            VOLUME_NAME: spec.network_volume,
+            **endpoints.written(endpoints.facts_of(spec)),
+        },
         fingerprint=tested_fingerprint(spec, todo),
         is_proven=is_proven,
     )

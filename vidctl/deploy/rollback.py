@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from vidctl import endpoints
 from vidctl.deploy import model_cache
 from vidctl.deploy.model_cache import Models
 from vidctl.deploy.plan import Document, Plan, document
@@ -87,10 +88,7 @@ def restore(
         spec=todo.key,
         target=target.name,
         endpoint_id=live.id or "",
-        document=document(
-            dataclasses.replace(again, model_references=models.requested),
-            todo.hidden | _hidden_values(target.journal, live),
-        ),
+        document=document_then(target.journal, dataclasses.replace(again, model_references=models.requested), todo),
         fingerprint="",
         is_proven=True,
     )
@@ -127,11 +125,16 @@ def _holds(live: Endpoint, models: Models) -> bool:
     return models.saved is None or model_cache.is_held(live.model_references or (), models.saved)
 
 
-def _hidden_values(journal: Journal, live: Endpoint) -> frozenset[str]:
-    """The variables whose values the last good version kept to itself."""
-    good = journal.last_good(live.id or "")
+def document_then(journal: Journal, again: Endpoint, todo: Plan) -> dict[str, str | None]:
+    """What the journal keeps of the restored endpoint: values that the last good version kept to itself are hidden.
+
+    What its callers must know of it is what was recorded of that version.
+    """
+    good = journal.last_good(again.id or "")
     known = good.document if good else {}
-    return frozenset(path.removeprefix("template.env.") for path, value in known.items() if value is None)
+    hidden = frozenset(path.removeprefix("template.env.") for path, value in known.items() if value is None)
+    facts = endpoints.recorded(known)
+    return {**document(again, todo.hidden | hidden), **(endpoints.written(facts) if facts else {})}
 
 
 def _not_restored(live: Endpoint, error: VidctlError, why: str) -> ApiError:

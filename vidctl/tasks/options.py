@@ -1,4 +1,4 @@
-"""Take a task's options as programs write them, and refuse what cannot be one by its name."""
+"""Take a task's sources and options as programs write them, and refuse what cannot be one by its name."""
 
 from __future__ import annotations
 
@@ -8,12 +8,31 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from enum import Enum, EnumMeta
+from functools import partial
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vidctl.errors import UsageError
+from vidctl.media.given import Given, several
+from vidctl.media.given import sources as sources_of
+from vidctl.media.kinds import MediaKind
+from vidctl.media.search import settled
+from vidctl.media.sources import Source
 from vidctl.text import DURATIONS, duration_s
 
 Options = TypeVar("Options")
+
+
+def only(source: Given, kind: MediaKind, method: str) -> Source:
+    """The one image or audio that is meant; for several there is another method."""
+    found = settled(sources_of(source, kind))
+    if len(found) != 1:
+        raise UsageError(f"{source!s} means {len(found)} {kind.plural}", hint=f"use {method}")
+    return found[0]
+
+
+def expanded(given: Given | Iterable[Given], kind: MediaKind, *, recursive: bool) -> list[Source]:
+    """All that is meant: files, folders, globs, URLs and `@lists`."""
+    return several(given, partial(sources_of, kind=kind, recursive=recursive))
 
 
 def made(kind: type[Options], task: str, given: Mapping[str, Any], *, others: Iterable[str] = ()) -> Options:
@@ -30,6 +49,13 @@ def check_names(task: str, given: Iterable[str], names: Iterable[str], *, others
             near = difflib.get_close_matches(name, [*known, *others], n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"available: {', '.join(known)}"
             raise UsageError(f"{task} has no option {name}", hint=hint)
+
+
+def check_texts(given: Mapping[str, object]) -> None:
+    """Raise UsageError for what is given and is not text."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise UsageError(f"{name}: {value!r} is not text")
 
 
 def settle(options: object) -> None:

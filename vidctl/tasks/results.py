@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from vidctl.errors import ApiError, VidctlError
+
+Answered = TypeVar("Answered")
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,13 @@ class Failed:
     def to_dict(self) -> dict[str, Any]:
         """The source, and the error as `--json` prints it."""
         return {"source": self.source, **self.error.to_json()}
+
+
+def answer_of(result: Answered | Failed) -> Answered:
+    """The answer itself; raise what became of the source instead."""
+    if isinstance(result, Failed):
+        raise result.error
+    return result
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ MIN_PIXELS = 64 * PIXELS_PER_TOKEN  # what the model's processor enlarges a smal
 LONGEST_RATIO = 200  # of the sides of an image; the model's processor refuses what is longer
 
 MAX_MODEL_LEN = 8192  # tokens of prompt, images and answer together, where nothing else is known
+WORKER_IMAGES = 16  # MAX_IMAGES of workers/qwen-vl, where its environment does not say it
 _WORDS_TOKENS = 1536  # of them for a prompt, a schema and an answer to be mended
 
 # What the model's processor enlarges and shrinks to (preprocessor_config.json of Qwen/Qwen3-VL-8B-Instruct).

@@ -12,10 +12,11 @@ from vidctl.media import image
 from vidctl.runpod.jobs import Job
 from vidctl.runpod.limits import RUN_BYTES
 from vidctl.tasks.batch import Request
-from vidctl.tasks.describe.budget import MAX_MODEL_LEN, image_tokens, pixel_budget
+from vidctl.tasks.context import TaskContext, TaskEndpoint
+from vidctl.tasks.describe.budget import MAX_MODEL_LEN, WORKER_IMAGES, image_tokens, pixel_budget
 from vidctl.tasks.describe.codec import decode, encode, repair
 from vidctl.tasks.describe.model import DescribeOptions, Description, Result, Sent
-from vidctl.tasks.describe.questions import Album, Clip, Fetch, FetchInto, Question
+from vidctl.tasks.describe.questions import Album, Clip, Fetch, FetchInto, Posed, Question
 
 _JOB_BYTES = RUN_BYTES - 64 * 1024
 _LEAST_PIXELS = 32 * 32  # of an image that is to be resized further
@@ -34,6 +35,29 @@ class DescribeSettings:
     model: str | None = None
     max_images: int | None = None
     max_model_len: int | None = None
+
+
+def settings_for(context: TaskContext, endpoint: TaskEndpoint, posed: Posed) -> DescribeSettings:
+    """How this endpoint is asked; how many images it takes is looked up where there may be many."""
+    protocol = context.protocol or endpoint.facts.protocol
+    if context.model is not None and protocol is None:
+        raise UsageError(
+            f"model: {context.model}, but vidctl's own worker has one model",
+            hint="MODEL_NAME in the spec's env names it",
+        )
+    model = context.model
+    if protocol is not None and model is None:
+        model = endpoint.variable("OPENAI_SERVED_MODEL_NAME_OVERRIDE") or endpoint.variable("MODEL_NAME")
+    images = length = None
+    if protocol is not None or posed.may_have_many_images:
+        images, length = (_count(endpoint.variable(name)) for name in ("MAX_IMAGES", "MAX_MODEL_LEN"))
+    if images is None and protocol is None and (endpoint.key or endpoint.facts.task):
+        images = WORKER_IMAGES
+    return DescribeSettings(posed.clip, protocol, model, images, length)
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() else None
 
 
 @dataclass(frozen=True)

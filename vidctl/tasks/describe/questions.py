@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from vidctl.media.kinds import IMAGES, IMAGES_AND_VIDEOS, VIDEOS
 from vidctl.media.search import settled
 from vidctl.media.sources import Source, is_video, opened, read
 from vidctl.tasks.describe.model import DescribeOptions, Sent
-from vidctl.tasks.options import made, settle
+from vidctl.tasks.options import made, seconds, settle
 
 if TYPE_CHECKING:  # PyAV stays out where there are images only
     from vidctl.media.video import Frame
@@ -93,6 +93,53 @@ class Question:
 
     def _named(self, names: list[str]) -> str:
         return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+@dataclass(frozen=True)
+class Posed:
+    """All questions of a call, with what is asked and what is seen of videos."""
+
+    questions: list[Question]
+    options: DescribeOptions
+    clip: Clip
+
+    @property
+    def may_have_many_images(self) -> bool:
+        """Whether there is a question of which it is not known that it has one image."""
+        return not all(question.is_one_image for question in self.questions)
+
+
+def posed(
+    sources: Given | Iterable[Given],
+    prompt: str | None,
+    *,
+    root: Path,
+    together: bool = False,
+    recursive: bool = False,
+    preset: str | None = None,
+    at_s: float | str | Sequence[float | str] = (),
+    from_s: float | str | None = None,
+    to_s: float | str | None = None,
+    fps: float | None = None,
+    **given: Any,
+) -> Posed:
+    """What a program asks, as `Client.describe_many` takes it."""
+    moments = at_s if isinstance(at_s, Iterable) and not isinstance(at_s, str) else (at_s,)
+    clip = Clip(tuple(_time("at_s", each) for each in moments), _time("from_s", from_s), _time("to_s", to_s), fps)
+    chosen = options(prompt, preset, given, root=root)
+    return Posed(questions(sources, clip, together=together, recursive=recursive), chosen, clip)
+
+
+def shared(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a call that asks about all of its sources together."""
+    if "together" in given:
+        raise UsageError(f"{method} has no option together", hint="it asks about all of its sources together")
+    return {**given, "together": True}
+
+
+def _time(name: str, value: Any) -> Any:
+    """A moment that is written as on the command line; what is no text is looked at by `Clip`."""
+    return seconds(name, value) if isinstance(value, str) else value
 
 
 def questions(

@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from vidctl.errors import AuthError, JobFailedError, NotDeployedError, VidctlError
+from vidctl.media.given import Given
 from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
-from vidctl.tasks.describe.jobs import Described, DescribeSettings, QuestionJobs, SentQuestion, effort
+from vidctl.tasks.context import TaskContext
+from vidctl.tasks.describe.jobs import (
+    Described,
+    DescribeSettings,
+    QuestionJobs,
+    SentQuestion,
+    effort,
+    settings_for,
+)
 from vidctl.tasks.describe.model import DescribeOptions
-from vidctl.tasks.describe.questions import Fetch, FetchInto, Question
+from vidctl.tasks.describe.questions import Fetch, FetchInto, Question, posed
 from vidctl.tasks.results import Failed
 
 JOBS_IN_FLIGHT = 16  # a worker takes as many at once, and its engine makes their tokens together
 _READ_AHEAD = 8
 _READERS = 4
+
+
+def run(
+    context: TaskContext,
+    sources: Given | Iterable[Given],
+    prompt: str | None = None,
+    *,
+    waiting: Waiting | None = None,
+    **how: Any,
+) -> Generator[Described, None, None]:
+    """What `Client.describe_many` does."""
+    asked = posed(sources, prompt, root=context.root, **how)
+    endpoint = context.find()
+    settings = settings_for(context, endpoint, asked)
+    return describe(
+        asked.questions,
+        asked.options,
+        context.connect(endpoint),
+        settings,
+        fetch=context.fetch,
+        fetch_into=context.fetch_into,
+        timeout_s=context.timeout_s,
+        waiting=waiting,
+    )
 
 
 def describe(

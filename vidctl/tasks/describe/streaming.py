@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 from vidctl.errors import ApiError, UsageError, VidctlError
+from vidctl.media.given import Given
 from vidctl.runpod.jobs import Job, Streamed
 from vidctl.tasks.batch import Invoker, Waiting
-from vidctl.tasks.describe.jobs import Described, DescribeSettings, QuestionJobs, effort
+from vidctl.tasks.context import TaskContext
+from vidctl.tasks.describe.jobs import Described, DescribeSettings, QuestionJobs, effort, settings_for
 from vidctl.tasks.describe.model import DescribeOptions, Description
-from vidctl.tasks.describe.questions import Fetch, FetchInto, Question
+from vidctl.tasks.describe.questions import Fetch, FetchInto, Question, posed, shared
 from vidctl.tasks.describe.stream import StreamReader
 from vidctl.tasks.results import Failed
 
@@ -76,6 +79,30 @@ class DescriptionStream(Iterator[str]):
         They do not if a worker died in the middle and another began anew, or if the answer had to be requested again.
         """
         return "".join(self._passed_on).strip() == self.result.text.strip()
+
+
+def run(
+    context: TaskContext,
+    source: Given | Iterable[Given],
+    prompt: str | None = None,
+    *,
+    waiting: Waiting | None = None,
+    **how: Any,
+) -> DescriptionStream:
+    """What `Client.describe_stream` does."""
+    asked = posed(source, prompt, root=context.root, **shared("describe_stream", how))
+    endpoint = context.find()
+    settings = settings_for(context, endpoint, asked)
+    return stream(
+        asked.questions[0],
+        asked.options,
+        context.connect(endpoint),
+        settings,
+        fetch=context.fetch,
+        fetch_into=context.fetch_into,
+        timeout_s=context.timeout_s,
+        waiting=waiting,
+    )
 
 
 def stream(

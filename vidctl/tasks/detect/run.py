@@ -7,14 +7,19 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from vidctl.errors import AuthError, JobFailedError, MediaError, NotDeployedError, VidctlError
+from vidctl.media.given import Given
 from vidctl.media.image import PreparedImage, prepare
+from vidctl.media.kinds import IMAGES
 from vidctl.media.sources import Source, read
 from vidctl.runpod.limits import RUN_BYTES
 from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
+from vidctl.tasks.context import TaskContext
 from vidctl.tasks.detect.codec import decode, encode
 from vidctl.tasks.detect.model import DetectOptions, Result
+from vidctl.tasks.options import expanded, made
 from vidctl.tasks.results import Failed
 
 # What RunPod's queue gives one worker is about a job a second, so a job carries many images.
@@ -40,6 +45,22 @@ class _ImageToSend:
     @property
     def encoded_bytes(self) -> int:
         return len(self.prepared.jpeg) * 4 // 3 + 8
+
+
+def run(
+    context: TaskContext,
+    sources: Given | Iterable[Given],
+    *,
+    recursive: bool = False,
+    waiting: Waiting | None = None,
+    **options: Any,
+) -> Generator[Found, None, None]:
+    """What `Client.detect_many` does."""
+    chosen = made(DetectOptions, "detect", options)
+    images = expanded(sources, IMAGES, recursive=recursive)
+    endpoint = context.find()
+    invoker = context.connect(endpoint)
+    return detect(images, chosen, invoker, fetch=context.fetch, timeout_s=context.timeout_s, waiting=waiting)
 
 
 def detect(

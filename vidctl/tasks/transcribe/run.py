@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from vidctl.errors import AuthError, JobFailedError, NotDeployedError, UsageError, VidctlError
 from vidctl.media import audio
 from vidctl.media.audio import Chunk
+from vidctl.media.given import Given
+from vidctl.media.kinds import AUDIO
 from vidctl.media.sources import Source, opened
 from vidctl.runpod.jobs import Job
 from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
+from vidctl.tasks.context import TaskContext
+from vidctl.tasks.options import expanded, made, seconds
 from vidctl.tasks.results import Failed
 from vidctl.tasks.transcribe import languages
 from vidctl.tasks.transcribe.codec import decode, encode, partial
@@ -83,6 +87,43 @@ class TranscribeSettings:
 OnProgress = Callable[[TranscriptProgress], None]
 
 
+def run(
+    context: TaskContext,
+    sources: Given | Iterable[Given],
+    *,
+    recursive: bool = False,
+    chunk_s: float | str | None = None,
+    audio_track: int | str | None = None,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+    waiting: Waiting | None = None,
+    **options: Any,
+) -> Generator[Transcribed, None, None]:
+    """What `Client.transcribe_many` does."""
+    chosen = made(TranscribeOptions, "transcribe", options, others=("chunk_s", "audio_track", "recursive", "resume"))
+    if on_progress is not None and not callable(on_progress):
+        raise UsageError(f"on_progress: {on_progress!r} cannot be called")
+    length_s = audio.DEFAULT_CHUNK_S if chunk_s is None else seconds("chunk_s", chunk_s)
+    audio_files = expanded(sources, AUDIO, recursive=recursive)
+    endpoint = context.find()
+    protocol = context.protocol or endpoint.facts.protocol
+    settings = TranscribeSettings(length_s, protocol, resume, endpoint.version, audio_track)
+    return transcribe(
+        audio_files,
+        chosen,
+        context.connect(endpoint),
+        settings,
+        fetch_into=context.fetch_into,
+        timeout_s=context.timeout_s,
+        on_progress=on_progress or _silent,
+        waiting=waiting,
+    )
+
+
+def _silent(_: TranscriptProgress) -> None:
+    """Nobody listens."""
+
+
 def transcribe(
     sources: Sequence[Source],
     options: TranscribeOptions,
@@ -113,20 +154,24 @@ def transcribe(
         seen=_observe,
         waiting=waiting,
     )
-    pending = iter(transcriptions)
-    first = next(pending, None)
     try:
-        for answer in answers:
-            _collect(answer, invoker)
-            while first is not None and first.is_over:
-                yield first.deliver()
-                first = next(pending, None)
-        while first is not None:
-            yield first.deliver()
-            first = next(pending, None)
+        yield from _delivered(transcriptions, answers, invoker)
     finally:
         answers.close()  # cancels what is out
         requests.close()  # and what was opened or downloaded is let go
+
+
+def _delivered(
+    transcriptions: Sequence[_Transcription], answers: Iterable[JobAnswer[_SentChunk]], invoker: Invoker
+) -> Iterator[Transcribed]:
+    """What became of each source, in their order, as soon as it is over."""
+    pending = deque(transcriptions)
+    for answer in answers:
+        _collect(answer, invoker)
+        while pending and pending[0].is_over:
+            yield pending.popleft().deliver()
+    while pending:
+        yield pending.popleft().deliver()
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ SPEC = {
 
 
 @pytest.fixture(params=["graphql", "rest"])
-def account(request, project):
+def account(request, project, account_runtime):
     """A RunPod account and a spec of a prebuilt image with no worker to wait for."""
     (project.root / "configs" / "faulty.yaml").write_text(json.dumps(SPEC))
-    return Account.of(project, request.param)
+    return Account.at(project, request.param, account_runtime)
 
 
 def killed_at(account, number, *, is_carried_out):
@@ -72,10 +72,11 @@ def test_killed_at_any_request_the_next_deploy_converges(account, is_carried_out
         found = graphql(account, ALL)["myself"]
 
         assert (again.status, len(found["endpoints"]), len(found["podTemplates"])) == (0, 1, 1), (number, again.stderr)
-        assert account.run("plan", "faulty", "--detailed-exitcode").status == 0
-        assert account.run("destroy", "faulty", "--yes").status == 0
-        assert graphql(account, ALL)["myself"] == {"endpoints": [], "podTemplates": []}
+        account.forget()
     assert number > (1 if is_carried_out else 3)
+    assert account.run("plan", "faulty", "--detailed-exitcode").status == 0
+    assert account.run("destroy", "faulty", "--yes").status == 0
+    assert graphql(account, ALL)["myself"] == {"endpoints": [], "podTemplates": []}
 
 
 def test_a_create_whose_answer_is_lost_is_not_sent_again(account):

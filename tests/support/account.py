@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import requests
 from support.command import Outcome, vidctl
 from support.project import Project
 from support.runtime import LocalRuntime
@@ -34,13 +36,23 @@ class Account:
     @classmethod
     def at(cls, project: Project, plane: str, runtime: LocalRuntime) -> Account:
         """An account without anything in it, played by a runtime that many tests share."""
-        _empty(runtime)
         variables = {
             "RUNPOD_API_KEY": runtime.api_key,
             "RUNPOD_API_BASE_URL": runtime.url,
             "RUNPOD_ENDPOINT_BASE_URL": f"{runtime.url}/v2",
         }
-        return cls(project, plane, variables)
+        account = cls(project, plane, variables)
+        account.forget()
+        return account
+
+    def forget(self) -> None:
+        """Nothing is left of earlier tests and commands, neither in the account nor in the project."""
+        with requests.Session() as session:
+            session.headers["Authorization"] = f"Bearer {self.runtime['RUNPOD_API_KEY']}"
+            for resource in ("serverless", "templates", "registries", "network-volumes"):  # what uses others is first
+                _empty(session, f"{self.runtime['RUNPOD_API_BASE_URL']}/v2/{resource}")
+        shutil.rmtree(self.project.root / ".vidctl", ignore_errors=True)
+        (self.project.root / ".env").unlink(missing_ok=True)
 
     def environ(self, url: str | None = None) -> dict[str, str]:
         return {
@@ -69,12 +81,11 @@ class Account:
         return list(self.run("list", "--json").document)
 
 
-def _empty(runtime: LocalRuntime) -> None:
-    """Delete what earlier tests left: endpoints first, for what they use cannot be deleted."""
-    for resource in ("serverless", "templates", "registries", "network-volumes"):
-        while left := next(value for value in runtime.get(f"/v2/{resource}").values() if isinstance(value, list)):
-            for each in left:
-                runtime.session.delete(f"{runtime.url}/v2/{resource}/{each['id']}", timeout=60).raise_for_status()
+def _empty(session: requests.Session, url: str) -> None:
+    """Delete all of a kind; lists come in pages."""
+    while left := next(value for value in session.get(url, timeout=60).json().values() if isinstance(value, list)):
+        for each in left:
+            session.delete(f"{url}/{each['id']}", timeout=60).raise_for_status()
 
 
 def is_write(request: Request) -> bool:

@@ -94,7 +94,7 @@ class Invoker:
         Ctrl-C cancels it too.
         """
         try:
-            return self._follow(request, self._sent(request), timeout_s, self._telling(waiting), is_new=True)
+            return self._follow(request, self._sent(request), timeout_s, self._notifying(waiting), is_new=True)
         except KeyboardInterrupt:
             self.cancel_all()
             raise
@@ -110,7 +110,7 @@ class Invoker:
         job_id = self._sent(request)
         try:
             with self._out_there(request, job_id, is_new=True):
-                job = yield from self._streamed(job_id, timeout_s, self._telling(waiting))
+                job = yield from self._streamed(job_id, timeout_s, self._notifying(waiting))
             yield self._completed(request, job)
         finally:
             if job_id in self._in_flight:
@@ -133,10 +133,10 @@ class Invoker:
         is not over; `waiting` of the oldest that is out, once it takes longer than a warm worker's.  Closing the
         iterator cancels what is out.
         """
-        tell = self._telling(waiting)
+        notify = self._notifying(waiting)
 
         def finish(request: Request[T]) -> tuple[Job, ...]:
-            look = self._looking(request, seen, tell)
+            look = self._looking(request, seen, notify)
             job = self._resumed(request, timeout_s, look) if resumes else None
             if job is None:
                 job = self._follow(request, self._send(request), timeout_s, look, is_new=True)
@@ -153,7 +153,7 @@ class Invoker:
             self.cancel_all()  # what was being sent in that moment
 
     def _looking(
-        self, request: Request[T], seen: Callable[[Request[T], Job], None] | None, tell: Callable[[Job], None]
+        self, request: Request[T], seen: Callable[[Request[T], Job], None] | None, notify: Callable[[Job], None]
     ) -> Callable[[Job], None]:
         began = time.monotonic()
 
@@ -161,7 +161,7 @@ class Invoker:
             if seen:
                 seen(request, job)
             if time.monotonic() - began > _WARM_S and self._in_flight.is_oldest(job.id):
-                tell(job)
+                notify(job)
 
         return look
 
@@ -180,13 +180,13 @@ class Invoker:
 
     def _resumed(self, request: Request[T], timeout_s: float, look: Callable[[Job], None]) -> Job | None:
         """The answer of the job that was sent with this request before; None if it has none and never will."""
-        asked = self._journal.recall(self.endpoint_id, request.digest) if request.digest else None
-        if asked is None:
+        sent = self._journal.recall(self.endpoint_id, request.digest) if request.digest else None
+        if sent is None:
             return None
-        if asked.is_answered:
-            return Job(asked.job_id, "COMPLETED", output=asked.output)
+        if sent.is_answered:
+            return Job(sent.job_id, "COMPLETED", output=sent.output)
         try:
-            return self._follow(request, asked.job_id, timeout_s, look)
+            return self._follow(request, sent.job_id, timeout_s, look)
         except JobFailedError:
             return None
 
@@ -267,25 +267,25 @@ class Invoker:
         self, job_id: str, timeout_s: float, look: Callable[[Job], None]
     ) -> Generator[Streamed, None, None]:
         began = heard_at = time.monotonic()
-        told, pace = Streamed("IN_QUEUE"), StreamPace()
-        while not told.is_final:
+        news, pace = Streamed("IN_QUEUE"), StreamPace()
+        while not news.is_final:
             asked_at = time.monotonic()
             left_s = max(0.0, began + timeout_s - asked_at)
             try:
-                told = self._jobs.stream(self.endpoint_id, job_id, hold_s=min(HOLD_S, left_s))
+                news = self._jobs.stream(self.endpoint_id, job_id, hold_s=min(HOLD_S, left_s))
                 heard_at = time.monotonic()
             except VidctlError as error:
                 if not _may_pass(error) or time.monotonic() - heard_at > _PATIENCE_S:
                     raise
-                told = Streamed(told.status, is_broken=_may_have_cost(error))
-            if told.chunks or told.is_broken:
-                yield told
-            elif not told.is_final:
-                look(Job(job_id, told.status))
+                news = Streamed(news.status, is_broken=_may_have_cost(error))
+            if news.chunks or news.is_broken:
+                yield news
+            elif not news.is_final:
+                look(Job(job_id, news.status))
             # Looked at once more after the time: whoever reads slowly has not made the job late.
-            if left_s == 0.0 and not told.is_final:
-                raise self._too_late(Job(job_id, told.status), timeout_s)
-            self._in_flight.pause(job_id, pace.pause_s(told, took_s=time.monotonic() - asked_at), is_next=True)
+            if left_s == 0.0 and not news.is_final:
+                raise self._too_late(Job(job_id, news.status), timeout_s)
+            self._in_flight.pause(job_id, pace.pause_s(news, took_s=time.monotonic() - asked_at), is_next=True)
 
     def _wait(self, job_id: str, timeout_s: float, look: Callable[[Job], None], *, began: float | None = None) -> Job:
         seen_at = time.monotonic()
@@ -315,7 +315,7 @@ class Invoker:
             look(job)
             pause_s = min(pause_s * 1.15, _SLOWEST_POLL_S)
 
-    def _telling(self, waiting: Waiting | None) -> Callable[[Job], None]:
+    def _notifying(self, waiting: Waiting | None) -> Callable[[Job], None]:
         """What is done at each look at a job that is not over."""
         counts = _Counts(lambda: self._jobs.health(self.endpoint_id))
 

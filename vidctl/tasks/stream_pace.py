@@ -20,14 +20,14 @@ class StreamPace:
         self._pause_s = _STREAM_PAUSE_S
         self._status = ""
 
-    def pause_s(self, told: Streamed, *, took_s: float) -> float:
+    def pause_s(self, news: Streamed, *, took_s: float) -> float:
         """Nothing where something came, or where the server waits by itself; elsewhere longer each time."""
-        if told.is_final:
+        if news.is_final:
             return 0.0
-        if told.chunks or told.status != self._status:
+        if news.chunks or news.status != self._status:
             self._pause_s = _STREAM_PAUSE_S
-        self._status = told.status
-        if told.chunks or took_s >= _HOLDS_FROM_S:
+        self._status = news.status
+        if news.chunks or took_s >= _HOLDS_FROM_S:
             return 0.0
         pause_s, self._pause_s = self._pause_s, min(self._pause_s * 1.5, _SLOWEST_STREAM_PAUSE_S)
         return pause_s

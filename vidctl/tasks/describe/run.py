@@ -37,12 +37,12 @@ def run(
     **how: Any,
 ) -> Generator[Described, None, None]:
     """What `Client.describe_many` does."""
-    asked = posed(sources, prompt, root=context.root, **how)
+    call = posed(sources, prompt, root=context.root, **how)
     endpoint = context.find()
-    settings = settings_for(context, endpoint, asked)
+    settings = settings_for(context, endpoint, call)
     return describe(
-        asked.questions,
-        asked.options,
+        call.questions,
+        call.options,
         context.connect(endpoint),
         settings,
         fetch=context.fetch,

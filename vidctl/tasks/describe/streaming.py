@@ -90,12 +90,12 @@ def run(
     **how: Any,
 ) -> DescriptionStream:
     """What `Client.describe_stream` does."""
-    asked = posed(source, prompt, root=context.root, **shared("describe_stream", how))
+    call = posed(source, prompt, root=context.root, **shared("describe_stream", how))
     endpoint = context.find()
-    settings = settings_for(context, endpoint, asked)
+    settings = settings_for(context, endpoint, call)
     return stream(
-        asked.questions[0],
-        asked.options,
+        call.questions[0],
+        call.options,
         context.connect(endpoint),
         settings,
         fetch=context.fetch,

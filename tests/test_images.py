@@ -28,7 +28,7 @@ from support import engine as engines
 from support.failing import failing
 
 from vidctl.errors import ImageError
-from vidctl.images import Images, Login, Source
+from vidctl.images import BuildSource, Images, Login
 from vidctl.progress import Progress, silent
 
 
@@ -39,7 +39,7 @@ class Workshop:
         self.folder = root / "worker"
         self.folder.mkdir(parents=True)
         self.logs = root / "logs"
-        self.source = Source(key=f"k{uuid4().hex}", folder=self.folder, repository=repository)
+        self.source = BuildSource(key=f"k{uuid4().hex}", folder=self.folder, repository=repository)
         self.environ = {**os.environ, **environ}
         self.reported: list[Progress] = []
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from vidctl.cli.report import Report
     from vidctl.deploy.destroy import Possession
     from vidctl.deploy.target import Target
+    from vidctl.progress import Notify
     from vidctl.project.settings import Project
-    from vidctl.runpod.types import Account, Endpoint
-    from vidctl.spec import EndpointSpec
+    from vidctl.runpod.types import Endpoint
 
 registry = typer.Typer(help="Manage the logins with which RunPod pulls images from private registries.")
 registry.callback(invoke_without_command=True)(options.help_alone)
@@ -66,8 +66,6 @@ def destroy(
 
     Their workers and queued jobs are deleted too.  The specs stay.
     """
-    from functools import partial
-
     from vidctl.deploy import destroy, lock, plan
     from vidctl.errors import UsageError
     from vidctl.project import configs
@@ -77,23 +75,28 @@ def destroy(
     words = list(dict.fromkeys(configs.key_of(name, env) for name in names))
     made_by = {each.id: plan.owner(each) for each in place.control.account().endpoints}
     keys = [made_by.get(word) or word for word in words]  # a deploy of what goes by its id holds its spec's lock
-    documents = []
     with lock.held(project.root, place.name, keys, timeout_s=60, notify=report.step):
-        found = [_thing(word, project, place, adopts=adopt) for word in words]
+        found = [destroy.find(word, project, place, adopts=adopt) for word in words]
         what = ", ".join(str(each) for each in found)
         if not yes and not report.confirm(f"delete {what} on {place.name}?"):
             raise UsageError("aborted; nothing was deleted")
         with report.live() as notify:
-            for each in found:
-                kept = destroy.destroy(each, place, notify=notify, gone=partial(_forget, each, project, place))
-                entry = {"spec": each.key, "target": place.name, "endpoint_id": each.live and each.live.id}
-                documents.append({**entry, "kept": list(kept)} if kept else entry)
-                if not said.as_json and (each.live or not kept):
-                    print(f"{each.key}: deleted {each}")  # noqa: T201
-                for sentence in [*kept, *destroy.login_left(each, place)]:
-                    report.note(f"{each.key}: {sentence}")
+            documents = [_destroy(each, project, place, report, notify) for each in found]
     if said.as_json:
         print(json.dumps(documents, indent=2))  # noqa: T201
+
+
+def _destroy(thing: Possession, project: Project, place: Target, report: Report, notify: Notify) -> dict[str, Any]:
+    """Delete it, and say what was deleted and what is kept; what --json prints of it."""
+    from vidctl.deploy import destroy
+
+    kept = destroy.destroy(thing, place, notify=notify, gone=lambda: _forget(thing, project, place))
+    if not report.as_json and (thing.live or not kept):
+        print(f"{thing.key}: deleted {thing}")  # noqa: T201
+    for sentence in [*kept, *destroy.login_left(thing, place)]:
+        report.note(f"{thing.key}: {sentence}")
+    entry = {"spec": thing.key, "target": place.name, "endpoint_id": thing.live and thing.live.id}
+    return {**entry, "kept": list(kept)} if kept else entry
 
 
 def _forget(gone: Possession, project: Project, place: Target) -> None:
@@ -103,66 +106,6 @@ def _forget(gone: Possession, project: Project, place: Target) -> None:
     variable = settings.endpoint_id_name(gone.key, place.name)
     if gone.live is None or project.environ.get(variable) == gone.live.id:
         env_file.forget(project.env_file, variable)
-
-
-def _thing(word: str, project: Project, place: Target, *, adopts: bool) -> Possession:
-    """An endpoint by its id, else what a spec of this project made.  Raise NotDeployedError, SpecError or
-    NotOwnedError.
-    """
-    from vidctl.deploy import checks, destroy, plan
-
-    account = place.control.account()
-    for live in account.endpoints:
-        if live.id == word:
-            checks.require_owned(live, word, place.journal, adopts=adopts or plan.owner(live) is not None)
-            return destroy.Possession(plan.owner(live) or word, live)
-    return _made(word, project, place, account, adopts=adopts)
-
-
-def _made(word: str, project: Project, place: Target, account: Account, *, adopts: bool) -> Possession:
-    from vidctl.deploy import checks, destroy, plan, survey
-    from vidctl.errors import NotDeployedError
-
-    stamped = [each for each in account.endpoints if plan.owner(each) == word]
-    known = _spec(word, project, is_gone=bool(stamped))
-    key = known.key if known else word
-    live = survey.find(known, account) if known else None
-    # The stamp alone does not say whose an endpoint is: another project may have a spec of that name.
-    live = live or next((each for each in stamped if _is_as_made(each, place)), None)
-    templates = destroy.leftovers(key, known.name, place) if known and live is None else ()
-    templates = tuple(each for each in templates if not any(destroy.uses(other, each) for other in account.endpoints))
-    if live is None and not templates:
-        others = ", ".join(f"{each.name} ({each.id})" for each in stamped)
-        hint = f"destroy one of another project or name by its id: {others}" if others else None
-        raise NotDeployedError(f"{key} is not deployed to {place.name} from here", hint=hint or "vidctl list")
-    if live is not None:
-        checks.require_owned(live, key, place.journal, adopts=adopts)
-    return destroy.Possession(key, live, templates)
-
-
-def _is_as_made(live: Endpoint, place: Target) -> bool:
-    """Whether this project made it, under the name that it has: whoever gave it another may want to keep it."""
-    last = place.journal.last_applied(live.id or "")
-    return last is not None and last.document.get("endpoint.name") == live.name
-
-
-def _spec(name: str, project: Project, *, is_gone: bool) -> EndpointSpec | None:
-    """A spec by its name; None for one that cannot be read if it may be gone; else raise NotDeployedError or
-    SpecError.
-    """
-    from vidctl import spec
-    from vidctl.errors import NotDeployedError, SpecError
-    from vidctl.project import configs
-
-    try:
-        (known,) = spec.load_all([name], root=project.root, environ=project.environ)
-    except SpecError as error:
-        if is_gone:
-            return None
-        if configs.file_of(project.root, name):
-            raise
-        raise NotDeployedError(f"{name}: no endpoint or spec found", hint="vidctl list") from error
-    return known
 
 
 @registry.command("login")

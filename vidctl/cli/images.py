@@ -12,7 +12,7 @@ from vidctl.cli import options
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
-    from vidctl.images import Built, Images, Source
+    from vidctl.images import BuildSource, Built, Images
     from vidctl.runpod.types import WorkerImage
 
 app = typer.Typer(help="List the images that were built on this machine, newest first.", invoke_without_command=True)
@@ -161,7 +161,7 @@ def _repositories(report: Report) -> set[str]:
     return found
 
 
-def _workshop(names: list[str], env: str | None) -> tuple[Images, list[Source]]:
+def _workshop(names: list[str], env: str | None) -> tuple[Images, list[BuildSource]]:
     """The engine's images, and what the specs say to build; raise UsageError for one that is prebuilt."""
     import os
 
@@ -174,7 +174,7 @@ def _workshop(names: list[str], env: str | None) -> tuple[Images, list[Source]]:
     return worker_images.docker_images(project), [worker_images.image_source(each, project.environ) for each in specs]
 
 
-def _print(done: list[tuple[Source, WorkerImage]], report: Report) -> None:
+def _print(done: list[tuple[BuildSource, WorkerImage]], report: Report) -> None:
     if report.as_json:
         documents = [{"spec": source.key, "image": image.tag, "digest": image.digest} for source, image in done]
         print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2))  # noqa: T201

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from vidctl.cli import options
 
 if TYPE_CHECKING:
     from vidctl import spec
+    from vidctl.errors import SpecError
+    from vidctl.project.settings import Project
 
 
 @options.spread
@@ -28,37 +31,54 @@ def validate(
     said: options.ReportOptions,
 ) -> None:
     """Check specs: every mistake at once, with file:line:column, and what cannot hold as a warning."""
-    from vidctl import spec
     from vidctl.errors import SpecError
     from vidctl.project import settings
-    from vidctl.runpod import gpus
 
     project = settings.open_project(Path.cwd(), os.environ)
-    good: list[dict[str, object]] = []
-    mistakes: list[spec.SpecProblem] = [] if names else spec.check_settings(project.root)
-    warnings: list[spec.SpecProblem] = []
-    missing: list[SpecError] = []
+    found = _checked(project, names, env)
+    if said.as_json:
+        entries = {"mistakes": [*map(_entry, found.mistakes)], "warnings": [*map(_entry, found.warnings)]}
+        print(json.dumps({"valid": found.valid, **entries}, indent=2))  # noqa: T201
+    else:
+        _show(found.valid)
+        _warn(found.warnings)
+    if found.mistakes or found.missing:
+        lines = [*(f"{error.message}; {error.hint}" for error in found.missing), *map(str, found.mistakes)]
+        raise SpecError("\n".join(lines), hint="vidctl schema prints every key of a spec" if found.mistakes else None)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What is valid, as --json prints it, and what is wrong; an overlay has its base's mistakes and warnings too."""
+
+    valid: list[dict[str, object]] = field(default_factory=list)
+    mistakes: list[spec.SpecProblem] = field(default_factory=list)
+    warnings: list[spec.SpecProblem] = field(default_factory=list)
+    missing: list[SpecError] = field(default_factory=list)
+
+
+def _checked(project: Project, names: list[str] | None, env: str | None) -> _Checked:
+    """Check the specs that are named; without names all, and vidctl.yaml."""
+    from vidctl import spec
+    from vidctl.errors import SpecError
+    from vidctl.runpod import gpus
+
+    found = _Checked(mistakes=[] if names else spec.check_settings(project.root))
     for name, overlay in _wanted(project.root, names, env):
         try:
             path = spec.find(name, root=project.root, overlay=overlay)
         except SpecError as error:
-            missing.append(error)
+            found.missing.append(error)
             continue
-        if found := spec.check(path, environ=project.environ):
-            mistakes += [mistake for mistake in found if mistake not in mistakes]  # an overlay has its base's too
+        if mistakes := spec.check(path, environ=project.environ):
+            found.mistakes.extend(each for each in mistakes if each not in found.mistakes)
             continue
-        warnings += [each for each in spec.warnings(path, environ=project.environ) if each not in warnings]
+        warnings = spec.warnings(path, environ=project.environ)
+        found.warnings.extend(each for each in warnings if each not in found.warnings)
         each = spec.load(path, environ=project.environ)
-        good.append({"spec": each.key, "name": each.name, "notes": gpus.notes(each.gpu.names, exact=each.gpu.exact)})
-    if said.as_json:
-        entries = {"mistakes": [*map(_entry, mistakes)], "warnings": [*map(_entry, warnings)]}
-        print(json.dumps({"valid": good, **entries}, indent=2))  # noqa: T201
-    else:
-        _show(good)
-        _warn(warnings)
-    if mistakes or missing:
-        lines = [f"{error.message}; {error.hint}" for error in missing] + [str(mistake) for mistake in mistakes]
-        raise SpecError("\n".join(lines), hint="vidctl schema prints every key of a spec" if mistakes else None)
+        notes = gpus.notes(each.gpu.names, exact=each.gpu.exact)
+        found.valid.append({"spec": each.key, "name": each.name, "notes": notes})
+    return found
 
 
 def _wanted(root: Path, names: list[str] | None, env: str | None) -> list[tuple[str, str | None]]:

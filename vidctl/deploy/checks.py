@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from vidctl import spec as specs
 from vidctl.deploy import model_cache, registry_login
 from vidctl.deploy.plan import Plan, owner, require_secrets, template_name
-from vidctl.deploy.survey import TO_BE_MADE, Survey, find, login_id_of, survey, volume_id_of
+from vidctl.deploy.survey import TO_BE_MADE, Survey, live_of, login_id_of, require_owned, survey, volume_id_of
 from vidctl.deploy.target import Target
 from vidctl.errors import NotOwnedError, SeveralError, UsageError, VidctlError
 from vidctl.journal import Journal
 from vidctl.runpod.limits import COUNTRIES
-from vidctl.runpod.types import STAMP, Account, Endpoint
+from vidctl.runpod.types import STAMP, Account
 from vidctl.spec import EndpointSpec
 
 
@@ -82,14 +82,14 @@ def _namesakes(specs: Sequence[EndpointSpec]) -> Iterator[UsageError]:
 
 
 def _require_own(spec: EndpointSpec, target: Target, known: Survey, *, adopts: bool) -> None:
-    live = find(spec, known.account)
+    live = live_of(spec, known.account)
     if live is not None:
         require_owned(live, spec.key, target.journal, adopts=adopts)
 
 
 def _require_free_template(spec: EndpointSpec, known: Survey) -> None:
     """Raise NotOwnedError where a template of the name that ours gets is another's: names are unique in an account."""
-    live, name = find(spec, known.account), template_name(spec.name)
+    live, name = live_of(spec, known.account), template_name(spec.name)
     is_ours = live is not None and (live.template.name == name or owner(live) == spec.key)
     found = next((each for each in known.account.templates if each.name == name), None)
     if found and not is_ours and found.env.get(STAMP) != spec.key:
@@ -111,7 +111,7 @@ def _require_data_centers(spec: EndpointSpec, target: Target, known: Survey) -> 
             f"{where}: RunPod's REST v2 takes data centers, not countries: {', '.join(countries)}",
             hint=f"name data centers like EU-RO-1{_or_graphql(target)}",
         )
-    live = find(spec, known.account)
+    live = live_of(spec, known.account)
     new = set(spec.data_centers) - set(live.locations if live else ())
     there = set(target.control.data_centers()) if new else set()
     if nowhere := sorted(new & set(countries) - COUNTRIES - {_country(place) for place in there}):
@@ -148,7 +148,7 @@ def _require_model_cache(spec: EndpointSpec, target: Target, known: Survey) -> N
     """Raise UsageError where RunPod's model cache would have to hold something else, which REST v2 cannot say."""
     if target.control.plane == "graphql" or not spec.model_references:
         return
-    live = find(spec, known.account)
+    live = live_of(spec, known.account)
     last = target.journal.last_applied(live.id) if live and live.id else None
     if model_cache.requested(last.document if last else None) != spec.model_references:
         raise UsageError(
@@ -160,19 +160,6 @@ def _require_model_cache(spec: EndpointSpec, target: Target, known: Survey) -> N
 def _or_graphql(target: Target) -> str:
     """The advice to use GraphQL, while there is one."""
     return ", or use VIDCTL_CONTROL=graphql" if target.control.has_graphql else ""
-
-
-def require_owned(live: Endpoint, key: str, journal: Journal, *, adopts: bool) -> None:
-    """Raise NotOwnedError for an endpoint that this spec did not make."""
-    made_by = owner(live)
-    if adopts or made_by == key or (made_by is None and live.id and journal.last_applied(live.id)):
-        return
-    whose = f"belongs to the spec {made_by!r}" if made_by else "was not made by vidctl"
-    raise NotOwnedError(
-        f"{key}: endpoint {live.name!r} ({live.id}) already exists and {whose}",
-        hint="take it over with --adopt, or give the spec another name",
-        endpoint=live.id,
-    )
 
 
 def warnings(todo: Sequence[Plan], known: Survey, journal: Journal) -> list[str]:

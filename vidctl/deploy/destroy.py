@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from vidctl.deploy.plan import template_name
+from vidctl.deploy.plan import owner, template_name
+from vidctl.deploy.survey import live_of, require_owned
 from vidctl.deploy.target import Target
-from vidctl.errors import ApiError, RefusedError
+from vidctl.errors import ApiError, NotDeployedError, RefusedError, SpecError
 from vidctl.progress import Notify, Progress, silent
-from vidctl.runpod.types import STAMP, Endpoint, RegistryLogin, Template
+from vidctl.project import configs
+from vidctl.project.settings import Project
+from vidctl.runpod.types import STAMP, Account, Endpoint, RegistryLogin, Template
 from vidctl.runpod.waiting import is_in_use, settled
+from vidctl.spec import EndpointSpec, load_all
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,57 @@ class Possession:
         if self.live is not None:
             return f"endpoint {self.live.name} ({self.live.id})"
         return ", ".join(f"template {each.name} ({each.id})" for each in self.templates)
+
+
+def find(word: str, project: Project, target: Target, *, adopts: bool) -> Possession:
+    """An endpoint by its id, else what a spec of this project made.  Raise NotDeployedError, SpecError or
+    NotOwnedError.
+    """
+    account = target.control.account()
+    for live in account.endpoints:
+        if live.id == word:
+            require_owned(live, word, target.journal, adopts=adopts or owner(live) is not None)
+            return Possession(owner(live) or word, live)
+    return _made(word, project, target, account, adopts=adopts)
+
+
+def _made(word: str, project: Project, target: Target, account: Account, *, adopts: bool) -> Possession:
+    stamped = [each for each in account.endpoints if owner(each) == word]
+    known = _spec(word, project, is_gone=bool(stamped))
+    key = known.key if known else word
+    live = live_of(known, account) if known else None
+    # The stamp alone does not say whose an endpoint is: another project may have a spec of that name.
+    live = live or next((each for each in stamped if _is_as_made(each, target)), None)
+    templates = leftovers(key, known.name, target) if known and live is None else ()
+    templates = tuple(each for each in templates if not any(uses(other, each) for other in account.endpoints))
+    if live is None and not templates:
+        others = ", ".join(f"{each.name} ({each.id})" for each in stamped)
+        hint = f"destroy one of another project or name by its id: {others}" if others else None
+        raise NotDeployedError(f"{key} is not deployed to {target.name} from here", hint=hint or "vidctl list")
+    if live is not None:
+        require_owned(live, key, target.journal, adopts=adopts)
+    return Possession(key, live, templates)
+
+
+def _is_as_made(live: Endpoint, target: Target) -> bool:
+    """Whether this project made it, under the name that it has: whoever gave it another may want to keep it."""
+    last = target.journal.last_applied(live.id or "")
+    return last is not None and last.document.get("endpoint.name") == live.name
+
+
+def _spec(name: str, project: Project, *, is_gone: bool) -> EndpointSpec | None:
+    """A spec by its name; None for one that cannot be read if it may be gone; else raise NotDeployedError or
+    SpecError.
+    """
+    try:
+        (known,) = load_all([name], root=project.root, environ=project.environ)
+    except SpecError as error:
+        if is_gone:
+            return None
+        if configs.file_of(project.root, name):
+            raise
+        raise NotDeployedError(f"{name}: no endpoint or spec found", hint="vidctl list") from error
+    return known
 
 
 def leftovers(key: str, endpoint_name: str, target: Target, *, name: str = "") -> tuple[Template, ...]:

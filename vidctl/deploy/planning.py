@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vidctl.deploy import registry_login
 from vidctl.deploy.plan import Plan, plan
-from vidctl.deploy.survey import Survey, find, login_id_of, volume_id_of
+from vidctl.deploy.survey import Survey, live_of, login_id_of, volume_id_of
 from vidctl.deploy.target import Target
 from vidctl.runpod.types import WorkerImage
 from vidctl.spec import EndpointSpec
@@ -53,7 +53,7 @@ def prepare(
     saved: Plan | None = None,
 ) -> Plan:
     """Compare the spec with what is live and what was last applied, or just `saved`; nothing is asked or written."""
-    live = find(spec, known.account)
+    live = live_of(spec, known.account)
     last = target.journal.last_applied(live.id) if live and live.id else None
     applied = dict(last.document) if last else {}
     if saved is not None and saved.models.requested:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vidctl import spec as specs
+from vidctl.deploy.plan import owner
 from vidctl.deploy.target import Target
-from vidctl.errors import ApiError, UsageError
+from vidctl.errors import ApiError, NotOwnedError, UsageError
 from vidctl.journal import Journal
 from vidctl.runpod.types import Account, Endpoint, NetworkVolume, RegistryLogin
 from vidctl.spec import EndpointSpec
@@ -38,7 +39,7 @@ def survey(specs: Sequence[EndpointSpec], target: Target) -> Survey:
     )
 
 
-def find(spec: EndpointSpec, account: Account) -> Endpoint | None:
+def live_of(spec: EndpointSpec, account: Account) -> Endpoint | None:
     """The live endpoint of a spec; raise ApiError when several have its name, for RunPod allows that."""
     named = [endpoint for endpoint in account.endpoints if endpoint.name == spec.name]
     if len(named) > 1:
@@ -47,6 +48,19 @@ def find(spec: EndpointSpec, account: Account) -> Endpoint | None:
             hint="delete or rename all but one in RunPod's console, or give the spec another name",
         )
     return named[0] if named else None
+
+
+def require_owned(live: Endpoint, key: str, journal: Journal, *, adopts: bool) -> None:
+    """Raise NotOwnedError for an endpoint that this spec did not make."""
+    made_by = owner(live)
+    if adopts or made_by == key or (made_by is None and live.id and journal.last_applied(live.id)):
+        return
+    whose = f"belongs to the spec {made_by!r}" if made_by else "was not made by vidctl"
+    raise NotOwnedError(
+        f"{key}: endpoint {live.name!r} ({live.id}) already exists and {whose}",
+        hint="take it over with --adopt, or give the spec another name",
+        endpoint=live.id,
+    )
 
 
 def login_id_of(spec: EndpointSpec, known: Survey) -> str:
@@ -70,7 +84,7 @@ def volume_id_of(spec: EndpointSpec, target: Target, known: Survey) -> str:
     wanted = spec.network_volume
     if wanted is None:
         return ""
-    if known_id := _volume_so_far(spec, find(spec, known.account), target.journal):
+    if known_id := _volume_so_far(spec, live_of(spec, known.account), target.journal):
         return known_id
     found = [volume for volume in known.volumes if wanted in (volume.id, volume.name)]
     if len(found) == 1:
@@ -84,7 +98,7 @@ def volume_id_of(spec: EndpointSpec, target: Target, known: Survey) -> str:
 
 
 def _has_new_volume(spec: EndpointSpec, account: Account, journal: Journal) -> bool:
-    live = find(spec, account)
+    live = live_of(spec, account)
     is_moved = live is not None and bool(spec.data_centers) and set(live.locations) != set(spec.data_centers)
     return is_moved or _volume_so_far(spec, live, journal) is None
 

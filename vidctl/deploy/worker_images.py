@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidctl.docker import worker_folder
 from vidctl.errors import UsageError, VidctlError
-from vidctl.images import Images, Login, Source
+from vidctl.images import BuildSource, Images, Login
 from vidctl.local import daemon
 from vidctl.local.workers import environments, folder_image
 from vidctl.progress import Notify, Progress
@@ -72,7 +72,7 @@ class ProjectImages:
             return self.look(spec)
         return self._docker.provide(self._source(spec), notify)
 
-    def _source(self, spec: EndpointSpec) -> Source:
+    def _source(self, spec: EndpointSpec) -> BuildSource:
         return image_source(spec, self._project.environ)
 
     def _is_folder(self, spec: EndpointSpec) -> bool:
@@ -85,7 +85,7 @@ def docker_images(project: Project) -> Images:
     return Images(project.environ, logs=project.root / ".vidctl" / "logs", project=project.root)
 
 
-def image_source(each: EndpointSpec, environ: Mapping[str, str]) -> Source:
+def image_source(each: EndpointSpec, environ: Mapping[str, str]) -> BuildSource:
     """What to build for a spec; raise UsageError for one with a prebuilt image."""
     image, login = each.image, each.registry_auth
     if image.build is None:
@@ -94,7 +94,7 @@ def image_source(each: EndpointSpec, environ: Mapping[str, str]) -> Source:
             hint=f"run vidctl deploy {each.key}: it needs no build",
         )
     password = environ.get(login.password_variable) if login and login.password_variable else None
-    return Source(
+    return BuildSource(
         key=each.key,
         folder=image.build,
         repository=image.repository,

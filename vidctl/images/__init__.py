@@ -20,14 +20,14 @@ from vidctl.images.context import PLATFORM
 from vidctl.images.inventory import Built, Pruned, built, outdated
 from vidctl.images.log import ImageLog, secrets_of
 from vidctl.images.provenance import labels, project_of
-from vidctl.images.source import Login, Source
+from vidctl.images.source import BuildSource, Login
 from vidctl.progress import Notify, Progress
 from vidctl.runpod.types import WorkerImage
 
 if TYPE_CHECKING:
     from vidctl.images.engine import Engine
 
-__all__ = ["Built", "Images", "Login", "Pruned", "Source"]
+__all__ = ["BuildSource", "Built", "Images", "Login", "Pruned"]
 
 _WAITS_S = (1.0, 4.0)  # before the second and the third try of a push whose line broke
 
@@ -64,11 +64,11 @@ class Images:
 
     # --- what is there -----------------------------------------------------------------------------------------
 
-    def look(self, source: Source) -> WorkerImage:
+    def look(self, source: BuildSource) -> WorkerImage:
         """Find the tag, and the digest under which the registry has it; nothing is built or sent."""
         return self._look(source, self._read(source).tag)
 
-    def problems(self, source: Source) -> list[VidctlError]:
+    def problems(self, source: BuildSource) -> list[VidctlError]:
         """All that would stop a build or a push; nothing, when the image is there already."""
         try:
             engine = self._engine
@@ -88,7 +88,7 @@ class Images:
 
     # --- making it be there ------------------------------------------------------------------------------------
 
-    def provide(self, source: Source, notify: Notify) -> WorkerImage:
+    def provide(self, source: BuildSource, notify: Notify) -> WorkerImage:
         """Build and push what is not there yet; return it with its digest."""
         from vidctl.images import checks
 
@@ -100,11 +100,11 @@ class Images:
         image = self._build(source, read, notify, force=False)
         return self._push(source, read.tag, notify) if source.repository else image
 
-    def build(self, source: Source, notify: Notify, *, force: bool = False) -> WorkerImage:
+    def build(self, source: BuildSource, notify: Notify, *, force: bool = False) -> WorkerImage:
         """Build, unless this engine has it; with `force` always, and without the layer cache."""
         return self._build(source, self._read(source), notify, force=force)
 
-    def push(self, source: Source, notify: Notify) -> WorkerImage:
+    def push(self, source: BuildSource, notify: Notify) -> WorkerImage:
         """Push what was built, again when the line breaks; return the digest that the registry then reports."""
         return self._push(source, self._read(source).tag, notify)
 
@@ -133,7 +133,7 @@ class Images:
 
         return Engine(self._environ)
 
-    def _read(self, source: Source) -> _Read:
+    def _read(self, source: BuildSource) -> _Read:
         text = source.read_dockerfile()
         named = dockerfile.bases(text, source.build_args, path=source.dockerfile_path, target=source.target)
         digests = {base.reference: self._base_digest(base, source) for base in named}
@@ -142,14 +142,14 @@ class Images:
         tag = found.tag(dockerfile=source.dockerfile, build_args=args, bases=digests, target=source.target)
         return _Read(found, text, digests, args, f"{source.name}:{tag}")
 
-    def _base_digest(self, base: dockerfile.Base, source: Source) -> str:
+    def _base_digest(self, base: dockerfile.Base, source: BuildSource) -> str:
         from vidctl.images import bases
 
         if base.reference not in self._base_digests:
             self._base_digests[base.reference] = bases.digest(base, source, self._engine)
         return self._base_digests[base.reference]
 
-    def _look(self, source: Source, tag: str) -> WorkerImage:
+    def _look(self, source: BuildSource, tag: str) -> WorkerImage:
         if source.repository is None:
             found = self._usable(tag)
             return WorkerImage(tag, found["Id"] if found else None)
@@ -168,7 +168,7 @@ class Images:
         found = self._engine.image(tag)
         return found if found and _platform(found) == PLATFORM else None
 
-    def _build(self, source: Source, read: _Read, notify: Notify, *, force: bool) -> WorkerImage:
+    def _build(self, source: BuildSource, read: _Read, notify: Notify, *, force: bool) -> WorkerImage:
         found = None if force else self._usable(read.tag)
         if found is None:
             from vidctl.images import bases, checks
@@ -182,7 +182,7 @@ class Images:
             notify(Progress("build", f"{read.tag} is built"))
         return WorkerImage(read.tag, found["Id"] if source.repository is None else None)
 
-    def _run(self, source: Source, read: _Read, notify: Notify, log: ImageLog, *, use_cache: bool) -> str:
+    def _run(self, source: BuildSource, read: _Read, notify: Notify, log: ImageLog, *, use_cache: bool) -> str:
         """Build with what the Dockerfile needs; return the image's id."""
         content = read.tag.rpartition(":")[2]
         marks = labels(source.key, content, source.folder, self._environ, project=self._project)
@@ -203,11 +203,11 @@ class Images:
         with closing(lines):  # an engine goes on building for as long as someone listens
             return streams.follow_build(lines, key=source.key, notify=notify, log=log)
 
-    def _pushed_before(self, source: Source) -> list[Built]:
+    def _pushed_before(self, source: BuildSource) -> list[Built]:
         known = built(self._engine, only=source.key)
         return [each for each in known if each.digest and each.is_of(self._project, [source.name])]
 
-    def _checked(self, source: Source, read: _Read, image_id: str) -> dict[str, Any]:
+    def _checked(self, source: BuildSource, read: _Read, image_id: str) -> dict[str, Any]:
         """What was built, before it gets its name; raise ImageError if it is for other machines."""
         found = self._engine.image(image_id) or {}
         if _platform(found) != PLATFORM:
@@ -217,7 +217,7 @@ class Images:
             )
         return found
 
-    def _push(self, source: Source, tag: str, notify: Notify) -> WorkerImage:
+    def _push(self, source: BuildSource, tag: str, notify: Notify) -> WorkerImage:
         if source.repository is None:
             raise ImageError(f"{source.key}: no repository to push to", hint="add image.repository to the spec")
         if self._usable(tag) is None:
@@ -233,7 +233,7 @@ class Images:
         notify(Progress("push", f"{tag} is in the registry: {answer.digest}"))
         return WorkerImage(tag, f"{source.repository}@{answer.digest}")
 
-    def _pushed(self, source: Source, tag: str, notify: Notify, log: ImageLog) -> str | None:
+    def _pushed(self, source: BuildSource, tag: str, notify: Notify, log: ImageLog) -> str | None:
         for wait_s in _WAITS_S:
             try:
                 return self._push_once(source, tag, notify, log)
@@ -242,7 +242,7 @@ class Images:
                 time.sleep(wait_s)
         return self._push_once(source, tag, notify, log)
 
-    def _push_once(self, source: Source, tag: str, notify: Notify, log: ImageLog) -> str | None:
+    def _push_once(self, source: BuildSource, tag: str, notify: Notify, log: ImageLog) -> str | None:
         with closing(self._engine.push(tag, source.login)) as lines:
             return streams.follow_push(lines, key=source.key, notify=notify, log=log)
 
@@ -256,7 +256,7 @@ def _tried(check: Callable[[], _T], found: dict[str, VidctlError]) -> _T | None:
         return None
 
 
-def _secrets(source: Source) -> set[str]:
+def _secrets(source: BuildSource) -> set[str]:
     return secrets_of(source.build_args) | ({source.login.password} if source.login else set())
 
 

@@ -10,11 +10,11 @@ from vidctl.images import dockerfile, streams
 from vidctl.images.context import PLATFORM
 from vidctl.images.engine import Engine, registry_of
 from vidctl.images.log import ImageLog
-from vidctl.images.source import Login, Source, familiar
+from vidctl.images.source import BuildSource, Login, familiar
 from vidctl.progress import Notify, Progress
 
 
-def digest(base: dockerfile.Base, source: Source, engine: Engine) -> str:
+def digest(base: dockerfile.Base, source: BuildSource, engine: Engine) -> str:
     """The registry's digest of a base, or the image id of one that was made on this engine; raise ImageError.
 
     Docker too builds on an image that is there under this name without asking a registry.
@@ -37,7 +37,7 @@ def digest(base: dockerfile.Base, source: Source, engine: Engine) -> str:
     return found
 
 
-def pull(digests: Mapping[str, str], source: Source, engine: Engine, *, notify: Notify, log: ImageLog) -> None:
+def pull(digests: Mapping[str, str], source: BuildSource, engine: Engine, *, notify: Notify, log: ImageLog) -> None:
     """Have the very bases that the tag was made of: the engine would build on an older one that it has."""
     for reference, wanted in digests.items():
         name, pinned = _parts(reference)
@@ -57,7 +57,7 @@ def pull(digests: Mapping[str, str], source: Source, engine: Engine, *, notify: 
             engine.tag(f"{name}@{wanted}", reference if reference != name else f"{reference}:latest")
 
 
-def _login(source: Source, reference: str) -> Login | None:
+def _login(source: BuildSource, reference: str) -> Login | None:
     """The source's own login, for a base in the same registry."""
     is_same = source.repository is not None and registry_of(source.repository) == registry_of(reference)
     return source.login if is_same else None

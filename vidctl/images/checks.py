@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from vidctl.errors import ImageError
 from vidctl.images import buildx, dockerfile
 from vidctl.images.engine import Engine, registry_of
-from vidctl.images.source import Source
+from vidctl.images.source import BuildSource
 
 _SPARE_BYTES = 1_000_000_000
 # Registries that everyone may read and nobody unknown may write.
 _CLOSED_TO_STRANGERS = {"docker.io", "ghcr.io", "quay.io", "registry.gitlab.com", "public.ecr.aws", "gcr.io", "nvcr.io"}
 
 
-def builder(source: Source, text: str, environ: Mapping[str, str]) -> None:
+def builder(source: BuildSource, text: str, environ: Mapping[str, str]) -> None:
     """Raise unless the Dockerfile's every line can be built here."""
     needs = dockerfile.buildkit_line(text)
     if needs and not buildx.is_there(environ):
@@ -25,7 +25,7 @@ def builder(source: Source, text: str, environ: Mapping[str, str]) -> None:
         )
 
 
-def room(source: Source, size: int, engine: Engine) -> None:
+def room(source: BuildSource, size: int, engine: Engine) -> None:
     """Raise unless the engine's disk takes the files twice, as sent and as layers, and 1 GB."""
     free, wanted = engine.room(), 2 * size + _SPARE_BYTES
     if free is not None and free < wanted:
@@ -35,7 +35,7 @@ def room(source: Source, size: int, engine: Engine) -> None:
         )
 
 
-def registry(source: Source, engine: Engine) -> None:
+def registry(source: BuildSource, engine: Engine) -> None:
     """Raise unless the registry answers and takes the login.
 
     Whether a login may push is known for sure only by pushing.  What is asked: the registry, to log in with what would
@@ -54,7 +54,7 @@ def registry(source: Source, engine: Engine) -> None:
         raise _no_login(source.repository, engine)
 
 
-def login(source: Source, engine: Engine) -> None:
+def login(source: BuildSource, engine: Engine) -> None:
     """Raise unless there is a login to the repository's registry, and the registry takes it."""
     repository = source.name
     if not engine.has_login(repository, source.login):
@@ -70,7 +70,7 @@ def login(source: Source, engine: Engine) -> None:
         )
 
 
-def unreachable(source: Source, words: str) -> ImageError:
+def unreachable(source: BuildSource, words: str) -> ImageError:
     """The error of a registry that does not answer."""
     return ImageError(
         f"{source.repository}: registry does not answer: {words}", hint="check image.repository and the network"

@@ -19,7 +19,7 @@ class Login:
 
 
 @dataclass(frozen=True)
-class Source:
+class BuildSource:
     """What to build.
 
     `key` is the spec's, for labels and names of log files.  `target` is the stage to stop at.

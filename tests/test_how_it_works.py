@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support import first_calls
-from support.project import Project
+from support.endpoint import answering
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "how-it-works.md"
 _LINE = re.compile(r"\| `([\w.]+)` \| (\*?)")
@@ -41,13 +41,13 @@ def place(name: str) -> tuple[str, int]:
     raise AttributeError(name)
 
 
-def called(project: Project, *arguments: str) -> list[tuple[str, int]]:
+def called(folder: Path, environ: dict[str, str], *arguments: str) -> list[tuple[str, int]]:
     """What a command calls, in the order of first calls."""
-    output = project.root / "called.json"
+    output = folder / "called.json"
     done = subprocess.run(
         [sys.executable, first_calls.__file__, str(output), *arguments],
-        cwd=project.root,
-        env={**os.environ, **project.environ},
+        cwd=folder,
+        env={**os.environ, **environ},
         capture_output=True,
         timeout=300,
         check=False,
@@ -62,7 +62,7 @@ def in_order(names: list[tuple[str, bool]], calls: list[tuple[str, int]]) -> lis
     return [known[each] for each in calls if each in known]
 
 
-@pytest.mark.parametrize("command", ["vidctl deploy yolo"])
+@pytest.mark.parametrize("command", ["vidctl deploy yolo", "vidctl detect frame.jpg"])
 def test_each_function_is_there(command):
     """A name that is not, or is no function, fails here."""
     names = [name for name, _ in story(command)]
@@ -75,4 +75,16 @@ def test_deploy_is_told_in_the_order_of_its_calls(echo):
     """A first deploy to the local runtime."""
     names = story("vidctl deploy yolo")
 
-    assert [name for name, is_always in names if is_always] == in_order(names, called(echo, "deploy", "echo"))
+    assert [name for name, is_always in names if is_always] == in_order(
+        names, called(echo.root, echo.environ, "deploy", "echo")
+    )
+
+
+def test_detect_is_told_in_the_order_of_its_calls(tmp_path):
+    """One image, and an endpoint that answers at once."""
+    names = story("vidctl detect frame.jpg")
+    with answering(tmp_path) as endpoint:
+        endpoint.image("frame.jpg")
+        calls = called(tmp_path, endpoint.environ, "detect", "frame.jpg", "--endpoint-id", "ep")
+
+    assert [name for name, is_always in names if is_always] == in_order(names, calls)

@@ -547,10 +547,10 @@ def test_the_task_of_an_overlay_is_its_own_or_its_bases(write, lay, tmp_path):
 
 
 def test_the_schema_of_overlays_is_current():
-    """docs/overlay.schema.json is what `vidctl schema --overlay` prints, to the letter."""
+    """configs/overlay.schema.json is what `vidctl schema --overlay` prints, to the letter."""
     printed = vidctl("schema", "--overlay", cwd=ROOT).stdout
 
-    assert (ROOT / "docs" / "overlay.schema.json").read_text(encoding="utf-8") == printed
+    assert (ROOT / "configs" / "overlay.schema.json").read_text(encoding="utf-8") == printed
 
 
 @pytest.mark.parametrize(

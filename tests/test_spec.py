@@ -727,14 +727,14 @@ def test_the_shipped_spec_documents_every_field():
             fields |= set(form.get("properties", ()))
 
     assert [] == [field for field in sorted(fields) if not re.search(rf"\b{field}\b:?", text)]
-    assert text.startswith("# yaml-language-server: $schema=../docs/spec.schema.json\n")
+    assert text.startswith("# yaml-language-server: $schema=spec.schema.json\n")
 
 
 def test_the_checked_in_schema_is_current():
-    """docs/spec.schema.json is what `vidctl schema` prints, to the letter."""
+    """configs/spec.schema.json is what `vidctl schema` prints, to the letter."""
     printed = vidctl("schema", cwd=ROOT).stdout
 
-    assert (ROOT / "docs" / "spec.schema.json").read_text(encoding="utf-8") == printed
+    assert (ROOT / "configs" / "spec.schema.json").read_text(encoding="utf-8") == printed
     assert spec.json_schema() == json.loads(printed)
 
 

@@ -1,0 +1,95 @@
+"""`vidctl init`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidctl.cli import options
+
+if TYPE_CHECKING:
+    from vidctl.project.starter import Outcome
+
+SCHEMA = "vidctl.init/1"
+
+
+def _workers() -> list[str]:
+    """What vidctl ships, for completion."""
+    from vidctl.project.starter import WORKERS
+
+    return list(WORKERS)
+
+
+def init(
+    workers: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WORKER…]",
+            help="yolo, whisper, qwen-vl [default: all three, unless --plain is given].",
+            autocompletion=_workers,
+        ),
+    ] = None,
+    plain: Annotated[
+        list[str] | None,
+        typer.Option("--plain", metavar="NAME", help="Create a minimal worker of that name; repeatable."),
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Start a project in this folder.
+
+    Creates specs in configs/, workers in workers/, .env.example, .gitignore, and an image, a video and speech to try
+    them with. A file that is there already is kept as it is.
+
+    \b
+    Examples:
+      vidctl init                  # everything
+      vidctl init yolo             # object detection alone
+      vidctl init --plain mine     # a minimal worker of your own
+    """
+    from vidctl.cli.report import Report
+    from vidctl.project import starter
+
+    if not workers and not plain:
+        workers = list(starter.WORKERS)
+    outcomes = starter.create(Path.cwd(), starter.starter_files(workers or (), plain or ()))
+    commands = _next([*(workers or ()), *(plain or ())][0], is_plain=not workers)
+    if as_json:
+        states = {
+            state: [str(each.path) for each in outcomes if each.state == state]
+            for state in ("created", "unchanged", "kept")
+        }
+        print(json.dumps({"schema": SCHEMA, **states, "next": commands}, indent=2))  # noqa: T201
+        return
+    report = Report(quiet=quiet)
+    for each in outcomes:
+        if each.state == "kept":
+            report.warn(f"{each.path}: kept; it differs from what vidctl ships")
+    for line in _created(outcomes):
+        report.note(line)
+    report.note(f"next:{''.join(f'{chr(10)}  {command}' for command in commands)}", has_lines=True)
+
+
+def _created(outcomes: list[Outcome]) -> Iterator[str]:
+    """What is new, a worker's folder as one."""
+    created = [each.path for each in outcomes if each.state == "created"]
+    counts = Counter("/".join(path.parts[:2]) + "/" if path.parts[0] == "workers" else str(path) for path in created)
+    for name, count in counts.items():
+        yield f"created {name}{f' ({count} files)' if name.endswith('/') else ''}"
+    if not created:
+        yield "nothing to create: everything is there"
+
+
+def _next(name: str, *, is_plain: bool) -> list[str]:
+    """Three commands that work as they are, on this machine."""
+    from vidctl.kinds import KINDS
+
+    tasks = {"yolo": "detect", "whisper": "transcribe", "qwen-vl": "describe"}
+    call = f"run {shlex.quote(name)}" if is_plain else f"{tasks[name]} {KINDS[tasks[name]].example}"
+    return [f"vidctl deploy {name} --target local", f"vidctl {call} --target local", "vidctl local down"]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidctl.cost.simulate import Arrival, Lifetime, Scaling, Served, Simulation, percentile, simulate
+from vidctl.cost.simulate import Arrival, Lifetime, ScalingRules, Served, Simulation, percentile, simulate
 
-ONE = Scaling("QUEUE_DELAY", 4, workers_min=0, workers_max=1, idle_timeout_s=5, cold_start_s=10)
+ONE = ScalingRules("QUEUE_DELAY", 4, workers_min=0, workers_max=1, idle_timeout_s=5, cold_start_s=10)
 
 
 def _arrivals() -> st.SearchStrategy[list[Arrival]]:
@@ -19,9 +19,9 @@ def _arrivals() -> st.SearchStrategy[list[Arrival]]:
     return st.lists(st.builds(Arrival, time, length), min_size=1, max_size=60)
 
 
-def _rules() -> st.SearchStrategy[Scaling]:
+def _rules() -> st.SearchStrategy[ScalingRules]:
     return st.builds(
-        Scaling,
+        ScalingRules,
         st.sampled_from(["QUEUE_DELAY", "REQUEST_COUNT"]),
         st.integers(1, 10),
         workers_min=st.integers(0, 2),
@@ -48,7 +48,7 @@ def test_a_warm_worker_serves_at_once_and_a_stopped_one_starts_again() -> None:
 
 
 def test_queue_delay_adds_a_worker_each_time_a_job_waited_longer() -> None:
-    rules = Scaling("QUEUE_DELAY", 4, workers_min=0, workers_max=3, idle_timeout_s=5, cold_start_s=1)
+    rules = ScalingRules("QUEUE_DELAY", 4, workers_min=0, workers_max=3, idle_timeout_s=5, cold_start_s=1)
 
     played = simulate([Arrival(0, 100)] * 5, rules)
 
@@ -56,7 +56,7 @@ def test_queue_delay_adds_a_worker_each_time_a_job_waited_longer() -> None:
 
 
 def test_request_count_has_a_worker_for_every_so_many_jobs() -> None:
-    rules = Scaling("REQUEST_COUNT", 2, workers_min=0, workers_max=10, idle_timeout_s=5, cold_start_s=1)
+    rules = ScalingRules("REQUEST_COUNT", 2, workers_min=0, workers_max=10, idle_timeout_s=5, cold_start_s=1)
 
     played = simulate([Arrival(0, 10)] * 5, rules)
 
@@ -64,7 +64,7 @@ def test_request_count_has_a_worker_for_every_so_many_jobs() -> None:
 
 
 def test_workers_that_always_run_are_billed_between_jobs() -> None:
-    rules = Scaling("QUEUE_DELAY", 4, workers_min=1, workers_max=1, idle_timeout_s=5, cold_start_s=10)
+    rules = ScalingRules("QUEUE_DELAY", 4, workers_min=1, workers_max=1, idle_timeout_s=5, cold_start_s=10)
 
     played = simulate([Arrival(0, 1), Arrival(1000, 1)], rules)
 
@@ -73,7 +73,9 @@ def test_workers_that_always_run_are_billed_between_jobs() -> None:
 
 
 @given(_arrivals(), _rules())
-def test_every_job_is_served_once_in_order_and_nobody_works_unpaid(arrivals: list[Arrival], rules: Scaling) -> None:
+def test_every_job_is_served_once_in_order_and_nobody_works_unpaid(
+    arrivals: list[Arrival], rules: ScalingRules
+) -> None:
     played = simulate(arrivals, rules)
 
     assert Counter((each.at_s, each.execution_s) for each in arrivals) == Counter(
@@ -99,7 +101,7 @@ def test_a_longer_idle_timeout_never_makes_a_single_worker_start_more_often(
     arrivals: list[Arrival], idle_s: int
 ) -> None:
     def starts(timeout_s: int) -> int:
-        rules = Scaling("QUEUE_DELAY", 4, workers_min=0, workers_max=1, idle_timeout_s=timeout_s, cold_start_s=5)
+        rules = ScalingRules("QUEUE_DELAY", 4, workers_min=0, workers_max=1, idle_timeout_s=timeout_s, cold_start_s=5)
         return len(simulate(arrivals, rules).workers)
 
     assert starts(idle_s + 30) <= starts(idle_s)
@@ -115,4 +117,4 @@ def test_a_percentile_is_one_of_the_values_that_the_share_does_not_exceed(values
 
 def test_rules_under_which_no_job_runs_are_refused() -> None:
     with pytest.raises(ValueError, match="workers_max"):
-        simulate([Arrival(0, 1)], Scaling("QUEUE_DELAY", 4, 0, 0, 5, 10))
+        simulate([Arrival(0, 1)], ScalingRules("QUEUE_DELAY", 4, 0, 0, 5, 10))

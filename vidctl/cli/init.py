@@ -14,7 +14,7 @@ import typer
 from vidctl.cli import options
 
 if TYPE_CHECKING:
-    from vidctl.project.starter import Outcome
+    from vidctl.project.starter import FileOutcome
 
 SCHEMA = "vidctl.init/1"
 
@@ -56,16 +56,10 @@ def init(
     from vidctl.cli.report import Report
     from vidctl.project import starter
 
-    if not workers and not plain:
-        workers = list(starter.WORKERS)
-    outcomes = starter.create(Path.cwd(), starter.starter_files(workers or (), plain or ()))
-    commands = _next([*(workers or ()), *(plain or ())][0], is_plain=not workers)
+    outcomes = starter.create(Path.cwd(), starter.starter_files(_meant(workers, plain), plain or ()))
+    commands = _next([*_meant(workers, plain), *(plain or ())][0], is_plain=not _meant(workers, plain))
     if as_json:
-        states = {
-            state: [str(each.path) for each in outcomes if each.state == state]
-            for state in ("created", "unchanged", "kept")
-        }
-        print(json.dumps({"schema": SCHEMA, **states, "next": commands}, indent=2))  # noqa: T201
+        print(json.dumps({"schema": SCHEMA, **_states(outcomes), "next": commands}, indent=2))  # noqa: T201
         return
     report = Report(quiet=quiet)
     for each in outcomes:
@@ -73,10 +67,24 @@ def init(
             report.warn(f"{each.path}: kept; it differs from what vidctl ships")
     for line in _created(outcomes):
         report.note(line)
-    report.note(f"next:{''.join(f'{chr(10)}  {command}' for command in commands)}", has_lines=True)
+    report.note("\n  ".join(["next:", *commands]), has_lines=True)
 
 
-def _created(outcomes: list[Outcome]) -> Iterator[str]:
+def _meant(workers: list[str] | None, plain: list[str] | None) -> list[str]:
+    """The shipped workers that are wanted: all where nothing is named."""
+    from vidctl.project.starter import WORKERS
+
+    return list(WORKERS) if not workers and not plain else workers or []
+
+
+def _states(outcomes: list[FileOutcome]) -> dict[str, list[str]]:
+    return {
+        state: [str(each.path) for each in outcomes if each.state == state]
+        for state in ("created", "unchanged", "kept")
+    }
+
+
+def _created(outcomes: list[FileOutcome]) -> Iterator[str]:
     """What is new, a worker's folder as one."""
     created = [each.path for each in outcomes if each.state == "created"]
     counts = Counter("/".join(path.parts[:2]) + "/" if path.parts[0] == "workers" else str(path) for path in created)

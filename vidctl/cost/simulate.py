@@ -26,7 +26,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Scaling:
+class ScalingRules:
     """What decides how many workers there are.
 
     `concurrency` is how many jobs a worker runs side by side, `cold_start_s` how long one takes from its start until
@@ -104,7 +104,7 @@ def percentile(values: Iterable[float], share: float) -> float:
 
 
 @dataclass
-class _Worker:
+class _SimulatedWorker:
     started_s: float
     is_ready: bool = False
     running: int = 0
@@ -114,7 +114,7 @@ class _Worker:
     stopped_s: float | None = None
 
 
-def simulate(arrivals: Sequence[Arrival], scaling: Scaling) -> Simulation:
+def simulate(arrivals: Sequence[Arrival], scaling: ScalingRules) -> Simulation:
     """Play all jobs to their end; the workers that always run are billed from the first submission until then.
 
     Raises ValueError for rules under which no job would ever run.
@@ -125,7 +125,7 @@ def simulate(arrivals: Sequence[Arrival], scaling: Scaling) -> Simulation:
 
 
 class _Run:
-    def __init__(self, arrivals: Sequence[Arrival], scaling: Scaling) -> None:
+    def __init__(self, arrivals: Sequence[Arrival], scaling: ScalingRules) -> None:
         self._arrivals = arrivals
         self._scaling = scaling
         # Of one time in the order of their kinds: what ends before what begins.
@@ -133,10 +133,11 @@ class _Run:
         self._looks_s: set[float] = set()
         self._queue: deque[int] = deque()
         self._began_s: dict[int, float] = {}
-        self._on: dict[int, _Worker] = {}
+        self._on: dict[int, _SimulatedWorker] = {}
         self._ended_s = self._last_start_s = arrivals[0].at_s if arrivals else 0.0
         self._all = [
-            _Worker(self._ended_s, is_ready=True, idle_since_s=self._ended_s) for _ in range(scaling.workers_min)
+            _SimulatedWorker(self._ended_s, is_ready=True, idle_since_s=self._ended_s)
+            for _ in range(scaling.workers_min)
         ]
         self._there = list(self._all)
 
@@ -188,7 +189,7 @@ class _Run:
 
     def _scale(self, at_s: float) -> None:
         while len(self._there) < self._wanted(at_s):
-            worker = _Worker(at_s)
+            worker = _SimulatedWorker(at_s)
             self._all.append(worker)
             self._there.append(worker)
             self._last_start_s = at_s

@@ -30,7 +30,7 @@ class StarterFile:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FileOutcome:
     """What became of a file: `kept` is one that was there already, with another content."""
 
     path: PurePosixPath
@@ -65,9 +65,9 @@ def starter_files(workers: Sequence[str], plain: Sequence[str] = ()) -> list[Sta
     return found
 
 
-def create(root: Path, wanted: Sequence[StarterFile]) -> list[Outcome]:
+def create(root: Path, wanted: Sequence[StarterFile]) -> list[FileOutcome]:
     """Write what is not there, and leave what is; raise VidctlError, before anything is written, where it cannot be."""
-    outcomes = [Outcome(each.path, _state(root / each.path, each.data)) for each in wanted]
+    outcomes = [FileOutcome(each.path, _state(root / each.path, each.data)) for each in wanted]
     new = [each for each, outcome in zip(wanted, outcomes, strict=True) if outcome.state == "created"]
     for folder in dict.fromkeys((root / each.path).parent for each in new):
         files.check(folder, is_folder=True)

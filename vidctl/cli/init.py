@@ -14,6 +14,7 @@ import typer
 from vidctl.cli import options
 
 if TYPE_CHECKING:
+    from vidctl.cli.report import Report
     from vidctl.project.starter import FileOutcome
 
 SCHEMA = "vidctl.init/1"
@@ -56,18 +57,15 @@ def init(
     from vidctl.cli.report import Report
     from vidctl.project import starter
 
-    outcomes = starter.create(Path.cwd(), starter.starter_files(_meant(workers, plain), plain or ()))
-    commands = _next([*_meant(workers, plain), *(plain or ())][0], is_plain=not _meant(workers, plain))
+    shipped = _meant(workers, plain)
+    outcomes = starter.create(Path.cwd(), starter.starter_files(shipped, plain or ()))
+    commands = _next([*shipped, *(plain or ())][0], is_plain=not shipped)
     if as_json:
         print(json.dumps({"schema": SCHEMA, **_states(outcomes), "next": commands}, indent=2))  # noqa: T201
         return
-    report = Report(quiet=quiet)
-    for each in outcomes:
-        if each.state == "kept":
-            report.warn(f"{each.path}: kept; it differs from what vidctl ships")
-    for line in _created(outcomes):
-        report.note(line)
-    report.note("\n  ".join(["next:", *commands]), has_lines=True)
+    _show(Report(quiet=quiet), outcomes)
+    if not quiet:
+        print("\n  ".join(["next:", *commands]))  # noqa: T201
 
 
 def _meant(workers: list[str] | None, plain: list[str] | None) -> list[str]:
@@ -82,6 +80,14 @@ def _states(outcomes: list[FileOutcome]) -> dict[str, list[str]]:
         state: [str(each.path) for each in outcomes if each.state == state]
         for state in ("created", "unchanged", "kept")
     }
+
+
+def _show(report: Report, outcomes: list[FileOutcome]) -> None:
+    for each in outcomes:
+        if each.state == "kept":
+            report.warn(f"{each.path}: kept; it differs from what vidctl ships")
+    for line in _created(outcomes):
+        report.note(line)
 
 
 def _created(outcomes: list[FileOutcome]) -> Iterator[str]:

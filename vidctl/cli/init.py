@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,5 +104,6 @@ def _next(name: str, *, is_plain: bool) -> list[str]:
     from vidctl.kinds import KINDS
 
     tasks = {"yolo": "detect", "whisper": "transcribe", "qwen-vl": "describe"}
-    call = f"run {shlex.quote(name)}" if is_plain else f"{tasks[name]} {KINDS[tasks[name]].example}"
-    return [f"vidctl deploy {name} --target local", f"vidctl {call} --target local", "vidctl local down"]
+    task = None if is_plain else tasks[name]
+    call = "vidctl local status" if task is None else f"vidctl {task} {KINDS[task].example} --target local"
+    return [f"vidctl deploy {name} --target local", call, "vidctl local down"]

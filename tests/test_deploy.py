@@ -205,7 +205,7 @@ def test_what_to_try_next_asks_what_was_deployed(echo):
     outcome = echo.run("deploy", "echo", "echo.prod")
     tried = [line for line in outcome.stderr.splitlines() if line.startswith("try: ")]
 
-    assert tried == ["try: vidctl detect frame.jpg", "try: vidctl detect frame.jpg --endpoint echo.prod"]
+    assert tried == ["try: vidctl detect sample.jpg", "try: vidctl detect sample.jpg --endpoint echo.prod"]
 
 
 def test_without_a_smoke_test_a_worker_that_is_kept_running_is_waited_for(echo):

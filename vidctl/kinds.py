@@ -28,17 +28,17 @@ class TaskKind(NamedTuple):
 
 
 KINDS = {
-    "detect": TaskKind("Find objects in images.", "frame.jpg", None, "vidctl.cli.detect", "vidctl.tasks.detect.run"),
+    "detect": TaskKind("Find objects in images.", "sample.jpg", None, "vidctl.cli.detect", "vidctl.tasks.detect.run"),
     "transcribe": TaskKind(
         "Transcribe audio files and videos.",
-        "talk.mp4",
+        "clip.mp4",
         "worker-faster_whisper",
         "vidctl.cli.transcribe",
         "vidctl.tasks.transcribe.run",
     ),
     "describe": TaskKind(
         "Ask about images and videos.",
-        'frame.jpg "What is this?"',
+        'sample.jpg "What is this?"',
         "worker-vllm",
         "vidctl.cli.describe",
         "vidctl.tasks.describe.run",

@@ -107,8 +107,8 @@ app = typer.Typer(
     name="vidctl",
     help="Video understanding on RunPod Serverless GPUs: from a YAML file to an endpoint, from images and audio to "
     "answers.",
-    epilog="Start with: vidctl deploy yolo; vidctl detect frame.jpg; vidctl transcribe talk.mp4; vidctl describe "
-    'frame.jpg "What is this?"',
+    epilog="Start with: vidctl deploy yolo; vidctl detect sample.jpg; vidctl transcribe clip.mp4; vidctl describe "
+    'sample.jpg "What is this?"',
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -156,6 +156,52 @@ def test_a_name_forges_no_line_of_an_error(folder, words):
     assert [] == [line for line in outcome.stderr.splitlines() if line.startswith("forged") or "\x1b" in line]
 
 
+def commands():
+    """Every command by its words, groups among them."""
+    from typer.main import get_command
+
+    from vidctl.cli import app
+
+    def inside(words, command):
+        for name, inner in getattr(command, "commands", {}).items():
+            yield f"{words} {name}".strip(), inner
+            yield from inside(f"{words} {name}".strip(), inner)
+
+    return dict(inside("", get_command(app)))
+
+
+def test_the_help_of_every_command_ends_with_examples_that_it_takes():
+    """Files in them are samples of this repository, or what a run writes."""
+    known = commands()
+    lines = [line for each in known.values() for line in (each.epilog or "").splitlines() if "vidctl" in line]
+    taken = [shlex.split(re.sub(r"^ *(eval \"\$\()?|\)\"$| [<>] .*", "", line)) for line in lines]
+
+    assert [] == [name for name, each in known.items() if "Example" not in (each.epilog or "")]
+    for _, *words in taken:
+        name = next(name for name in (" ".join(words[:2]), words[0]) if name in known)
+        known[name].make_context(name, words[len(name.split()) :])
+        for word in (each for each in words if re.fullmatch(r"(\w+/)?\w+\.(jpg|mp4|wav)|frames/", each)):
+            assert (ROOT / "samples" / word).exists(), word
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("detect frame.jpg --conf 7", "--conf must"),
+        ("detect frame.jpg --max-det=0", "--max-det must"),
+        ("transcribe frame.jpg --max-line-count 2", "--max-line-count: has no effect without --max-line-width"),
+        ("transcribe frame.jpg --max_line_count 2", "--max-line-count: has no effect without --max-line-width"),
+        ("describe frame.jpg What? --schema name --choices a,b", "--schema and --choices "),
+        ("describe frame.jpg What? --set max_tokens=3", "max_tokens "),
+    ],
+)
+def test_an_error_spells_options_as_they_are_typed(folder, words, said):
+    """Python calls them by their names; on the command line they have dashes."""
+    outcome = vidctl(*words.split(), "--endpoint-id", "ep", cwd=folder, RUNPOD_API_KEY="k")
+
+    assert (2, True) == (outcome.status, outcome.stderr.startswith(f"error: {said}")), outcome.stderr
+
+
 @pytest.mark.parametrize("words", ["", "local", "registry"])
 def test_what_a_command_does_is_said_in_one_line(words):
     """A group alone shows its commands, each with a sentence that is not cut."""

@@ -403,7 +403,7 @@ def test_one_bad_file_does_not_stop_the_others(dictation):
         (["--set", "beam_size=3"], ("beam_size",)),
         (["--language", "Klingon"], ("Klingon",)),
         (["--json", "-f", "srt"], ("--json", "-f srt")),
-        (["--beam-size", "0"], ("beam_size 0", "1 to 20")),
+        (["--beam-size", "0"], ("--beam-size 0", "1 to 20")),
     ],
 )
 def test_a_wrong_option_is_one_line_and_exit_code_2(tmp_path, arguments, facts):

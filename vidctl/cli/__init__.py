@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from vidctl import __version__
-from vidctl.cli import options
+from vidctl.cli import examples, options, spelling
 from vidctl.errors import InterruptionError, UsageError, VidctlError
 from vidctl.kinds import KINDS
 
@@ -78,16 +78,17 @@ def _built(name: str, place: _Place) -> Command:
     else:
         holder.command(name, cls=getattr(module, "COMMAND", None))(command)
     found = typer.main.get_group(holder).commands[name]
-    _complete(found)
+    _complete(found, name)
     return found
 
 
-def _complete(command: Command) -> None:
-    """Let a command and those inside it take the options of every command, also those that change nothing there."""
+def _complete(command: Command, words: str) -> None:
+    """Give a command and those inside it their examples, and the options of every command, whatever they change."""
+    command.epilog = examples.block(words)
     there = {parameter.name for parameter in command.params}
     command.params += [option for option in options.common() if option.name not in there]
-    for inner in getattr(command, "commands", {}).values():
-        _complete(inner)
+    for name, inner in getattr(command, "commands", {}).items():
+        _complete(inner, f"{words} {name}")
 
 
 class _Vidctl(TyperGroup):
@@ -163,7 +164,7 @@ def run(arguments: list[str]) -> int:
     try:
         status = int(app(args=arguments, prog_name="vidctl", standalone_mode=False) or 0)
     except VidctlError as error:
-        return _report(error, arguments)
+        return _report(spelling.with_dashes(error, _flags(arguments), arguments), arguments)
     except typer.TyperException as error:
         return _report(UsageError(error.format_message(), hint=_help_hint(arguments)), arguments)
     except (typer.Abort, KeyboardInterrupt) as error:
@@ -268,8 +269,21 @@ def _wants_json(arguments: list[str]) -> bool:
 
 def _help_hint(arguments: list[str]) -> str:
     """How to ask what the command takes that was used wrong."""
-    asked, command = ["vidctl"], typer.main.get_command(app)
+    names, _ = _command(arguments)
+    return f"{' '.join(['vidctl', *names])} --help"
+
+
+def _flags(arguments: list[str]) -> list[str]:
+    """How the options of the command are typed."""
+    return [flag for parameter in _command(arguments)[1].params for flag in parameter.opts]
+
+
+def _command(arguments: list[str]) -> tuple[list[str], Any]:
+    """The command that is meant, with the names that lead to it."""
+    names: list[str] = []
+    command: Any = typer.main.get_command(app)
     for word in arguments:
         if inner := getattr(command, "commands", {}).get(word):
-            asked, command = [*asked, word], inner
-    return f"{' '.join(asked)} --help"
+            names.append(word)
+            command = inner
+    return names, command

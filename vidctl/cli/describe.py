@@ -175,13 +175,6 @@ def describe(
     The last argument is the prompt, unless it is a file or -p or --preset is given. Each source gets an answer of its
     own; with --together all sources share one. Of a video, frames are sent. Images are resized before upload. On a
     terminal a single answer is streamed. A source that fails is reported and does not stop the rest (exit code 9).
-
-    \b
-    vidctl describe frame.jpg "What is the person on the left doing?"
-    vidctl describe clip.mp4 --from 1:20 --to 1:30 "What happens?"
-    vidctl describe before.jpg after.jpg --together "What has changed?"
-    vidctl describe frames/ --preset ocr -f jsonl > texts.jsonl
-    vidctl describe invoice.png --schema "number, total float, paid bool"
     """
     from vidctl.cli import prompts
     from vidctl.cli.inputs import Inputs

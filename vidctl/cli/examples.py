@@ -1,0 +1,55 @@
+"""What the help of each command ends with: command lines to copy, with files of `samples/`."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "detect": (
+        "vidctl detect sample.jpg --conf 0.5",
+        "vidctl detect frames/ --classes person,car --save out/",
+        "vidctl detect 'frames/*.jpg' -f coco -o boxes.json",
+    ),
+    "transcribe": (
+        "vidctl transcribe speech.wav",
+        "vidctl transcribe clip.mp4 --language en -o clip.srt",
+        "vidctl transcribe speech.wav clip.mp4 -f srt,json -o out/",
+    ),
+    "describe": (
+        'vidctl describe sample.jpg "What is the person on the left doing?"',
+        'vidctl describe clip.mp4 --from 0:01 --to 0:04 "What happens?"',
+        'vidctl describe frames/1.jpg frames/3.jpg --together "What has changed?"',
+        "vidctl describe frames/ --preset ocr -f jsonl > texts.jsonl",
+        'vidctl describe sample.jpg --schema "people int, weather, is_busy bool"',
+    ),
+    "validate": ("vidctl validate", "vidctl validate yolo -e prod"),
+    "plan": ("vidctl plan yolo", "vidctl plan --all --detailed-exitcode", "vidctl plan yolo -o plan.json"),
+    "deploy": (
+        "vidctl deploy yolo",
+        "vidctl deploy plan.json",
+        "vidctl deploy --all -e prod -y",
+    ),
+    "list": ("vidctl list --target local", "vidctl list --json"),
+    "destroy": ("vidctl destroy yolo -y",),
+    "build": ("vidctl build yolo",),
+    "push": ("vidctl push yolo whisper",),
+    "jobs": ("vidctl jobs --limit 5",),
+    "schema": ("vidctl schema > vidctl.schema.json",),
+    "images": ("vidctl images --json",),
+    "images prune": ("vidctl images prune --keep 1",),
+    "registry": ("vidctl registry list",),
+    "registry login": ("vidctl registry login hub -u you --password-stdin < token.txt",),
+    "registry remove": ("vidctl registry remove hub -y",),
+    "registry list": ("vidctl registry list --json",),
+    "local": ("vidctl local up", 'eval "$(vidctl local env)"'),
+    "local up": ("vidctl local up --isolation container",),
+    "local down": ("vidctl local down",),
+    "local status": ("vidctl local status --json",),
+    "local logs": ("vidctl local logs yolo --tail 20",),
+    "local env": ('eval "$(vidctl local env)"',),
+}
+
+
+def block(name: str) -> str:
+    """The examples of a command, as Typer prints them line by line; "" where it has none."""
+    lines = EXAMPLES.get(name, ())
+    title = "Example" if len(lines) == 1 else "Examples"
+    return "\b\n" + "\n".join([f"{title}:", *(f"  {line}" for line in lines)]) if lines else ""

@@ -161,3 +161,24 @@ def test_any_text_is_a_gpu_or_refused(name):
         said = error.hint
 
     assert said
+
+
+@pytest.mark.parametrize(
+    ("text", "pools", "excluded", "types"),
+    [
+        ("AMPERE_24", ("AMPERE_24",), (), ("NVIDIA L4", "NVIDIA RTX A5000", "NVIDIA GeForce RTX 3090")),
+        (
+            "ADA_24,AMPERE_48,-NVIDIA A40",
+            ("ADA_24", "AMPERE_48"),
+            ("NVIDIA A40",),
+            ("NVIDIA GeForce RTX 4090", "NVIDIA RTX A6000"),
+        ),
+        ("NEW_POOL", ("NEW_POOL",), (), ()),
+        ("", (), (), ()),
+    ],
+)
+def test_what_an_endpoint_asks_for_is_read_as_it_is_written(text, pools, excluded, types):
+    chosen = gpus.selection(text)
+
+    assert (pools, excluded, types) == (chosen.pools, chosen.excluded, chosen.types)
+    assert str(chosen) == text

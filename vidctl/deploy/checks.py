@@ -12,7 +12,7 @@ from vidctl.deploy.survey import TO_BE_MADE, Survey, live_of, login_id_of, requi
 from vidctl.deploy.target import Target
 from vidctl.errors import NotOwnedError, SeveralError, UsageError, VidctlError
 from vidctl.journal import Journal
-from vidctl.runpod.limits import COUNTRIES
+from vidctl.runpod.limits import COUNTRIES, country
 from vidctl.runpod.types import STAMP, Account
 from vidctl.spec import EndpointSpec
 
@@ -114,7 +114,7 @@ def _require_data_centers(spec: EndpointSpec, target: Target, known: Survey) -> 
     live = live_of(spec, known.account)
     new = set(spec.data_centers) - set(live.locations if live else ())
     there = set(target.control.data_centers()) if new else set()
-    if nowhere := sorted(new & set(countries) - COUNTRIES - {_country(place) for place in there}):
+    if nowhere := sorted(new & set(countries) - COUNTRIES - {country(place) for place in there}):
         raise UsageError(
             f"{where}: RunPod has no data center in {', '.join(nowhere)}",
             hint=f"available: {', '.join(sorted(there))}" if there else None,
@@ -129,19 +129,13 @@ def _require_volume_within(spec: EndpointSpec, target: Target, known: Survey) ->
     """Raise UsageError for a network volume that is in none of the spec's data centers: no worker could start."""
     volume_id = volume_id_of(spec, target, known) if spec.data_centers and known.volumes else ""
     volume = next((volume for volume in known.volumes if volume.id == volume_id), None)
-    if volume is None or {volume.data_center, _country(volume.data_center)} & set(spec.data_centers):
+    if volume is None or {volume.data_center, country(volume.data_center)} & set(spec.data_centers):
         return
     raise UsageError(
         f"{specs.locate(spec, ('data_centers',)) or spec.key}: the network volume {volume.name} is in"
         f" {volume.data_center}, which is not among them",
         hint=f"add {volume.data_center}, or remove data_centers: workers run where the volume is",
     )
-
-
-def _country(data_center: str) -> str:
-    """The country in a data center's name: US of US-KS-2, RO of EU-RO-1."""
-    area, _, rest = data_center.partition("-")
-    return area if area in ("US", "CA") else rest.partition("-")[0]
 
 
 def _require_model_cache(spec: EndpointSpec, target: Target, known: Survey) -> None:

@@ -40,7 +40,7 @@ def cost(endpoint: Endpoint, catalogue: Catalogue | None = None) -> Cost:
     """What it costs, by RunPod's own prices or by the table that vidctl ships."""
     shipped = {pool.id: pool.price_per_hour for pool in gpus.POOLS}
     live = {each.pool: each.price_per_hour for each in catalogue.offers} if catalogue else {}
-    pools = _pools(endpoint)
+    pools = gpus.selection(endpoint.gpu_ids).pools
     prices = [live.get(pool) or shipped.get(pool) for pool in pools]
     known = [price * endpoint.gpu_count for price in prices if price is not None]
     worker = (min(known), max(known)) if known and len(known) == len(pools) else None
@@ -50,16 +50,12 @@ def cost(endpoint: Endpoint, catalogue: Catalogue | None = None) -> Cost:
 def stock(endpoint: Endpoint, catalogue: Catalogue | None) -> dict[str, Stock]:
     """How much RunPod has of each of its pools just now; without those whose stock is unknown."""
     known = {each.pool: each.stock for each in catalogue.offers} if catalogue else {}
-    return {pool: found for pool in _pools(endpoint) if (found := known.get(pool))}
+    return {pool: found for pool in gpus.selection(endpoint.gpu_ids).pools if (found := known.get(pool))}
 
 
 def priced_on(catalogue: Catalogue | None) -> str:
     """Of when the prices are: `live`, or a date."""
     return catalogue.as_of if catalogue else gpus.PRICED_ON
-
-
-def _pools(endpoint: Endpoint) -> list[str]:
-    return [pool for pool in endpoint.gpu_ids.split(",") if pool and not pool.startswith("-")]
 
 
 def _dollars(workers: int, worker: tuple[float, float] | None) -> float | None:

@@ -12,6 +12,7 @@ from typing import Literal
 from vidctl.deploy import model_cache
 from vidctl.deploy.model_cache import Models
 from vidctl.errors import UsageError
+from vidctl.runpod import gpus
 from vidctl.runpod.types import STAMP, Endpoint, Template, WorkerImage
 from vidctl.spec import EndpointSpec
 from vidctl.text import is_secret_name, is_secret_value
@@ -285,9 +286,9 @@ def _canonical(field: str, value: object, plane: Plane) -> object:
     if field in ("locations", "cuda_versions", "model_references") and isinstance(value, tuple):
         return frozenset(value)
     if field == "gpu_ids" and isinstance(value, str):
-        parts = [part.strip() for part in value.split(",") if part.strip()]
-        pools = tuple(dict.fromkeys(part for part in parts if not part.startswith("-")))
-        return (pools if plane == "graphql" else frozenset(pools)), frozenset(parts) - frozenset(pools)
+        chosen = gpus.selection(value)
+        pools = tuple(dict.fromkeys(chosen.pools))
+        return (pools if plane == "graphql" else frozenset(pools)), frozenset(chosen.excluded)
     return value
 
 

@@ -14,6 +14,7 @@ from vidctl.deploy.diagnosis import Diagnosis, EndpointSnapshot, diagnose, summa
 from vidctl.errors import InterruptionError, JobFailedError, NotDeployedError, TimedOutError, UsageError, VidctlError
 from vidctl.journal import Journal
 from vidctl.progress import Notify, Progress
+from vidctl.runpod import gpus
 from vidctl.runpod.jobs import Health, Job, Jobs
 from vidctl.runpod.types import Endpoint, LogLine, WorkerList
 from vidctl.runpod.workers import WorkersApi
@@ -239,7 +240,7 @@ class _Watch:
             jobs=health.jobs,
             workers_max=self.live.workers_max,
             waited_s=time.monotonic() - self.started,
-            pools=tuple(pool for pool in self.live.gpu_ids.split(",") if not pool.startswith("-")),
+            pools=gpus.selection(self.live.gpu_ids).pools,
             data_centers=self.live.locations,
             fleet=self.fleet,
             logs=self.logs,

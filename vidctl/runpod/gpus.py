@@ -53,6 +53,26 @@ class GpuChoice:
     gpu_types: tuple[GpuType, ...]
 
 
+@dataclass(frozen=True)
+class GpuSelection:
+    """What an endpoint asks for: pools in order of priority, without some of their types of card.
+
+    As text it is RunPod's `gpuIds`: `POOL[,POOL…][,-<GPU type id>…]`.
+    """
+
+    pools: tuple[str, ...]
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that are left, in the order of the pools."""
+        cards = (card.id for pool in self.pools if pool in _POOLS_BY_ID for card in _POOLS_BY_ID[pool].gpu_types)
+        return tuple(card for card in cards if card not in self.excluded)
+
+    def __str__(self) -> str:
+        return ",".join((*self.pools, *(f"-{card}" for card in self.excluded)))
+
+
 CUDA_VERSIONS = (
     "11.8", "12.0", "12.1", "12.2", "12.3", "12.4", "12.5", "12.6", "12.7", "12.8", "12.9", "13.0",
 )  # fmt: skip
@@ -185,16 +205,25 @@ def resolve(name: str) -> GpuChoice:
 def gpu_ids(names: Iterable[str], *, exact: bool = False) -> str:
     """Write RunPod's `gpuIds`: pools in the order first named, each once, then with `exact` the cards not asked for.
 
-    The grammar is `POOL[,POOL…][,-<GPU type id>…]`.  Raises UnknownGpuError.
+    Raises UnknownGpuError.
     """
     wanted = _wanted(names)
     excluded = [
-        f"-{gpu_type.id}"
+        gpu_type.id
         for pool, gpu_types in wanted.items()
         for gpu_type in pool.gpu_types
         if exact and gpu_type not in gpu_types
     ]
-    return ",".join([pool.id for pool in wanted] + excluded)
+    return str(GpuSelection(tuple(pool.id for pool in wanted), tuple(excluded)))
+
+
+def selection(gpu_ids: str) -> GpuSelection:
+    """Read RunPod's `gpuIds`."""
+    parts = [part.strip() for part in gpu_ids.split(",")]
+    return GpuSelection(
+        pools=tuple(part for part in parts if part and not part.startswith("-")),
+        excluded=tuple(part[1:].strip() for part in parts if part.startswith("-")),
+    )
 
 
 def notes(names: Iterable[str], *, exact: bool = False) -> list[str]:

@@ -39,3 +39,9 @@ MOST_LOG_LINES: Final = 5_000
 
 # sdks/graphql/manage-endpoints: that an endpoint's locations may name, besides its data centers
 COUNTRIES: Final = frozenset({"CZ", "FR", "GB", "NO", "RO", "US"})
+
+
+def country(data_center: str) -> str:
+    """The country in a data center's name: US of US-KS-2, RO of EU-RO-1."""
+    area, _, rest = data_center.partition("-")
+    return area if area in ("US", "CA") else rest.partition("-")[0]

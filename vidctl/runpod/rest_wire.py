@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from vidctl.errors import RefusedError
+from vidctl.runpod import gpus
 from vidctl.runpod.failures import refused
+from vidctl.runpod.gpus import GpuSelection
 from vidctl.runpod.reading import Node, endpoint_name, part, read, strings
 from vidctl.runpod.types import Endpoint, Offer, RegistryLogin, Stock, Template
 
@@ -92,7 +94,7 @@ def _unordered(value: Any) -> Any:
 
 
 def endpoint_input(endpoint: Endpoint) -> Node:
-    template, pools, excluded = endpoint.template, *_split(endpoint.gpu_ids)
+    template, chosen = endpoint.template, gpus.selection(endpoint.gpu_ids)
     is_by_requests = endpoint.scaler_type == "REQUEST_COUNT"
     # A queue that scales on requests has no idle timeout: 422 (RunPod's OpenAPI document, EndpointWorkers).
     idle = {} if is_by_requests else {"idleTimeout": endpoint.idle_timeout_s}
@@ -104,8 +106,8 @@ def endpoint_input(endpoint: Endpoint) -> Node:
         "env": template.env,
         "registry": template.registry_auth_id or None,
         "gpu": {
-            "pools": pools,
-            "excludedTypes": excluded,
+            "pools": list(dict.fromkeys(chosen.pools)),
+            "excludedTypes": list(dict.fromkeys(chosen.excluded)),
             "count": endpoint.gpu_count,
             "allowedCudaVersions": list(endpoint.cuda_versions),
             **({"minCudaVersion": endpoint.min_cuda} if endpoint.min_cuda and not endpoint.cuda_versions else {}),
@@ -122,21 +124,14 @@ def endpoint_input(endpoint: Endpoint) -> Node:
     }
 
 
-def _split(gpu_ids: str) -> tuple[list[str], list[str]]:
-    """Pools, and the types of card that are taken out of them."""
-    parts = list(dict.fromkeys(part.strip() for part in gpu_ids.split(",") if part.strip()))
-    return [part for part in parts if part[0] != "-"], [part[1:].strip() for part in parts if part[0] == "-"]
-
-
 def endpoint_of(node: Node) -> Endpoint:
     gpu, workers, scaling = (part(node, key) for key in ("gpu", "workers", "scaling"))
     is_by_requests = scaling.get("type") == "REQUEST_COUNT"
-    excluded = [f"-{card}" for card in strings(gpu, "excludedTypes")]
     return Endpoint(
         id=read(node, "id", str, None),
         name=endpoint_name(node),
         template=template_of(node),
-        gpu_ids=",".join([*strings(gpu, "pools"), *excluded]),
+        gpu_ids=str(GpuSelection(tuple(strings(gpu, "pools")), tuple(strings(gpu, "excludedTypes")))),
         gpu_count=read(gpu, "count", int, 1),
         workers_min=read(workers, "min", int, 0),
         workers_max=read(workers, "max", int, 0),

@@ -5,7 +5,6 @@ Sources of the data centers: RunPod docs, storage/s3-api; runpod/flash core/reso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vidctl.runpod import gpus, limits
@@ -45,32 +44,6 @@ def display_name(gpu: GpuType) -> str:
     return gpu.id.removeprefix("NVIDIA ").removeprefix("GeForce ")
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The GPUs that an endpoint asks for: pools, without some of their types."""
-
-    pools: tuple[str, ...]
-    excluded: tuple[str, ...]
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """The types that are left, in the order of the pools."""
-        cards = (gpu.id for pool in self.pools for gpu in POOLS.get(pool, ()))
-        return tuple(card for card in cards if card not in self.excluded)
-
-    def __str__(self) -> str:
-        return ",".join((*self.pools, *(f"-{card}" for card in self.excluded)))
-
-
-def selection(gpu_ids: str) -> Selection:
-    """Read `POOL[,POOL…][,-<GPU type id>…]`."""
-    choices = [choice.strip() for choice in gpu_ids.split(",")]
-    return Selection(
-        pools=tuple(choice for choice in choices if choice and not choice.startswith("-")),
-        excluded=tuple(choice[1:].strip() for choice in choices if choice.startswith("-")),
-    )
-
-
 def unknown_places(locations: str) -> list[str]:
     """What is neither a data center nor a country in a comma-separated list of both."""
     places = [place.strip() for place in locations.split(",") if place.strip()]
@@ -80,14 +53,8 @@ def unknown_places(locations: str) -> list[str]:
 def is_within(data_center: str, locations: str) -> bool:
     """Whether a data center is one of the places of such a list, or in one of them; it is when the list is empty."""
     places = {place.strip() for place in locations.split(",") if place.strip()}
-    return not places or bool(places & {data_center, country(data_center)})
-
-
-def country(data_center: str) -> str:
-    """The ISO code of a data center's country: `US-KS-2` is in the US, `EU-RO-1` in RO."""
-    continent, place, _ = data_center.split("-")
-    return continent if continent == "US" else place
+    return not places or bool(places & {data_center, limits.country(data_center)})
 
 
 # Those that GraphQL takes as a location (runpod.md §1.4), and those that its data centers are in.
-COUNTRIES: Final = limits.COUNTRIES | {country(place) for place in DATA_CENTERS}
+COUNTRIES: Final = limits.COUNTRIES | {limits.country(place) for place in DATA_CENTERS}

@@ -32,7 +32,6 @@ from vidctl.local.control_plane.catalog import (
     STORAGE_CENTERS,
     display_name,
     is_within,
-    selection,
     unknown_places,
 )
 from vidctl.local.control_plane.records import (
@@ -44,6 +43,7 @@ from vidctl.local.control_plane.records import (
     TemplateRecord,
 )
 from vidctl.local.control_plane.registry import RegistryError
+from vidctl.runpod.gpus import selection
 from vidctl.runpod.limits import IDLE_TIMEOUT_S
 
 if TYPE_CHECKING:

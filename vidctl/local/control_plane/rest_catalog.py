@@ -14,10 +14,10 @@ from vidctl.local.control_plane.catalog import (
     POOLS,
     PRICE_PER_HOUR,
     STORAGE_CENTERS,
-    country,
     display_name,
 )
 from vidctl.local.control_plane.rest_wire import Json, ProblemError
+from vidctl.runpod.limits import country
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vidctl.local.control_plane.catalog import DATA_CENTERS, POOLS, Selection, selection
+from vidctl.local.control_plane.catalog import DATA_CENTERS, POOLS
 from vidctl.local.workers import start_command
+from vidctl.runpod.gpus import GpuSelection, selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -122,7 +123,7 @@ def _gpu(body: Json) -> Json:
     settings: Json = {}
     if "pools" in body:
         excluded = tuple(card.strip() for card in body.get("excludedTypes", ()))
-        settings["gpu_ids"] = str(Selection(tuple(body["pools"]), excluded))
+        settings["gpu_ids"] = str(GpuSelection(tuple(body["pools"]), excluded))
     if "count" in body:
         settings["gpu_count"] = body["count"]
     if "allowedCudaVersions" in body:

@@ -6,9 +6,11 @@ import pytest
 
 from vidctl.deploy.model_cache import Models
 from vidctl.deploy.plan import Plan
-from vidctl.deploy.rollback import last_good, models_then
+from vidctl.deploy.rollback import document_then, last_good, models_then
+from vidctl.endpoints import recorded, written
 from vidctl.journal import Journal
 from vidctl.runpod.types import Endpoint, Template, WorkerImage
+from vidctl.tasks.context import EndpointFacts
 
 
 @pytest.fixture
@@ -38,6 +40,21 @@ def test_the_last_that_was_proved_comes_back_with_the_secrets_that_are_live(jour
 def test_what_lacks_its_secret_is_not_put_back(journal):
     """Nobody has the value any more: without it, or empty, it is not the version that was proved."""
     assert last_good(journal, planned({"MODEL": "other"})) is None
+
+
+def test_what_is_put_back_is_again_what_it_was_for_its_callers(tmp_path):
+    """The version that failed said another protocol, and its secret stays one."""
+    journal = Journal(tmp_path / "journal.db")
+    for protocol, is_proven in (("worker-vllm", True), (None, False)):
+        document = {"template.env.HF_TOKEN": None, **written(EndpointFacts("describe", protocol))}
+        journal.applied(
+            spec="yolo", target="runpod", endpoint_id="ep", document=document, fingerprint="", is_proven=is_proven
+        )
+    todo = planned({"HF_TOKEN": "hf_1"})
+    document = document_then(journal, todo.endpoint, todo)
+
+    assert EndpointFacts("describe", "worker-vllm") == recorded(document)
+    assert document["template.env.HF_TOKEN"] is None
 
 
 ASKED = "https://huggingface.co/me/mine:main"

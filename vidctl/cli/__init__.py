@@ -103,6 +103,7 @@ class _Vidctl(TyperGroup):
             formatter.write_dl([(name, place.help) for name, place in COMMANDS.items()])
 
 
+_HELP = ["-h", "--help"]
 app = typer.Typer(
     cls=_Vidctl,
     name="vidctl",
@@ -112,7 +113,7 @@ app = typer.Typer(
     'sample.jpg "What is this?"',
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": _HELP},
 )
 
 
@@ -162,7 +163,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit status; nothing but SystemExit ever leaves."""
     arguments = _command_first(arguments)
     try:
-        status = int(app(args=arguments, prog_name="vidctl", standalone_mode=False) or 0)
+        status = _status(arguments)
     except VidctlError as error:
         return _report(spelling.with_dashes(error, _flags(arguments), arguments), arguments)
     except typer.TyperException as error:
@@ -271,6 +272,23 @@ def _help_hint(arguments: list[str]) -> str:
     """How to ask what the command takes that was used wrong."""
     names, _ = _command(arguments)
     return f"{' '.join(['vidctl', *names])} --help"
+
+
+def _status(arguments: list[str]) -> int:
+    if arguments[-1:] in (["--help"], ["-h"]) and (shown := _help(arguments[:-1])):
+        print(shown)  # noqa: T201  the answer itself
+        return 0
+    return int(app(args=arguments, prog_name="vidctl", standalone_mode=False) or 0)
+
+
+def _help(words: list[str]) -> str:
+    """The help of the command of these names, "" if they are more than that.
+
+    Typer would load pydantic first, to find out that the words are valid.
+    """
+    names, command = _command(words)
+    context = typer.Context(command, info_name=" ".join(["vidctl", *names]), help_option_names=_HELP)
+    return command.get_help(context) if names == words else ""
 
 
 def _flags(arguments: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "vidctl describe frames/ --preset ocr -f jsonl > texts.jsonl",
         'vidctl describe sample.jpg --schema "people int, weather, is_busy bool"',
     ),
+    "init": ("vidctl init", "vidctl init yolo", "vidctl init --plain mine"),
     "validate": ("vidctl validate", "vidctl validate yolo -e prod"),
     "plan": ("vidctl plan yolo", "vidctl plan --all --detailed-exitcode", "vidctl plan yolo -o plan.json"),
     "deploy": (

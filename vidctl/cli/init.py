@@ -26,6 +26,7 @@ def _workers() -> list[str]:
     return list(WORKERS)
 
 
+@options.spread
 def init(
     workers: Annotated[
         list[str] | None,
@@ -39,31 +40,24 @@ def init(
         list[str] | None,
         typer.Option("--plain", metavar="NAME", help="Create a minimal worker of that name; repeatable."),
     ] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    said: options.ReportOptions,
 ) -> None:
     """Start a project in this folder.
 
     Creates specs in configs/, workers in workers/, .env.example, .gitignore, and an image, a video and speech to try
     them with. A file that is there already is kept as it is.
-
-    \b
-    Examples:
-      vidctl init                  # everything
-      vidctl init yolo             # object detection alone
-      vidctl init --plain mine     # a minimal worker of your own
     """
-    from vidctl.cli.report import Report
     from vidctl.project import starter
 
     shipped = _meant(workers, plain)
     outcomes = starter.create(Path.cwd(), starter.starter_files(shipped, plain or ()))
     commands = _next([*shipped, *(plain or ())][0], is_plain=not shipped)
-    if as_json:
+    if said.as_json:
         print(json.dumps({"schema": SCHEMA, **_states(outcomes), "next": commands}, indent=2))  # noqa: T201
         return
-    _show(Report(quiet=quiet), outcomes)
-    if not quiet:
+    _show(said.report(), outcomes)
+    if not said.quiet:
         print("\n  ".join(["next:", *commands]))  # noqa: T201
 
 

@@ -47,6 +47,15 @@ class PromptOptions:
     ] = None
     together: Annotated[bool, typer.Option("--together", help="Ask about all sources in one question.")] = False
 
+    def check_stdin(self, words: list[str]) -> None:
+        said = (("-p ", self.prompt), ("--system ", self.system))
+        options.check_stdin(*(("", word) for word in dict.fromkeys(words)), *said)
+
+    def given(self) -> dict[str, Any]:
+        """What of it are options of `Client.describe_many`, with the text of files."""
+        system = self.system and options.text("--system", self.system)
+        return {"preset": self.preset, **({"system": system} if system else {})}
+
 
 @dataclass(frozen=True)
 class FrameOptions:
@@ -148,15 +157,20 @@ class AnswerOutput:
         return form
 
 
+Words = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE… [PROMPT]",
+        help="Images or videos: files, folders, globs, URLs, - or @list.txt; then the prompt, or @FILE with it.",
+    ),
+]
+WorkerProtocol = Annotated[str | None, typer.Option(metavar="NAME", help="Protocol of that endpoint: worker-vllm.")]
+WorkerModel = Annotated[str | None, typer.Option(metavar="NAME", help="Model name that its worker-vllm serves.")]
+
+
 @options.spread
 def describe(
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE… [PROMPT]",
-            help="Images or videos: files, folders, globs, URLs, - or @list.txt; then the prompt, or @FILE with it.",
-        ),
-    ],
+    words: Words,
     *,
     asked: PromptOptions,
     frames: FrameOptions,
@@ -164,10 +178,8 @@ def describe(
     recursive: options.Recursive = False,
     output: AnswerOutput,
     chosen: options.EndpointOptions,
-    protocol: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Protocol of that endpoint: worker-vllm.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="Model name that its worker-vllm serves.")] = None,
+    protocol: WorkerProtocol = None,
+    model: WorkerModel = None,
     run: options.RunOptions,
 ) -> None:
     """Ask about images and videos.
@@ -181,12 +193,9 @@ def describe(
     from vidctl.media.kinds import IMAGES_AND_VIDEOS, VIDEOS
     from vidctl.media.search import expand
 
-    said = (("-p ", asked.prompt), ("--system ", asked.system))
-    options.check_stdin(*(("", word) for word in dict.fromkeys(words)), *said)
+    asked.check_stdin(words)
     names, prompt = prompts.parted(words, asked.prompt, asked.preset)
-    system = asked.system and options.text("--system", asked.system)
-    how = {"preset": asked.preset, **frames.given(), **answer.given(), **({"system": system} if system else {})}
-    form = output.form()
+    how, form = {**asked.given(), **frames.given(), **answer.given()}, output.form()
     report = run.report(as_json=output.as_json or form.name != "text")
     kind = VIDEOS if frames.are_given else IMAGES_AND_VIDEOS
     sources = expand(names, kind=kind, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -68,6 +68,10 @@ class SpeechOptions:
         float | None, typer.Option(help="Sampling temperature [default: 0, higher where that fails].")
     ] = None
     setting: options.Settings = None
+
+    def check_stdin(self, sources: list[str]) -> None:
+        texts = (("--initial-prompt ", self.initial_prompt), ("--hotwords ", self.hotwords))
+        options.check_stdin(*(("", word) for word in dict.fromkeys(sources)), *texts)
 
     def wanted(self, layout: Layout, forms: set[str]) -> dict[str, Any]:
         """The fields of `TranscribeOptions`, with the text of files."""
@@ -183,12 +187,18 @@ class AudioOptions:
         return {"chunk_s": self.chunk, "audio_track": track, "resume": self.resume}
 
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="SOURCE…", help="Audio files and videos: files, folders, globs, URLs, - or @list.txt."),
+]
+WorkerProtocol = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Protocol of that endpoint: worker-faster_whisper.")
+]
+
+
 @options.spread
 def transcribe(
-    sources: Annotated[
-        list[str],
-        typer.Argument(metavar="SOURCE…", help="Audio files and videos: files, folders, globs, URLs, - or @list.txt."),
-    ],
+    sources: Sources,
     *,
     speech: SpeechOptions,
     subtitles: SubtitleOptions,
@@ -196,47 +206,44 @@ def transcribe(
     recursive: options.Recursive = False,
     audio: AudioOptions,
     chosen: options.EndpointOptions,
-    protocol: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Protocol of that endpoint: worker-faster_whisper.")
-    ] = None,
+    protocol: WorkerProtocol = None,
     run: options.RunOptions,
 ) -> None:
     """Transcribe audio files and videos.
 
-    Only the audio is uploaded, compressed. On a terminal segments are streamed, coloured by confidence; elsewhere
-    the text is printed, or subtitles with -f. Missing parts are marked (exit code 9), and `--resume` requests only
-    those.
+    Only the audio is uploaded, compressed. On a terminal segments are streamed, coloured by confidence; elsewhere the
+    text is printed, or subtitles with -f. Missing parts are marked (exit code 9), and `--resume` requests only those.
     """
     from vidctl.cli.inputs import Inputs
     from vidctl.cli.waiting import answers, telling
-    from vidctl.media.kinds import AUDIO
-    from vidctl.media.search import expand
     from vidctl.tasks.transcribe.formats import TranscriptContext
 
-    words = [*sources, speech.initial_prompt, speech.hotwords]
-    texts = (("--initial-prompt ", speech.initial_prompt), ("--hotwords ", speech.hotwords))
-    options.check_stdin(*(("", word) for word in dict.fromkeys(sources)), *texts)
+    speech.check_stdin(sources)
     layout, report = subtitles.layout(), run.report(as_json=output.as_json)
-    audio_files = expand(sources, kind=AUDIO, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
+    audio_files = _audio_files(sources, report, recursive=recursive)
     forms = output.forms(count=len(audio_files))
     wanted = speech.wanted(layout, {each.name for each in forms})
     context = TranscriptContext(layout, speech.word_timestamps or bool(layout.of_words))
     names = _names(audio_files, sources, beside=output.beside, recursive=recursive)
     delivery = _TranscriptDelivery(forms, context, output, names, report, resumes=audio.resume)
-    delivery.check(Inputs(audio_files, words, called="audio files"))
+    delivery.check(Inputs(audio_files, [*sources, speech.initial_prompt, speech.hotwords], called="audio files"))
     delivery.client = client = run.client(chosen, report, protocol=protocol)
     with report.listening(len(audio_files), shown=not run.no_progress, told=delivery.is_streamed) as listener:
         results = client.transcribe_many(
             audio_files, on_progress=listener.tell, waiting=telling(listener.wait), **audio.sent(), **wanted
         )
         report.detail(client.endpoint_line)
-        try:
-            with answers(client, results, hint=_CONTINUE) as transcripts:
-                for each in transcripts:
-                    delivery.add(each)
-        finally:
-            delivery.close()
+        with closing(delivery), answers(client, results, hint=_CONTINUE) as transcripts:
+            for each in transcripts:
+                delivery.add(each)
     delivery.tally.settle()
+
+
+def _audio_files(words: list[str], report: Report, *, recursive: bool) -> list[Source]:
+    from vidctl.media.kinds import AUDIO
+    from vidctl.media.search import expand
+
+    return expand(words, kind=AUDIO, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
 
 
 def _names(sources: list[Source], words: list[str], *, beside: bool, recursive: bool) -> list[str]:

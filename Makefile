@@ -7,7 +7,7 @@ UNIT_PROCESSES ?= 4
 WORKER_FOLDERS := workers/yolo workers/whisper workers/qwen-vl workers/qwen-vl/engine workers/qwen-vl/engine/startup
 export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test unit wording check package bench lock sync-workers clean
+.PHONY: demo test unit coverage wording check package bench lock sync-workers clean
 
 # Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated image.
 demo: .venv/core
@@ -21,6 +21,14 @@ test: .venv/dev
 # The tests that need no engine, no runtime, no worker's environment and no model.
 unit: .venv/dev
 	@$(BIN)/python -m pytest -m unit --numprocesses=$(UNIT_PROCESSES) --dist=worksteal $(PYTEST_ARGS)
+
+# How much of the package the tests of the lanes `unit` and `runtime` run through, which need no engine and no model.
+coverage: .venv/dev
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -m "not docker and not media and not model" --numprocesses=$(TEST_PROCESSES) \
+	  --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 # Write down anew how messages are worded (tests/wording.ambr), of the tests in PYTEST_ARGS or of all: read the diff.
 wording: .venv/dev
@@ -61,7 +69,7 @@ sync-workers:
 	@$(PYTHON) tools/sync_workers.py
 
 clean:
-	rm -rf .venv .cache .vidctl demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache .vidctl demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
 
 .venv/core: pyproject.toml
 	@echo "making .venv"

@@ -72,9 +72,9 @@ def test_killed_at_any_request_the_next_deploy_converges(account, is_carried_out
         found = graphql(account, ALL)["myself"]
 
         assert (again.status, len(found["endpoints"]), len(found["podTemplates"])) == (0, 1, 1), (number, again.stderr)
+        assert account.run("plan", "faulty", "--detailed-exitcode").status == 0, number
         account.forget()
     assert number > (1 if is_carried_out else 3)
-    assert account.run("plan", "faulty", "--detailed-exitcode").status == 0
     assert account.run("destroy", "faulty", "--yes").status == 0
     assert graphql(account, ALL)["myself"] == {"endpoints": [], "podTemplates": []}
 

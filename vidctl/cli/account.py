@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidctl.cli import options
+from vidctl.cli import options, targets
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
@@ -34,7 +33,7 @@ def list_endpoints(
     """
     from vidctl.cli import console
 
-    _, place = _place(said.report(), target)
+    _, place = targets.deployed(said.report(), target)
     rows = [_row(each) for each in place.control.account().endpoints]
     if said.as_json:
         print(json.dumps(rows, indent=2))  # noqa: T201
@@ -71,7 +70,7 @@ def destroy(
     from vidctl.project import configs
 
     report = said.report()
-    project, place = _place(report, target)
+    project, place = targets.deployed(report, target)
     words = list(dict.fromkeys(configs.key_of(name, env) for name in names))
     made_by = {each.id: plan.owner(each) for each in place.control.account().endpoints}
     keys = [made_by.get(word) or word for word in words]  # a deploy of what goes by its id holds its spec's lock
@@ -128,7 +127,7 @@ def login(
     from vidctl.errors import NotOwnedError, UsageError
 
     report = said.report()
-    project, place = _place(report, target)
+    project, place = targets.deployed(report, target)
     password = (
         sys.stdin.read().rstrip("\r\n") if password_stdin else project.environ.get("VIDCTL_REGISTRY_PASSWORD", "")
     )
@@ -166,7 +165,7 @@ def remove_login(
     from vidctl.errors import NotDeployedError, NotOwnedError, UsageError
 
     report = said.report()
-    _, place = _place(report, target)
+    _, place = targets.deployed(report, target)
     found = next((each for each in place.control.registries() if name in (each.name, each.id)), None)
     if found is None:
         raise NotDeployedError(f"registry login {name!r} not found", hint="vidctl registry list")
@@ -195,27 +194,13 @@ def list_logins(
     """
     from vidctl.cli import console
 
-    _, place = _place(said.report(), target)
+    _, place = targets.deployed(said.report(), target)
     logins = place.control.registries()
     if said.as_json:
         print(json.dumps([{"id": each.id, "name": each.name} for each in logins], indent=2))  # noqa: T201
         return
     empty = f"no registry logins on {place.name}"
     console.table([(each.name, each.id) for each in logins], header=("login", "id"), empty=empty)
-
-
-def _place(report: Report, target: str | None) -> tuple[Project, Target]:
-    import os
-
-    from vidctl import spec
-    from vidctl.deploy import connect
-    from vidctl.project import settings
-
-    project = settings.open_project(Path.cwd(), os.environ)
-    chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
-    if is_default:
-        report.note(options.LOCAL_BY_DEFAULT)
-    return project, connect.deploy_target(project, chosen, notify=report.step)
 
 
 def _row(endpoint: Endpoint) -> dict[str, Any]:

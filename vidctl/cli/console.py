@@ -6,7 +6,8 @@ import functools
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import IO, TYPE_CHECKING
 
@@ -262,6 +263,31 @@ def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...], empty: str) -
     for row in rows:
         grid.add_row(*(escape(one_line(cell)) for cell in row))
     console.print(grid, soft_wrap=True)
+
+
+def log_lines(entries: Sequence[Mapping[str, str | None]], *, whole_ids: bool) -> None:
+    """Lines of workers' logs, each after its time, worker, source and job; tab-separated where no terminal is.
+
+    A terminal gets the beginning of the workers' ids, unless the whole is wanted, and what RunPod tells in dim letters.
+    """
+    console = _console(width=10_000)
+    for entry in entries:
+        at, worker, source, job = (one_line(entry[name] or "-") for name in ("at", "worker_id", "source", "job_id"))
+        message = one_line(entry["message"] or "")
+        if not console.is_terminal:
+            print(at, worker, source, job, message, sep="\t")  # noqa: T201
+            continue
+        colour = _WORKER_COLOURS[zlib.crc32(worker.encode()) % len(_WORKER_COLOURS)]
+        style = "dim" if source == "system" else _LEVEL_STYLES.get(entry["level"] or "", "")
+        about = f"{job} " if entry["job_id"] else ""
+        shown = worker if whole_ids else worker[:8]
+        text = Text.assemble((at, "dim"), " ", (shown, colour), " ", (about, "cyan"), (message, style))
+        console.print(text, soft_wrap=True)
+    sys.stdout.flush()
+
+
+_WORKER_COLOURS = ("green", "blue", "magenta", "yellow", "bright_green", "bright_blue", "bright_magenta")
+_LEVEL_STYLES = {"ERROR": "bold red", "WARN": "yellow", "DEBUG": "dim", "TRACE": "dim"}
 
 
 def log_line(line: str) -> None:

@@ -33,6 +33,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "build": ("vidctl build yolo",),
     "push": ("vidctl push yolo whisper",),
     "jobs": ("vidctl jobs --limit 5",),
+    "logs": (
+        "vidctl logs yolo --since 10m",
+        "vidctl logs yolo -f --source container",
+        "vidctl logs yolo --grep 'Error|Traceback' --tail 1000",
+    ),
     "schema": ("vidctl schema > vidctl.schema.json",),
     "images": ("vidctl images --json",),
     "images prune": ("vidctl images prune --keep 1",),

@@ -111,6 +111,11 @@ def duration(option: str, *, least: float = 0.0) -> Callable[[str], float]:
     return read
 
 
+def endpoint_argument() -> Any:
+    """NAME of the commands about an endpoint that is there, whoever made it."""
+    return typer.Argument(metavar="NAME", help="A spec, or an endpoint's name or id.", autocompletion=specs)
+
+
 def output(metavar: str, help_: str) -> Any:
     """`-o` of the commands that ask an endpoint: where the result is written."""
     return typer.Option("--output", "-o", parser=name_of_output, metavar=metavar, help=help_)

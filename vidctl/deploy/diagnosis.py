@@ -328,7 +328,7 @@ def _rollout(fleet: WorkerList) -> str:
 
 def _since_stop(lines: Sequence[LogLine]) -> list[LogLine]:
     """The lines since RunPod last stopped a container that was well, both sources in the order of time."""
-    ordered = sorted(lines, key=lambda line: line.at.removesuffix("Z"))  # 52Z is before 52.1Z
+    ordered = sorted(lines, key=lambda line: line.order)
     recent: list[LogLine] = []
     for line in ordered:
         if _is_system(line, "stop container") and not any(map(_died, _runs(recent)[-1:])):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,9 @@ from vidctl.runpod.retry import READS, WRITES
 
 TIMEOUT_S = (10, 60)  # to connect, between two bytes
 _GLANCE_S = (3, 3)
+# What stands before RunPod cuts a silent connection after about 100 s (runpod.md §4.4).
+_SILENCE_S = 90
+_PIECE = 64 * 1024
 _MOST_SEEN = 1024 * 1024
 
 
@@ -46,22 +50,40 @@ class Http:
         A connection that breaks in the middle has given what it has given, cut anywhere.
         """
         deadline = time.monotonic() + max_s
+        with self._open_stream(url, params, max_s) as response:
+            return _until(deadline, response, max_bytes).decode(errors="replace")
+
+    def follow(self, url: str, *, params: Mapping[str, str], last_event_id: str | None = None) -> Iterator[str]:
+        """The text of a response that may never end, as it comes: first "" once there is one.
+
+        It ends with the connection, however that ends.  `last_event_id` is where one broke off that is gone on with.
+        """
+        with self._open_stream(url, params, _SILENCE_S, last_event_id) as response:
+            yield ""
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            while data := _piece(response, _PIECE):
+                yield decoder.decode(data)
+
+    def _open_stream(
+        self, url: str, params: Mapping[str, str], silence_s: float, last_event_id: str | None = None
+    ) -> requests.Response:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_event_id} if last_event_id else {})
         try:
-            with self._streams.get(
+            response = self._streams.get(
                 url,
                 params=params,
-                headers={"Accept": "text/event-stream"},
-                timeout=(TIMEOUT_S[0], max_s),
+                headers=headers,
+                timeout=(TIMEOUT_S[0], silence_s),
                 allow_redirects=False,
                 proxies=proxies(url),
                 stream=True,
-            ) as response:
-                if not response.ok or response.is_redirect:
-                    raise response_error(response)
-                data = _until(deadline, response, max_bytes)
+            )
+            if response.ok and not response.is_redirect:
+                return response
+            with response:
+                raise response_error(response)
         except (requests.RequestException, UnicodeError, ValueError) as error:
             raise connection_error(url, error) from error
-        return data.decode(errors="replace")
 
     def _exchange(self, session: requests.Session, method: str, url: str, body: Any) -> Any:
         try:
@@ -79,14 +101,18 @@ def _until(deadline: float, response: requests.Response, max_bytes: int) -> byte
     """What comes before the deadline, before a silence as long as the read timeout, or before the connection ends."""
     data = bytearray()
     while len(data) < max_bytes and time.monotonic() < deadline:
-        try:
-            chunk = response.raw.read1(max_bytes - len(data), decode_content=True)
-        except (HTTPError, OSError):
-            break
-        if not chunk:
+        if not (chunk := _piece(response, max_bytes - len(data))):
             break
         data += chunk
     return bytes(data)
+
+
+def _piece(response: requests.Response, max_bytes: int) -> bytes:
+    """What has come by now, at least a byte; none where the connection ended, or was silent for too long."""
+    try:
+        return bytes(response.raw.read1(max_bytes, decode_content=True))
+    except (HTTPError, OSError):
+        return b""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ class EventReader:
     """Server-sent events: pieces of text in, cut anywhere, the data of whole events out, and of nothing else in them.
 
     As https://html.spec.whatwg.org/multipage/server-sent-events.html has it, but an event whose end never comes is
-    still given by `rest`.
+    still given by `rest`.  `last_id` is that of the last event that ended, for Last-Event-ID.
     """
 
     def __init__(self) -> None:
+        self.last_id: str | None = None
+        self._id: str | None = None
         self._line = ""
         self._data: list[str] = []
         self._ended_with_return = False
@@ -35,9 +37,11 @@ class EventReader:
     def _take(self, line: str) -> list[str]:
         """An empty line ends an event."""
         if not line:
-            data, self._data = self._data, []
+            data, self._data, self.last_id = self._data, [], self._id
             return ["\n".join(data)] if data else []
         name, _, value = line.removeprefix("\ufeff").partition(":")
         if name == "data":
             self._data.append(value.removeprefix(" "))
+        if name == "id" and "\0" not in value:
+            self._id = value.removeprefix(" ")
         return []

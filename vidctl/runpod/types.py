@@ -150,3 +150,16 @@ class LogLine:
     at: str
     source: Literal["container", "system"]
     text: str
+
+    @property
+    def order(self) -> str:
+        """What sorts lines by time: 52Z is before 52.1Z."""
+        return self.at.removesuffix("Z")
+
+
+@dataclass(frozen=True)
+class LogBatch:
+    """Lines that came together, and where to go on after them: the id of the last."""
+
+    lines: tuple[LogLine, ...]
+    last_id: str | None = None

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 
-from vidctl.errors import ApiError
+from vidctl.errors import ApiError, NotDeployedError
 from vidctl.runpod.http import Http
 from vidctl.runpod.limits import DEFAULT_LOG_LINES
 from vidctl.runpod.sse import EventReader
-from vidctl.runpod.types import LogLine, Worker, WorkerList
+from vidctl.runpod.types import LogBatch, LogLine, Worker, WorkerList
 from vidctl.text import SENTENCE, one_line
+
+LogSource: TypeAlias = Literal["container", "system"]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -33,7 +35,10 @@ class WorkersApi:
 
     def workers(self, endpoint_id: str) -> WorkerList:
         """The endpoint's workers that are there now; those that were scaled down are not listed."""
-        response = self._http.read("GET", self._url(endpoint_id))
+        try:
+            response = self._http.read("GET", self._url(endpoint_id))
+        except NotDeployedError as error:
+            raise NotDeployedError(f"endpoint {endpoint_id} not found", hint="vidctl list") from error
         if not isinstance(response, dict) or not isinstance(response.get("workers"), list):
             raise ApiError("invalid response from /workers: missing list 'workers'")
         return WorkerList(
@@ -46,7 +51,7 @@ class WorkersApi:
         endpoint_id: str,
         worker_id: str,
         *,
-        source: Literal["container", "system"] | None = None,
+        source: LogSource | None = None,
         tail: int = DEFAULT_LOG_LINES,
         max_s: float = 5,
         max_bytes: int = 256 * 1024,
@@ -56,8 +61,34 @@ class WorkersApi:
         The stream never ends and is silent when nothing happens, so this takes `max_s` seconds as a rule.
         """
         url = self._url(endpoint_id, worker_id, "logs")
-        params = {"tail": str(tail), **({"source": source} if source else {})}
-        return tuple(_log_lines(self._http.stream(url, params=params, max_s=max_s, max_bytes=max_bytes)))
+        params = _log_params(source, tail, None)
+        reader = EventReader()
+        text = self._http.stream(url, params=params, max_s=max_s, max_bytes=max_bytes)
+        return tuple(_log_lines([*reader.feed(text), *reader.rest()], limit=SENTENCE))
+
+    def follow(
+        self,
+        endpoint_id: str,
+        worker_id: str,
+        *,
+        source: LogSource | None = None,
+        tail: int = DEFAULT_LOG_LINES,
+        since: str | None = None,
+        last_id: str | None = None,
+    ) -> Iterator[LogBatch]:
+        """The lines of one worker as they come, whole, until the connection ends; an empty batch once it is open.
+
+        RunPod leaves `tail` out where there is a `since` (RFC 3339), and both where there is a `last_id`: that of a
+        batch after which a connection broke.  Raise NotDeployedError for a worker that is gone.
+        """
+        reader = EventReader()
+        url = self._url(endpoint_id, worker_id, "logs")
+        try:
+            for text in self._http.follow(url, params=_log_params(source, tail, since), last_event_id=last_id):
+                lines = tuple(_log_lines(reader.feed(text), limit=None))
+                yield LogBatch(lines, reader.last_id or last_id)
+        except NotDeployedError as error:
+            raise NotDeployedError(f"worker {worker_id} not found: its log is gone with it") from error
 
     def _url(self, endpoint_id: str, *parts: str) -> str:
         path = (endpoint_id, "workers", *parts)
@@ -78,10 +109,14 @@ def _worker(entry: Any) -> Worker | None:
     )
 
 
-def _log_lines(stream: str) -> Iterator[LogLine]:
+def _log_params(source: LogSource | None, tail: int, since: str | None) -> dict[str, str]:
+    which = {"since": since} if since else {"tail": str(tail)}
+    return {**which, **({"source": source} if source else {})}
+
+
+def _log_lines(events: Iterable[str], *, limit: int | None) -> Iterator[LogLine]:
     """The lines among a stream's events; one that was cut, or is something else, is left out."""
-    reader = EventReader()
-    for data in (*reader.feed(stream), *reader.rest()):
+    for data in events:
         try:
             event = json.loads(data)
         except (ValueError, RecursionError):
@@ -89,7 +124,7 @@ def _log_lines(stream: str) -> Iterator[LogLine]:
         match event:
             case {"source": "container" | "system" as source, "line": str(text)}:
                 # Loggers colour their lines, of which a terminal-safe line would keep the digits.
-                yield LogLine(str(event.get("ts", "")), source, one_line(_COLOUR.sub("", text), SENTENCE))
+                yield LogLine(one_line(str(event.get("ts", ""))), source, one_line(_COLOUR.sub("", text), limit))
 
 
 def _word(value: Any) -> str | None:

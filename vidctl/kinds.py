@@ -23,18 +23,28 @@ class TaskKind(NamedTuple):
     """Where its function `run` is, which `Client.run_task` calls."""
     variables: tuple[str, ...] = ()
     """What in the worker's environment its callers must know: `deploy` records it."""
+    weights: str | None = None
+    """Where a function `download` is, which tells what the worker downloads, by its variables."""
     lint: str | None = None
     """Where a function `lint` is, which tells what in a valid spec of the task will not hold."""
 
 
 KINDS = {
-    "detect": TaskKind("Find objects in images.", "sample.jpg", None, "vidctl.cli.detect", "vidctl.tasks.detect.run"),
+    "detect": TaskKind(
+        "Find objects in images.",
+        "sample.jpg",
+        None,
+        "vidctl.cli.detect",
+        "vidctl.tasks.detect.run",
+        weights="vidctl.tasks.detect.weights",
+    ),
     "transcribe": TaskKind(
         "Transcribe audio files and videos.",
         "clip.mp4",
         "worker-faster_whisper",
         "vidctl.cli.transcribe",
         "vidctl.tasks.transcribe.run",
+        weights="vidctl.tasks.transcribe.weights",
     ),
     "describe": TaskKind(
         "Ask about images and videos.",
@@ -43,6 +53,7 @@ KINDS = {
         "vidctl.cli.describe",
         "vidctl.tasks.describe.run",
         ("MODEL_NAME", "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "MAX_IMAGES", "MAX_MODEL_LEN"),
+        "vidctl.tasks.describe.weights",
         "vidctl.tasks.describe.capacity",
     ),
 }

@@ -38,6 +38,7 @@ class _Place(NamedTuple):
 COMMANDS = {
     **{name: _Place(kind.command, name, kind.help) for name, kind in KINDS.items()},
     "init": _Place("vidctl.cli.init", "init", "Start a project in this folder."),
+    "doctor": _Place("vidctl.cli.doctor", "doctor", "Check this machine, the project and the account."),
     "validate": _Place(
         "vidctl.cli.specs",
         "validate",

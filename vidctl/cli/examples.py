@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'vidctl describe sample.jpg --schema "people int, weather, is_busy bool"',
     ),
     "init": ("vidctl init", "vidctl init yolo", "vidctl init --plain mine"),
+    "doctor": ("vidctl doctor", "vidctl doctor --target runpod --push", "vidctl doctor --json"),
     "validate": ("vidctl validate", "vidctl validate yolo -e prod"),
     "plan": ("vidctl plan yolo", "vidctl plan --all --detailed-exitcode", "vidctl plan yolo -o plan.json"),
     "deploy": (

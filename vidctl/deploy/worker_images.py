@@ -60,8 +60,8 @@ class ProjectImages:
             return [unfit]
         if self._is_folder(spec):
             return []
-        if placeholder := _placeholder(spec):
-            return [placeholder]
+        if found := placeholder(spec):
+            return [found]
         return [] if spec.image.reference is not None else self._docker.problems(self._source(spec))
 
     def provide(self, spec: EndpointSpec, env: Mapping[str, str], notify: Notify) -> WorkerImage:
@@ -114,7 +114,7 @@ def _folder(spec: EndpointSpec) -> Path:
 _YOU = re.compile(r"(?:(?:index\.)?docker\.io/)?you/")
 
 
-def _placeholder(spec: EndpointSpec) -> UsageError | None:
+def placeholder(spec: EndpointSpec) -> UsageError | None:
     """The error of an image whose name is still an example's."""
     name = spec.image.reference or spec.image.repository or ""
     if not _YOU.match(name):

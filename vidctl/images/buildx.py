@@ -36,11 +36,16 @@ _FAILED_STEP = re.compile(r" > \[(?:[\w.-]+ )?(\d+/\d+)\] (.*):$")
 
 def is_there(environ: Mapping[str, str]) -> bool:
     """Whether `docker buildx` can be run."""
+    return version(environ) is not None
+
+
+def version(environ: Mapping[str, str]) -> str | None:
+    """What `docker buildx` says of itself, None where it cannot be run."""
     program = shutil.which("docker", path=environ.get("PATH"))
     if program is None:
-        return False
+        return None
     done = subprocess.run([program, "buildx", "version"], env=dict(environ), capture_output=True, check=False)
-    return done.returncode == 0
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
 
 
 def build(tar: Iterator[bytes], order: Order, *, environ: Mapping[str, str], notify: Notify, log: ImageLog) -> str:

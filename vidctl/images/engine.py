@@ -57,16 +57,63 @@ class _DockerClient(docker.APIClient):  # type: ignore[misc]  # untyped
         self._raise_for_status(self._post_json(self._url("/auth"), data=credentials))
 
 
+class DockerLogins:
+    """The logins to registries in the Docker config and in its credential helpers; no engine is asked.
+
+    Raise ImageError for a config that cannot be read, and for a helper that fails.
+    """
+
+    def __init__(self, environ: Mapping[str, str], config: docker_config.Config) -> None:
+        self._environ = environ
+        self._config = config
+
+    def of(self, reference: str, login: Login | None) -> dict[str, Any]:
+        """What would be used for an image, as docker-py takes it; {} where there is none."""
+        if login:
+            return {"username": login.username, "password": login.password}
+        registry = registry_of(reference)
+        helper = self._config.helper(registry)
+        if not helper or self.missing_helper(reference):
+            return self._config.login(registry)
+        return self._kept(helper, docker_config.HUB if registry == auth.INDEX_NAME else registry)
+
+    def missing_helper(self, reference: str) -> str | None:
+        """The credential helper that would know the login and is not installed: `docker` goes on without it."""
+        helper = self._config.helper(registry_of(reference))
+        program = f"docker-credential-{helper}"
+        return program if helper and not shutil.which(program) else None
+
+    def _kept(self, helper: str, address: str) -> dict[str, Any]:
+        try:
+            found = Store(helper, environment=dict(self._environ)).get(address)
+        except CredentialsNotFound:
+            return {}
+        except (StoreError, OSError) as error:
+            raise ImageError(
+                f"the Docker config's credential helper failed: {error!r}", hint="docker login REGISTRY"
+            ) from error
+        name, secret = found["Username"], found["Secret"]
+        return {"IdentityToken": secret} if name == auth.TOKEN_USERNAME else {"Username": name, "Password": secret}
+
+
 class Engine:
     """The engine that `docker` would use; raise ImageError when it is not there or may not be used."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._config = docker_config.read(environ)
-        where = docker_config.engine_address(environ, self._config)
+        config = docker_config.read(environ)
+        where = docker_config.engine_address(environ, config)
         self._host, self._context = where.host, where.context
+        self._logins = DockerLogins(environ, config)
         with self._translated():
-            self._client = _DockerClient(where, self._config)
+            self._client = _DockerClient(where, config)
+
+    def __str__(self) -> str:
+        """Where it is, and the context that names it."""
+        return f"{self._host} (context {self._context})" if self._context else self._host
+
+    def version(self) -> str:
+        with self._translated():
+            return str(self._client.version().get("Version", "?"))
 
     # --- images on the engine ----------------------------------------------------------------------------------
 
@@ -209,30 +256,12 @@ class Engine:
         return RegistryAnswer()
 
     def _credentials(self, reference: str, login: Login | None) -> dict[str, Any]:
-        if login:
-            return {"username": login.username, "password": login.password}
-        registry = registry_of(reference)
-        helper = self._config.helper(registry)
-        if not helper or self.missing_helper(reference):
-            return self._config.login(registry)
         with self._translated():
-            return self._kept(helper, docker_config.HUB if registry == auth.INDEX_NAME else registry)
+            return self._logins.of(reference, login)
 
     def missing_helper(self, reference: str) -> str | None:
         """The credential helper that would know the login and is not installed: `docker` goes on without it."""
-        helper = self._config.helper(registry_of(reference))
-        program = f"docker-credential-{helper}"
-        return program if helper and not shutil.which(program) else None
-
-    def _kept(self, helper: str, address: str) -> dict[str, Any]:
-        try:
-            found = Store(helper, environment=dict(self._environ)).get(address)
-        except CredentialsNotFound:
-            return {}
-        except StoreError as error:
-            raise DockerException(f"Credentials store error: {error!r}") from error
-        name, secret = found["Username"], found["Secret"]
-        return {"IdentityToken": secret} if name == auth.TOKEN_USERNAME else {"Username": name, "Password": secret}
+        return self._logins.missing_helper(reference)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -246,8 +275,6 @@ class Engine:
             raise self._unusable(str(error)) from error
 
     def _unusable(self, words: str) -> ImageError:
-        if "redentials store" in words or "docker-credential-" in words:
-            return ImageError(f"the Docker config's credential helper failed: {words}", hint="docker login REGISTRY")
         start = _START
         if self._context:
             start = f"start the engine of the Docker context {self._context}, or choose another with docker context use"

@@ -88,7 +88,7 @@ def up(
 
     Raise LocalRuntimeError when the port is taken, the extra `local` is not installed, or the process ends at once.
     """
-    port = _port(port)
+    port = port_of(port)
     running = connection(port)
     if running is not None and _is_wanted(running, isolation, has_rate_limits):
         return running
@@ -114,7 +114,7 @@ def _is_wanted(running: Connection, isolation: Isolation | None, has_rate_limits
 
 def down(port: int | None = None) -> bool:
     """Stop the runtime and its workers; whether there was one to stop."""
-    port = _port(port)
+    port = port_of(port)
     if not _home(port).is_dir():
         return False
     with _lock(port):
@@ -123,7 +123,7 @@ def down(port: int | None = None) -> bool:
 
 def connection(port: int | None = None) -> Connection | None:
     """The runtime of this user on that port, or None when it does not run."""
-    port = _port(port)
+    port = port_of(port)
     try:
         api_key = str(json.loads((_home(port) / "credentials.json").read_text())["api_key"])
         about = _get(f"http://127.0.0.1:{port}/")
@@ -157,7 +157,7 @@ def logs(
     `known_id` is the one meant if none has that name.  Raise NotDeployedError when there is no such endpoint, or no
     runtime to ask for it.
     """
-    port = _port(port)
+    port = port_of(port)
     if endpoint is None:
         return last_lines(_home(port) / "runtime.log", tail)
     running = connection(port)
@@ -176,7 +176,7 @@ def logs(
     return [f"{worker['workerId']} | {line}" for worker in workers for line in worker["lines"]][-tail:]
 
 
-def _port(port: int | None) -> int:
+def port_of(port: int | None) -> int:
     given = port if port is not None else os.environ.get("VIDCTL_LOCAL_PORT") or DEFAULT_PORT
     try:
         number = int(given)
@@ -189,9 +189,13 @@ def _port(port: int | None) -> int:
     return number
 
 
+def missing_libraries() -> list[str]:
+    """What of the extra `local` is not installed."""
+    return [name for name in ("graphql", "starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+
+
 def _require_extra() -> None:
-    missing = [name for name in ("graphql", "starlette", "uvicorn") if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_libraries():
         raise LocalRuntimeError(
             f"cannot start the local runtime: {', '.join(missing)} not installed",
             hint="install the extra: pip install 'vidctl[local]'",
@@ -216,7 +220,7 @@ def _isolation(name: object) -> Isolation:
 
 
 def _start(port: int, isolation: Isolation, *, has_rate_limits: bool) -> Connection:
-    _require_free(port)
+    require_free(port)
     home = _home(port)
     _ensure_credentials(home / "credentials.json")
     process = _spawn(home, port, isolation, has_rate_limits=has_rate_limits)
@@ -239,7 +243,8 @@ def _start(port: int, isolation: Isolation, *, has_rate_limits: bool) -> Connect
     )
 
 
-def _require_free(port: int) -> None:
+def require_free(port: int) -> None:
+    """Raise LocalRuntimeError where a runtime cannot start: its port is taken, or an earlier one hangs."""
     pid = _recorded_pid(port)
     if pid is not None:
         raise LocalRuntimeError(

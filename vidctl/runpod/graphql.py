@@ -32,7 +32,17 @@ from vidctl.runpod.graphql_wire import (
 )
 from vidctl.runpod.http import Http
 from vidctl.runpod.reading import Node, endpoint_name, node_of, nodes, read
-from vidctl.runpod.types import STAMP, Account, Catalogue, Endpoint, NetworkVolume, Offer, RegistryLogin, Template
+from vidctl.runpod.types import (
+    STAMP,
+    Account,
+    Balance,
+    Catalogue,
+    Endpoint,
+    NetworkVolume,
+    Offer,
+    RegistryLogin,
+    Template,
+)
 from vidctl.runpod.waiting import Sleep, create_once, delete_when_released, is_in_use, settled
 
 _TEMPLATE: Final = f"{' '.join(TEMPLATE_SCALARS)} env {{ key value }}"
@@ -47,6 +57,8 @@ query Account($withBalance: Boolean!) {{
   }}
 }}
 """
+# runpodctl internal/api/graphql.go; REST v2 has none of it.
+BALANCE: Final = "query Balance { myself { clientBalance currentSpendPerHr spendLimit } }"
 TEMPLATES: Final = f"query Templates {{ myself {{ podTemplates {{ {_TEMPLATE} }} }} }}"
 SAVE_TEMPLATE: Final = (
     f"mutation SaveTemplate($input: SaveTemplateInput!) {{ saveTemplate(input: $input) {{ {_TEMPLATE} }} }}"
@@ -156,6 +168,12 @@ class GraphQL:
         endpoints, templates = map(live.value, live.endpoints.values()), map(template_of, live.templates.values())
         return Account(tuple(endpoints), _worker_quota(live.balance), tuple(templates))
 
+    def balance(self) -> Balance:
+        """The account's money; raise RefusedError for a key that may not see it."""
+        myself = self._myself(BALANCE)
+        found = (_dollars(myself, field) for field in ("clientBalance", "currentSpendPerHr", "spendLimit"))
+        return Balance(*found)
+
     def save(self, endpoint: Endpoint, *, before: Endpoint | None) -> Endpoint:
         """Create it, or make the endpoint with the id of `before` equal to it; return it as RunPod now says it is.
 
@@ -250,7 +268,7 @@ class GraphQL:
         return _Live(
             endpoints=_by_id(nodes(myself, "endpoints")),
             templates=_by_id(nodes(myself, "podTemplates")),
-            balance=_balance(myself),
+            balance=_dollars(myself, "clientBalance"),
         )
 
     def _create(self, endpoint: Endpoint, live: _Live) -> Endpoint:
@@ -378,9 +396,9 @@ def _worker_quota(balance: float | None) -> int | None:
     return next((quota for dollars, quota in _WORKER_QUOTAS if balance >= dollars), _LEAST_WORKER_QUOTA)
 
 
-def _balance(myself: Node) -> float | None:
-    balance = myself.get("clientBalance")
-    return balance if isinstance(balance, (int, float)) else None
+def _dollars(myself: Node, field: str) -> float | None:
+    dollars = myself.get(field)
+    return dollars if isinstance(dollars, (int, float)) else None
 
 
 def _named(live: _Live, name: str) -> Node | None:

@@ -124,11 +124,21 @@ class ProbeResponse:
     document: Any = None
 
 
-def probe(url: str, headers: Mapping[str, str]) -> ProbeResponse | None:
+def probe(
+    url: str, headers: Mapping[str, str], *, method: str = "GET", form: Mapping[str, str] | None = None
+) -> ProbeResponse | None:
     """Ask once, without RunPod's key and not for long; None where nothing comes."""
     try:
-        with requests.get(
-            url, headers={"User-Agent": user_agent(), **headers}, timeout=_GLANCE_S, stream=True
+        with requests.request(
+            method,
+            url,
+            headers={"User-Agent": user_agent(), **headers},
+            data=form,
+            auth=_as_it_is,
+            timeout=_GLANCE_S,
+            allow_redirects=method in ("GET", "HEAD"),
+            proxies=proxies(url),
+            stream=True,
         ) as response:
             body = response.raw.read(_MOST_SEEN, decode_content=True)
     except (requests.RequestException, HTTPError, OSError):
@@ -138,6 +148,11 @@ def probe(url: str, headers: Mapping[str, str]) -> ProbeResponse | None:
     except ValueError:
         document = None
     return ProbeResponse(response.status_code, response.headers, document)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """The request without what requests would take from ~/.netrc for its host, over its own headers."""
+    return request
 
 
 def _session(retry: Retry, api_key: str) -> requests.Session:

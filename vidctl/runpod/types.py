@@ -80,6 +80,15 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Balance:
+    """What an account has, and spends now, in US dollars; None is what RunPod does not say."""
+
+    dollars: float | None
+    spend_per_hour: float | None
+    spend_limit: float | None
+
+
+@dataclass(frozen=True)
 class RegistryLogin:
     """A login to a private container registry that RunPod keeps; nobody can read its password back."""
 

@@ -14,7 +14,7 @@ MODEL, REVISION, WEIGHTS = "MODEL_NAME", "MODEL_REVISION", "WEIGHTS"
 DEFAULT_REVISION = "main"  # of a repository at Hugging Face
 Weights = Literal["cache", "volume", "bake"]
 # As huggingface_hub checks a repository's name; a revision is a git ref, which has no colon.
-_HUB_NAME = r"(?=.{3,96}\Z)[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*"
+HUB_NAME = r"(?=.{3,96}\Z)[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*"
 _HUB_REVISION = r"(?:[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?"
 
 
@@ -22,7 +22,7 @@ def require_repository(weights: Weights, env: Environment) -> None:
     """Raise for a MODEL_NAME that Hugging Face does not have, or a MODEL_REVISION that cannot be one."""
     if MODEL not in env:
         raise wrong(f"weights: {weights} needs {MODEL} in env:", hint=f"{MODEL}: Qwen/Qwen3-VL-8B-Instruct, for one")
-    if not re.fullmatch(_HUB_NAME, env[MODEL]):
+    if not re.fullmatch(HUB_NAME, env[MODEL]):
         rule = f"weights: {weights} needs the name of a model at huggingface.co here"
         raise wrong(rule, hint="write it like Qwen/Qwen3-VL-8B-Instruct", beside=("env", MODEL))
     if not re.fullmatch(_HUB_REVISION, env.get(REVISION, "")):

@@ -26,7 +26,7 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 import requests
 
 from vidctl.local.control_plane.records import EndpointRecord, TemplateRecord
-from vidctl.local.control_plane.registry import Registry
+from vidctl.local.control_plane.store import RecordStore
 from vidctl.local.workers.folder_image import image_name
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ def local_runtime(folder: Path) -> Iterator[tuple[str, int, dict[str, str]]]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     (folder / "credentials.json").write_text(json.dumps({"api_key": KEY, "port": port, "url": url}))
-    registry = Registry(folder / "runtime.db")
-    endpoints = {name: register(registry, name) for name in ("noop", "noop_concurrent", "noop_direct")}
-    registry.close()
+    records = RecordStore(folder / "runtime.db")
+    endpoints = {name: register(records, name) for name in ("noop", "noop_concurrent", "noop_direct")}
+    records.close()
     command = [sys.executable, "-m", "vidctl.local", "--state-dir", str(folder), "--port", str(port)]
     command += ["--no-rate-limits"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
@@ -123,10 +123,10 @@ def local_runtime(folder: Path) -> Iterator[tuple[str, int, dict[str, str]]]:
             process.terminate()
 
 
-def register(registry: Registry, name: str) -> str:
-    template = registry.save_template(TemplateRecord(id="", name=name, image_name=image_name(HERE / name)))
+def register(records: RecordStore, name: str) -> str:
+    template = records.save_template(TemplateRecord(id="", name=name, image_name=image_name(HERE / name)))
     record = EndpointRecord(id="", name=name, template_id=template.id, workers_max=1, idle_timeout_s=3600)
-    return registry.save_endpoint(record).id
+    return records.save_endpoint(record).id
 
 
 def rss_mb(pid: int) -> float:

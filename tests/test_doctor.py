@@ -19,7 +19,7 @@ from vidctl.deploy.doctor import machine, models
 from vidctl.deploy.doctor.finding import Finding, HealthCheck, examine
 from vidctl.deploy.doctor.scope import scope_of
 from vidctl.project import settings
-from vidctl.runpod.registry import PushRight, RegistryUser, push_right
+from vidctl.runpod.image_registry import PushRight, RegistryUser, push_right
 from vidctl.tasks.detect import weights as detect_weights
 from vidctl.tasks.transcribe import weights as transcribe_weights
 

@@ -833,7 +833,7 @@ def _tiny_disk(folder: Path, size: str):
 
 
 @pytest.fixture
-def own_registry(workshop, tmp_path):
+def own_records(workshop, tmp_path):
     """A registry of the test's own; the workshop's repository is in it."""
     with ExitStack() as stack:
         process = stack.enter_context(engines.registry_process(tmp_path / "registry"))
@@ -846,9 +846,9 @@ def own_registry(workshop, tmp_path):
         yield process, restart
 
 
-def test_a_registry_that_dies_in_mid_push_and_comes_back_gets_the_image(workshop, own_registry, base_busybox):
+def test_a_registry_that_dies_in_mid_push_and_comes_back_gets_the_image(workshop, own_records, base_busybox):
     """Half of the layer is sent when it is killed; the push goes on and the digest is what the registry reports."""
-    process, restart = own_registry
+    process, restart = own_records
     workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.bin /\n", a_bin=os.urandom(60_000_000))
     seen = []
 
@@ -867,9 +867,9 @@ def test_a_registry_that_dies_in_mid_push_and_comes_back_gets_the_image(workshop
     assert sum(_sizes(image.digest).values()) > 60_000_000
 
 
-def test_a_push_to_a_registry_that_is_away_for_a_moment_is_tried_again(workshop, own_registry, base_busybox):
+def test_a_push_to_a_registry_that_is_away_for_a_moment_is_tried_again(workshop, own_records, base_busybox):
     """The engine gives up at once; vidctl tries three times."""
-    process, restart = own_registry
+    process, restart = own_records
     workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\n", a_py="1")
     images = workshop.images
     images.build(workshop.source, silent)
@@ -888,9 +888,9 @@ def test_a_push_to_a_registry_that_is_away_for_a_moment_is_tried_again(workshop,
     ]
 
 
-def test_a_push_to_a_registry_that_stays_away_is_one_clear_error(workshop, own_registry, base_busybox):
+def test_a_push_to_a_registry_that_stays_away_is_one_clear_error(workshop, own_records, base_busybox):
     """Three tries, then what the engine said and where the whole log is; what was built is kept for the next try."""
-    process, _ = own_registry
+    process, _ = own_records
     workshop.write(Dockerfile=f"FROM {base_busybox}\nCOPY a.py /\n", a_py="1")
     images = workshop.images
     built = images.build(workshop.source, silent)

@@ -19,7 +19,7 @@ from support.runtime import until
 from support.scripted import Reply, serving
 from support.speech import SAMPLE_RATE, write_wav
 
-from vidctl.cli import whispers
+from vidctl.cli import whisper_options
 from vidctl.client import Client
 
 SMOKE_AUDIO = "AAAA"  # the worker without a model does not open it
@@ -469,7 +469,7 @@ def test_whispers_own_command_line_is_understood(dictation):
     ],
 )
 def test_each_of_whispers_options_is_one_of_vidctls(typed, meant):
-    assert meant.split() == whispers.translated(typed.split())
+    assert meant.split() == whisper_options.translated(typed.split())
 
 
 def test_python_gets_a_typed_transcript(dictation, monkeypatch):

@@ -13,7 +13,7 @@ from runpod.api.graphql import run_graphql_query
 
 from vidctl.local.control_plane import graphql
 from vidctl.local.control_plane.records import EndpointRecord, NetworkVolumeRecord
-from vidctl.local.control_plane.registry import Registry
+from vidctl.local.control_plane.store import RecordStore
 
 TEMPLATE = {
     "name": "yolo",
@@ -28,18 +28,18 @@ CATCH_ALL = "Something went wrong. Please try again later or contact support."
 
 
 @pytest.fixture
-def own_registry(tmp_path):
-    own_registry = Registry(tmp_path / "runtime.db")
-    yield own_registry
-    own_registry.close()
+def own_records(tmp_path):
+    own_records = RecordStore(tmp_path / "runtime.db")
+    yield own_records
+    own_records.close()
 
 
 @pytest.fixture
-def ask(own_registry):
+def ask(own_records):
     """Execute a document and return the whole answer."""
 
     def ask(query, **variables):
-        status, answer = graphql.respond(own_registry, json.dumps({"query": query, "variables": variables}).encode())
+        status, answer = graphql.respond(own_records, json.dumps({"query": query, "variables": variables}).encode())
         assert 200 == status
         return answer
 
@@ -93,13 +93,13 @@ def refusal(answer):
 
 
 @pytest.fixture
-def sdk(own_registry, tmp_path, monkeypatch):
+def sdk(own_records, tmp_path, monkeypatch):
     """The RunPod SDK, talking over HTTP to `respond`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             # The registry is its thread's own; this one is the server's, on the same file.
-            served = Registry(tmp_path / "runtime.db")
+            served = RecordStore(tmp_path / "runtime.db")
             status, answer = graphql.respond(served, self.rfile.read(int(self.headers["Content-Length"])))
             served.close()
             body = json.dumps(answer).encode()
@@ -120,7 +120,7 @@ def sdk(own_registry, tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_the_sdk_creates_a_template(sdk, own_registry):
+def test_the_sdk_creates_a_template(sdk, own_records):
     made = sdk.create_template(
         "yolo",
         "yolo:1",
@@ -132,7 +132,7 @@ def test_the_sdk_creates_a_template(sdk, own_registry):
         is_serverless=True,
         registry_auth_id="auth1",
     )
-    kept = own_registry.template(made.pop("id"))
+    kept = own_records.template(made.pop("id"))
 
     assert {
         "name": "yolo",
@@ -217,15 +217,15 @@ def test_the_sdk_reads_the_user(sdk):
     assert {"id": "local", "pubKey": None, "networkVolumes": []} == sdk.get_user()
 
 
-def test_the_sdk_keeps_registry_logins(sdk, own_registry):
+def test_the_sdk_keeps_registry_logins(sdk, own_records):
     made = sdk.create_container_registry_auth("ghcr", "me", "hush")
     changed = sdk.update_container_registry_auth(made["id"], "you", "hush2")
-    (kept,) = own_registry.registry_auths()
+    (kept,) = own_records.registry_auths()
 
     assert {"id": kept.id, "name": "ghcr"} == made == changed
     assert ("you", "hush2") == (kept.username, kept.password)
     assert sdk.delete_container_registry_auth(made["id"]) is None
-    assert () == own_registry.registry_auths()
+    assert () == own_records.registry_auths()
 
 
 def test_the_sdk_hears_of_a_query_that_is_wrong(sdk):
@@ -236,9 +236,9 @@ def test_the_sdk_hears_of_a_query_that_is_wrong(sdk):
 # --- endpoints -------------------------------------------------------------------------------------------------------
 
 
-def test_every_setting_reads_back(save_endpoint, template_id, own_registry):
+def test_every_setting_reads_back(save_endpoint, template_id, own_records):
     volumes = [
-        own_registry.save_network_volume(NetworkVolumeRecord("", "weights", 50, place)).id
+        own_records.save_network_volume(NetworkVolumeRecord("", "weights", 50, place)).id
         for place in ("US-KS-2", "EU-CZ-1")
     ]
     sent = {
@@ -303,12 +303,12 @@ def test_a_changed_gpu_is_a_new_version(save_endpoint, endpoint_id):
     assert 1 == save_endpoint(id=endpoint_id, gpuIds="AMPERE_48", workersMax=9)["data"]["saveEndpoint"]["version"]
 
 
-def test_creating_twice_makes_two_endpoints(save_endpoint, template_id, own_registry):
+def test_creating_twice_makes_two_endpoints(save_endpoint, template_id, own_records):
     """Endpoint names are not unique, and nothing is idempotent."""
     save_endpoint(templateId=template_id)
     save_endpoint(templateId=template_id)
 
-    assert ["yolo", "yolo"] == [endpoint.name for endpoint in own_registry.endpoints()]
+    assert ["yolo", "yolo"] == [endpoint.name for endpoint in own_records.endpoints()]
 
 
 @pytest.mark.parametrize(
@@ -334,9 +334,9 @@ def test_creating_twice_makes_two_endpoints(save_endpoint, template_id, own_regi
         ({"template": {"name": "other", "imageName": "x"}}, "not both"),
     ],
 )
-def test_a_wrong_endpoint_is_refused(save_endpoint, template_id, own_registry, fields, message):
+def test_a_wrong_endpoint_is_refused(save_endpoint, template_id, own_records, fields, message):
     assert message in refusal(save_endpoint(**{"templateId": template_id, **fields}))
-    assert () == own_registry.endpoints()
+    assert () == own_records.endpoints()
 
 
 def test_both_ends_of_the_idle_timeout_are_allowed(save_endpoint, template_id):
@@ -356,12 +356,12 @@ def test_the_read_shape_of_volumes_cannot_be_written(save_endpoint, template_id)
     assert "'dataCenterId'" in message
 
 
-def test_an_endpoint_may_bring_its_template(save_endpoint, own_registry):
+def test_an_endpoint_may_bring_its_template(save_endpoint, own_records):
     """A second save of the same endpoint goes over the template that it brought."""
     template = {"name": "brought", "imageName": "yolo:1", "containerDiskInGb": 20, "env": [{"key": "A", "value": "1"}]}
     made = save_endpoint(template=template)["data"]["saveEndpoint"]
     save_endpoint(id=made["id"], template={**template, "env": [{"key": "A", "value": "2"}]})
-    (kept,) = own_registry.templates()
+    (kept,) = own_records.templates()
 
     assert (made["templateId"], "brought", 20, {"A": "2"}) == (
         kept.id,
@@ -369,13 +369,13 @@ def test_an_endpoint_may_bring_its_template(save_endpoint, own_registry):
         kept.container_disk_in_gb,
         kept.env,
     )
-    assert 1 == own_registry.endpoint(made["id"]).version
+    assert 1 == own_records.endpoint(made["id"]).version
 
 
-def test_a_refused_endpoint_leaves_no_template_behind(save_endpoint, own_registry):
+def test_a_refused_endpoint_leaves_no_template_behind(save_endpoint, own_records):
     save_endpoint(template={"name": "brought", "imageName": "yolo:1"}, gpuIds="RTX 4090")
 
-    assert () == own_registry.templates()
+    assert () == own_records.templates()
 
 
 def test_one_endpoint_can_be_asked_for(ask, endpoint_id):
@@ -384,14 +384,14 @@ def test_one_endpoint_can_be_asked_for(ask, endpoint_id):
     assert {"data": {"myself": {"endpoint": {"id": endpoint_id, "name": "yolo"}}}} == answer
 
 
-def test_an_endpoint_with_workers_is_not_deleted(ask, save_endpoint, endpoint_id, own_registry):
+def test_an_endpoint_with_workers_is_not_deleted(ask, save_endpoint, endpoint_id, own_records):
     """First no workers, then no endpoint; null is success."""
     delete = "mutation deleteEndpoint($id: String!) { deleteEndpoint(id: $id) }"
 
     assert "workersMin and workersMax to 0" in refusal(ask(delete, id=endpoint_id))
     save_endpoint(id=endpoint_id, workersMin=0, workersMax=0)
     assert {"data": {"deleteEndpoint": None}} == ask(delete, id=endpoint_id)
-    assert () == own_registry.endpoints()
+    assert () == own_records.endpoints()
 
 
 @pytest.mark.parametrize(
@@ -416,9 +416,9 @@ def test_what_is_missing_is_null_without_errors(ask, field):
 
 
 @pytest.mark.parametrize("field", ["dockerArgs", "env", "volumeInGb"])
-def test_a_template_without_what_runpod_needs_gets_the_catch_all(save_template, own_registry, field):
+def test_a_template_without_what_runpod_needs_gets_the_catch_all(save_template, own_records, field):
     assert CATCH_ALL == refusal(save_template(**{field: None}))
-    assert () == own_registry.templates()
+    assert () == own_records.templates()
 
 
 def test_template_names_are_unique(save_template, template_id):
@@ -430,11 +430,11 @@ def test_a_template_needs_a_name(save_template):
     assert "must not be empty" in refusal(save_template(name=""))
 
 
-def test_a_template_in_use_is_not_deleted(ask, endpoint_id, own_registry):
+def test_a_template_in_use_is_not_deleted(ask, endpoint_id, own_records):
     assert "in use" in refusal(ask('mutation { deleteTemplate(templateName: "yolo") }'))
-    own_registry.delete_endpoint(endpoint_id)
+    own_records.delete_endpoint(endpoint_id)
     assert {"data": {"deleteTemplate": None}} == ask('mutation { deleteTemplate(templateName: "yolo") }')
-    assert () == own_registry.templates()
+    assert () == own_records.templates()
 
 
 def test_an_updated_template_replaces_its_whole_environment(ask, save_template, template_id):
@@ -530,12 +530,12 @@ def test_a_volume_needs_a_data_center_that_has_some(ask):
     )
 
 
-def test_an_endpoint_says_where_its_volumes_are(ask, save_endpoint, template_id, volume, own_registry):
+def test_an_endpoint_says_where_its_volumes_are(ask, save_endpoint, template_id, volume, own_records):
     """One that is gone since is shown by its id, and stands in no other change's way."""
-    gone = own_registry.save_network_volume(NetworkVolumeRecord("", "gone", 50, "EU-RO-1")).id
+    gone = own_records.save_network_volume(NetworkVolumeRecord("", "gone", 50, "EU-RO-1")).id
     given = [{"networkVolumeId": volume["id"]}, {"networkVolumeId": gone}]
     made = save_endpoint(templateId=template_id, networkVolumeIds=given)["data"]["saveEndpoint"]["id"]
-    own_registry.delete_network_volume(gone)
+    own_records.delete_network_volume(gone)
     save_endpoint(id=made, templateId=template_id, networkVolumeIds=given, workersMax=1)
     document = f"""query Read($id: String!) {{ myself {{ endpoint(id: $id) {{
         networkVolume {VOLUME} networkVolumeIds {{ networkVolumeId dataCenterId }} }} }} }}"""
@@ -568,9 +568,9 @@ def test_a_volume_is_where_the_endpoint_may_be(save_endpoint, template_id, volum
     assert ("errors" in answer) == (message is not None)
 
 
-def test_an_unknown_volume_is_refused(save_endpoint, template_id, own_registry):
+def test_an_unknown_volume_is_refused(save_endpoint, template_id, own_records):
     assert "Network volume nope not found" in refusal(save_endpoint(templateId=template_id, networkVolumeId="nope"))
-    assert () == own_registry.endpoints()
+    assert () == own_records.endpoints()
 
 
 @pytest.mark.parametrize(
@@ -633,31 +633,29 @@ def test_introspection_is_off(ask):
     assert "introspection" in ask("{ __schema { types { name } } }")["errors"][0]["message"]
 
 
-def test_the_operation_is_chosen_by_name(own_registry):
+def test_the_operation_is_chosen_by_name(own_records):
     request = {"query": "query A { myself { id } } query B { dataCenters { id } }", "operationName": "A"}
 
-    assert (200, {"data": {"myself": {"id": "local"}}}) == graphql.respond(own_registry, json.dumps(request).encode())
+    assert (200, {"data": {"myself": {"id": "local"}}}) == graphql.respond(own_records, json.dumps(request).encode())
 
 
-def test_the_unexpected_is_logged_and_not_told(own_registry, ask, save_endpoint, template_id, caplog):
+def test_the_unexpected_is_logged_and_not_told(own_records, ask, save_endpoint, template_id, caplog):
     """A reader of the log sees what broke; a caller sees RunPod's catch-all."""
-    own_registry.save_endpoint(EndpointRecord(id="bad", name="bad", template_id=template_id, flash_boot_type="WARP"))
+    own_records.save_endpoint(EndpointRecord(id="bad", name="bad", template_id=template_id, flash_boot_type="WARP"))
     answer = ask('{ myself { endpoint(id: "bad") { id flashBootType } } }')
 
     def break_down(_):
         raise OSError("/home/me/secret")
 
-    own_registry.on_change = break_down
+    own_records.on_change = break_down
     assert CATCH_ALL == refusal(save_endpoint(templateId=template_id))
     assert "/home/me/secret" in caplog.text
     assert {"id": "bad", "flashBootType": None} == answer["data"]["myself"]["endpoint"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"query": "\\ud800"}'])
-def test_a_body_that_is_not_json_is_a_bad_request(own_registry, body):
-    assert (400, {"errors": [{"message": "The request body is not valid JSON."}]}) == graphql.respond(
-        own_registry, body
-    )
+def test_a_body_that_is_not_json_is_a_bad_request(own_records, body):
+    assert (400, {"errors": [{"message": "The request body is not valid JSON."}]}) == graphql.respond(own_records, body)
 
 
 @pytest.mark.parametrize(
@@ -672,8 +670,8 @@ def test_a_body_that_is_not_json_is_a_bad_request(own_registry, body):
         {"query": "", "operationName": 1},
     ],
 )
-def test_a_body_that_is_no_request_is_told_so(own_registry, request_):
-    status, answer = graphql.respond(own_registry, json.dumps(request_).encode())
+def test_a_body_that_is_no_request_is_told_so(own_records, request_):
+    status, answer = graphql.respond(own_records, json.dumps(request_).encode())
 
     assert (200, ["errors"]) == (status, list(answer))
 
@@ -691,8 +689,8 @@ TOKENS = """
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary() | st.text().map(str.encode) | st.text().map(lambda text: json.dumps({"query": text}).encode()))
-def test_no_bytes_break_it(own_registry, body):
-    status, answer = graphql.respond(own_registry, body)
+def test_no_bytes_break_it(own_records, body):
+    status, answer = graphql.respond(own_records, body)
 
     assert status in (200, 400)
     assert answer["errors"]
@@ -706,9 +704,9 @@ def test_no_bytes_break_it(own_registry, body):
         st.sampled_from(["x", "input"]), st.recursive(st.none() | st.integers() | st.text(), st.lists), max_size=2
     ),
 )
-def test_no_query_breaks_it(own_registry, words, variables):
+def test_no_query_breaks_it(own_records, words, variables):
     body = json.dumps({"query": " ".join(words), "variables": variables}).encode()
-    status, answer = graphql.respond(own_registry, body)
+    status, answer = graphql.respond(own_records, body)
 
     assert status in (200, 400)
     assert json.dumps(answer, ensure_ascii=False).encode()
@@ -721,15 +719,15 @@ JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(
 @given(
     fields=st.dictionaries(st.sampled_from([*TEMPLATE, *ENDPOINT, "workersMin", "templateId", "template"]), JSON_VALUES)
 )
-def test_no_input_breaks_it(own_registry, fields):
+def test_no_input_breaks_it(own_records, fields):
     """Any value in any field is saved or refused, and what was saved can be read."""
     for kind, base in (("Template", TEMPLATE), ("Endpoint", ENDPOINT)):
         type_name = {"Template": "SaveTemplateInput", "Endpoint": "EndpointInput!"}[kind]
         document = f"mutation M($input: {type_name}) {{ save{kind}(input: $input) {{ id name }} }}"
         request = {"query": document, "variables": {"input": {**base, **fields}}}
-        status, answer = graphql.respond(own_registry, json.dumps(request).encode())
+        status, answer = graphql.respond(own_records, json.dumps(request).encode())
         read = graphql.respond(
-            own_registry, b'{"query": "{ myself { endpoints { id name } podTemplates { id name } } }"}'
+            own_records, b'{"query": "{ myself { endpoints { id name } podTemplates { id name } } }"}'
         )
 
         assert status in (200, 400)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from vidctl.local.control_plane.registry import Registry
+from vidctl.local.control_plane.store import RecordStore
 from vidctl.local.workers.folder_image import image_name
 
 if TYPE_CHECKING:
@@ -127,15 +127,15 @@ class LocalRuntime:
         }
         return self._save("saveEndpoint", "EndpointInput", endpoint)
 
-    def login(self, **registry: str) -> str:
+    def login(self, **records: str) -> str:
         """Save a registry's name, username and password; the login's id."""
-        return self._save("saveRegistryAuth", "SaveRegistryAuthInput", registry)
+        return self._save("saveRegistryAuth", "SaveRegistryAuthInput", records)
 
     def change(self, endpoint_id: str, **settings: Any) -> None:
         """Change an endpoint's record behind a stopped runtime's back."""
-        registry = Registry(self.state_dir / "runtime.db")
-        registry.save_endpoint(replace(registry.endpoint(endpoint_id), **settings))
-        registry.close()
+        records = RecordStore(self.state_dir / "runtime.db")
+        records.save_endpoint(replace(records.endpoint(endpoint_id), **settings))
+        records.close()
 
     def _save(self, mutation: str, kind: str, given: dict[str, Any]) -> str:
         query = f"mutation Save($input: {kind}!) {{ {mutation}(input: $input) {{ id }} }}"

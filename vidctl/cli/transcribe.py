@@ -38,9 +38,9 @@ class _WhisperCommand(TyperCommand):
     """Takes the spellings of Whisper's own command too."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        from vidctl.cli import whispers
+        from vidctl.cli import whisper_options
 
-        return super().parse_args(ctx, whispers.translated(args))
+        return super().parse_args(ctx, whisper_options.translated(args))
 
 
 COMMAND = _WhisperCommand  # what Typer makes of the function below

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vidctl import endpoints
 from vidctl import spec as specs
-from vidctl.deploy import registry_login, rollback
+from vidctl.deploy import pull_login, rollback
 from vidctl.deploy.plan import SOURCES, Plan
 from vidctl.deploy.planning import is_proven, prepare, tested_fingerprint
 from vidctl.deploy.smoke_test import SmokeTester
@@ -64,7 +64,7 @@ def deploy(
     good = rollback.last_good(target.journal, todo)
     live = todo.endpoint
     if not todo.is_empty:
-        todo = registry_login.saved(spec, target, todo, secrets, notify)
+        todo = pull_login.saved(spec, target, todo, secrets, notify)
         live = _save(spec, target, todo, secrets, notify, keep)
     _record(spec, target, todo, live, is_proven=False)
     if not choices.waits:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vidctl import spec as specs
-from vidctl.deploy import model_cache, registry_login
+from vidctl.deploy import model_cache, pull_login
 from vidctl.deploy.plan import Plan, owner, require_secrets, template_name
 from vidctl.deploy.survey import TO_BE_MADE, Survey, live_of, login_id_of, require_owned, survey, volume_id_of
 from vidctl.deploy.target import Target
@@ -197,7 +197,7 @@ def _out_of_sight(todo: Sequence[Plan]) -> Iterator[str]:
 
 def _require_same_login(spec: EndpointSpec, target: Target, known: Survey, secrets: Mapping[str, str]) -> None:
     """Raise UsageError where RunPod has another password, and its REST v2 would have to change it."""
-    given = registry_login.credentials(spec, secrets)
+    given = pull_login.credentials(spec, secrets)
     if target.control.plane == "graphql" or spec.registry_auth is None or given is None:
         return
     login_id, name = login_id_of(spec, known), spec.registry_auth.name

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vidctl.deploy import registry_login
+from vidctl.deploy import pull_login
 from vidctl.deploy.plan import Plan, plan
 from vidctl.deploy.survey import Survey, live_of, login_id_of, volume_id_of
 from vidctl.deploy.target import Target
@@ -68,7 +68,7 @@ def prepare(
         applied=applied or None,
         plane=target.control.plane,
     )
-    return registry_login.with_new_password(spec, target, todo, secrets)
+    return pull_login.with_new_password(spec, target, todo, secrets)
 
 
 def is_proven(spec: EndpointSpec, target: Target, todo: Plan) -> bool:

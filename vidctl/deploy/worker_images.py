@@ -13,7 +13,7 @@ from vidctl.local import daemon
 from vidctl.local.workers import environments, folder_image
 from vidctl.progress import Notify, Progress
 from vidctl.project.settings import Project
-from vidctl.runpod.registry import is_public
+from vidctl.runpod.image_registry import is_public
 from vidctl.runpod.types import WorkerImage
 from vidctl.spec import EndpointSpec, locate
 from vidctl.spec.lint import MOVES, moves

@@ -83,7 +83,7 @@ class Images:
         if read := _tried(lambda: self._read(source), found):
             _tried(lambda: checks.builder(source, read.text, self._environ), found)
             _tried(lambda: checks.room(source, read.context.size, engine), found)
-        _tried(lambda: checks.registry(source, engine), found)
+        _tried(lambda: checks.push_login(source, engine), found)
         return list(found.values())
 
     # --- making it be there ------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class Images:
         image = self._look(source, read.tag)
         if image.digest:
             return image
-        checks.registry(source, self._engine)
+        checks.push_login(source, self._engine)
         image = self._build(source, read, notify, force=False)
         return self._push(source, read.tag, notify) if source.repository else image
 

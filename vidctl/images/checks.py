@@ -35,7 +35,7 @@ def room(source: BuildSource, size: int, engine: Engine) -> None:
         )
 
 
-def registry(source: BuildSource, engine: Engine) -> None:
+def push_login(source: BuildSource, engine: Engine) -> None:
     """Raise unless the registry answers and takes the login.
 
     Whether a login may push is known for sure only by pushing.  What is asked: the registry, to log in with what would

@@ -22,7 +22,7 @@ from vidctl.local.api.runtime_routes import RuntimeRoutes
 from vidctl.local.api.worker_polls import WorkerPolls
 from vidctl.local.api.worker_routes import WorkerRoutes
 from vidctl.local.control_plane import rest
-from vidctl.local.control_plane.registry import Registry
+from vidctl.local.control_plane.store import RecordStore
 from vidctl.local.queue import webhooks
 from vidctl.local.queue.queue import JobQueue
 from vidctl.local.queue.store import JobStore
@@ -124,7 +124,7 @@ class Runtime:
         has_rate_limits: bool = True,
     ) -> None:
         url = f"http://127.0.0.1:{port}"
-        self.registry = Registry(state_dir / "runtime.db")
+        self.records = RecordStore(state_dir / "runtime.db")
         self.queue = JobQueue(JobStore(state_dir / "runtime.db"))
         self.fleets = Fleets()
         self.stops = JobStops(self.fleets, self.queue)
@@ -136,7 +136,7 @@ class Runtime:
         routes = self._routes(isolation, RateLimits() if has_rate_limits else None)
         self.app = rest.ControlPlane(
             Authenticated(Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS), api_key),
-            registry=self.registry,
+            records=self.records,
             fleets=self.fleets,
             closing=self._closing,
             url=url,
@@ -148,7 +148,7 @@ class Runtime:
         lifecycle = WorkerLifecycle(
             folder,
             fleets=self.fleets,
-            registry=self.registry,
+            records=self.records,
             queue=self.queue,
             stops=self.stops,
             unsent=UnsentResults(self.queue, self.dispatch),
@@ -157,7 +157,7 @@ class Runtime:
         )
         return Supervisor(
             fleets=self.fleets,
-            registry=self.registry,
+            records=self.records,
             queue=self.queue,
             dispatch=self.dispatch,
             lifecycle=lifecycle,
@@ -170,7 +170,7 @@ class Runtime:
             JobRoutes(self.fleets, self.queue, calls),
             WorkerRoutes(self.fleets, self.queue, self.dispatch, polls),
             OpenAiRoutes(calls),
-            RuntimeRoutes(self.fleets, self.registry, isolation=isolation, has_rate_limits=rate_limits is not None),
+            RuntimeRoutes(self.fleets, self.records, isolation=isolation, has_rate_limits=rate_limits is not None),
         )
 
     def start(self, *, on_failure: Callable[[], None]) -> None:
@@ -200,4 +200,4 @@ class Runtime:
 
     def close(self) -> None:
         self.queue.store.close()
-        self.registry.close()
+        self.records.close()

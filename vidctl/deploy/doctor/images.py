@@ -9,7 +9,7 @@ from vidctl.docker import docker_config
 from vidctl.errors import ImageError
 from vidctl.images import buildx
 from vidctl.images.engine import DockerLogins, Engine, registry_of
-from vidctl.runpod.registry import PushRight, RegistryUser, push_right
+from vidctl.runpod.image_registry import PushRight, RegistryUser, push_right
 from vidctl.spec import EndpointSpec
 
 _ROOM = 10_000_000_000  # an image with CUDA and PyTorch, unpacked

@@ -1,4 +1,4 @@
-"""The runtime's own routes: what it is, its workers and their logs; and GraphQL, which is the registry's."""
+"""The runtime's own routes: what it is, its workers and their logs; and GraphQL, which speaks for the records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from vidctl.local.control_plane.records import EndpointRecord
-    from vidctl.local.control_plane.registry import Registry
+    from vidctl.local.control_plane.store import RecordStore
     from vidctl.local.daemon import Isolation
     from vidctl.local.workers.fleet import Fleets
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class RuntimeRoutes:
     """Answers who asks the runtime about itself."""
 
-    def __init__(self, fleets: Fleets, registry: Registry, *, isolation: Isolation, has_rate_limits: bool) -> None:
+    def __init__(self, fleets: Fleets, records: RecordStore, *, isolation: Isolation, has_rate_limits: bool) -> None:
         self._fleets = fleets
-        self._registry = registry
+        self._records = records
         self._isolation = isolation
         self._has_rate_limits = has_rate_limits
 
@@ -44,7 +44,7 @@ class RuntimeRoutes:
         # graphql-core takes 10 MB that a runtime nobody deploys to does not need
         from vidctl.local.control_plane import graphql
 
-        status, result = graphql.respond(self._registry, await read_body(request, limits.RUN_BYTES))
+        status, result = graphql.respond(self._records, await read_body(request, limits.RUN_BYTES))
         return json_response(wire.dumps(result), status)
 
     async def workers(self, _request: Request, endpoint: EndpointRecord) -> Response:

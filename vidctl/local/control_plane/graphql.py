@@ -1,4 +1,4 @@
-"""RunPod's control plane over the registry: GraphQL executed on the schema beside this file, with RunPod's quirks.
+"""RunPod's control plane over the record store: GraphQL executed on the schema beside this file, with RunPod's quirks.
 
 Every answer but the one to a body that is not JSON has HTTP status 200; what went wrong is in `errors[]`, what is
 missing is null.  The rules are those of RunPod's docs (sdks/graphql/) and of what the authors of runpod/runpod-mcp and
@@ -42,14 +42,14 @@ from vidctl.local.control_plane.records import (
     RegistryAuthRecord,
     TemplateRecord,
 )
-from vidctl.local.control_plane.registry import RegistryError
+from vidctl.local.control_plane.store import RecordError
 from vidctl.runpod.gpus import selection
 from vidctl.runpod.limits import IDLE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vidctl.local.control_plane.registry import Registry
+    from vidctl.local.control_plane.store import RecordStore
 
 _log = logging.getLogger(__name__)
 _Arguments: TypeAlias = dict[str, Any]
@@ -63,7 +63,7 @@ _RULES: Final = (*specified_rules, NoSchemaIntrospectionCustomRule)
 _RESET: Final[dict[str, Any]] = {"workers_max": 3, "idle_timeout_s": 10, "scaler_value": 4}
 
 
-def respond(registry: Registry, body: bytes) -> tuple[int, dict[str, Any]]:
+def respond(records: RecordStore, body: bytes) -> tuple[int, dict[str, Any]]:
     """Execute a GraphQL request `{"query", "variables"?, "operationName"?}`; return HTTP status and JSON answer."""
     try:
         request = json.loads(body)
@@ -71,12 +71,12 @@ def respond(registry: Registry, body: bytes) -> tuple[int, dict[str, Any]]:
     except (ValueError, RecursionError):
         return 400, _failure("The request body is not valid JSON.")
     try:
-        return 200, _execute(registry, request)
+        return 200, _execute(records, request)
     except RecursionError:
         return 200, _failure("The query is nested too deeply.")
 
 
-def _execute(registry: Registry, request: Any) -> dict[str, Any]:
+def _execute(records: RecordStore, request: Any) -> dict[str, Any]:
     query, variables, operation = _parts(request)
     if query is None:
         return _failure('The request must be an object with "query", and optionally "variables" and "operationName".')
@@ -86,7 +86,7 @@ def _execute(registry: Registry, request: Any) -> dict[str, Any]:
         return {"errors": [error.formatted]}
     if errors := validate(_schema(), document, _RULES):
         return {"errors": [error.formatted for error in errors]}
-    result = execute_sync(_schema(), document, _root(registry), variable_values=variables, operation_name=operation)
+    result = execute_sync(_schema(), document, _root(records), variable_values=variables, operation_name=operation)
     return _answer(result)
 
 
@@ -116,7 +116,7 @@ def _answer(result: ExecutionResult) -> dict[str, Any]:
 def _formatted(error: GraphQLError) -> dict[str, Any]:
     """What the caller may see: our own refusals in words, anything else as RunPod's catch-all."""
     formatted: dict[str, Any] = dict(error.formatted)
-    if error.original_error is not None and not isinstance(error.original_error, RegistryError | GraphQLError):
+    if error.original_error is not None and not isinstance(error.original_error, RecordError | GraphQLError):
         _log.error("%s failed", error.path, exc_info=error.original_error)
         formatted["message"] = _CATCH_ALL
     return formatted
@@ -126,7 +126,7 @@ def _failure(message: str) -> dict[str, Any]:
     return {"errors": [{"message": message}]}
 
 
-def _root(registry: Registry) -> dict[str, Callable[..., Any]]:
+def _root(records: RecordStore) -> dict[str, Callable[..., Any]]:
     """The resolvers of the schema's Query and Mutation, by field."""
     resolvers = {
         "myself": _myself,
@@ -147,51 +147,53 @@ def _root(registry: Registry) -> dict[str, Callable[..., Any]]:
         "updateNetworkVolume": _update_network_volume,
         "deleteNetworkVolume": _delete_network_volume,
     }
-    return {field: partial(_resolve, resolver, registry) for field, resolver in resolvers.items()}
+    return {field: partial(_resolve, resolver, records) for field, resolver in resolvers.items()}
 
 
-def _resolve(resolver: Callable[[Registry, _Arguments], Any], registry: Registry, _info: Any, **arguments: Any) -> Any:
-    return resolver(registry, arguments)
+def _resolve(
+    resolver: Callable[[RecordStore, _Arguments], Any], records: RecordStore, _info: Any, **arguments: Any
+) -> Any:
+    return resolver(records, arguments)
 
 
-def _myself(registry: Registry, _: _Arguments) -> dict[str, Any]:
+def _myself(records: RecordStore, _: _Arguments) -> dict[str, Any]:
     """The one account of this machine: nothing here costs anything, and there is no balance to run out of."""
     return {
         "id": "local",
         "currentSpendPerHr": 0.0,
-        "endpoints": [_endpoint_node(registry, endpoint) for endpoint in registry.endpoints()],
-        "endpoint": lambda _info, id: _endpoint_node(registry, registry.endpoint(id)),  # noqa: A006 - the schema's name
-        "podTemplates": [_template_node(template) for template in registry.templates()],
-        "networkVolumes": [_volume_node(volume) for volume in registry.network_volumes()],
-        "containerRegistryCreds": [_registry_auth_node(auth) for auth in registry.registry_auths()],
+        "endpoints": [_endpoint_node(records, endpoint) for endpoint in records.endpoints()],
+        "endpoint": lambda _info, id: _endpoint_node(records, records.endpoint(id)),  # noqa: A006 - the schema's name
+        "podTemplates": [_template_node(template) for template in records.templates()],
+        "networkVolumes": [_volume_node(volume) for volume in records.network_volumes()],
+        "containerRegistryCreds": [_registry_auth_node(auth) for auth in records.registry_auths()],
     }
 
 
-def _pod_template(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
-    return _template_node(registry.template(arguments["id"]))
+def _pod_template(records: RecordStore, arguments: _Arguments) -> dict[str, Any] | None:
+    return _template_node(records.template(arguments["id"]))
 
 
-def _pod_templates(registry: Registry, arguments: _Arguments) -> list[dict[str, Any] | None]:
+def _pod_templates(records: RecordStore, arguments: _Arguments) -> list[dict[str, Any] | None]:
     wants_runpods = (arguments.get("input") or {}).get("isRunpod")
-    return [] if wants_runpods else [_template_node(template) for template in registry.templates()]
+    return [] if wants_runpods else [_template_node(template) for template in records.templates()]
 
 
-def _save_endpoint(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+def _save_endpoint(records: RecordStore, arguments: _Arguments) -> dict[str, Any] | None:
     sent = _sent(arguments["input"])
-    before = registry.endpoint(sent["id"]) if sent.get("id") else None
+    before = records.endpoint(sent["id"]) if sent.get("id") else None
     if sent.get("id") and before is None:
         return None
     base = replace(before, **_RESET) if before else EndpointRecord(id="", name="", template_id="")
     record = replace(base, **{**_changes(sent, ENDPOINT_FIELDS), **_volumes(sent)})
-    problem = _endpoint_problem(sent, record) or _place_problem(registry, before, record)
+    problem = _endpoint_problem(sent, record) or _place_problem(records, before, record)
     if problem:
-        raise RegistryError(problem)
+        raise RecordError(problem)
     if "template" in sent:
-        record = replace(record, template_id=_bind_template(registry, sent["template"], record.template_id).id)
-    endpoint = registry.save_endpoint(record)
+        record = replace(record, template_id=_bind_template(records, sent["template"], record.template_id).id)
+    endpoint = records.save_endpoint(record)
     if "template" in sent:
-        _own_template(registry, endpoint)
-    return _endpoint_node(registry, endpoint)
+        _own_template(records, endpoint)
+    return _endpoint_node(records, endpoint)
 
 
 def _endpoint_problem(sent: _Arguments, record: EndpointRecord) -> str | None:
@@ -223,13 +225,13 @@ def _endpoint_problem(sent: _Arguments, record: EndpointRecord) -> str | None:
     return next((message for is_broken, message in rules if is_broken), None)
 
 
-def _place_problem(registry: Registry, before: EndpointRecord | None, record: EndpointRecord) -> str | None:
+def _place_problem(records: RecordStore, before: EndpointRecord | None, record: EndpointRecord) -> str | None:
     """Why the endpoint's workers could not be where it says, with the volumes that it says; what was so may stay."""
     if record.locations != (before.locations if before else "") and (unknown := unknown_places(record.locations)):
         return f"locations has unknown data centers or countries: {', '.join(unknown)}."
     had = before.network_volume_ids if before else ()
     for volume_id in record.network_volume_ids:
-        volume = registry.network_volume(volume_id)
+        volume = records.network_volume(volume_id)
         if volume is None and volume_id not in had:
             return f"Network volume {volume_id} not found."
         if volume is not None and not is_within(volume.data_center, record.locations):
@@ -237,100 +239,100 @@ def _place_problem(registry: Registry, before: EndpointRecord | None, record: En
     return None
 
 
-def _bind_template(registry: Registry, sent: _Arguments, template_id: str) -> TemplateRecord:
+def _bind_template(records: RecordStore, sent: _Arguments, template_id: str) -> TemplateRecord:
     """Save the template that came within an endpoint: over the one that the endpoint has when that has the name."""
     sent = _sent(sent)
     _require_name(sent["name"], "Template")
-    bound = registry.template(template_id)
+    bound = records.template(template_id)
     base = bound if bound and bound.name == sent["name"] else TemplateRecord(id="", name="", image_name="")
-    return registry.save_template(replace(base, **_changes(sent, TEMPLATE_FIELDS), **_environment(sent)))
+    return records.save_template(replace(base, **_changes(sent, TEMPLATE_FIELDS), **_environment(sent)))
 
 
-def _own_template(registry: Registry, endpoint: EndpointRecord) -> None:
+def _own_template(records: RecordStore, endpoint: EndpointRecord) -> None:
     """Let the endpoint's template be its own: REST v2 deletes it with the endpoint."""
-    template = registry.template(endpoint.template_id)
+    template = records.template(endpoint.template_id)
     if template is not None:
-        registry.save_template(replace(template, bound_endpoint_id=endpoint.id))
+        records.save_template(replace(template, bound_endpoint_id=endpoint.id))
 
 
-def _delete_endpoint(registry: Registry, arguments: _Arguments) -> None:
-    endpoint = registry.endpoint(arguments["id"])
+def _delete_endpoint(records: RecordStore, arguments: _Arguments) -> None:
+    endpoint = records.endpoint(arguments["id"])
     if endpoint is not None and (endpoint.workers_min, endpoint.workers_max) != (0, 0):
-        raise RegistryError("Set workersMin and workersMax to 0 before you delete the endpoint.")
-    registry.delete_endpoint(arguments["id"])
+        raise RecordError("Set workersMin and workersMax to 0 before you delete the endpoint.")
+    records.delete_endpoint(arguments["id"])
 
 
-def _update_endpoint_template(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+def _update_endpoint_template(records: RecordStore, arguments: _Arguments) -> dict[str, Any] | None:
     sent = arguments.get("input") or {}
-    endpoint = registry.endpoint(sent.get("endpointId", ""))
+    endpoint = records.endpoint(sent.get("endpointId", ""))
     if endpoint is None:
         return None
-    return _endpoint_node(registry, registry.save_endpoint(replace(endpoint, template_id=sent["templateId"])))
+    return _endpoint_node(records, records.save_endpoint(replace(endpoint, template_id=sent["templateId"])))
 
 
-def _save_template(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+def _save_template(records: RecordStore, arguments: _Arguments) -> dict[str, Any] | None:
     sent = _sent(arguments.get("input") or {})
     if not {"name", "dockerArgs", "env", "volumeInGb"} <= sent.keys():
-        raise RegistryError(_CATCH_ALL)  # what RunPod says of an input without them (runpod/pulumi-runpod-native#18)
+        raise RecordError(_CATCH_ALL)  # what RunPod says of an input without them (runpod/pulumi-runpod-native#18)
     _require_name(sent["name"], "Template")
-    before = registry.template(sent["id"]) if sent.get("id") else None
+    before = records.template(sent["id"]) if sent.get("id") else None
     if sent.get("id") and before is None:
         return None
     base = before or TemplateRecord(id="", name="", image_name="", is_serverless=False)
     record = replace(base, **_changes(sent, TEMPLATE_FIELDS), **_environment(sent))
-    return _template_node(registry.save_template(record))
+    return _template_node(records.save_template(record))
 
 
-def _delete_template(registry: Registry, arguments: _Arguments) -> None:
-    registry.delete_template(arguments.get("templateName") or "")
+def _delete_template(records: RecordStore, arguments: _Arguments) -> None:
+    records.delete_template(arguments.get("templateName") or "")
 
 
 def _require_name(name: str, what: str) -> None:
     if not name.strip():
-        raise RegistryError(f"{what} name must not be empty.")
+        raise RecordError(f"{what} name must not be empty.")
 
 
-def _save_registry_auth(registry: Registry, arguments: _Arguments) -> dict[str, Any]:
+def _save_registry_auth(records: RecordStore, arguments: _Arguments) -> dict[str, Any]:
     _require_name(arguments["input"]["name"], "Registry auth")
-    return _registry_auth_node(registry.save_registry_auth(RegistryAuthRecord(id="", **arguments["input"])))
+    return _registry_auth_node(records.save_registry_auth(RegistryAuthRecord(id="", **arguments["input"])))
 
 
-def _update_registry_auth(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+def _update_registry_auth(records: RecordStore, arguments: _Arguments) -> dict[str, Any] | None:
     sent = arguments["input"]
-    before = registry.registry_auth(sent["id"])
+    before = records.registry_auth(sent["id"])
     if before is None:
         return None
     after = replace(before, username=sent["username"], password=sent["password"])
-    return _registry_auth_node(registry.save_registry_auth(after))
+    return _registry_auth_node(records.save_registry_auth(after))
 
 
-def _delete_registry_auth(registry: Registry, arguments: _Arguments) -> None:
-    registry.delete_registry_auth(arguments["registryAuthId"])
+def _delete_registry_auth(records: RecordStore, arguments: _Arguments) -> None:
+    records.delete_registry_auth(arguments["registryAuthId"])
 
 
-def _create_network_volume(registry: Registry, arguments: _Arguments) -> dict[str, Any]:
+def _create_network_volume(records: RecordStore, arguments: _Arguments) -> dict[str, Any]:
     sent = arguments["input"]
     _require_name(sent["name"], "Network volume")
     if sent["dataCenterId"] not in STORAGE_CENTERS:
-        raise RegistryError(f"Data center {sent['dataCenterId']} has no network volumes.")
+        raise RecordError(f"Data center {sent['dataCenterId']} has no network volumes.")
     volume = NetworkVolumeRecord("", sent["name"], sent["size"], sent["dataCenterId"])
-    return _volume_node(registry.save_network_volume(volume))
+    return _volume_node(records.save_network_volume(volume))
 
 
-def _update_network_volume(registry: Registry, arguments: _Arguments) -> dict[str, Any] | None:
+def _update_network_volume(records: RecordStore, arguments: _Arguments) -> dict[str, Any] | None:
     sent = _sent(arguments["input"])
-    before = registry.network_volume(sent["id"])
+    before = records.network_volume(sent["id"])
     if before is None:
         return None
     after = replace(before, name=sent.get("name", before.name), size_gb=sent.get("size", before.size_gb))
     _require_name(after.name, "Network volume")
     if after.size_gb < before.size_gb:
-        raise RegistryError("The size of a network volume cannot be reduced.")
-    return _volume_node(registry.save_network_volume(after))
+        raise RecordError("The size of a network volume cannot be reduced.")
+    return _volume_node(records.save_network_volume(after))
 
 
-def _delete_network_volume(registry: Registry, arguments: _Arguments) -> None:
-    registry.delete_network_volume(arguments["input"]["id"])
+def _delete_network_volume(records: RecordStore, arguments: _Arguments) -> None:
+    records.delete_network_volume(arguments["input"]["id"])
 
 
 def _sent(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -358,10 +360,10 @@ def _volumes(sent: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _endpoint_node(registry: Registry, endpoint: EndpointRecord | None) -> dict[str, Any] | None:
+def _endpoint_node(records: RecordStore, endpoint: EndpointRecord | None) -> dict[str, Any] | None:
     if endpoint is None:
         return None
-    template = registry.template(endpoint.template_id)
+    template = records.template(endpoint.template_id)
     volume = endpoint.network_volume_id
     return {
         "id": endpoint.id,
@@ -369,10 +371,10 @@ def _endpoint_node(registry: Registry, endpoint: EndpointRecord | None) -> dict[
         # REST v2 takes fractions of a second, GraphQL whole ones.
         "scalerValue": max(1, round(endpoint.scaler_value)),
         "networkVolumeIds": [
-            {"networkVolumeId": volume_id, "dataCenterId": _data_center(registry, volume_id)}
+            {"networkVolumeId": volume_id, "dataCenterId": _data_center(records, volume_id)}
             for volume_id in endpoint.network_volume_ids
         ],
-        "networkVolume": _volume_node(registry.network_volume(volume), volume) if volume else None,
+        "networkVolume": _volume_node(records.network_volume(volume), volume) if volume else None,
         "computeType": "CPU" if endpoint.instance_ids else "GPU",
         "env": _pairs(template.env if template else {}),
         "version": endpoint.version,
@@ -399,8 +401,8 @@ def _volume_node(volume: NetworkVolumeRecord | None, volume_id: str = "") -> dic
     return {"id": volume.id, "name": volume.name, "size": volume.size_gb, "dataCenterId": volume.data_center}
 
 
-def _data_center(registry: Registry, volume_id: str) -> str | None:
-    volume = registry.network_volume(volume_id)
+def _data_center(records: RecordStore, volume_id: str) -> str | None:
+    volume = records.network_volume(volume_id)
     return None if volume is None else volume.data_center
 
 
@@ -408,7 +410,7 @@ def _pairs(env: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in env.items()]
 
 
-def _gpu_types(_: Registry, arguments: _Arguments) -> list[dict[str, Any]]:
+def _gpu_types(_: RecordStore, arguments: _Arguments) -> list[dict[str, Any]]:
     """Every card of every pool, always in stock: this machine stands in for each of them."""
     wanted = _sent(arguments.get("input") or {})
     ids = {wanted["id"]} if "id" in wanted else set(wanted["ids"]) if "ids" in wanted else None
@@ -427,11 +429,11 @@ def _gpu_types(_: Registry, arguments: _Arguments) -> list[dict[str, Any]]:
     ]
 
 
-def _gpu_pools(_: Registry, __: _Arguments) -> list[dict[str, Any]]:
+def _gpu_pools(_: RecordStore, __: _Arguments) -> list[dict[str, Any]]:
     return [{"id": pool, "gpuTypeIds": [gpu.id for gpu in gpus]} for pool, gpus in POOLS.items()]
 
 
-def _data_centers(_: Registry, __: _Arguments) -> list[dict[str, Any]]:
+def _data_centers(_: RecordStore, __: _Arguments) -> list[dict[str, Any]]:
     stock = [
         {"gpuTypeId": gpu.id, "displayName": display_name(gpu), "stockStatus": "High"}
         for gpus in POOLS.values()

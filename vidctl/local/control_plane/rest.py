@@ -1,4 +1,4 @@
-"""RunPod's REST v2 control plane over the registry: the same templates and endpoints that GraphQL shows.
+"""RunPod's REST v2 control plane over the record store: the same templates and endpoints that GraphQL shows.
 
 Paths, statuses and headers are those of RunPod's OpenAPI document 2.0.0; what the service does and the document does
 not say is in runpod.md §2.  Whether an image exists is not looked up: a worker's folder is an image here.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from vidctl.local.control_plane.registry import Registry
+    from vidctl.local.control_plane.store import RecordStore
     from vidctl.local.workers.fleet import Fleets
 
     Handler = Callable[[Request], Awaitable[Response]]
@@ -57,7 +57,7 @@ class ControlPlane:
         self,
         otherwise: ASGIApp,
         *,
-        registry: Registry,
+        records: RecordStore,
         fleets: Fleets,
         closing: asyncio.Event,
         url: str,
@@ -67,8 +67,8 @@ class ControlPlane:
         self._otherwise = otherwise
         self._api_key = api_key.encode()
         pages = Pages(page_size)
-        endpoints = EndpointResource(registry, pages, fleets=fleets, closing=closing, url=url)
-        routes = _routes(endpoints, registry, pages)
+        endpoints = EndpointResource(records, pages, fleets=fleets, closing=closing, url=url)
+        routes = _routes(endpoints, records, pages)
         self._app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,10 +87,10 @@ class ControlPlane:
         await self._app(scope, receive, _with_headers(send, headers))
 
 
-def _routes(endpoints: EndpointResource, registry: Registry, pages: Pages) -> list[Route]:
-    templates = TemplateResource(registry, pages)
-    logins = LoginResource(registry, pages)
-    volumes = VolumeResource(registry, pages)
+def _routes(endpoints: EndpointResource, records: RecordStore, pages: Pages) -> list[Route]:
+    templates = TemplateResource(records, pages)
+    logins = LoginResource(records, pages)
+    volumes = VolumeResource(records, pages)
     endpoint, template, volume, login = (
         f"/v2/{resource}/{{id}}" for resource in ("serverless", "templates", "network-volumes", "registries")
     )

@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from vidctl.local.control_plane.registry import Registry
     from vidctl.local.control_plane.rest_http import Pages
+    from vidctl.local.control_plane.store import RecordStore
     from vidctl.local.workers.fleet import Fleets
 
 
 class EndpointResource:
-    """Shows and changes the registry's endpoints."""
+    """Shows and changes the store's endpoints."""
 
-    def __init__(self, registry: Registry, pages: Pages, *, fleets: Fleets, closing: asyncio.Event, url: str) -> None:
-        self._registry = registry
+    def __init__(self, records: RecordStore, pages: Pages, *, fleets: Fleets, closing: asyncio.Event, url: str) -> None:
+        self._records = records
         self._pages = pages
         self._fleets = fleets
         self._closing = closing
         self._url = url
 
     async def list_(self, request: Request) -> Response:
-        endpoints, pagination = self._pages.of(request, self._registry.endpoints())
+        endpoints, pagination = self._pages.of(request, self._records.endpoints())
         return json_response({"endpoints": [self._shown(endpoint) for endpoint in endpoints], **pagination})
 
     async def create(self, request: Request) -> Response:
@@ -56,23 +56,23 @@ class EndpointResource:
         return json_response(self._save(body, before, self._template_of(before), self._named_template(body)))
 
     async def delete(self, request: Request) -> Response:
-        self._registry.delete_endpoint(self._endpoint(request).id, with_template=True)
+        self._records.delete_endpoint(self._endpoint(request).id, with_template=True)
         return Response(status_code=204)
 
     def _save(
         self, body: Json, before: EndpointRecord, container: TemplateRecord, template: TemplateRecord | None
     ) -> Json:
         endpoint = rest_wire.endpoint(body, before)
-        rest_wire.check_volumes(body, endpoint, self._registry.network_volume)
-        check_registry(self._registry, body)
+        rest_wire.check_volumes(body, endpoint, self._records.network_volume)
+        check_registry(self._records, body)
         container = rest_wire.container(body, container, template)
-        return self._shown(self._registry.save_with_container(endpoint, container))
+        return self._shown(self._records.save_with_container(endpoint, container))
 
     def _named_template(self, body: Json) -> TemplateRecord | None:
         """The template that a body takes its settings from, if it names one."""
         if "templateId" not in body:
             return None
-        template = self._registry.template(body["templateId"])
+        template = self._records.template(body["templateId"])
         if template is None:
             raise ProblemError(404, "template not found")
         if not template.is_serverless:
@@ -80,10 +80,10 @@ class EndpointResource:
         return template
 
     def _endpoint(self, request: Request) -> EndpointRecord:
-        return found(self._registry.endpoint(request.path_params["id"]), "endpoint")
+        return found(self._records.endpoint(request.path_params["id"]), "endpoint")
 
     def _template_of(self, endpoint: EndpointRecord) -> TemplateRecord:
-        return found(self._registry.template(endpoint.template_id), "template")
+        return found(self._records.template(endpoint.template_id), "template")
 
     def _shown(self, endpoint: EndpointRecord) -> Json:
         return rest_wire.endpoint_json(endpoint, self._template_of(endpoint), self._url)
@@ -96,7 +96,7 @@ class EndpointResource:
     async def releases(self, request: Request) -> Response:
         endpoint = self._endpoint(request)
         versions = [worker.version for worker, _ in self._fleets[endpoint.id].shown()]
-        return json_response(rest_wire.releases_json(endpoint, self._registry.releases(endpoint.id), versions))
+        return json_response(rest_wire.releases_json(endpoint, self._records.releases(endpoint.id), versions))
 
     async def logs(self, request: Request) -> Response:
         known = self._fleets[self._endpoint(request).id].known()

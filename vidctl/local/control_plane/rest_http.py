@@ -14,8 +14,8 @@ from starlette.responses import Response
 from vidctl.local import wire
 from vidctl.local.control_plane import rest_schema, rest_wire
 from vidctl.local.control_plane.records import EndpointRecord, NetworkVolumeRecord, RegistryAuthRecord, TemplateRecord
-from vidctl.local.control_plane.registry import RegistryError
 from vidctl.local.control_plane.rest_wire import Json, ProblemError
+from vidctl.local.control_plane.store import RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,5 +124,5 @@ async def _error_response(_: Request, error: Exception) -> Response:
 
 
 EXCEPTION_HANDLERS: dict[Any, Any] = dict.fromkeys(
-    (ProblemError, HTTPException, RegistryError, ClientDisconnect), _error_response
+    (ProblemError, HTTPException, RecordError, ClientDisconnect), _error_response
 )

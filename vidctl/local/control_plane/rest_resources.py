@@ -16,28 +16,26 @@ from vidctl.local.control_plane.rest_wire import Json, ProblemError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from vidctl.local.control_plane.registry import Registry
     from vidctl.local.control_plane.rest_http import Pages
+    from vidctl.local.control_plane.store import RecordStore
 
 
 class TemplateResource:
-    """Shows and changes the registry's templates."""
+    """Shows and changes the store's templates."""
 
-    def __init__(self, registry: Registry, pages: Pages) -> None:
-        self._registry = registry
+    def __init__(self, records: RecordStore, pages: Pages) -> None:
+        self._records = records
         self._pages = pages
 
     async def list_(self, request: Request) -> Response:
-        templates, pagination = self._pages.of(request, self._registry.templates())
+        templates, pagination = self._pages.of(request, self._records.templates())
         return json_response({"templates": [rest_wire.template_json(template) for template in templates], **pagination})
 
     async def create(self, request: Request) -> Response:
         body = await read_body(request, rest_schema.CREATE_TEMPLATE)
-        check_registry(self._registry, body)
+        check_registry(self._records, body)
         fresh = TemplateRecord(id="", name="", image_name="", is_serverless=False)
-        return json_response(
-            rest_wire.template_json(self._registry.save_template(rest_wire.template(body, fresh))), 201
-        )
+        return json_response(rest_wire.template_json(self._records.save_template(rest_wire.template(body, fresh))), 201)
 
     async def get(self, request: Request) -> Response:
         return json_response(rest_wire.template_json(self._template(request)))
@@ -45,54 +43,54 @@ class TemplateResource:
     async def update(self, request: Request) -> Response:
         before = self._template(request)
         body = await read_body(request, rest_schema.UPDATE_TEMPLATE)
-        check_registry(self._registry, body)
-        return json_response(rest_wire.template_json(self._registry.save_template(rest_wire.template(body, before))))
+        check_registry(self._records, body)
+        return json_response(rest_wire.template_json(self._records.save_template(rest_wire.template(body, before))))
 
     async def delete(self, request: Request) -> Response:
-        self._registry.delete_template(self._template(request).name)
+        self._records.delete_template(self._template(request).name)
         return Response(status_code=204)
 
     def _template(self, request: Request) -> TemplateRecord:
-        return found(self._registry.template(request.path_params["id"]), "template")
+        return found(self._records.template(request.path_params["id"]), "template")
 
 
 class LoginResource:
     """Shows and changes the logins to private container registries."""
 
-    def __init__(self, registry: Registry, pages: Pages) -> None:
-        self._registry = registry
+    def __init__(self, records: RecordStore, pages: Pages) -> None:
+        self._records = records
         self._pages = pages
 
     async def list_(self, request: Request) -> Response:
-        logins, pagination = self._pages.of(request, self._registry.registry_auths())
+        logins, pagination = self._pages.of(request, self._records.registry_auths())
         return json_response({"registries": [rest_wire.registry_json(login) for login in logins], **pagination})
 
     async def create(self, request: Request) -> Response:
         body = await read_body(request, rest_schema.CREATE_REGISTRY)
         return json_response(
-            rest_wire.registry_json(self._registry.save_registry_auth(RegistryAuthRecord(id="", **body))), 201
+            rest_wire.registry_json(self._records.save_registry_auth(RegistryAuthRecord(id="", **body))), 201
         )
 
     async def get(self, request: Request) -> Response:
         return json_response(rest_wire.registry_json(self._login(request)))
 
     async def delete(self, request: Request) -> Response:
-        self._registry.delete_registry_auth(self._login(request).id)
+        self._records.delete_registry_auth(self._login(request).id)
         return Response(status_code=204)
 
     def _login(self, request: Request) -> RegistryAuthRecord:
-        return found(self._registry.registry_auth(request.path_params["id"]), "registry")
+        return found(self._records.registry_auth(request.path_params["id"]), "registry")
 
 
 class VolumeResource:
     """Shows and changes the network volumes."""
 
-    def __init__(self, registry: Registry, pages: Pages) -> None:
-        self._registry = registry
+    def __init__(self, records: RecordStore, pages: Pages) -> None:
+        self._records = records
         self._pages = pages
 
     async def list_(self, request: Request) -> Response:
-        volumes, pagination = self._pages.of(request, self._registry.network_volumes())
+        volumes, pagination = self._pages.of(request, self._records.network_volumes())
         return json_response({"networkVolumes": [rest_wire.volume_json(volume) for volume in volumes], **pagination})
 
     async def create(self, request: Request) -> Response:
@@ -107,7 +105,7 @@ class VolumeResource:
             data_center=body["dataCenter"],
             type=body.get("type", "STANDARD"),
         )
-        return json_response(rest_wire.volume_json(self._registry.save_network_volume(volume)), 201)
+        return json_response(rest_wire.volume_json(self._records.save_network_volume(volume)), 201)
 
     async def get(self, request: Request) -> Response:
         return json_response(rest_wire.volume_json(self._volume(request)))
@@ -118,19 +116,19 @@ class VolumeResource:
         after = replace(before, name=body.get("name", before.name), size_gb=body.get("size", before.size_gb))
         if after.size_gb < before.size_gb:
             raise ProblemError(400, f"size cannot be reduced: it is {before.size_gb} GB")
-        return json_response(rest_wire.volume_json(self._registry.save_network_volume(after)))
+        return json_response(rest_wire.volume_json(self._records.save_network_volume(after)))
 
     async def delete(self, request: Request) -> Response:
-        self._registry.delete_network_volume(self._volume(request).id)
+        self._records.delete_network_volume(self._volume(request).id)
         return Response(status_code=204)
 
     def _volume(self, request: Request) -> NetworkVolumeRecord:
-        return found(self._registry.network_volume(request.path_params["id"]), "network volume")
+        return found(self._records.network_volume(request.path_params["id"]), "network volume")
 
 
-def check_registry(registry: Registry, body: Json) -> None:
+def check_registry(records: RecordStore, body: Json) -> None:
     """Raise ProblemError for a body that names a login which does not exist."""
-    if body.get("registry") and registry.registry_auth(body["registry"]) is None:
+    if body.get("registry") and records.registry_auth(body["registry"]) is None:
         raise ProblemError(400, f"container registry credential {body['registry']} not found")
 
 

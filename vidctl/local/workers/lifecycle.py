@@ -12,7 +12,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from vidctl.errors import LocalRuntimeError
-from vidctl.local.control_plane.registry import new_id
+from vidctl.local.control_plane.store import new_id
 from vidctl.local.threads import in_thread
 from vidctl.local.workers import containers, folder_image, os_process
 from vidctl.local.workers.fleet import LocalWorker
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
-    from vidctl.local.control_plane.registry import Registry
+    from vidctl.local.control_plane.store import RecordStore
     from vidctl.local.faults import Faults
     from vidctl.local.queue.queue import JobQueue
     from vidctl.local.workers.fleet import Fleets, LocalFleet
@@ -48,7 +48,7 @@ class WorkerLifecycle:
         folder: Path,
         *,
         fleets: Fleets,
-        registry: Registry,
+        records: RecordStore,
         queue: JobQueue,
         stops: JobStops,
         unsent: UnsentResults,
@@ -57,7 +57,7 @@ class WorkerLifecycle:
     ) -> None:
         self._folder = folder
         self._fleets = fleets
-        self._registry = registry
+        self._records = records
         self._queue = queue
         self._stops = stops
         self._unsent = unsent
@@ -101,7 +101,7 @@ class WorkerLifecycle:
             self._clean_up(fleet, worker)
 
     async def _prepare(self, fleet: LocalFleet, worker: LocalWorker) -> PreparedWorker:
-        template = self._registry.template(fleet.endpoint.template_id)
+        template = self._records.template(fleet.endpoint.template_id)
         if template is None:
             raise LocalRuntimeError(f"endpoint {fleet.endpoint.id} has no template")
         worker.image = template.image_name
@@ -116,7 +116,7 @@ class WorkerLifecycle:
             variables=worker_variables(
                 fleet.endpoint, worker.id, template_env=template.env, url=self._url, api_key=self._api_key
             ),
-            login=self._registry.registry_auth(template.container_registry_auth_id),
+            login=self._records.registry_auth(template.container_registry_auth_id),
         )
         return await launcher_for(request.image_name)(request, worker.log)
 

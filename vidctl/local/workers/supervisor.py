@@ -13,7 +13,7 @@ from vidctl.local.workers.scaling import init_timeout_s, workers_wanted
 
 if TYPE_CHECKING:
     from vidctl.local.control_plane.records import EndpointRecord
-    from vidctl.local.control_plane.registry import Registry
+    from vidctl.local.control_plane.store import RecordStore
     from vidctl.local.queue.queue import JobQueue
     from vidctl.local.workers.dispatch import Dispatch
     from vidctl.local.workers.fleet import Fleets, LocalFleet, LocalWorker
@@ -27,23 +27,23 @@ class Supervisor:
     """Looks after all endpoints' workers, several times a second and whenever something has changed."""
 
     def __init__(
-        self, *, fleets: Fleets, registry: Registry, queue: JobQueue, dispatch: Dispatch, lifecycle: WorkerLifecycle
+        self, *, fleets: Fleets, records: RecordStore, queue: JobQueue, dispatch: Dispatch, lifecycle: WorkerLifecycle
     ) -> None:
         self._fleets = fleets
-        self._registry = registry
+        self._records = records
         self._queue = queue
         self._dispatch = dispatch
         self._lifecycle = lifecycle
         self._faults = Faults()
         self._is_stopping = False
-        registry.on_change = self.changed
+        records.on_change = self.changed
         queue.on_queued = self._queued
 
     def start(self) -> None:
         """Kill what a previous run left running, queue its jobs again, and look after all known endpoints."""
         self._lifecycle.kill_orphans(self._faults)
         self._queue.recover()
-        for endpoint in self._registry.endpoints():
+        for endpoint in self._records.endpoints():
             self._fleets.add(endpoint)
 
     async def run(self) -> None:
@@ -67,7 +67,7 @@ class Supervisor:
 
     def changed(self, endpoint_id: str) -> None:
         """The control plane saved or deleted an endpoint or its template."""
-        endpoint = self._registry.endpoint(endpoint_id)
+        endpoint = self._records.endpoint(endpoint_id)
         fleet = self._fleets.get(endpoint_id)
         if fleet is None and endpoint is not None:
             self._fleets.add(endpoint)
@@ -131,7 +131,7 @@ class Supervisor:
     def _starts_too_long(self, fleet: LocalFleet, worker: LocalWorker, now: int) -> bool:
         if worker.spawned_at_ms is None:
             return False
-        template = self._registry.template(fleet.endpoint.template_id)
+        template = self._records.template(fleet.endpoint.template_id)
         return now - worker.spawned_at_ms > init_timeout_s(template.env if template else {}) * 1000
 
 

@@ -55,11 +55,11 @@ _WORKERS_ARE_MADE_OF = (
 _Record = TypeVar("_Record", TemplateRecord, EndpointRecord, RegistryAuthRecord, NetworkVolumeRecord, ReleaseRecord)
 
 
-class RegistryError(ValueError):
-    """The change would break what the registry promises: unique template names, no endpoint without its template."""
+class RecordError(ValueError):
+    """The change would break what the store promises: unique template names, no endpoint without its template."""
 
 
-class Registry:
+class RecordStore:
     """The templates, endpoints, registry logins and network volumes of one runtime.
 
     `on_change` is called with an endpoint's id after the endpoint or its template
@@ -143,7 +143,7 @@ class Registry:
                 return after
             template = self.template(after.template_id)
             if template is None:
-                raise RegistryError("Template not found.")
+                raise RecordError("Template not found.")
             self._keep(before, after, self.template(before.template_id) if before else None, template)
         self._notify([after.id])
         return after
@@ -173,7 +173,7 @@ class Registry:
         with self._transaction():
             template = self.template_named(name)
             if template is not None and self._users(template.id):
-                raise RegistryError("Template is in use by an endpoint.")
+                raise RecordError("Template is in use by an endpoint.")
             self._connection.execute("DELETE FROM templates WHERE name = ?", (name,))
 
     def delete_endpoint(self, endpoint_id: str, *, with_template: bool = False) -> None:
@@ -194,7 +194,7 @@ class Registry:
         after = record if record.id else replace(record, id=new_id(25))
         with self._transaction():
             if any(other.name == after.name and other.id != after.id for other in self.registry_auths()):
-                raise RegistryError("Registry auth name must be unique.")
+                raise RecordError("Registry auth name must be unique.")
             self._connection.execute(
                 "INSERT INTO registry_auths VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
                 (after.id, _dump(after)),
@@ -244,7 +244,7 @@ class Registry:
         """Raise RegistryError when another template has the name."""
         namesake = self.template_named(record.name)
         if namesake is not None and namesake.id != record.id:
-            raise RegistryError("Template name must be unique.")
+            raise RecordError("Template name must be unique.")
         self._connection.execute(
             "INSERT INTO templates VALUES (?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET name = excluded.name, record = excluded.record",
@@ -296,7 +296,7 @@ class Registry:
 def _successor(
     before: EndpointRecord | None, record: EndpointRecord, *, is_new_content: bool = False
 ) -> EndpointRecord:
-    """What to keep of `record`: the id, the time of creation and the version are the registry's to say."""
+    """What to keep of `record`: the id, the time of creation and the version are the store's to say."""
     if before is None:
         return replace(record, id=record.id or new_id(14), created_at=record.created_at or _now(), version=0)
     new_workers = is_new_content or any(getattr(before, name) != getattr(record, name) for name in _WORKERS_ARE_MADE_OF)

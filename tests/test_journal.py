@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -117,3 +118,106 @@ def test_a_journal_in_a_folder_that_cannot_be_written_is_read(journal, tmp_path)
     folder.chmod(0o755)
 
     assert done.stdout == "one\n", done.stderr
+
+
+def test_how_a_job_ended_is_told_later(journal):
+    """Of which spec's endpoint it was, who sent it, and why it failed."""
+    journal.sent("j1", endpoint_id="ep", target="local", what="detect a.jpg", spec="yolo.prod", command="detect")
+    journal.ended("j1", status="FAILED", execution_ms=7, error_code="job_failed", error="out of memory", worker_id="w1")
+
+    (job,) = journal.jobs()
+    assert (job.spec, job.command, job.error_code, job.error, job.worker_id) == (
+        "yolo.prod", "detect", "job_failed", "out of memory", "w1",
+    )  # fmt: skip
+    assert job.ended_at >= job.submitted_at
+
+    journal.seen("j1", status="IN_QUEUE")
+    (again,) = journal.jobs()
+    assert (again.status, again.error, again.execution_ms, again.ended_at) == ("IN_QUEUE", None, None, None)
+
+
+def test_jobs_are_found_by_the_beginning_of_their_id(journal):
+    for job_id in ("ab-1", "ab-12", "b%-1", "b_-1"):
+        journal.sent(job_id, endpoint_id="ep", target="local", what="")
+
+    def found(beginning):
+        return [job.id for job in journal.find_jobs(beginning)]
+
+    assert (found("ab-1"), found("ab"), found("b%"), found("c")) == (["ab-1"], ["ab-1", "ab-12"], ["b%-1"], [])
+
+
+def test_an_answer_is_kept_by_its_question_and_by_its_job(journal):
+    journal.sent("j1", endpoint_id="ep", target="local", what="", digest="d")
+    assert (journal.recall("ep", "d").is_answered, journal.output("j1")) == (False, None)
+
+    journal.answered("ep", "d", {"text": "ü"})
+    assert (journal.recall("ep", "d").output, journal.output("j1").output) == ({"text": "ü"}, {"text": "ü"})
+
+    journal.forget("ep", ["d"])
+    assert (journal.recall("ep", "d"), journal.output("j1")) == (None, None)
+
+
+def test_no_output_is_an_output_too(journal):
+    journal.sent("j1", endpoint_id="ep", target="local", what="", digest="d")
+    journal.answered("ep", "d", None)
+
+    assert (journal.recall("ep", "d").is_answered, journal.output("j1").output) == (True, None)
+
+
+def test_outputs_end_with_their_time(journal, tmp_path):
+    journal.sent("j1", endpoint_id="ep", target="local", what="", digest="d")
+    journal.answered("ep", "d", "old", for_s=-1)
+    assert not journal.recall("ep", "d").is_answered
+
+    Journal(tmp_path / ".vidctl" / "journal.db").keep("j2", "new")
+    assert (journal.output("j1"), journal.output("j2").output) == (None, "new")
+
+
+def test_of_too_many_outputs_the_oldest_go(tmp_path):
+    journal = Journal(tmp_path / ".vidctl" / "journal.db", largest_bytes=250)
+    for number in range(5):
+        journal.keep(f"j{number}", "x" * 98)  # with its quotes 100
+    journal.keep("j4", "y" * 98)  # anew, which is no more
+
+    assert [number for number in range(5) if journal.output(f"j{number}")] == [3, 4]
+    assert journal.output("j4").output == "y" * 98
+
+
+@pytest.mark.parametrize(("how", "left"), [({}, []), ({"job_ids": ["j1"]}, ["j2"]), ({"before": 0}, ["j1", "j2"])])
+def test_outputs_that_are_forgotten_leave_nothing_on_disk(journal, tmp_path, how, left):
+    for job_id in ("j1", "j2"):
+        journal.sent(job_id, endpoint_id="ep", target="local", what="", digest=f"d{job_id}")
+        journal.answered("ep", f"d{job_id}", f"secret of {job_id}")
+    dropped = journal.forget_outputs(**how)
+
+    on_disk = b"".join(file.read_bytes() for file in (tmp_path / ".vidctl").iterdir())
+    assert [job_id for job_id in ("j1", "j2") if f"secret of {job_id}".encode() in on_disk] == left
+    assert (dropped.outputs, len(journal.jobs())) == (2 - len(left), 2)
+
+
+def test_answers_of_an_older_vidctl_are_still_found(journal, tmp_path):
+    """It kept them beside the questions."""
+    (tmp_path / ".vidctl").mkdir()
+    with sqlite3.connect(tmp_path / ".vidctl" / "journal.db") as old:
+        old.execute(
+            "CREATE TABLE asked (endpoint_id TEXT NOT NULL, digest TEXT NOT NULL, job_id TEXT NOT NULL,"
+            " at REAL NOT NULL, output TEXT, PRIMARY KEY (endpoint_id, digest))"
+        )
+        old.execute("INSERT INTO asked VALUES ('ep', 'd', 'j1', ?, '\"text\"')", (time.time(),))
+        old.execute("INSERT INTO asked VALUES ('ep', 'e', 'j2', ?, NULL)", (time.time(),))
+        old.execute("PRAGMA user_version = 4")
+    old.close()
+
+    assert (journal.recall("ep", "d").output, journal.recall("ep", "e").is_answered) == ("text", False)
+    assert journal.output("j1").output == "text"
+
+
+def test_an_old_journal_is_brought_up_to_date_by_many_at_once(journal, tmp_path):
+    (tmp_path / ".vidctl").mkdir()
+    with sqlite3.connect(tmp_path / ".vidctl" / "journal.db") as old:
+        old.execute("PRAGMA journal_mode = WAL")
+    old.close()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: journal.sent(f"j{n}", endpoint_id="e", target="local", what=""), range(16)))
+
+    assert len(journal.jobs(limit=None)) == 16

@@ -237,14 +237,15 @@ class Client:
         return f"asking endpoint {self._endpoint or ''} on {self.target}"
 
     def _context(self, task: str) -> TaskContext:
-        find = partial(self._find, task)
-        return TaskContext(self.project.root, self._timeout_s, self._protocol, self._model, find, self._connect)
+        find, connect = partial(self._find, task), partial(self._connect, task)
+        return TaskContext(self.project.root, self._timeout_s, self._protocol, self._model, find, connect)
 
     def _find(self, task: str) -> TaskEndpoint:
         if self.target == "runpod":
             settings.runpod_access(self.project)  # a missing key is the first thing to say
         return self._finder.find(task)
 
-    def _connect(self, endpoint: TaskEndpoint) -> Invoker:
-        self._endpoint, self._invoker = endpoint, self._finder.connect(endpoint, notify=self._notify)
+    def _connect(self, task: str, endpoint: TaskEndpoint) -> Invoker:
+        self._endpoint = endpoint
+        self._invoker = self._finder.connect(endpoint, command=task, notify=self._notify)
         return self._invoker

@@ -114,11 +114,13 @@ class EndpointFinder:
             raise self._not_deployed(self._keys_for(task, self._overlay), configs.key_of(task, self._overlay))
         return found[0]
 
-    def connect(self, endpoint: TaskEndpoint, *, notify: Notify = silent) -> Invoker:
-        """What sends jobs to the endpoint; its target is started if it must be."""
+    def connect(self, endpoint: TaskEndpoint, *, command: str | None = None, notify: Notify = silent) -> Invoker:
+        """What sends jobs to the endpoint, on behalf of a command; its target is started if it must be."""
         access = connect(self._project, self._target, notify=notify)
         jobs = Jobs(Http(access.api_key), access.endpoint_base_url, if_unknown=self._if_unknown(endpoint.id))
-        return Invoker(jobs, endpoint.id, target=self._target, journal=self._journal)
+        return Invoker(
+            jobs, endpoint.id, target=self._target, journal=self._journal, spec=endpoint.key, command=command
+        )
 
     def price_per_s(self, task: str) -> float | None:
         """What a second of the task's worker costs, in US dollars; None where that is not known.

@@ -122,7 +122,9 @@ class SmokeTester:
         request = Request(payload, what=f"smoke test of {spec.key}", subject=None)
         known_by = time.monotonic() + _NEW_ENDPOINT_S
         while True:
-            invoker = Invoker(self.jobs, live.id or "", target=self.target, journal=self.journal)
+            invoker = Invoker(
+                self.jobs, live.id or "", target=self.target, journal=self.journal, spec=spec.key, command="deploy"
+            )
             try:
                 return invoker.ask(request, timeout_s=timeout_s, waiting=watch)
             except NotDeployedError:

@@ -73,11 +73,22 @@ Waiting = Callable[[Job, Health | None], None]
 class Invoker:
     """Sends jobs to one endpoint and waits for them; collaborators come from outside."""
 
-    def __init__(self, jobs: Jobs, endpoint_id: str, *, target: str, journal: Journal) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        endpoint_id: str,
+        *,
+        target: str,
+        journal: Journal,
+        spec: str | None = None,
+        command: str | None = None,
+    ) -> None:
+        """`spec` and `command` are for the journal: of which spec the endpoint is, and who sends."""
         self.endpoint_id = endpoint_id
         self._jobs = jobs
         self._target = target
         self._journal = journal
+        self._sender = {"spec": spec, "command": command}
         self._in_flight = JobsInFlight(endpoint_id, self._cancel)
         self._ended_at = -math.inf  # when a job last ended
 
@@ -231,6 +242,7 @@ class Invoker:
                     target=self._target,
                     what=request.what,
                     digest=request.digest,
+                    **self._sender,
                 )
             yield
         except VidctlError as error:
@@ -326,7 +338,7 @@ class Invoker:
         return look
 
     def _too_late(self, job: Job, timeout_s: float) -> TimedOutError:
-        is_cancelled = self._cancel(job.id)
+        is_cancelled = self._cancel(job.id, error_code=TimedOutError.code)
         self._in_flight.remove(job.id)
         return TimedOutError(
             f"job {job.id} was not done after {timeout_s:g} s (it was {job.status}); "
@@ -337,13 +349,13 @@ class Invoker:
             status=job.status,
         )
 
-    def _cancel(self, job_id: str) -> bool:
+    def _cancel(self, job_id: str, *, error_code: str = InterruptionError.code) -> bool:
         """Cancel one job; if RunPod cannot be told, the journal goes on holding it as one that is out."""
         try:
             self._jobs.cancel(self.endpoint_id, job_id)
         except VidctlError:
             return False
-        self._record(job_id, "CANCELLED")
+        self._record(job_id, "CANCELLED", error_code=error_code)
         return True
 
     def _settled(self, job_id: str, status: str, job: Job | None = None) -> None:
@@ -351,7 +363,9 @@ class Invoker:
         self._in_flight.remove(job_id)
         self._record(job_id, status, job)
 
-    def _record(self, job_id: str, status: str, job: Job | None = None) -> None:
+    def _record(
+        self, job_id: str, status: str, job: Job | None = None, *, error_code: str = JobFailedError.code
+    ) -> None:
         """Write down how a job ended.  A disk that is full by now must not cost the answer, or the other jobs' end."""
         with suppress(VidctlError):
             self._journal.ended(
@@ -359,6 +373,9 @@ class Invoker:
                 status=status,
                 delay_ms=job.delay_ms if job else None,
                 execution_ms=job.execution_ms if job else None,
+                error_code=None if status == "COMPLETED" else error_code,
+                error=job.error if job else None,
+                worker_id=job.worker_id if job else None,
             )
 
 

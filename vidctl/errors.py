@@ -198,6 +198,12 @@ class SeveralError(VidctlError):
         return distinct[0] if len(distinct) == 1 else SeveralError(distinct)
 
 
+class NoSettingError(VidctlError):
+    """None of the settings that were tried does what was asked for."""
+
+    code = "no_setting"
+
+
 class PartialFailureError(VidctlError):
     """Some of many things failed; the others' results were delivered."""
 

@@ -39,6 +39,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "vidctl logs yolo -f --source container",
         "vidctl logs yolo --grep 'Error|Traceback' --tail 1000",
     ),
+    "cost": ("vidctl cost simulate trace.csv yolo",),
+    "cost simulate": (
+        "vidctl cost simulate trace.csv yolo",
+        "vidctl cost simulate trace.csv yolo --p95 20s",
+        "vidctl cost simulate trace.csv whisper --execution 3s --cold-start 12s --json",
+    ),
     "schema": ("vidctl schema > vidctl.schema.json",),
     "images": ("vidctl images --json",),
     "images prune": ("vidctl images prune --keep 1",),

@@ -30,8 +30,9 @@ class ScalingRules:
     """What decides how many workers there are.
 
     `concurrency` is how many jobs a worker runs side by side, `cold_start_s` how long one takes from its start until
-    it takes a job.  With `one_start_at_a_time` no second worker starts while another does, as in the local runtime,
-    where they would share the same processors.
+    it takes a job, `stop_s` how long it takes to stop.  A worker that is full looks again whether it has room every
+    `full_pause_s`: RunPod's SDK sleeps a second then (rp_scale.py, get_jobs).  With `one_start_at_a_time` no second
+    worker starts while another does, as in the local runtime, where they would share the same processors.
     """
 
     scaler_type: ScalerType
@@ -41,6 +42,8 @@ class ScalingRules:
     idle_timeout_s: float
     cold_start_s: float
     concurrency: int = 1
+    stop_s: float = 0.0
+    full_pause_s: float = 1.0
     one_start_at_a_time: bool = False
 
 
@@ -108,6 +111,8 @@ class _SimulatedWorker:
     started_s: float
     is_ready: bool = False
     running: int = 0
+    full_since_s: float = 0.0
+    looks_at_s: float = 0.0
     idle_since_s: float = 0.0
     busy_since_s: float = 0.0
     busy_s: float = 0.0
@@ -168,24 +173,36 @@ class _Run:
             self._all[number].idle_since_s = at_s
         elif kind == _DONE:
             worker = self._on.pop(number)
+            if worker.running == self._scaling.concurrency:
+                self._look_for_room(worker, at_s)
             worker.running -= 1
             self._ended_s = at_s
             if worker.running == 0:
                 worker.idle_since_s = at_s
                 worker.busy_s += at_s - worker.busy_since_s
 
+    def _look_for_room(self, worker: _SimulatedWorker, at_s: float) -> None:
+        """A full worker has ended a job, and notices that it has room when it next looks."""
+        pause_s = self._scaling.full_pause_s
+        pauses = ceil(round((at_s - worker.full_since_s) / pause_s, 6)) if pause_s else 0
+        worker.looks_at_s = max(at_s, worker.full_since_s + pauses * pause_s)
+        self._look(worker.looks_at_s, at_s)
+
     def _give(self, at_s: float) -> None:
         """Give queued jobs to workers with room, to the fullest first, so that others may stop."""
-        room = [each for each in self._there if each.is_ready and each.running < self._scaling.concurrency]
+        most = self._scaling.concurrency
+        room = [each for each in self._there if each.is_ready and each.running < most and at_s >= each.looks_at_s]
         while self._queue and room:
             worker = max(room, key=lambda each: each.running)
             number = self._queue.popleft()
             if worker.running == 0:
                 worker.busy_since_s = at_s
             worker.running += 1
+            if worker.running == most:
+                worker.full_since_s = at_s
             self._began_s[number], self._on[number] = at_s, worker
             heapq.heappush(self._events, (at_s + self._arrivals[number].execution_s, _DONE, number))
-            room = [each for each in room if each.running < self._scaling.concurrency]
+            room = [each for each in room if each.running < most]
 
     def _scale(self, at_s: float) -> None:
         while len(self._there) < self._wanted(at_s):
@@ -221,7 +238,7 @@ class _Run:
                 continue
             ends_s = worker.idle_since_s + self._scaling.idle_timeout_s
             if at_s >= ends_s:
-                worker.stopped_s = self._ended_s = at_s
+                worker.stopped_s = self._ended_s = at_s + self._scaling.stop_s
                 self._there.remove(worker)
             else:
                 self._look(ends_s, at_s)

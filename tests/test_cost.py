@@ -1,0 +1,226 @@
+"""What endpoints cost: traces, sweeps and prices as arithmetic, and the commands that show them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.command import Outcome, vidctl
+from support.failing import failed, failing
+
+from vidctl.cost.figures import FIGURES, figures_for, of_pools
+from vidctl.cost.measured import Measured, measured
+from vidctl.cost.prices import Prices, dollars, every_pool
+from vidctl.cost.simulate import Arrival, ScalingRules, percentile, simulate
+from vidctl.cost.sweep import GpuPrice, cheapest, played, spec_lines, sweep
+from vidctl.cost.trace import TraceRow, read_trace
+from vidctl.journal import JobEntry
+from vidctl.runpod import gpus
+from vidctl.runpod.types import Catalogue, Offer
+
+RULES = ScalingRules("QUEUE_DELAY", 4, workers_min=0, workers_max=3, idle_timeout_s=5, cold_start_s=2)
+PRICE = GpuPrice("L4", 0.0002)
+
+Cost = Callable[..., Outcome]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project with one spec and one trace."""
+    (tmp_path / "configs").mkdir()
+    spec = {"name": "test-plain", "image": "docker.io/you/plain:1", "gpu": ["L4", "A40"], "workers": {"max": 2}}
+    (tmp_path / "configs" / "plain.yaml").write_text(json.dumps(spec))
+    (tmp_path / "trace.csv").write_text("at_s,execution_s\n0,1\n0.5,1\n30,2\n")
+    return tmp_path
+
+
+# --- traces ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("at_s,execution_s\n10,2\n5,1\n", [TraceRow(0, 1), TraceRow(5, 2)]),
+        ("Submitted At,Endpoint,Duration MS\n2026-05-01T12:00:00Z,x,1500\n2026-05-01 12:00:01.5,x,\n",
+         [TraceRow(0, 1.5), TraceRow(1.5, None)]),
+        ("\ufefftime\n2026-05-01T14:00:00+02:00\n2026-05-01T12:00:02+00:00\n", [TraceRow(0, None), TraceRow(2, None)]),
+    ],
+)  # fmt: skip
+def test_a_trace_is_read_however_its_columns_are_spelled(text: str, rows: list[TraceRow]) -> None:
+    assert rows == read_trace(text, "trace.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("", ["at_s", "the file is empty"]),
+        ("job,length\na,1\n", ["job, length", "at_s"]),
+        ("at_s\n", ["no jobs"]),
+        ("at_s,execution_s\n0,1\nsoon,1\n", ["trace.csv:3", "at_s", "soon"]),
+        ("at_s,execution_s\n0,-1\n", ["trace.csv:2", "execution_s", "-1"]),
+        ("at_s\nnan\n", ["trace.csv:2", "nan"]),
+    ],
+)
+def test_what_is_wrong_with_a_trace_is_said_with_its_line(text: str, facts: list[str]) -> None:
+    with failing("usage_error", *facts):
+        read_trace(text, "trace.csv")
+
+
+# --- the sweep ------------------------------------------------------------------------------------------------------
+
+
+def _arrivals() -> st.SearchStrategy[list[Arrival]]:
+    time = st.floats(0, 200, allow_nan=False).map(lambda value: round(value, 1))
+    length = st.floats(0.1, 20, allow_nan=False).map(lambda value: round(value, 1))
+    return st.lists(st.builds(Arrival, time, length), min_size=1, max_size=15)
+
+
+@given(_arrivals(), st.floats(0.5, 60))
+def test_the_cheapest_keeps_the_promise_and_none_that_keeps_it_is_cheaper(
+    arrivals: list[Arrival], p95_s: float
+) -> None:
+    tried = sweep(arrivals, RULES, [PRICE, GpuPrice("A40", 0.0003, slowness=0.5)])
+
+    best = cheapest(tried, p95_s)
+
+    fitting = [each.cost for each in tried if percentile(each.simulation.totals_s, 0.95) <= p95_s]
+    assert min(fitting, default=None) == (best and best.cost)
+    assert all(each.rules.workers_max >= each.rules.workers_min for each in tried)
+
+
+@given(_arrivals(), st.floats(1e-5, 0.01), st.integers(1, 8))
+def test_the_cost_is_that_of_whole_seconds_of_each_worker(
+    arrivals: list[Arrival], per_s: float, gpus_each: int
+) -> None:
+    one = played(arrivals, RULES, GpuPrice("L4", per_s))
+    more = played(arrivals, RULES, GpuPrice("L4", per_s * gpus_each))
+
+    lives = one.simulation.workers
+    paid_for_nothing = [each.billed_s - (each.stopped_s - each.started_s) for each in lives]
+    assert all(-1e-6 < each < 1 for each in paid_for_nothing)
+    assert one.cost == pytest.approx(per_s * sum(each.billed_s for each in lives))
+    assert more.cost == pytest.approx(gpus_each * one.cost)
+    assert one.simulation.billed_s >= sum(each.execution_s for each in arrivals) - 1e-6
+
+
+@given(_arrivals(), st.floats(0, 5), st.floats(0, 5))
+def test_a_worker_that_stops_slowly_delays_nobody_and_costs_that_much_more(
+    arrivals: list[Arrival], quick_s: float, slow_s: float
+) -> None:
+    stopping = sorted((quick_s, slow_s))
+    quick, slow = (simulate(arrivals, replace(RULES, stop_s=each)) for each in stopping)
+
+    assert quick.delays_s == slow.delays_s
+    assert quick.billed_s <= slow.billed_s
+
+
+def test_a_full_worker_looks_for_the_next_job_once_a_second() -> None:
+    one = replace(RULES, workers_max=1, cold_start_s=0)
+
+    seen = simulate([Arrival(0, 0.2)] * 3, one)
+    without = simulate([Arrival(0, 0.2)] * 3, replace(one, full_pause_s=0))
+
+    assert [0, 1, 2] == seen.delays_s
+    assert [0, 0.2, 0.4] == pytest.approx(without.delays_s)
+
+
+def test_lines_for_the_spec_hold_what_differs_and_nothing_else() -> None:
+    arrivals = [Arrival(0, 1)]
+    other = played(arrivals, replace(RULES, workers_max=1, idle_timeout_s=60), GpuPrice("ADA_24", 0.0003))
+
+    assert "" == spec_lines(played(arrivals, RULES, PRICE), RULES, "L4")
+    assert "gpu: ADA_24\nworkers:\n  min: 0\n  max: 1\ntimeouts:\n  idle: 60s" == spec_lines(other, RULES, "L4")
+
+
+# --- prices and times -----------------------------------------------------------------------------------------------
+
+
+@given(st.floats(1e-6, 1e6))
+def test_dollars_are_written_to_their_first_digits(amount: float) -> None:
+    written = float(dollars(amount).removeprefix("$").replace(",", ""))
+
+    assert written == pytest.approx(amount, rel=0.006)
+
+
+def test_a_price_is_that_of_the_dearest_pool_times_the_gpus() -> None:
+    live = Catalogue((Offer("AMPERE_24", 0.72), Offer("AMPERE_48", 1.44)), as_of="live")
+
+    assert (pytest.approx(0.0008), "live") == (Prices(live, 2).per_s(("AMPERE_24", "AMPERE_48")), Prices(live, 2).as_of)
+    assert (pytest.approx(0.00034), gpus.PRICED_ON) == (Prices(None).per_s(("AMPERE_48",)), Prices(None).as_of)
+    assert Prices(None).per_s(("ADA_32_PRO",)) is None
+    assert {pool.id for pool in gpus.POOLS} == set(every_pool())
+
+
+def test_every_figure_has_a_source_and_is_taken_for_its_own_model_and_cards_only() -> None:
+    assert [] == [each for each in FIGURES if "." not in each.source.rpartition(": ")[2] or each.unit_s <= 0]
+    turbo = figures_for("transcribe", {"MODEL": "large-v3-turbo"})
+    assert turbo == figures_for("transcribe", {"MODEL": "Systran/faster-whisper-large-v3-turbo"})
+    assert turbo == figures_for("transcribe", {"MODEL": "turbo"})
+    assert () == figures_for("transcribe", {"MODEL": "base"}) == figures_for(None, {"MODEL": "large-v3"})
+    assert of_pools(turbo, ("AMPERE_48",)) is None
+    found = of_pools(turbo, ("ADA_80_PRO",))
+    assert (found and found.card) == "H100 SXM"
+
+
+def _job(at_s: float, what: str, delay_s: float, execution_s: float, status: str = "COMPLETED") -> JobEntry:
+    return JobEntry(str(at_s), "ep", "runpod", what, at_s, status, int(delay_s * 1000), int(execution_s * 1000))
+
+
+def test_what_was_measured_is_of_jobs_of_units_and_of_starts() -> None:
+    """The newest come first, as the journal has them; smoke tests tell of a start, but not of the work."""
+    jobs = [
+        _job(200, "detect c.jpg and 3 more", 0.1, 0.4),
+        _job(130, "detect b.jpg", 0, 9, status="FAILED"),
+        _job(101, "detect b.jpg", 0.1, 0.2),
+        _job(100, "detect a.jpg and 9 more", 20, 1),
+        _job(0, "smoke test of yolo", 30, 5),
+    ]
+
+    assert Measured(3, 0.4, 0.1, 20) == measured(jobs, "detect", idle_timeout_s=5)
+    assert measured(jobs[-1:], "detect", idle_timeout_s=5) is None
+
+
+def test_audio_is_measured_by_its_minutes_where_those_are_known() -> None:
+    jobs = [_job(9, "transcribe a.mp4 60-90 s", 0, 2), _job(5, "transcribe b.wav", 0, 7)]
+
+    found = measured(jobs, "transcribe", idle_timeout_s=5)
+
+    assert Measured(2, 4.5, 4.0, None) == found
+
+
+# --- vidctl cost simulate -------------------------------------------------------------------------------------------
+
+
+def test_a_trace_is_simulated_and_the_cheapest_setting_found(folder: Path) -> None:
+    words = ("cost", "simulate", "trace.csv", "plain", "--cold-start", "2s")
+    plain = vidctl(*words, cwd=folder)
+    outcome = vidctl(*words, "--p95", "4s", "--json", cwd=folder)
+
+    document = outcome.document
+    assert (0, 0) == (plain.status, outcome.status), outcome.stderr
+    assert "vidctl.cost.simulate/1" == document["schema"]
+    assert (3, "the trace", 2, gpus.PRICED_ON) == (
+        document["jobs"], document["execution"], document["cold_starts"], document["prices_as_of"]
+    )  # fmt: skip
+    assert (18, pytest.approx(18 * 0.00034)) == (document["billed_s"], document["cost_usd"])
+    assert (10, "timeouts:\n  idle: 1s") == (document["cheapest"]["billed_s"], document["cheapest"]["yaml"])
+    assert all(each in plain.stdout for each in ("plain: 3 jobs", "$0.00612", gpus.PRICED_ON, "2 cold starts"))
+
+
+def test_a_promise_that_no_setting_keeps_is_a_failure_with_the_best_that_there_is(folder: Path) -> None:
+    outcome = vidctl("cost", "simulate", "trace.csv", "plain", "--p95", "1s", "--json", cwd=folder)
+
+    failed(outcome, "no_setting", "p95", "1 s", "workers.min")
+    assert outcome.document["cheapest"] is None
+
+
+def test_without_an_execution_time_nothing_is_guessed(folder: Path) -> None:
+    (folder / "trace.csv").write_text("time\n0\n")
+
+    failed(vidctl("cost", "simulate", "trace.csv", "plain", cwd=folder), "usage_error", "--execution")
+    failed(vidctl("cost", "simulate", "none.csv", "plain", cwd=folder), "usage_error", "none.csv")

@@ -1,0 +1,50 @@
+"""Gather what is known of specs' endpoints: RunPod's prices now, and what the journal has of their jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from vidctl.cost.facts import EndpointCosts
+from vidctl.cost.measured import measured
+from vidctl.cost.prices import Prices
+from vidctl.errors import VidctlError
+from vidctl.journal import Journal
+from vidctl.project import settings
+from vidctl.project.settings import Project
+from vidctl.runpod.http import Http
+from vidctl.runpod.rest import Rest
+from vidctl.runpod.types import Catalogue
+from vidctl.spec import EndpointSpec
+
+_JOBS = 10_000  # the newest of the project's
+
+
+def live_catalogue(project: Project) -> Catalogue | None:
+    """RunPod's prices now; None without a key, or where nobody answers: the shipped table serves as well.
+
+    It is asked of REST v2 whatever the control plane is, for GraphQL has no prices of pools.
+    """
+    with suppress(VidctlError):
+        access = settings.runpod_access(project)
+        return Rest(Http(access.api_key), access.api_base_url).catalogue()
+    return None
+
+
+def endpoint_costs(
+    project: Project,
+    specs: Sequence[EndpointSpec],
+    *,
+    execution_s: float | None = None,
+    cold_start_s: float | None = None,
+) -> list[EndpointCosts]:
+    """The same of each spec.  Only jobs at RunPod count: those of the local runtime ran on no GPU."""
+    catalogue = live_catalogue(project)
+    entries = Journal(project.journal_file).jobs(limit=_JOBS)
+    found = []
+    for spec in specs:
+        endpoint_id = project.environ.get(settings.endpoint_id_name(spec.key, "runpod"))
+        own = [each for each in entries if each.target == "runpod" and each.endpoint_id == endpoint_id]
+        known = measured(own, spec.task, idle_timeout_s=spec.timeouts.idle_s)
+        found.append(EndpointCosts(spec, Prices(catalogue, spec.gpu.count), known, execution_s, cold_start_s))
+    return found

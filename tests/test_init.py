@@ -13,7 +13,9 @@ import pytest
 from support.command import vidctl
 from support.failing import failed, failing
 
+from vidctl import revision
 from vidctl.project.starter import WORKERS, create, starter_files
+from vidctl.revision import of_checkout
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -116,3 +118,4 @@ def test_the_wheel_carries_the_same_files(tmp_path: Path) -> None:
     assert Path(where).is_relative_to(tmp_path)
     assert {str(each.path): hashlib.sha256(each.data).hexdigest() for each in starter_files(WORKERS, ["mine"])} == files
     assert wheel.stat().st_size < 5_000_000
+    assert of_checkout(ROOT) == (tmp_path / "installed" / revision.FILE).read_text().strip()

@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from vidctl import __version__
-from vidctl.cli import examples, options, spelling
+from vidctl.cli import examples, groups, options, spelling
 from vidctl.errors import InterruptionError, UsageError, VidctlError
 from vidctl.kinds import KINDS
 
@@ -37,6 +37,7 @@ class _Place(NamedTuple):
 
 COMMANDS = {
     **{name: _Place(kind.command, name, kind.help) for name, kind in KINDS.items()},
+    "help": _Place("vidctl.cli.help", "help_", "Show the help of a command."),
     "init": _Place("vidctl.cli.init", "init", "Start a project in this folder."),
     "doctor": _Place("vidctl.cli.doctor", "doctor", "Check this machine, the project and the account."),
     "validate": _Place(
@@ -73,7 +74,7 @@ class _Commands(UserDict[str, Any]):
 
 
 def _built(name: str, place: _Place) -> Command:
-    holder = typer.Typer(rich_markup_mode=None)
+    holder = typer.Typer(add_completion=False, rich_markup_mode=None)
     module = importlib.import_module(place.module)
     command = getattr(module, place.attribute)
     if isinstance(command, typer.Typer):
@@ -102,8 +103,10 @@ class _Vidctl(TyperGroup):
         self.commands = _Commands(COMMANDS)
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002  Typer's signature
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, place.help) for name, place in COMMANDS.items()])
+        width = max(map(len, COMMANDS))  # one column for all groups
+        for title, names in groups.of(COMMANDS).items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), COMMANDS[name].help) for name in names])
 
 
 _HELP = ["-h", "--help"]
@@ -122,8 +125,23 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"vidctl {__version__}")  # noqa: T201  the answer itself
+        from vidctl.revision import revision
+
+        found = revision()
+        print(f"vidctl {__version__}{f' ({found})' if found else ''}")  # noqa: T201  the answer itself
         raise typer.Exit
+
+
+def _enter(context: typer.Context, folders: list[str] | None) -> list[str] | None:
+    """Work in that folder, each from the one before it, as git and make have it; completion too."""
+    try:
+        for folder in folders or ():
+            os.chdir(folder)
+    except (OSError, ValueError) as error:
+        if not context.resilient_parsing:
+            reason = getattr(error, "strerror", None) or "not a folder"
+            raise UsageError(f"-C {folder}: {reason}", hint="-C takes a folder that is there") from error
+    return folders
 
 
 @app.callback(invoke_without_command=True)
@@ -132,6 +150,10 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
+    folder: Annotated[
+        list[str] | None,
+        typer.Option("-C", metavar="DIR", help="Work in DIR, as if started there.", is_eager=True, callback=_enter),
+    ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -191,12 +213,12 @@ def run(arguments: list[str]) -> int:
 def _command_first(arguments: list[str]) -> list[str]:
     """The same words with the options of every command behind its name, for each command reads its own.
 
-    A `--` before a command's name ends the options there, and nothing more.
+    `-C DIR` stays before it.  A `--` before a command's name ends the options there, and nothing more.
     """
     names: list[str] = []
     moved: list[str] = []
     ended: list[str] = []
-    rest = list(arguments)
+    folder, rest = _folder(arguments)
     command: Any = typer.main.get_command(app)
     while rest:
         if inner := getattr(command, "commands", {}).get(rest[0]):
@@ -209,7 +231,23 @@ def _command_first(arguments: list[str]) -> list[str]:
         else:
             break
         del rest[0]
-    return [*names, *moved, *ended, *rest]
+    return [*folder, *names, *moved, *ended, *rest]
+
+
+def _folder(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Each `-C DIR` before the command's name, and the other words."""
+    folder: list[str] = []
+    rest = list(arguments)
+    at = 0
+    while at < len(rest):
+        if rest[at] == "-C":
+            folder += rest[at : at + 2]
+            del rest[at : at + 2]
+        elif _COMMON.fullmatch(rest[at]):
+            at += 1
+        else:
+            break
+    return folder, rest
 
 
 def _said_options(arguments: list[str]) -> list[str]:
@@ -290,8 +328,10 @@ def _help(words: list[str]) -> str:
     Typer would load pydantic first, to find out that the words are valid.
     """
     names, command = _command(words)
+    if names != words:
+        return ""
     context = typer.Context(command, info_name=" ".join(["vidctl", *names]), help_option_names=_HELP)
-    return command.get_help(context) if names == words else ""
+    return str(command.get_help(context))
 
 
 def _flags(arguments: list[str]) -> list[str]:
@@ -303,7 +343,7 @@ def _command(arguments: list[str]) -> tuple[list[str], Any]:
     """The command that is meant, with the names that lead to it."""
     names: list[str] = []
     command: Any = typer.main.get_command(app)
-    for word in arguments:
+    for word in _folder(arguments)[1]:
         if inner := getattr(command, "commands", {}).get(word):
             names.append(word)
             command = inner

@@ -20,6 +20,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "vidctl describe frames/ --preset ocr -f jsonl > texts.jsonl",
         'vidctl describe sample.jpg --schema "people int, weather, is_busy bool"',
     ),
+    "help": ("vidctl help deploy", "vidctl help local up", "vidctl help --json"),
     "init": ("vidctl init", "vidctl init yolo", "vidctl init --plain mine"),
     "doctor": ("vidctl doctor", "vidctl doctor --target runpod --push", "vidctl doctor --json"),
     "validate": ("vidctl validate", "vidctl validate yolo -e prod"),

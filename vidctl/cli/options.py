@@ -224,7 +224,7 @@ def _common(said: ReportOptions) -> None:
 
 def common() -> list[Any]:
     """The options of every command as parameters of one that does not read them."""
-    holder = typer.Typer(rich_markup_mode=None)
+    holder = typer.Typer(add_completion=False, rich_markup_mode=None)
     holder.command("any")(_common)
     found = typer.main.get_command(holder).params
     for option in found:

@@ -18,6 +18,7 @@ from vidctl.deploy.doctor.scope import DoctorScope
 from vidctl.local import daemon
 from vidctl.local.workers import environments
 from vidctl.project import configs, settings
+from vidctl.revision import revision
 from vidctl.runpod.http import probe
 
 _ROOM_FOR_WORKERS = 10_000_000_000  # the environments of the three shipped workers and their models
@@ -32,7 +33,8 @@ def python(_: DoctorScope) -> Finding:
 def vidctl(scope: DoctorScope) -> Finding:
     """The version, and the extra that is the local runtime."""
     found = [f"{name} {version}" for name in ("runpod", "typer", "docker") if (version := _version(name))]
-    seen = ", ".join([f"vidctl {__version__}", *found])
+    commit = revision()
+    seen = ", ".join([f"vidctl {__version__}{f' ({commit})' if commit else ''}", *found])
     if not (missing := daemon.missing_libraries()):
         return Finding("ok", f"{seen}; with the extra local")
     seen = f"{seen}; not installed: {', '.join(missing)}"

@@ -7,7 +7,7 @@ UNIT_PROCESSES ?= 4
 WORKER_FOLDERS := workers/yolo workers/whisper workers/qwen-vl workers/qwen-vl/engine workers/qwen-vl/engine/startup
 export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test unit coverage wording check package bench lock sync-workers clean
+.PHONY: demo test unit coverage wording check dist bench lock sync-workers clean
 
 # Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated image.
 demo: .venv/core
@@ -52,9 +52,10 @@ check: .venv/dev
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 
-# Build the wheel and the sdist, install and run each.
-package: .venv/dev
-	@PYTHON=$(PYTHON) tools/package.sh
+# Build the wheel and the sdist into dist/; tests/test_package.py installs and runs both.
+dist: .venv/dev
+	@rm -rf dist
+	@$(BIN)/hatchling build -t wheel -t sdist -d dist
 
 # The promises of benchmarks/README.md, measured here.
 bench: .venv/dev

@@ -32,6 +32,7 @@ _FORBIDS_SKIPS = os.environ.get("VIDCTL_REQUIRE") == "all"
 # first need different workers' environments: whoever needs one that is not in the cache makes it.
 _LONG = (
     "test_speech.py",
+    "test_package.py",
     "workers/test_qwen_vl_engine.py",
     "workers/test_whisper_image.py",
     "workers/test_qwen_vl_image.py",

@@ -267,10 +267,10 @@ def test_a_page_has_at_least_one_entry(tmp_path, size):
     assert (ended.returncode, f"--page-size: invalid page size '{size}'" in ended.stderr) == (2, True)
 
 
-def test_without_the_extra_it_says_what_to_install(port, monkeypatch):
+def test_without_its_libraries_it_says_what_to_install(port, monkeypatch):
     monkeypatch.setitem(sys.modules, "starlette", None)  # as if it were not installed
 
-    with failing("local_runtime_error", "starlette", "pip install 'vidctl[local]'"):
+    with failing("local_runtime_error", "starlette", "pip install --force-reinstall vidctl"):
         daemon.up(port)
 
 

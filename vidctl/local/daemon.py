@@ -92,7 +92,7 @@ def up(
     running = connection(port)
     if running is not None and _is_wanted(running, isolation, has_rate_limits):
         return running
-    _require_extra()
+    _require_libraries()
     with _lock(port):
         running = connection(port)
         if running is not None and _is_wanted(running, isolation, has_rate_limits):
@@ -190,15 +190,15 @@ def port_of(port: int | None) -> int:
 
 
 def missing_libraries() -> list[str]:
-    """What of the extra `local` is not installed."""
+    """What of its dependencies is not installed."""
     return [name for name in ("graphql", "starlette", "uvicorn") if importlib.util.find_spec(name) is None]
 
 
-def _require_extra() -> None:
+def _require_libraries() -> None:
     if missing := missing_libraries():
         raise LocalRuntimeError(
             f"cannot start the local runtime: {', '.join(missing)} not installed",
-            hint="install the extra: pip install 'vidctl[local]'",
+            hint="install vidctl again, with what it depends on: pip install --force-reinstall vidctl",
         )
 
 

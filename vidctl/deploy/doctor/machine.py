@@ -31,14 +31,14 @@ def python(_: DoctorScope) -> Finding:
 
 
 def vidctl(scope: DoctorScope) -> Finding:
-    """The version, and the extra that is the local runtime."""
+    """The version, and what the local runtime needs."""
     found = [f"{name} {version}" for name in ("runpod", "typer", "docker") if (version := _version(name))]
     commit = revision()
     seen = ", ".join([f"vidctl {__version__}{f' ({commit})' if commit else ''}", *found])
     if not (missing := daemon.missing_libraries()):
-        return Finding("ok", f"{seen}; with the extra local")
+        return Finding("ok", f"{seen}; with what the local runtime needs")
     seen = f"{seen}; not installed: {', '.join(missing)}"
-    return Finding("fail" if scope.is_local else "warn", seen, "pip install 'vidctl[local]'")
+    return Finding("fail" if scope.is_local else "warn", seen, "pip install --force-reinstall vidctl")
 
 
 def _version(name: str) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import time
 import traceback
 
 import pytest
@@ -25,7 +27,7 @@ from vidctl.errors import (
 from vidctl.runpod.download import download, download_into
 from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http
-from vidctl.runpod.jobs import Jobs
+from vidctl.runpod.jobs import JobOptions, Jobs
 from vidctl.runpod.rest import Rest
 
 KEY = "rpa_SECRETKEY"
@@ -60,6 +62,40 @@ def test_run_is_sent_again_when_it_was_refused_for_rate():
 
     assert job_id == "job-1"
     assert len(server.requests) == 3
+
+
+def test_a_job_is_offered_until_the_deadline_and_no_longer_and_each_429_is_counted():
+    with serving(script(Reply(429, b"{}", (("Retry-After", "3"),)))) as server:
+        jobs = Jobs(Http(KEY), server.url)
+        with failing("api_error", "429", "3 s"):
+            jobs.run("ep", {"a": 1}, deadline=time.monotonic() + 2, pause=lambda _: None)
+
+    assert (1, 1) == (len(server.requests), jobs.rate_limited)
+
+
+def test_a_server_that_was_there_is_waited_for_and_one_that_never_was_is_not():
+    """It restarts: no connection is made, so nothing was sent."""
+    with serving(lambda _: Reply(200, b'{"id": "job-1"}', (("Connection", "close"),))) as server:
+        jobs = Jobs(Http(KEY), server.url)
+        jobs.run("ep", {"a": 1})
+    paused: list[float] = []
+    for each, least in ((jobs, 1), (Jobs(Http(KEY), server.url), 0)):
+        paused.clear()
+        with failing("network_error", varies=True):
+            each.run("ep", {"a": 1}, deadline=time.monotonic() + 2.5, pause=paused.append)
+        assert len(paused) >= least
+        assert least or not paused
+
+
+def test_what_a_job_is_to_be_run_with_goes_beside_its_input():
+    options = JobOptions("https://example.org/done", 60_000, 120_000, is_low_priority=True)
+    with serving(script(ok({"id": "job-1"}))) as server:
+        Jobs(Http(KEY), server.url).run("ep", {"a": 1}, options)
+
+    policy = {"executionTimeout": 60_000, "ttl": 120_000, "lowPriority": True}
+    assert {"input": {"a": 1}, "webhook": "https://example.org/done", "policy": policy} == json.loads(
+        server.requests[0].body
+    )
 
 
 @pytest.mark.parametrize(

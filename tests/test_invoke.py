@@ -286,19 +286,18 @@ def test_a_second_ctrl_c_says_what_still_runs(journal, ctrl_c):
     endpoint, over = Endpoint(), threading.Event()
 
     def answer(request):
-        if request.path.endswith("/cancel/job-n1"):
+        if request.path.endswith("/cancel/job-n0"):
             ctrl_c()
             over.wait(30)
         return endpoint(request)
 
     with serving(answer) as server:
         asking = invoker(server, journal)
-        for ask in asks(2):
-            asking._send(ask)
+        asking._send(asks(1)[0])
         told = asking.interrupt()
         over.set()
 
-    stating(told.message, "job-n1")
+    stating(told.message, "job-n0")
     stating(told.hint, "vidctl jobs")
 
 
@@ -390,6 +389,67 @@ def test_a_job_that_is_still_out_is_waited_for_not_sent_again(journal):
 
     assert ("job-n0", "n0") == (answer.job.id, answer.job.output)
     assert [] == [path for path in paths if path.endswith("/run")]
+
+
+def _sent_again(server):
+    return [json.loads(each.body)["input"]["name"] for each in server.requests if each.path.endswith("/run")]
+
+
+@pytest.mark.parametrize("trouble", [RESET, Reply(500), ok({})], ids=["cut", "500", "no id"])
+def test_a_job_of_which_nobody_knows_whether_it_was_accepted_is_sent_again_only_when_told_to(journal, trouble):
+    endpoint = Endpoint()
+    replies = {"n1": [trouble]}
+
+    def answer(request):
+        name = json.loads(request.body or b"{}").get("input", {}).get("name")
+        return replies[name].pop() if replies.get(name) else endpoint(request)
+
+    with serving(answer) as server:
+        _, lost = invoker(server, journal).ask_many(resumable(2), window=1, timeout_s=30)
+        _, still = invoker(server, journal).ask_many(
+            resumable(2), window=1, timeout_s=30, resumes=True, resends_unknown=False
+        )
+        before = _sent_again(server)
+        _, found = invoker(server, journal).ask_many(
+            resumable(2), window=1, timeout_s=30, resumes=True, resends_unknown=True
+        )
+
+    assert lost.error is not None
+    assert "unanswered" == still.error.code
+    assert ["n0", "n1"] == before
+    assert "n1" == found.job.output
+
+
+def test_one_that_vidctl_was_killed_over_is_unknown_too(journal):
+    """Its id was on the way; whether it came as far as RunPod, nobody can say."""
+    journal.sending("ep", "d0")
+    with serving(Endpoint()) as server:
+        (answer,) = invoker(server, journal).ask_many(
+            resumable(1), window=1, timeout_s=30, resumes=True, resends_unknown=False
+        )
+
+    assert ("unanswered", []) == (answer.error.code, server.requests)
+
+
+def test_what_was_refused_may_be_sent_again(journal):
+    with serving(lambda _: Reply(400)) as server:
+        list(invoker(server, journal).ask_many(resumable(1), window=1, timeout_s=30))
+    with serving(Endpoint()) as server:
+        (answer,) = invoker(server, journal).ask_many(
+            resumable(1), window=1, timeout_s=30, resumes=True, resends_unknown=False
+        )
+
+    assert "n0" == answer.job.output
+
+
+@pytest.mark.parametrize(("counted", "sent"), [({}, 2), ({"executionTime": 900}, 1)], ids=["unpaid", "paid"])
+def test_a_job_whose_worker_died_is_sent_once_more_if_no_time_was_counted_for_it(journal, counted, sent):
+    endpoint = Endpoint(lambda _: {"status": "FAILED", "error": "job timed out after 1 retries", **counted})
+    with serving(endpoint) as server:
+        (answer,) = invoker(server, journal).ask_many(asks(1), window=1, timeout_s=30)
+
+    assert sent == len(_sent_again(server))
+    assert answer.error.is_worker_lost
 
 
 @pytest.mark.parametrize("state", [{"status": "FAILED", "error": "no"}, {"status": "CANCELLED"}, Reply(404)])

@@ -46,7 +46,7 @@ def connect(project: Project, target: Target, *, notify: Notify = silent) -> Acc
     from vidctl.local import daemon
 
     running = daemon.up(settings.local_port(project), notify=lambda said: notify(Progress("local", said)))
-    return Access("local", running.api_base_url, running.endpoint_base_url, running.api_key)
+    return Access("local", running.api_base_url, running.endpoint_base_url, running.api_key, running.has_rate_limits)
 
 
 def facts_of(spec: EndpointSpec) -> EndpointFacts:
@@ -117,7 +117,12 @@ class EndpointFinder:
     def connect(self, endpoint: TaskEndpoint, *, command: str | None = None, notify: Notify = silent) -> Invoker:
         """What sends jobs to the endpoint, on behalf of a command; its target is started if it must be."""
         access = connect(self._project, self._target, notify=notify)
-        jobs = Jobs(Http(access.api_key), access.endpoint_base_url, if_unknown=self._if_unknown(endpoint.id))
+        jobs = Jobs(
+            Http(access.api_key),
+            access.endpoint_base_url,
+            if_unknown=self._if_unknown(endpoint.id),
+            has_rate_limits=access.has_rate_limits,
+        )
         return Invoker(
             jobs, endpoint.id, target=self._target, journal=self._journal, spec=endpoint.key, command=command
         )

@@ -143,6 +143,9 @@ class JobFailedError(VidctlError):
     exit_status = 3
     worker_id: str | None = None
     """Whose fault it was, if RunPod says so."""
+    execution_ms: int | None = None
+    is_worker_lost: bool = False
+    """Whether its worker died under it."""
 
 
 class TimedOutError(VidctlError):

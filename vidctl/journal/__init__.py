@@ -68,12 +68,17 @@ class JobEntry:
 
 @dataclass(frozen=True)
 class SentRequest:
-    """A question that was sent before: its job, and what it answered, and when, if vidctl saw that."""
+    """A question that was sent before: its job, and what it answered, and when, if vidctl saw that.
+
+    Without a job's id nobody knows whether it was accepted.
+    """
 
     job_id: str
     is_answered: bool
     output: Any = None
     answered_at: float | None = None
+    delay_ms: int | None = None
+    execution_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,14 @@ class Journal:
             )
             database.execute("DELETE FROM jobs WHERE id = ''")
 
+    def sending(self, endpoint_id: str, digest: str) -> None:
+        """Record that a question is about to be sent: one whose job is never known is not sent twice unasked."""
+        with self._file.opened() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO asked (endpoint_id, digest, job_id, at) VALUES (?, ?, '', ?)",
+                (endpoint_id, digest, time.time()),
+            )
+
     def sent(
         self,
         job_id: str,
@@ -210,11 +223,12 @@ class Journal:
             return None
         with self._file.opened() as database:
             row = database.execute(
-                "SELECT asked.job_id, output, kept_at FROM asked LEFT JOIN outputs"
-                " ON outputs.job_id = asked.job_id AND until >= ? WHERE endpoint_id = ? AND digest = ?",
+                "SELECT asked.job_id, output, kept_at, delay_ms, execution_ms FROM asked"
+                " LEFT JOIN outputs ON outputs.job_id = asked.job_id AND until >= ?"
+                " LEFT JOIN jobs ON jobs.id = asked.job_id WHERE asked.endpoint_id = ? AND digest = ?",
                 (time.time(), endpoint_id, digest),
             ).fetchone()
-            return row and SentRequest(row[0], row[1] is not None, json.loads(row[1] or "null"), row[2])
+            return row and SentRequest(row[0], row[1] is not None, json.loads(row[1] or "null"), *row[2:])
 
     def output(self, job_id: str) -> KeptOutput | None:
         """What the job put out, if that is kept here."""

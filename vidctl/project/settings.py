@@ -34,6 +34,7 @@ class Access:
     api_base_url: str
     endpoint_base_url: str
     api_key: str = field(repr=False)
+    has_rate_limits: bool = True
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, NewConnectionError
+from urllib3.util.retry import Retry
 
 from vidctl.errors import (
     ApiError,
@@ -52,6 +53,12 @@ class HttpError(ApiError):
         self.reason = reason
 
 
+class RateLimitedError(ApiError):
+    """RunPod did not take a request, for there were too many (429); `retry_after_s` is None where it does not say."""
+
+    retry_after_s: float | None = None
+
+
 def response_error(response: requests.Response) -> VidctlError:
     host, status, reason = host_of(response.url), response.status_code, _reason(response)
     detail = _detail(reason)
@@ -81,7 +88,9 @@ def response_error(response: requests.Response) -> VidctlError:
                 status=status,
             )
         case 429:
-            return ApiError(f"{host}: rate limited (429)", hint=retry_hint(response), status=status)
+            limited = RateLimitedError(f"{host}: rate limited (429)", hint=retry_hint(response), status=status)
+            limited.retry_after_s = _retry_after_s(response)
+            return limited
         case _:
             return HttpError(
                 f"{host} answered {status}{detail}", reason=reason, hint=_request_id(response), status=status
@@ -94,6 +103,13 @@ def retry_hint(response: requests.Response) -> str:
     if after.isdecimal():
         return f"try again in {after} s"
     return f"try again after {after}" if after else "try again in a minute"
+
+
+def _retry_after_s(response: requests.Response) -> float | None:
+    try:
+        return Retry().parse_retry_after(response.headers["Retry-After"])
+    except (KeyError, InvalidHeader):
+        return None
 
 
 def _reason(response: requests.Response) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from urllib3.util.retry import Retry
 from vidctl import __version__
 from vidctl.errors import ApiError
 from vidctl.runpod.failures import connection_error, host_of, response_error
-from vidctl.runpod.retry import READS, WRITES
+from vidctl.runpod.retry import OFFERS, READS, WRITES
 
 TIMEOUT_S = (10, 60)  # to connect, between two bytes
 _GLANCE_S = (3, 3)
@@ -26,6 +26,7 @@ _GLANCE_S = (3, 3)
 _SILENCE_S = 90
 _PIECE = 64 * 1024
 _MOST_SEEN = 1024 * 1024
+_CONNECTIONS = 64  # kept open; jobs in flight are seldom more
 
 
 class Http:
@@ -34,6 +35,7 @@ class Http:
     def __init__(self, api_key: str) -> None:
         self._reads = _session(READS, api_key)
         self._writes = _session(WRITES, api_key)
+        self._offers = _session(OFFERS, api_key)
         self._streams = _session(Retry(0, raise_on_status=False), api_key)
 
     def read(self, method: str, url: str, *, body: Any = None) -> Any:
@@ -43,6 +45,10 @@ class Http:
     def write(self, method: str, url: str, *, body: Any = None) -> Any:
         """Change something; raise NetworkError, and do not try again, when the response was lost."""
         return self._exchange(self._writes, method, url, body)
+
+    def offer(self, method: str, url: str, *, body: Any = None) -> Any:
+        """The same, and a 429 is the caller's to wait for: raise RateLimitedError."""
+        return self._exchange(self._offers, method, url, body)
 
     def stream(self, url: str, *, params: Mapping[str, str], max_s: float, max_bytes: int) -> str:
         """The text of a response that may never end: that of `max_s` seconds (twice, if it drips), or `max_bytes`.
@@ -157,7 +163,7 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 def _session(retry: Retry, api_key: str) -> requests.Session:
     session = requests.Session()
-    adapter = HTTPAdapter(max_retries=retry, pool_maxsize=32)
+    adapter = HTTPAdapter(max_retries=retry, pool_maxsize=_CONNECTIONS)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     session.auth = _Bearer(api_key)

@@ -5,15 +5,20 @@ RunPod docs, serverless/endpoints/operation-reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from vidctl.errors import ApiError, JobFailedError, NotDeployedError, UnansweredError, VidctlError
+from vidctl.errors import ApiError, JobFailedError, NetworkError, NotDeployedError, UnansweredError, VidctlError
 from vidctl.runpod import limits
+from vidctl.runpod.failures import RateLimitedError
 from vidctl.runpod.http import Http
+from vidctl.runpod.rate_limiter import RateLimiter
 from vidctl.runpod.reading import Node, node_of
+from vidctl.runpod.retry import until_taken
 from vidctl.text import SENTENCE, one_line, reason
 
 _FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
@@ -22,6 +27,7 @@ _STATES = _FINAL | {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}  # RUNNING: documented
 GONE = "GONE"  # our word for a job that RunPod no longer has
 # RunPod's /stream takes more, but what stands before it cuts silent connections.
 _HOLD_MS = (limits.WAIT_MS[0], 30_000)
+_PATIENCE_S = 60.0  # to have a job taken
 
 
 @dataclass(frozen=True)
@@ -78,30 +84,102 @@ class Health:
         return max(self.workers.get("ready", 0), self.workers.get("idle", 0) + self.workers.get("running", 0))
 
 
-class Jobs:
-    """One account's jobs at one base URL, e.g. `https://api.runpod.ai/v2`."""
+@dataclass(frozen=True)
+class JobOptions:
+    """What RunPod is told of a job besides its input; None is RunPod's default, of which the endpoint may have its own.
 
-    def __init__(self, http: Http, base_url: str, *, if_unknown: str = "run vidctl list to see your endpoints") -> None:
+    RunPod docs, serverless/endpoints/send-requests.
+    """
+
+    webhook: str | None = None
+    execution_timeout_ms: int | None = None
+    ttl_ms: int | None = None
+    is_low_priority: bool = False
+
+    def fields(self) -> dict[str, Any]:
+        """The same as `/run` takes it."""
+        policy = {"executionTimeout": self.execution_timeout_ms, "ttl": self.ttl_ms}
+        said: dict[str, Any] = {name: value for name, value in policy.items() if value is not None}
+        if self.is_low_priority:
+            said["lowPriority"] = True
+        return {**({"webhook": self.webhook} if self.webhook else {}), **({"policy": said} if said else {})}
+
+
+DEFAULT_OPTIONS = JobOptions()
+
+
+class Jobs:
+    """One account's jobs at one base URL, e.g. `https://api.runpod.ai/v2`.  Safe to use in threads."""
+
+    def __init__(
+        self,
+        http: Http,
+        base_url: str,
+        *,
+        if_unknown: str = "run vidctl list to see your endpoints",
+        has_rate_limits: bool = True,
+    ) -> None:
         """`if_unknown` is the hint of the error for an endpoint that is not known there."""
         self._http = http
         self._base_url = base_url
         self._if_unknown = if_unknown
+        self._has_rate_limits = has_rate_limits
+        self._limiters: dict[tuple[str, limits.RateLimit], RateLimiter] = {}
+        self._has_answered = False
+        self.rate_limited = 0
+        """How often a job was not taken at first, for there were too many (429)."""
 
-    def run(self, endpoint_id: str, payload: Mapping[str, Any]) -> str:
-        """Queue one job and return its id; raise UnansweredError if the response was lost: it may be queued then."""
+    def run(
+        self,
+        endpoint_id: str,
+        payload: Mapping[str, Any],
+        options: JobOptions = DEFAULT_OPTIONS,
+        *,
+        deadline: float | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> str:
+        """Queue one job and return its id; raise UnansweredError if the response was lost: it may be queued then.
+
+        It is offered again only where it cannot have been taken, until the deadline (on the clock of `time.monotonic`):
+        RunPod said 429, or a server that was there before cannot be reached.  `pause` waits, and may raise instead.
+        """
+        body = {"input": payload, **options.fields()}
+
+        def offer() -> Any:
+            with self._limited(endpoint_id, limits.RUN_RATE, pause):
+                return self._http.offer("POST", self._url(endpoint_id, "run"), body=body)
+
+        by = time.monotonic() + _PATIENCE_S if deadline is None else deadline
         try:
-            response = self._http.write("POST", self._url(endpoint_id, "run"), body={"input": payload})
+            response = until_taken(offer, self._pause_s, deadline=by, pause=pause)
         except UnansweredError as error:
             error.hint = "the job may have been accepted, so it was not sent again; " + (error.hint or "")
             raise
         except NotDeployedError as error:
             raise self._no_endpoint(endpoint_id) from error
+        self._has_answered = True
         return _text(node_of(response, "/run"), "id", "/run")
+
+    def _pause_s(self, error: Exception) -> float | None:
+        """How long to wait before a job is offered again; None where it is not."""
+        if isinstance(error, RateLimitedError):
+            self.rate_limited += 1
+            return error.retry_after_s or 0.0
+        is_away = isinstance(error, NetworkError) and not isinstance(error, UnansweredError)
+        return 0.0 if is_away and self._has_answered else None
+
+    def _limited(
+        self, endpoint_id: str, limit: limits.RateLimit, pause: Callable[[float], None] = time.sleep
+    ) -> AbstractContextManager[None]:
+        if not self._has_rate_limits:
+            return nullcontext()
+        return self._limiters.setdefault((endpoint_id, limit), RateLimiter(limit)).one(pause)
 
     def status(self, endpoint_id: str, job_id: str) -> Job:
         """The job as it is now; raise JobFailedError when RunPod no longer has it."""
         try:
-            response = self._http.read("GET", self._url(endpoint_id, "status", job_id))
+            with self._limited(endpoint_id, limits.STATUS_RATE):
+                response = self._http.read("GET", self._url(endpoint_id, "status", job_id))
         except NotDeployedError as error:
             kept_min = limits.RUN_RETENTION_MS // 60_000
             raise JobFailedError(
@@ -122,13 +200,15 @@ class Jobs:
         """
         wait_ms = min(max(round(1000 * hold_s), _HOLD_MS[0]), _HOLD_MS[1])
         url = f"{self._url(endpoint_id, 'stream', job_id)}?wait={wait_ms}"
-        response = node_of(self._http.write("GET", url), "/stream")
+        with self._limited(endpoint_id, limits.STREAM_RATE):
+            response = node_of(self._http.write("GET", url), "/stream")
         return Streamed(_state(response, "/stream"), tuple(_outputs(response.get("stream"))))
 
     def cancel(self, endpoint_id: str, job_id: str) -> None:
         """Stop one job; one that is over or gone is fine."""
         try:
-            self._http.read("POST", self._url(endpoint_id, "cancel", job_id))  # cancelling twice is harmless
+            with self._limited(endpoint_id, limits.CANCEL_RATE):
+                self._http.read("POST", self._url(endpoint_id, "cancel", job_id))  # cancelling twice is harmless
         except (NotDeployedError, ApiError) as error:
             if error.status not in (400, 404):
                 raise

@@ -1,11 +1,13 @@
-"""RunPod's limits: how large a request may be, how long things take, wait and are kept.  Imports nothing.
+"""RunPod's limits: how large and how frequent requests may be, how long things take, wait and are kept.
+
+Imports nothing of vidctl.
 
 The pages named are those of docs.runpod.io; a pair is the least and the most.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 24 * 60 * _MINUTE_MS
@@ -14,6 +16,25 @@ _DAY_MS: Final = 24 * 60 * _MINUTE_MS
 RUN_BYTES: Final = 10 << 20
 RUNSYNC_BYTES: Final = 20 << 20
 STREAM_CHUNK_BYTES: Final = 1 << 20
+
+
+class RateLimit(NamedTuple):
+    """How many requests of an operation are taken in 10 s, and how many at once, where that is limited."""
+
+    operation: str
+    rate: int
+    at_once: int | None = None
+
+
+# serverless/endpoints/send-requests: per endpoint.  Running workers raise them, by a number that is not given there.
+RATE_WINDOW_S: Final = 10.0
+RUN_RATE: Final = RateLimit("/run", 1000, 200)
+RUNSYNC_RATE: Final = RateLimit("/runsync", 2000, 400)
+STATUS_RATE: Final = RateLimit("/status", 2000, 400)
+STREAM_RATE: Final = RateLimit("/stream", 2000, 400)
+CANCEL_RATE: Final = RateLimit("/cancel", 100, 20)
+PURGE_RATE: Final = RateLimit("/purge-queue", 2)
+OPENAI_RATE: Final = RateLimit("/openai", 2000, 400)
 
 # serverless/endpoints/send-requests: of a job's `policy`
 EXECUTION_TIMEOUT_MS: Final = (5_000, 7 * _DAY_MS)

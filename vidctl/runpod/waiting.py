@@ -30,7 +30,7 @@ def create_once(send: Callable[[], _Thing], look: Callable[[], _Thing | None], *
     try:
         return send()
     except (UnansweredError, ApiError) as error:
-        if not _may_have_been_accepted(error):
+        if not may_have_been_accepted(error):
             raise
         found = _look_for(look, sleep)
         if found is None:
@@ -73,7 +73,7 @@ def is_in_use(refusal: RefusedError) -> bool:
     return _IN_USE.search(refusal.message) is not None
 
 
-def _may_have_been_accepted(error: UnansweredError | ApiError) -> bool:
+def may_have_been_accepted(error: UnansweredError | ApiError) -> bool:
     """Whether the server may have acted: no response, its own failure, or a 2xx that a proxy has spoilt."""
     if isinstance(error, UnansweredError):
         return True

@@ -7,28 +7,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from vidctl.errors import (
     ApiError,
     InterruptionError,
     JobFailedError,
-    NetworkError,
     NotDeployedError,
     TimedOutError,
     UnansweredError,
     VidctlError,
 )
 from vidctl.journal import Journal
-from vidctl.runpod.jobs import GONE, Health, Job, Jobs, Streamed
+from vidctl.runpod.jobs import DEFAULT_OPTIONS, GONE, Health, Job, JobOptions, Jobs, Streamed
+from vidctl.tasks.failures import failed, is_unknown, may_have_cost, may_pass
+from vidctl.tasks.health_counts import HealthCounts
 from vidctl.tasks.in_flight import JobsInFlight
+from vidctl.tasks.in_order import in_order
 from vidctl.tasks.stream_pace import HOLD_S, StreamPace
 
 # Jobs end about in the order they were sent, so the oldest that is out is asked for first and most often.
@@ -36,7 +36,6 @@ _FIRST_POLL_S = 0.03
 _FIRST_POLL_OF_OTHERS_S = 0.3
 _SLOWEST_POLL_S = 1.0
 _WARM_S = 1.0  # a job that takes longer may wait for a worker, and whoever waits for it is told
-_HEALTH_S = 0.3  # most often its answer is there by then
 _PATIENCE_S = 60.0  # with a server that does not answer while a job is out
 
 T = TypeVar("T")
@@ -48,6 +47,7 @@ class Request(Generic[T]):
 
     A request with a `digest`, which names its content, may be resumed: its answer is kept in the journal until
     `Invoker.forget`.  `follow_up` looks at its answer, in a thread, and says what is to be asked next in its place.
+    One that is `refused` takes its place in the order, and is not sent.
     """
 
     payload: Mapping[str, Any]
@@ -55,6 +55,8 @@ class Request(Generic[T]):
     subject: T
     digest: str | None = None
     follow_up: Callable[[Job], Request[T] | None] | None = None
+    options: JobOptions = DEFAULT_OPTIONS
+    refused: VidctlError | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Invoker:
         Ctrl-C cancels it too.
         """
         try:
-            return self._follow(request, self._sent(request), timeout_s, self._notifying(waiting), is_new=True)
+            job_id = self._sent(request, timeout_s)
+            return self._follow(request, job_id, timeout_s, self._notifying(waiting), is_new=True)
         except KeyboardInterrupt:
             self.cancel_all()
             raise
@@ -118,7 +121,7 @@ class Invoker:
         An output that was lost on the way is not asked for again: what follows it `is_broken`.  Closing the iterator
         cancels the job.  Raises JobFailedError and TimedOutError as `ask` does.
         """
-        job_id = self._sent(request)
+        job_id = self._sent(request, timeout_s)
         try:
             with self._out_there(request, job_id, is_new=True):
                 job = yield from self._streamed(job_id, timeout_s, self._notifying(waiting))
@@ -134,29 +137,35 @@ class Invoker:
         window: int,
         timeout_s: float,
         resumes: bool = False,
+        resends_unknown: bool = True,
         seen: Callable[[Request[T], Job], None] | None = None,
         waiting: Waiting | None = None,
     ) -> Generator[JobAnswer[T], None, None]:
         """Yield an answer for each request, in their order, with at most `window` jobs in flight.
 
         `requests` is read only as fast as answers are taken.  With `resumes` a request that was sent before is not sent
-        again while its answer is known or its job goes on.  `seen` is told, in threads, of every look at a job that
-        is not over; `waiting` of the oldest that is out, once it takes longer than a warm worker's.  Closing the
-        iterator cancels what is out.
+        again while its answer is known or its job goes on; one of which nobody knows whether it was accepted, or what
+        it was answered, only if it `resends_unknown`.  A job that a lost worker took with it is sent once more where
+        RunPod has counted no time for it.  `seen` is told, in threads, of every look at a job that is not over;
+        `waiting` of the oldest that is out, once it takes longer than a warm worker's.  Closing cancels what is out.
         """
         notify = self._notifying(waiting)
 
         def finish(request: Request[T]) -> tuple[Job, ...]:
+            if request.refused:
+                raise request.refused
             look = self._looking(request, seen, notify)
-            job = self._resumed(request, timeout_s, look) if resumes else None
+            job = self._resumed(request, timeout_s, look, resends_unknown=resends_unknown) if resumes else None
             if job is None:
-                job = self._follow(request, self._send(request), timeout_s, look, is_new=True)
+                job = self._answered(request, timeout_s, look)
             following = request.follow_up(job) if request.follow_up else None
             return (job,) if following is None else (job, *finish(following))
 
         pool = ThreadPoolExecutor(window, thread_name_prefix="vidctl-job")
         try:
-            for request, future in _in_order(requests, lambda request: pool.submit(finish, request), window):
+            for request, future in in_order(
+                requests, lambda each: pool.submit(finish, each), window, kept=_without_payload
+            ):
                 yield _answer(request, future)
         finally:
             self.cancel_all()
@@ -184,27 +193,55 @@ class Invoker:
         """Cancel every job that is out, and let the threads that wait for them go."""
         self._in_flight.cancel_all()
 
+    def submit(self, request: Request[T], *, timeout_s: float) -> str:
+        """Send one job and wait for nothing but its id, which is in the journal then."""
+        job_id = self._sent(request, timeout_s)
+        with self._out_there(request, job_id, is_new=True):
+            self._in_flight.remove(job_id)
+        return job_id
+
+    @property
+    def rate_limited(self) -> int:
+        """How often a job was not taken at first, for there were too many (429)."""
+        return self._jobs.rate_limited
+
     def forget(self, digests: Iterable[str]) -> None:
         """Drop the answers that were kept to be resumed: they have been delivered."""
         with suppress(VidctlError):  # they are dropped with time
             self._journal.forget(self.endpoint_id, digests)
 
-    def _resumed(self, request: Request[T], timeout_s: float, look: Callable[[Job], None]) -> Job | None:
+    def _answered(self, request: Request[T], timeout_s: float, look: Callable[[Job], None]) -> Job:
+        try:
+            return self._follow(request, self._send(request, timeout_s), timeout_s, look, is_new=True)
+        except JobFailedError as error:
+            if not error.is_worker_lost or error.execution_ms:
+                raise
+        return self._follow(request, self._send(request, timeout_s), timeout_s, look, is_new=True)
+
+    def _resumed(
+        self, request: Request[T], timeout_s: float, look: Callable[[Job], None], *, resends_unknown: bool
+    ) -> Job | None:
         """The answer of the job that was sent with this request before; None if it has none and never will."""
         sent = self._journal.recall(self.endpoint_id, request.digest) if request.digest else None
         if sent is None:
             return None
         if sent.is_answered:
-            return Job(sent.job_id, "COMPLETED", output=sent.output)
+            return Job(sent.job_id, "COMPLETED", sent.output, None, sent.delay_ms, sent.execution_ms)
+        if not sent.job_id:
+            if resends_unknown:
+                return None
+            raise UnansweredError("sent before, and whether it was accepted is unknown", endpoint=self.endpoint_id)
         try:
             return self._follow(request, sent.job_id, timeout_s, look)
-        except JobFailedError:
+        except JobFailedError as error:
+            if error.status == GONE and not resends_unknown:
+                raise
             return None
 
-    def _sent(self, request: Request[T]) -> str:
+    def _sent(self, request: Request[T], timeout_s: float) -> str:
         """Send in a thread: Ctrl-C between a request and its answer would leave a job that nobody knows of."""
         pool = ThreadPoolExecutor(1, thread_name_prefix="vidctl-job")
-        sending = pool.submit(self._send, request)
+        sending = pool.submit(self._send, request, timeout_s)
         try:
             return sending.result()
         except KeyboardInterrupt:
@@ -214,14 +251,32 @@ class Invoker:
         finally:
             pool.shutdown(wait=False)
 
-    def _send(self, request: Request[T]) -> str:
+    def _send(self, request: Request[T], timeout_s: float = _PATIENCE_S) -> str:
         """Send the job, and count it among those that are out."""
         if self._in_flight.is_stopped:
             raise InterruptionError("interrupted before it was sent")
-        self._journal.check()  # an id that cannot be written down is better not asked for
-        job_id = self._jobs.run(self.endpoint_id, request.payload)
+        self._announce(request)
+        try:
+            job_id = self._jobs.run(
+                self.endpoint_id,
+                request.payload,
+                request.options,
+                deadline=time.monotonic() + timeout_s,
+                pause=self._in_flight.hold,
+            )
+        except VidctlError as error:
+            if request.digest and not is_unknown(error):
+                self.forget([request.digest])
+            raise
         self._in_flight.add(job_id)
         return job_id
+
+    def _announce(self, request: Request[T]) -> None:
+        """Write down what is about to be sent: an id that could not be written down is better not asked for."""
+        if request.digest:
+            self._journal.sending(self.endpoint_id, request.digest)
+        else:
+            self._journal.check()
 
     def _follow(
         self, request: Request[T], job_id: str, timeout_s: float, look: Callable[[Job], None], *, is_new: bool = False
@@ -258,7 +313,7 @@ class Invoker:
                 self._journal.answered(self.endpoint_id, request.digest, job.output)
         self._settled(job.id, job.status, job)
         if job.status != "COMPLETED":
-            raise _failed(job, self.endpoint_id)
+            raise failed(job, self.endpoint_id)
         return replace(job, ended_s=time.monotonic())
 
     def _streamed(self, job_id: str, timeout_s: float, look: Callable[[Job], None]) -> Generator[Streamed, None, Job]:
@@ -287,9 +342,9 @@ class Invoker:
                 news = self._jobs.stream(self.endpoint_id, job_id, hold_s=min(HOLD_S, left_s))
                 heard_at = time.monotonic()
             except VidctlError as error:
-                if not _may_pass(error) or time.monotonic() - heard_at > _PATIENCE_S:
+                if not may_pass(error) or time.monotonic() - heard_at > _PATIENCE_S:
                     raise
-                news = Streamed(news.status, is_broken=_may_have_cost(error))
+                news = Streamed(news.status, is_broken=may_have_cost(error))
             if news.chunks or news.is_broken:
                 yield news
             elif not news.is_final:
@@ -318,7 +373,7 @@ class Invoker:
                 seen_at = time.monotonic()
             except VidctlError as error:
                 # The job is out and paid: a server that restarts, or a network that is away, is waited for.
-                if not _may_pass(error) or time.monotonic() - seen_at > _PATIENCE_S:
+                if not may_pass(error) or time.monotonic() - seen_at > _PATIENCE_S:
                     raise
             if job.is_final:
                 return job
@@ -329,7 +384,7 @@ class Invoker:
 
     def _notifying(self, waiting: Waiting | None) -> Callable[[Job], None]:
         """What is done at each look at a job that is not over."""
-        counts = _Counts(lambda: self._jobs.health(self.endpoint_id))
+        counts = HealthCounts(lambda: self._jobs.health(self.endpoint_id))
 
         def look(job: Job) -> None:
             if waiting is not None:
@@ -379,63 +434,9 @@ class Invoker:
             )
 
 
-class _Counts:
-    """What `/health` counts, for people to look at: a job is paid, and neither ends nor waits for such an answer."""
-
-    def __init__(self, ask: Callable[[], Health]) -> None:
-        self._ask = ask
-        self._known = Health({}, {})
-        self._asking: Thread | None = None
-
-    def latest(self) -> Health:
-        """The counts, as before while nobody answers or may not."""
-        if self._asking is None or not self._asking.is_alive():
-            self._asking = Thread(target=self._look, name="vidctl-health", daemon=True)
-            self._asking.start()
-        self._asking.join(_HEALTH_S)
-        return self._known
-
-    def _look(self) -> None:
-        with suppress(VidctlError):
-            self._known = self._ask()
-
-
-def _may_have_cost(error: VidctlError) -> bool:
-    """Whether outputs may have left the server with an answer that never came."""
-    return isinstance(error, UnansweredError) or not isinstance(error, NetworkError)
-
-
-def _may_pass(error: VidctlError) -> bool:
-    return isinstance(error, NetworkError) or (isinstance(error.status, int) and error.status >= 500)
-
-
-def _in_order(
-    requests: Iterable[Request[T]], submit: Callable[[Request[T]], Future[tuple[Job, ...]]], window: int
-) -> Iterator[tuple[Request[T], Future[tuple[Job, ...]]]]:
-    """Submit requests, at most `window` at once; each with its future, in their order, when that is done."""
-    source, pending = iter(requests), deque[tuple[Request[T], Future[tuple[Job, ...]]]]()
-    is_more = True
-    while pending or is_more:
-        while is_more and _has_room(pending, window) and not _has_answer(pending):
-            request = next(source, None)
-            if request is None:
-                is_more = False
-            else:
-                # What was sent takes megabytes, and whoever gets the answer needs them no more.
-                pending.append((replace(request, payload={}, follow_up=None), submit(request)))
-        while _has_answer(pending):
-            yield pending.popleft()
-        if pending and not (is_more and _has_room(pending, window)):
-            wait_for([future for _, future in pending if not future.done()], return_when="FIRST_COMPLETED")
-
-
-def _has_answer(pending: Sequence[tuple[object, Future[tuple[Job, ...]]]]) -> bool:
-    return bool(pending) and pending[0][1].done()
-
-
-def _has_room(pending: Collection[tuple[object, Future[tuple[Job, ...]]]], window: int) -> bool:
-    """Answers that wait for an earlier one take memory, so they are bounded too."""
-    return len(pending) < 4 * window and sum(not future.done() for _, future in pending) < window
+def _without_payload(request: Request[T]) -> Request[T]:
+    """What was sent takes megabytes, and whoever gets the answer needs them no more."""
+    return replace(request, payload={}, follow_up=None)
 
 
 def _answer(request: Request[T], future: Future[tuple[Job, ...]]) -> JobAnswer[T]:
@@ -446,12 +447,3 @@ def _answer(request: Request[T], future: Future[tuple[Job, ...]]) -> JobAnswer[T
     if isinstance(error, VidctlError):
         return JobAnswer(request, error=error)
     raise error
-
-
-def _failed(job: Job, endpoint_id: str) -> JobFailedError:
-    why = job.error or {"CANCELLED": "it was cancelled", "TIMED_OUT": "it ran longer than its time limit"}.get(
-        job.status, "the worker gave no reason"
-    )
-    error = JobFailedError(why, endpoint=endpoint_id, job_id=job.id, status=job.status)
-    error.worker_id = job.worker_id
-    return error

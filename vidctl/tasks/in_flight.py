@@ -61,6 +61,12 @@ class JobsInFlight:
                 raise InterruptionError("interrupted", endpoint=self._endpoint_id, job_id=job_id)
             return self.is_oldest(job_id)
 
+    def hold(self, pause_s: float) -> None:
+        """Wait before something is sent; raise InterruptionError when all are to stop."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._is_stopped, max(0.0, pause_s)):
+                raise InterruptionError("interrupted before it was sent", endpoint=self._endpoint_id)
+
     def cancel_all(self) -> None:
         """Cancel every job that is out, and let the threads that wait for them go."""
         with self._changed:

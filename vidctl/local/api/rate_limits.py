@@ -1,7 +1,6 @@
 """RunPod's rate limits of the job API, per endpoint and operation: so many requests in 10 s, so many at once.
 
-The numbers are those of RunPod docs, serverless/endpoints/send-requests.  What many workers add to them is not given
-there in numbers, and not done here.
+What many workers add to them RunPod does not give in numbers, and is not done here.
 """
 
 from __future__ import annotations
@@ -10,31 +9,15 @@ import time
 from collections import defaultdict, deque
 from contextlib import contextmanager
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from vidctl.errors import LocalRuntimeError
+from vidctl.runpod.limits import RATE_WINDOW_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-WINDOW_S = 10.0
-
-
-class RateLimit(NamedTuple):
-    """How many requests of an operation are taken in 10 s, and how many at once, where that is limited."""
-
-    operation: str
-    rate: int
-    at_once: int | None = None
-
-
-RUN = RateLimit("/run", 1000, 200)
-RUNSYNC = RateLimit("/runsync", 2000, 400)
-STATUS = RateLimit("/status", 2000, 400)
-STREAM = RateLimit("/stream", 2000, 400)
-CANCEL = RateLimit("/cancel", 100, 20)
-PURGE = RateLimit("/purge-queue", 2)
-OPENAI = RateLimit("/openai", 2000, 400)
+    from vidctl.runpod.limits import RateLimit
 
 
 class TooManyRequestsError(LocalRuntimeError):
@@ -58,11 +41,11 @@ class RateLimits:
         """One request, from its beginning to its end; raise TooManyRequestsError for one that is over a limit."""
         key = (endpoint_id, limit.operation)
         taken, now = self._taken[key], self._clock()
-        while taken and taken[0] <= now - WINDOW_S:
+        while taken and taken[0] <= now - RATE_WINDOW_S:
             taken.popleft()
         if len(taken) >= limit.rate:
             message = f"rate limited (429): RunPod accepts {limit.rate} {limit.operation} requests in 10 s"
-            raise TooManyRequestsError(f"{message}{_OFF}", retry_after_s=ceil(taken[0] + WINDOW_S - now))
+            raise TooManyRequestsError(f"{message}{_OFF}", retry_after_s=ceil(taken[0] + RATE_WINDOW_S - now))
         if limit.at_once is not None and self._now[key] >= limit.at_once:
             message = f"rate limited (429): RunPod accepts {limit.at_once} {limit.operation} requests at a time"
             raise TooManyRequestsError(f"{message}{_OFF}", retry_after_s=1)

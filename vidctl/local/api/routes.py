@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from vidctl.local.api import rate_limits
 from vidctl.local.api.http import NotFoundError
+from vidctl.runpod import limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
     from vidctl.local.api.job_routes import JobRoutes
     from vidctl.local.api.openai_routes import OpenAiRoutes
-    from vidctl.local.api.rate_limits import RateLimit, RateLimits
+    from vidctl.local.api.rate_limits import RateLimits
     from vidctl.local.api.runtime_routes import RuntimeRoutes
     from vidctl.local.api.worker_routes import WorkerRoutes
     from vidctl.local.control_plane.records import EndpointRecord
     from vidctl.local.workers.fleet import Fleets
+    from vidctl.runpod.limits import RateLimit
 
     Handler = Callable[[Request], Awaitable[Response]]
     EndpointHandler = Callable[[Request, EndpointRecord], Awaitable[Response]]
@@ -48,16 +49,16 @@ class RouteTable:
             Route(f"{base}/job-done/{{worker_id}}/{{job_id}}", on(workers.done), methods=["POST"]),
             Route(f"{base}/job-stream/{{worker_id}}/{{job_id}}", on(workers.stream), methods=["POST"]),
             Route(f"{base}/ping/{{worker_id}}", on(workers.ping)),
-            Route(f"{base}/run", on(jobs.run, rate_limits.RUN), methods=["POST"]),
-            Route(f"{base}/runsync", on(jobs.runsync, rate_limits.RUNSYNC), methods=["POST"]),
-            Route(f"{base}/status/{{job_id}}", on(jobs.status, rate_limits.STATUS), methods=["GET", "POST"]),
-            Route(f"{base}/status-sync/{{job_id}}", on(jobs.status_sync, rate_limits.STATUS)),
-            Route(f"{base}/stream/{{job_id}}", on(jobs.stream, rate_limits.STREAM)),
-            Route(f"{base}/cancel/{{job_id}}", on(jobs.cancel, rate_limits.CANCEL), methods=["POST"]),
+            Route(f"{base}/run", on(jobs.run, limits.RUN_RATE), methods=["POST"]),
+            Route(f"{base}/runsync", on(jobs.runsync, limits.RUNSYNC_RATE), methods=["POST"]),
+            Route(f"{base}/status/{{job_id}}", on(jobs.status, limits.STATUS_RATE), methods=["GET", "POST"]),
+            Route(f"{base}/status-sync/{{job_id}}", on(jobs.status_sync, limits.STATUS_RATE)),
+            Route(f"{base}/stream/{{job_id}}", on(jobs.stream, limits.STREAM_RATE)),
+            Route(f"{base}/cancel/{{job_id}}", on(jobs.cancel, limits.CANCEL_RATE), methods=["POST"]),
             Route(f"{base}/retry/{{job_id}}", on(jobs.retry), methods=["POST"]),
-            Route(f"{base}/purge-queue", on(jobs.purge, rate_limits.PURGE), methods=["POST"]),
+            Route(f"{base}/purge-queue", on(jobs.purge, limits.PURGE_RATE), methods=["POST"]),
             Route(f"{base}/health", on(jobs.health)),
-            Route(f"{base}/openai/{{route:path}}", on(openai.openai, rate_limits.OPENAI), methods=["GET", "POST"]),
+            Route(f"{base}/openai/{{route:path}}", on(openai.openai, limits.OPENAI_RATE), methods=["GET", "POST"]),
             Route("/graphql", own.graphql, methods=["POST"]),
             Route("/local/v1/endpoints/{endpoint_id}/workers", on(own.workers)),
             Route("/local/v1/endpoints/{endpoint_id}/logs", on(own.logs)),

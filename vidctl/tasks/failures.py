@@ -1,0 +1,42 @@
+"""What a failure says of the job that was sent: whether it may be queued, and paid, and how it ended."""
+
+from __future__ import annotations
+
+import re
+
+from vidctl.errors import ApiError, JobFailedError, NetworkError, UnansweredError, VidctlError
+from vidctl.runpod.jobs import Job
+from vidctl.runpod.waiting import may_have_been_accepted
+
+# RunPod's word for a job whose workers vanished: it gave the job to another one first (runpod.md, 4.3).
+_LOST = re.compile(r"job timed out after \d+ retries")
+
+
+def is_unknown(error: VidctlError) -> bool:
+    """Whether a job that was sent may be queued, and paid, though its id never came."""
+    if not isinstance(error, (UnansweredError, ApiError)) or error.job_id:
+        return False
+    return may_have_been_accepted(error) or error.status is None
+
+
+def may_have_cost(error: VidctlError) -> bool:
+    """Whether outputs of a stream may have left the server with an answer that never came."""
+    return isinstance(error, UnansweredError) or not isinstance(error, NetworkError)
+
+
+def may_pass(error: VidctlError) -> bool:
+    """Whether it is of a server that may be back in a moment."""
+    return isinstance(error, NetworkError) or (isinstance(error.status, int) and error.status >= 500)
+
+
+def failed(job: Job, endpoint_id: str) -> JobFailedError:
+    """The error for a job that ended otherwise than COMPLETED."""
+    why = job.error or {"CANCELLED": "it was cancelled", "TIMED_OUT": "it ran longer than its time limit"}.get(
+        job.status, "the worker gave no reason"
+    )
+    error = JobFailedError(why, endpoint=endpoint_id, job_id=job.id, status=job.status)
+    error.worker_id, error.execution_ms = job.worker_id, job.execution_ms
+    if _LOST.search(why):
+        error.is_worker_lost = True
+        error.hint = "its worker died, and the time it ran may be paid; it was not sent again"
+    return error

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.command import Outcome, vidctl
+from support.command import vidctl
 from support.failing import failed, failing
+from support.runtime import LocalRuntime
 
+from vidctl.cost.estimate import DAY_S, PoolEstimate, units_per_hour, worker_day
+from vidctl.cost.facts import KnownTime
 from vidctl.cost.figures import FIGURES, figures_for, of_pools
+from vidctl.cost.guide import GUIDE
 from vidctl.cost.measured import Measured, measured
 from vidctl.cost.prices import Prices, dollars, every_pool
 from vidctl.cost.simulate import Arrival, ScalingRules, percentile, simulate
 from vidctl.cost.sweep import GpuPrice, cheapest, played, spec_lines, sweep
 from vidctl.cost.trace import TraceRow, read_trace
-from vidctl.journal import JobEntry
+from vidctl.journal import JobEntry, Journal
 from vidctl.runpod import gpus
 from vidctl.runpod.types import Catalogue, Offer
 
 RULES = ScalingRules("QUEUE_DELAY", 4, workers_min=0, workers_max=3, idle_timeout_s=5, cold_start_s=2)
 PRICE = GpuPrice("L4", 0.0002)
-
-Cost = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -224,3 +225,86 @@ def test_without_an_execution_time_nothing_is_guessed(folder: Path) -> None:
 
     failed(vidctl("cost", "simulate", "trace.csv", "plain", cwd=folder), "usage_error", "--execution")
     failed(vidctl("cost", "simulate", "none.csv", "plain", cwd=folder), "usage_error", "none.csv")
+
+
+# --- vidctl cost estimate -------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2), st.integers(1, 3), st.floats(0.01, 30), st.integers(0, 3_000))
+def test_a_day_is_billed_for_its_work_and_for_workers_that_always_run(
+    workers_min: int, more: int, execution_s: float, jobs: int
+) -> None:
+    rules = replace(RULES, workers_min=workers_min, workers_max=workers_min + more)
+
+    day = worker_day(rules, execution_s, jobs)
+
+    assert day.billed_s >= workers_min * DAY_S - 1e-6
+    assert day.billed_s >= jobs * execution_s - 1e-6
+    assert workers_min or (day.cold_starts > 0) == (jobs > 0)
+
+
+def test_more_jobs_than_are_played_cost_in_proportion() -> None:
+    """With one worker that is never idle, the day is what the jobs take."""
+    rules = replace(RULES, workers_max=1, idle_timeout_s=3600)
+
+    assert worker_day(rules, 0.1, 40_000).billed_s == pytest.approx(DAY_S, rel=0.01)
+
+
+@given(st.floats(0.01, 60), st.floats(1e-4, 10))
+def test_an_hour_of_video_costs_as_many_calls_as_are_looked_at(every_s: float, execution_s: float) -> None:
+    estimate = PoolEstimate("ADA_24", True, 0.0003, KnownTime(execution_s, "--execution"), None)
+
+    assert estimate.per_hour(units_per_hour("detect", every_s)) == pytest.approx(3600 / every_s * execution_s * 0.0003)
+    assert 60 == units_per_hour("transcribe", every_s)
+
+
+def test_the_guide_says_sixty_times_what_it_says_of_audio() -> None:
+    prices = Prices(None)
+
+    said = {each.task: each.contradictions(prices) for each in GUIDE}
+    assert ["$0.00100 for each minute of audio is $0.0600 an hour, and its table says $3.60"] == said["transcribe"]
+    assert ["$0.0000310" in each and "$0.000400" in each for each in said["detect"]] == [True]
+    assert [] == said["describe"]
+
+
+def test_an_estimate_is_of_what_was_measured_at_runpod(folder: Path) -> None:
+    """Not of what the local runtime did, nor of another endpoint."""
+    journal = Journal(folder / ".vidctl" / "journal.db")
+    for number, (endpoint_id, target) in enumerate([("ep", "runpod"), ("ep", "local"), ("other", "runpod")]):
+        journal.sent(str(number), endpoint_id=endpoint_id, target=target, what="run", command="run")
+        journal.ended(str(number), status="COMPLETED", delay_ms=7000, execution_ms=2000 * (1 + number))
+    (folder / ".env").write_text("VIDCTL_PLAIN_ENDPOINT_ID=ep\n")
+
+    document = vidctl("cost", "estimate", "plain", "--every", "2s", "--json", cwd=folder).document
+    shown = vidctl("cost", "estimate", "plain", "--fps", "0.5", cwd=folder)
+
+    (plain,) = document["estimates"]
+    own = {each["pool"]: each for each in plain["gpus"] if each["is_in_spec"]}
+    assert ("vidctl.cost.estimate/1", "call", 1800) == (
+        document["schema"], plain["unit"], plain["units_per_hour_of_video"]
+    )  # fmt: skip
+    assert ["AMPERE_24", "AMPERE_48"] == list(own)
+    assert (2, "measured: median of 1 job") == (own["AMPERE_24"]["unit_s"], own["AMPERE_24"]["source"])
+    assert own["AMPERE_48"]["usd_per_hour_of_video"] == pytest.approx(1800 * 2 * 0.00034)
+    assert 7 == plain["cold_start"]["seconds"]
+    assert {None} == {each["usd_per_unit"] for each in plain["gpus"] if not each["is_in_spec"]}
+    assert all(each in shown.stdout for each in ("AMPERE_24*\t$0.684\t2\t$0.000380", "no figure of other GPUs"))
+
+
+def test_sampling_is_said_once(folder: Path) -> None:
+    outcome = vidctl("cost", "estimate", "plain", "--every", "1s", "--fps", "2", cwd=folder)
+
+    failed(outcome, "usage_error", "--every", "--fps")
+
+
+@pytest.mark.runtime
+def test_prices_are_live_where_there_is_a_key(folder: Path, account_runtime: LocalRuntime) -> None:
+    environ = {"RUNPOD_API_KEY": account_runtime.api_key, "RUNPOD_API_BASE_URL": account_runtime.url}
+
+    live = vidctl("cost", "estimate", "plain", "--execution", "1s", "--json", cwd=folder, **environ).document
+    refused = vidctl(
+        "cost", "estimate", "plain", "--execution", "1s", "--json", cwd=folder, **{**environ, "RUNPOD_API_KEY": "no"}
+    ).document
+
+    assert ("live", gpus.PRICED_ON) == (live["prices_as_of"], refused["prices_as_of"])
+    assert all(each["usd_per_unit"] for each in live["estimates"][0]["gpus"] if each["is_in_spec"])

@@ -53,7 +53,7 @@ COMMANDS = {
     "push": _Place("vidctl.cli.images", "push", "Push workers' images, built first if they are not."),
     "jobs": _Place("vidctl.cli.jobs", "jobs", "List the jobs that vidctl sent from this project."),
     "logs": _Place("vidctl.cli.logs", "logs", "Print the logs of an endpoint's workers, merged by time."),
-    "cost": _Place("vidctl.cli.cost", "app", "Estimate and simulate what endpoints cost."),
+    "cost": _Place("vidctl.cli.cost", "app", "Estimate, simulate and report what endpoints cost."),
     "schema": _Place("vidctl.cli.specs", "schema", "Print the JSON Schema of a spec, for editors."),
     "images": _Place("vidctl.cli.images", "app", "List the images that were built on this machine, newest first."),
     "registry": _Place(

@@ -40,7 +40,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "vidctl logs yolo -f --source container",
         "vidctl logs yolo --grep 'Error|Traceback' --tail 1000",
     ),
-    "cost": ("vidctl cost simulate trace.csv yolo",),
+    "cost": ("vidctl cost estimate yolo whisper --fps 10", "vidctl cost simulate trace.csv yolo"),
+    "cost estimate": (
+        "vidctl cost estimate yolo whisper qwen-vl",
+        "vidctl cost estimate yolo --fps 10 --execution 0.03s",
+        "vidctl cost estimate whisper --jobs-per-day 200 --json",
+    ),
     "cost simulate": (
         "vidctl cost simulate trace.csv yolo",
         "vidctl cost simulate trace.csv yolo --p95 20s",

@@ -46,7 +46,7 @@ class EndpointCosts:
 
     def unit_time(self, pools: tuple[str, ...] | None = None) -> KnownTime | None:
         """How long a unit takes on its own GPUs, or on those of other pools; None if nobody measured it."""
-        if pools is None or pools == self.pools:
+        if pools is None or set(pools) <= set(self.pools):
             if self.execution_s is not None:
                 return KnownTime(self.execution_s, "--execution")
             if self.measured and self.measured.unit_s is not None:

@@ -17,7 +17,7 @@ from vidctl.runpod.rest import Rest
 from vidctl.runpod.types import Catalogue
 from vidctl.spec import EndpointSpec
 
-_JOBS = 10_000  # the newest of the project's
+_JOBS = 10_000  # the newest of an endpoint
 
 
 def live_catalogue(project: Project) -> Catalogue | None:
@@ -40,11 +40,13 @@ def endpoint_costs(
 ) -> list[EndpointCosts]:
     """The same of each spec.  Only jobs at RunPod count: those of the local runtime ran on no GPU."""
     catalogue = live_catalogue(project)
-    entries = Journal(project.journal_file).jobs(limit=_JOBS)
+    journal = Journal(project.journal_file)
     found = []
     for spec in specs:
         endpoint_id = project.environ.get(settings.endpoint_id_name(spec.key, "runpod"))
-        own = [each for each in entries if each.target == "runpod" and each.endpoint_id == endpoint_id]
-        known = measured(own, spec.task, idle_timeout_s=spec.timeouts.idle_s)
+        jobs = journal.jobs(limit=_JOBS, endpoint_id=endpoint_id) if endpoint_id else []
+        known = measured(
+            [each for each in jobs if each.target == "runpod"], spec.task, idle_timeout_s=spec.timeouts.idle_s
+        )
         found.append(EndpointCosts(spec, Prices(catalogue, spec.gpu.count), known, execution_s, cold_start_s))
     return found

@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from vidctl import __version__
-from vidctl.cli import examples, groups, options, spelling
+from vidctl.cli import defaults, examples, groups, options, spelling
 from vidctl.errors import InterruptionError, UsageError, VidctlError
 from vidctl.kinds import KINDS
 
@@ -40,6 +40,7 @@ COMMANDS = {
     "help": _Place("vidctl.cli.help", "help_", "Show the help of a command."),
     "init": _Place("vidctl.cli.init", "init", "Start a project in this folder."),
     "doctor": _Place("vidctl.cli.doctor", "doctor", "Check this machine, the project and the account."),
+    "config": _Place("vidctl.cli.config", "app", "Show the settings, and where each comes from."),
     "validate": _Place(
         "vidctl.cli.specs",
         "validate",
@@ -161,6 +162,8 @@ def _options(
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())  # noqa: T201  the answer itself
+    else:
+        context.default_map = defaults.of_project(context.invoked_subcommand)
 
 
 def main() -> None:

@@ -23,6 +23,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "help": ("vidctl help deploy", "vidctl help local up", "vidctl help --json"),
     "init": ("vidctl init", "vidctl init yolo", "vidctl init --plain mine"),
     "doctor": ("vidctl doctor", "vidctl doctor --target runpod --push", "vidctl doctor --json"),
+    "config": ("vidctl config show",),
+    "config show": ("vidctl config show --origin", "vidctl config show --json"),
     "validate": ("vidctl validate", "vidctl validate yolo -e prod"),
     "plan": ("vidctl plan yolo", "vidctl plan --all --detailed-exitcode", "vidctl plan yolo -o plan.json"),
     "deploy": (
@@ -51,7 +53,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "vidctl cost simulate trace.csv yolo --p95 20s",
         "vidctl cost simulate trace.csv whisper --execution 3s --cold-start 12s --json",
     ),
-    "schema": ("vidctl schema > vidctl.schema.json",),
+    "schema": ("vidctl schema > spec.schema.json", "vidctl schema --settings > settings.schema.json"),
     "images": ("vidctl images --json",),
     "images prune": ("vidctl images prune --keep 1",),
     "registry": ("vidctl registry list",),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidctl.cli import options
+from vidctl.cli import defaults, options
 
 if TYPE_CHECKING:
     from vidctl import spec
@@ -63,7 +63,7 @@ def _checked(project: Project, names: list[str] | None, env: str | None) -> _Che
     from vidctl.errors import SpecError
     from vidctl.runpod import gpus
 
-    found = _Checked(mistakes=[] if names else spec.check_settings(project.root))
+    found = _Checked(mistakes=[] if names else defaults.mistakes(project.root))
     for name, overlay in _wanted(project.root, names, env):
         try:
             path = spec.find(name, root=project.root, overlay=overlay)
@@ -135,9 +135,11 @@ def schema(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Of an overlay: nothing is required, and null removes.")
     ] = False,
+    settings: Annotated[bool, typer.Option("--settings", help="Of vidctl.yaml, the project's settings.")] = False,
 ) -> None:
     """Print the JSON Schema of a spec, for editors."""
     from vidctl import spec
 
-    document = spec.overlay_schema() if overlay else spec.json_schema()
+    of_a_spec = spec.overlay_schema if overlay else spec.json_schema
+    document = (defaults.settings_schema if settings else of_a_spec)()
     print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201

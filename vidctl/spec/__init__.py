@@ -4,8 +4,8 @@ from vidctl.spec.gpu import Gpu
 from vidctl.spec.loader import check, find, load, load_all, locate, names, overlays, warnings
 from vidctl.spec.model import EndpointSpec, Image, Local, RegistryAuth, Scaling, Smoke, Timeouts, Workers
 from vidctl.spec.problem import SpecProblem
-from vidctl.spec.project import ProjectSettings, check_settings, settings_of
-from vidctl.spec.schema import json_schema, overlay_schema
+from vidctl.spec.project import ProjectSettings, check_settings, settings_of, settings_problem
+from vidctl.spec.schema import json_schema, overlay_schema, settings_schema
 
 __all__ = [
     "EndpointSpec",
@@ -30,5 +30,7 @@ __all__ = [
     "overlay_schema",
     "overlays",
     "settings_of",
+    "settings_problem",
+    "settings_schema",
     "warnings",
 ]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import create_model
+from pydantic import Field, create_model
 
 from vidctl.errors import SpecError
 from vidctl.kinds import KINDS
+from vidctl.spec.document import Location
 from vidctl.spec.fields import SpecPart
 from vidctl.spec.files import read_files
 from vidctl.spec.problem import SpecProblem
-from vidctl.spec.validate import Validated, validate
+from vidctl.spec.validate import Validated, problem_at, validate
+
+FILE = "vidctl.yaml"
 
 
 class _Defaults(SpecPart):
@@ -34,11 +37,13 @@ class ProjectSettings(SpecPart):
     """Where commands go that name no target."""
     endpoints: Defaults = Defaults()
     """Whom `detect`, `transcribe` and `describe` ask by default: `{detect: yolo}`."""
+    defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Options of commands, for where the command line does not have them: `{detect: {conf: 0.4}}`."""
 
 
 def settings_of(root: Path) -> ProjectSettings:
     """Read a project's vidctl.yaml, if it has one.  Raises SpecError with every mistake."""
-    checked = _read(root / "vidctl.yaml")
+    checked = _read(root / FILE)
     if checked.value is None or checked.problems:
         raise SpecError("\n".join(map(str, checked.problems)))
     return checked.value
@@ -46,7 +51,14 @@ def settings_of(root: Path) -> ProjectSettings:
 
 def check_settings(root: Path) -> list[SpecProblem]:
     """List what is wrong in a project's vidctl.yaml; raises nothing."""
-    return _read(root / "vidctl.yaml").problems
+    return _read(root / FILE).problems
+
+
+def settings_problem(
+    root: Path, field: Location, message: str, hint: str | None, *, at_key: bool = False
+) -> SpecProblem:
+    """Say what is wrong with a value of a project's vidctl.yaml, or with its key, where it stands."""
+    return problem_at(read_files([root / FILE], {}), field, message, hint, at_key=at_key)
 
 
 def _read(file: Path) -> Validated[ProjectSettings]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vidctl.spec.model import EndpointSpec
+from vidctl.spec.project import ProjectSettings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VARIABLE = {"type": "string", "pattern": r"\$\{"}
@@ -21,6 +22,14 @@ def json_schema() -> dict[str, Any]:
 def overlay_schema() -> dict[str, Any]:
     """Give the schema of an overlay: that of a spec with nothing required, and null for any key, to remove it."""
     return dict(_optional(json_schema()))
+
+
+def settings_schema() -> dict[str, Any]:
+    """Give the schema of a project's vidctl.yaml."""
+    schema = _open(ProjectSettings.model_json_schema())
+    schema["description"] = "A project's settings: vidctl.yaml, beside configs/."
+    schema["$defs"]["variable"] = VARIABLE
+    return {"$schema": DIALECT, **schema}
 
 
 def _open(schema: Any) -> Any:

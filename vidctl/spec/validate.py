@@ -35,10 +35,10 @@ def validate(text: SpecText, model: type[Model], context: SpecFiles | None) -> V
     return Validated(value, [_at_line(problem, text) for problem in ordered])
 
 
-def problem_at(text: SpecText, field: Location, message: str, hint: str | None) -> SpecProblem:
+def problem_at(text: SpecText, field: Location, message: str, hint: str | None, *, at_key: bool = False) -> SpecProblem:
     """Say something of a field where the files say it, or of the part around it."""
     _, place = follow(field, text.document)
-    return _at_line(Problem(place.value, message, hint), text)
+    return _at_line(Problem((place.key if at_key else None) or place.value, message, hint), text)
 
 
 def _at_line(problem: Problem, text: SpecText) -> SpecProblem:

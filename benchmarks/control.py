@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from support import scripted  # type: ignore[import-not-found]  # the tests are not typed
 
 ROUNDS = 15
+STATUS_ROUNDS = 5
+STATUS_ENDPOINTS = 30
+SLOWEST_S = 4.0
 SPECS = 50
 VIDCTL = str(Path(sys.executable).parent / "vidctl")
 DOCKERFILE = "ARG BASE\nFROM ${BASE}\nCOPY . /app/\n"
@@ -32,7 +36,7 @@ def measure(scratch: Path) -> list[Promise]:
     project = scratch / "control"
     (project / "configs").mkdir(parents=True)
     with runtime(project) as account:
-        return [*measure_no_op(project, account), *measure_many(project, account)]
+        return [*measure_no_op(project, account), *measure_many(project, account), *measure_status(scratch)]
 
 
 @dataclass
@@ -139,3 +143,48 @@ def measure_many(project: Path, account: Account) -> list[Promise]:
         ),
         Promise("its processor time", "at most", 1, seconds, "s"),
     ]
+
+
+def measure_status(scratch: Path) -> list[Promise]:
+    """`vidctl status` of thirty endpoints, of which one takes four seconds to tell its workers."""
+    project = scratch / "status"
+    (project / "configs").mkdir(parents=True)
+    names = [f"many-{number}" for number in range(STATUS_ENDPOINTS)]
+    listed = scripted.ok({"endpoints": [{"id": name, "name": name, "workers": {"max": 1}} for name in names]})
+
+    def answer(request: scripted.Request) -> scripted.Reply:
+        return listed if request.path.endswith("/serverless") else scripted.ok({"workers": [], "jobs": {}})
+
+    def delayed(request: scripted.Request) -> float:
+        return SLOWEST_S if request.path == f"/v2/serverless/{names[-1]}/workers" else 0.2
+
+    with scripted.serving(answer, delay_s=delayed) as server:
+        environ = {
+            **os.environ,
+            "VIDCTL_TARGET": "runpod",
+            "RUNPOD_API_KEY": "bench",
+            "RUNPOD_API_BASE_URL": server.url,
+            "RUNPOD_ENDPOINT_BASE_URL": f"{server.url}/v2",
+        }
+        seconds = sorted(_status_s(project, environ) for _ in range(STATUS_ROUNDS))
+    median = seconds[len(seconds) // 2]
+    print_table(
+        f"vidctl status of {STATUS_ENDPOINTS} endpoints, the slowest request {SLOWEST_S:g} s",
+        ("command", "seconds"),
+        [("vidctl status", f"{median:.2f}")],
+    )
+    return [
+        Promise(
+            f"status of {STATUS_ENDPOINTS} endpoints against its slowest request", "at most", 1.2, median / SLOWEST_S
+        )
+    ]
+
+
+def _status_s(project: Path, environ: dict[str, str]) -> float:
+    began = time.monotonic()
+    command = [VIDCTL, "status", "--timeout", "60s"]
+    done = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=True)
+    seconds = time.monotonic() - began
+    if done.stdout.count("\n") != STATUS_ENDPOINTS or "no answer" in done.stdout:
+        raise RuntimeError(f"not all of the endpoints answered: {done.stdout}")
+    return seconds

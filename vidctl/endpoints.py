@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vidctl.spec import EndpointSpec
 
 # Under which names the facts stand in what the journal keeps of an endpoint.
+IMAGE_TAG = "spec.image_tag"  # the image that a template's digest stands for, by its content
 _TASK, _PROTOCOL, _VARIABLE = "spec.task", "spec.protocol", "spec.env."
 
 

@@ -145,6 +145,15 @@ def is_obeyed(character: str) -> bool:
     )
 
 
+def span(seconds: float) -> str:
+    """A time that passed, as people say it: `95 s`, `3 min`, `4 h`, `5 d`."""
+    for size, unit in ((60, "s"), (60, "min"), (24, "h")):
+        if seconds < 2 * size:
+            return f"{seconds:.0f} {unit}"
+        seconds /= size
+    return f"{seconds:.0f} d"
+
+
 def duration_s(text: str) -> float | None:
     """The seconds of `90`, `90s`, `5m`, `1h30m`, `1:30`; None for what is no duration."""
     text = text.strip()

@@ -55,8 +55,10 @@ class Server:
 
 
 @contextmanager
-def serving(answer: Callable[[Request], Reply]) -> Iterator[Server]:
-    """Serve `answer` on a free loopback port until the block ends."""
+def serving(
+    answer: Callable[[Request], Reply], *, delay_s: Callable[[Request], float] = lambda _: 0
+) -> Iterator[Server]:
+    """Serve `answer` on a free loopback port until the block ends, each as late as `delay_s` says."""
     lock, over = threading.Lock(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -69,6 +71,8 @@ def serving(answer: Callable[[Request], Reply]) -> Iterator[Server]:
             with lock:
                 server.requests.append(request)
                 reply = answer(request)
+            if seconds := delay_s(request):
+                over.wait(seconds)
             if reply.reset:
                 # Linger 0: the peer gets a TCP reset, not an orderly end.
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -95,7 +99,10 @@ def serving(answer: Callable[[Request], Reply]) -> Iterator[Server]:
             with suppress(OSError, ValueError):
                 super().finish()
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class _Server(ThreadingHTTPServer):
+        request_queue_size = 128  # many connect at once, and each that is not taken comes back a second later
+
+    http = _Server(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
     http.handle_error = lambda *_: None  # type: ignore[method-assign]  # a reset is meant
     server = Server(f"http://127.0.0.1:{http.server_port}")

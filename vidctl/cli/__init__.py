@@ -53,6 +53,7 @@ COMMANDS = {
     "build": _Place("vidctl.cli.images", "build", "Build workers' images."),
     "push": _Place("vidctl.cli.images", "push", "Push workers' images, built first if they are not."),
     "jobs": _Place("vidctl.cli.jobs", "jobs", "List the jobs that vidctl sent from this project."),
+    "status": _Place("vidctl.cli.status", "status", "Show what endpoints do now: workers, queue, errors, price."),
     "logs": _Place("vidctl.cli.logs", "logs", "Print the logs of an endpoint's workers, merged by time."),
     "cost": _Place("vidctl.cli.cost", "app", "Estimate, simulate and report what endpoints cost."),
     "schema": _Place("vidctl.cli.specs", "schema", "Print the JSON Schema of a spec, for editors."),

@@ -7,11 +7,11 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import IO, TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.file_proxy import FileProxy
 from rich.live import Live
 from rich.markup import escape
@@ -257,12 +257,28 @@ def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...], empty: str) -
         for row in rows:
             print("\t".join(one_line(cell) for cell in row))  # noqa: T201
         return
+    console.print(_grid(rows, header), soft_wrap=True)
+
+
+def _grid(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> Table:
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for title in header:
         grid.add_column(title, no_wrap=True)
     for row in rows:
         grid.add_row(*(escape(one_line(cell)) for cell in row))
-    console.print(grid, soft_wrap=True)
+    return grid
+
+
+@contextmanager
+def redrawn() -> Iterator[Callable[[list[tuple[str, ...]], tuple[str, ...], str], None]]:
+    """What draws a table and a line below it in place of the ones before, on the terminal of stdout."""
+    console = _console()
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as view:
+
+        def draw(rows: list[tuple[str, ...]], header: tuple[str, ...], below: str) -> None:
+            view.update(Group(_grid(rows, header), Text(one_line(below), "dim")), refresh=True)
+
+        yield draw
 
 
 def log_lines(entries: Sequence[Mapping[str, str | None]], *, whole_ids: bool) -> None:

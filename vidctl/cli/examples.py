@@ -37,6 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "build": ("vidctl build yolo",),
     "push": ("vidctl push yolo whisper",),
     "jobs": ("vidctl jobs --limit 5",),
+    "status": ("vidctl status", "vidctl status yolo whisper --watch", "vidctl status --json"),
     "logs": (
         "vidctl logs yolo --since 10m",
         "vidctl logs yolo -f --source container",

@@ -9,7 +9,8 @@ from vidctl.cli import options
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
-    from vidctl.deploy.target import LiveTarget, Target
+    from vidctl.deploy.target import Target
+    from vidctl.operations.live import LiveTarget
     from vidctl.project import settings
 
 
@@ -23,19 +24,19 @@ def deployed(report: Report, target: str | None) -> tuple[settings.Project, Targ
 
 def live(report: Report, target: str | None) -> LiveTarget:
     """What shows the state of the target."""
-    from vidctl.deploy import connect
+    from vidctl.operations.live import live_target
 
-    return connect.live_target(*_chosen(report, target), notify=report.step)
+    return live_target(*_chosen(report, target), notify=report.step)
 
 
 def _chosen(report: Report, target: str | None) -> tuple[settings.Project, settings.Target]:
     import os
 
-    from vidctl import spec
+    from vidctl import endpoints
     from vidctl.project import settings
 
     project = settings.open_project(Path.cwd(), os.environ)
-    chosen, is_default = settings.choose_target(project, target, default=spec.settings_of(project.root).target)
+    chosen, is_default = settings.choose_target(project, target, default=endpoints.default_target(project))
     if is_default:
         report.note(options.LOCAL_BY_DEFAULT)
     return project, chosen

@@ -168,6 +168,7 @@ def _record(spec: EndpointSpec, target: Target, todo: Plan, live: Endpoint, *, i
         document={
             **todo.document(live),
             VOLUME_NAME: spec.network_volume,
+            endpoints.IMAGE_TAG: todo.image.tag,
             **endpoints.written(endpoints.facts_of(spec)),
         },
         fingerprint=tested_fingerprint(spec, todo),

@@ -14,7 +14,6 @@ from vidctl.project.settings import Project
 from vidctl.runpod.control import control
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
-from vidctl.runpod.rest import Rest
 from vidctl.runpod.workers import WorkersApi
 
 
@@ -28,20 +27,6 @@ def deploy_target(project: Project, chosen: settings.Target, *, notify: Notify =
         jobs=Jobs(http, access.endpoint_base_url),
         workers=WorkersApi(http, f"{access.api_base_url}/v2"),
         images=ProjectImages(project, _local_isolation(project) if chosen == "local" else None),
-        journal=Journal(project.journal_file),
-    )
-
-
-def live_target(project: Project, chosen: settings.Target, *, notify: Notify = silent) -> target.LiveTarget:
-    """Everything that shows what runs."""
-    access = connect(project, chosen, notify=notify)
-    http = Http(access.api_key)
-    return target.LiveTarget(
-        name=chosen,
-        project=project,
-        rest=Rest(http, access.api_base_url, notify=notify),
-        jobs=Jobs(http, access.endpoint_base_url),
-        workers=WorkersApi(http, f"{access.api_base_url}/v2"),
         journal=Journal(project.journal_file),
     )
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from vidctl.runpod.limits import INIT_TIMEOUT_S
 from vidctl.runpod.types import LogLine, Worker, WorkerList
+from vidctl.text import span
 
 Kind = Literal[
     "stopped",
@@ -159,7 +160,7 @@ def _judge(worker: Worker, recent: Sequence[LogLine], snapshot: EndpointSnapshot
     trouble = _image_trouble(worker, recent) or _crash(worker, recent, snapshot)
     if trouble or worker.status == "THROTTLED":
         return trouble
-    so_far = f"{_duration(snapshot.waited_s)} so far"
+    so_far = f"{span(snapshot.waited_s)} so far"
     if _runs(recent):
         return Diagnosis(
             "loading",
@@ -269,13 +270,13 @@ def _from_states(snapshot: EndpointSnapshot) -> Diagnosis | None:
     if "INITIALIZING" in states:
         return Diagnosis(
             "starting",
-            f"{_workers(snapshot, 'INITIALIZING')} starting, {_duration(snapshot.waited_s)} so far",
+            f"{_workers(snapshot, 'INITIALIZING')} starting, {span(snapshot.waited_s)} so far",
             hint="it is pulling the image or loading the model",
         )
     if "IDLE" in states and snapshot.waited_s >= _PATIENCE_S:
         return Diagnosis(
             "loading",
-            f"{_workers(snapshot, 'IDLE')} ready, yet no job was taken in {_duration(snapshot.waited_s)}",
+            f"{_workers(snapshot, 'IDLE')} ready, yet no job was taken in {span(snapshot.waited_s)}",
             hint="check that the image starts RunPod's worker loop: runpod.serverless.start",
         )
     return Diagnosis("starting", "a ready worker is about to take the job") if "IDLE" in states else None
@@ -283,10 +284,10 @@ def _from_states(snapshot: EndpointSnapshot) -> Diagnosis | None:
 
 def _from_absence(snapshot: EndpointSnapshot) -> Diagnosis:
     if snapshot.is_local:
-        return Diagnosis("starting", f"the local runtime is starting a worker, {_duration(snapshot.waited_s)} so far")
+        return Diagnosis("starting", f"the local runtime is starting a worker, {span(snapshot.waited_s)} so far")
     if snapshot.waited_s < _PATIENCE_S:
         return Diagnosis("starting", "RunPod is looking for a GPU")
-    return _without_gpus(snapshot, "no_capacity", f"no worker in {_duration(snapshot.waited_s)}: RunPod has no free")
+    return _without_gpus(snapshot, "no_capacity", f"no worker in {span(snapshot.waited_s)}: RunPod has no free")
 
 
 # Seconds in which RunPod as a rule has found a worker; a cold start took 18 to 105 s in all (golden-paths/03, /09).
@@ -371,7 +372,3 @@ def _last(lines: Sequence[LogLine]) -> tuple[str, ...]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -326,6 +326,28 @@ def _has_drifted(path: str, old: object, applied: Document) -> bool:
     return old is None or (before is not None and before != _text(old))
 
 
+def drift(live: Endpoint, applied: Document, *, plane: Plane) -> tuple[str, ...]:
+    """The fields of an endpoint, as `template.image`, that are not as they were last applied."""
+    there = {f"{resource}.{field}": (resource, field, value) for resource, field, value in _fields(live)}
+    changed = [
+        path
+        for path, (resource, field, value) in there.items()
+        if not _cannot_be_compared(resource, field, live, plane)
+        and not _is_as_applied(path, field, value, applied, plane)
+    ]
+    return (*changed, *(path for path in applied if path.startswith("template.env.") and path not in there))
+
+
+def _is_as_applied(path: str, field: str, value: object, applied: Document, plane: Plane) -> bool:
+    """Also where that is unknown: of a value that is hidden, and of a field that an older vidctl did not keep."""
+    before = applied.get(path)
+    if before is None:
+        return path in applied or not field.startswith("env.")
+    if field == "gpu_ids":
+        return _canonical(field, before, plane) == _canonical(field, value, plane)
+    return before == _text(value)
+
+
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(sorted(map(str, value))) or "any"

@@ -13,7 +13,6 @@ from vidctl.journal import Journal
 from vidctl.progress import Notify
 from vidctl.project import settings
 from vidctl.runpod.jobs import Jobs
-from vidctl.runpod.rest import Rest
 from vidctl.runpod.types import Account, Catalogue, Endpoint, NetworkVolume, RegistryLogin, Template, WorkerImage
 from vidctl.runpod.workers import WorkersApi
 from vidctl.spec import EndpointSpec
@@ -72,16 +71,4 @@ class Target:
     jobs: Jobs
     workers: WorkersApi
     images: WorkerImages
-    journal: Journal
-
-
-@dataclass(frozen=True)
-class LiveTarget:
-    """What shows the state of a target: REST v2, whichever control plane changes it, for GraphQL has none of it."""
-
-    name: settings.Target
-    project: settings.Project
-    rest: Rest
-    jobs: Jobs
-    workers: WorkersApi
     journal: Journal

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vidctl.deploy.plan import owner
-from vidctl.deploy.target import LiveTarget
 from vidctl.errors import NotDeployedError, UsageError
+from vidctl.operations.live import LiveTarget
 from vidctl.project import configs
 from vidctl.project.settings import endpoint_id_name
 from vidctl.runpod.types import Endpoint
@@ -21,13 +20,19 @@ def find(word: str, live: Sequence[Endpoint], target: LiveTarget, *, overlay: st
     """The endpoint among those that are there; raise NotDeployedError, or UsageError where several may be meant."""
     key, known_id = configs.key_of(word, overlay), _known_id(word, target, overlay)
     by_id = [each for each in live if each.id in (known_id or word, word)]
-    found = by_id or [each for each in live if word == each.name] or [each for each in live if key == owner(each)]
+    found = by_id or [each for each in live if word == each.name] or _made_by(key, live)
     if len(found) > 1:
         ids = ", ".join(f"{each.name} ({each.id})" for each in found)
         raise UsageError(f"{word}: several endpoints may be meant: {ids}", hint="name one by its id")
     if not found:
         raise not_found(word, target, known_id)
     return found[0]
+
+
+def _made_by(key: str, live: Sequence[Endpoint]) -> list[Endpoint]:
+    from vidctl.deploy.plan import owner
+
+    return [each for each in live if key == owner(each)]
 
 
 def not_found(word: str, target: LiveTarget, endpoint_id: str | None = None) -> NotDeployedError:

@@ -196,7 +196,7 @@ def describe(
     asked.check_stdin(words)
     names, prompt = prompts.parted(words, asked.prompt, asked.preset)
     how, form = {**asked.given(), **frames.given(), **answer.given()}, output.form()
-    report = run.report(as_json=output.as_json or form.name != "text")
+    report = run.report(as_json=output.as_json or form.is_json)
     kind = VIDEOS if frames.are_given else IMAGES_AND_VIDEOS
     sources = expand(names, kind=kind, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
     count = 1 if asked.together else len(sources)
@@ -313,7 +313,7 @@ class _AnswerDelivery:
         if isinstance(result, Failed):
             self.tally.failures.append(result.error)
             if self._has_several:
-                self._report.failed(result, is_in_result=self._form.name != "text")
+                self._report.failed(result, is_in_result=self._form.has_failures)
         if not self._form.is_document:
             self._output.add(self._text([described]), is_answer=is_answer)
         if not isinstance(result, Failed):

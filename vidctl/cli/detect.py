@@ -112,7 +112,7 @@ def detect(
     from vidctl.media.search import expand
 
     detect_options, form = model.detect_options(), output.form()
-    report = run.report(as_json=output.as_json or form.name in ("json", "jsonl"))
+    report = run.report(as_json=output.as_json or form.is_json)
     images = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
     delivery = _DetectionDelivery(form, output, stems(images, sources, keeps_folders=recursive), report)
     delivery.check(Inputs(images, sources))
@@ -180,7 +180,7 @@ class _DetectionDelivery:
         if isinstance(found.result, Failed):
             self.tally.failures.append(found.result.error)
             if len(self._names) > 1:
-                self._report.failed(found.result, is_in_result=self._form.name in ("json", "jsonl", "coco"))
+                self._report.failed(found.result, is_in_result=self._form.has_failures)
         else:
             self._save_all(found, found.result, stem)  # before it is printed: whoever reads that may have gone
         if self._form.is_document:

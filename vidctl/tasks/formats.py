@@ -17,13 +17,16 @@ class ResultFormat(Generic[Result, Context]):
     """A format: its name, and `write`, which makes text of results and of what is known besides them.
 
     A file with one of the `endings` has this format.  A document holds all results and is written when the last is
-    known; in other formats each result is written as it comes, and `write` takes one.
+    known; in other formats each result is written as it comes, and `write` takes one.  A format that `is_json` makes
+    errors JSON too; one that `has_failures` tells itself which sources failed.
     """
 
     name: str
     write: Callable[[Sequence[Result], Context], str]
     endings: tuple[str, ...] = ()
     is_document: bool = False
+    is_json: bool = False
+    has_failures: bool = False
 
 
 def by_name(*formats: ResultFormat[Result, Context]) -> dict[str, ResultFormat[Result, Context]]:

@@ -68,6 +68,6 @@ def _item(described: Described, context: AnswersContext) -> dict[str, Any]:
 
 FORMATS: dict[str, AnswersFormat] = by_name(
     ResultFormat("text", _text, ("txt",)),
-    ResultFormat("json", _json, ("json",), is_document=True),
-    ResultFormat("jsonl", _jsonl, ("jsonl",)),
+    ResultFormat("json", _json, ("json",), is_document=True, is_json=True, has_failures=True),
+    ResultFormat("jsonl", _jsonl, ("jsonl",), is_json=True, has_failures=True),
 )

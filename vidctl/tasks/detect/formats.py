@@ -137,10 +137,23 @@ def _txt(results: Sequence[Result], context: DetectionsContext) -> str:
 
 FORMATS: dict[str, DetectionsFormat] = by_name(
     ResultFormat("table", lambda results, _: to_lines(results)),
-    ResultFormat("json", lambda results, context: to_json(results, endpoint=context.endpoint), ("json",), True),
-    ResultFormat("jsonl", lambda results, context: to_jsonl(results, endpoint=context.endpoint), ("jsonl",)),
+    ResultFormat(
+        "json",
+        lambda results, context: to_json(results, endpoint=context.endpoint),
+        ("json",),
+        is_document=True,
+        is_json=True,
+        has_failures=True,
+    ),
+    ResultFormat(
+        "jsonl",
+        lambda results, context: to_jsonl(results, endpoint=context.endpoint),
+        ("jsonl",),
+        is_json=True,
+        has_failures=True,
+    ),
     ResultFormat("csv", lambda results, context: to_csv(results, header=context.is_first), ("csv",)),
-    ResultFormat("coco", lambda results, _: to_coco(results), is_document=True),
+    ResultFormat("coco", lambda results, _: to_coco(results), is_document=True, has_failures=True),
     ResultFormat("txt", _txt, ("txt",)),
 )
 

@@ -362,7 +362,7 @@ def test_jobs_lists_what_was_sent(folder):
     """A job that vidctl gave up on is still known by its id."""
     with serving(script(ok({"id": "job-7", "status": "IN_QUEUE"}))) as server:
         runpod(folder, server, "detect", "frame.jpg", "--endpoint-id", "ep", "--timeout", "0.2")
-        listed = vidctl("jobs", "--json", cwd=folder).document
+        listed = vidctl("jobs", "--json", cwd=folder).document["jobs"]
 
     assert [(entry["id"], entry["status"], entry["what"]) for entry in listed] == [
         ("job-7", "CANCELLED", "detect frame.jpg")

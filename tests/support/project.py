@@ -63,7 +63,7 @@ class Project:
             )
 
     def jobs(self) -> list[dict[str, Any]]:
-        return list(self.run("jobs", "--json", "--limit", "1000").document)
+        return list(self.run("jobs", "--json", "--limit", "1000").document["jobs"])
 
     def dotenv(self) -> dict[str, str]:
         lines = (self.root / ".env").read_text().splitlines()

@@ -52,7 +52,15 @@ COMMANDS = {
     "destroy": _Place("vidctl.cli.account", "destroy", "Delete endpoints with their templates."),
     "build": _Place("vidctl.cli.images", "build", "Build workers' images."),
     "push": _Place("vidctl.cli.images", "push", "Push workers' images, built first if they are not."),
-    "jobs": _Place("vidctl.cli.jobs", "jobs", "List the jobs that vidctl sent from this project."),
+    "jobs": _Place(
+        "vidctl.cli.jobs", "app", "List the jobs sent from this project, and show, wait for, cancel or retry one."
+    ),
+    "health": _Place(
+        "vidctl.cli.queue", "health", "Show how many workers of an endpoint are in each state, and how many jobs."
+    ),
+    "purge": _Place(
+        "vidctl.cli.queue", "purge", "Remove the jobs that wait in an endpoint's queue; those that run go on."
+    ),
     "status": _Place("vidctl.cli.status", "status", "Show what endpoints do now: workers, queue, errors, price."),
     "logs": _Place("vidctl.cli.logs", "logs", "Print the logs of an endpoint's workers, merged by time."),
     "cost": _Place("vidctl.cli.cost", "app", "Estimate, simulate and report what endpoints cost."),

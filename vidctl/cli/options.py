@@ -233,6 +233,24 @@ def common() -> list[Any]:
 
 
 @dataclass(frozen=True)
+class ChangeOptions:
+    """Whether something is changed, and whether that is asked first."""
+
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be done.")] = False
+
+    def confirmed(self, question: str, report: Report, done: str) -> bool:
+        """Whether to do it, which a dry run is not; raise UsageError for a no, after which nothing was `done`."""
+        from vidctl.errors import UsageError
+
+        if self.dry_run:
+            return False
+        if not self.yes and not report.confirm(question):
+            raise UsageError(f"aborted; nothing was {done}")
+        return True
+
+
+@dataclass(frozen=True)
 class EndpointOptions:
     """Which endpoint answers."""
 

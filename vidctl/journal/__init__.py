@@ -90,8 +90,8 @@ class KeptOutput:
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """How many outputs are no longer kept, and how large they were."""
+class KeptSize:
+    """How many outputs there are, and how large they are together."""
 
     outputs: int
     bytes: int
@@ -249,27 +249,33 @@ class Journal:
                 )
                 database.execute("DELETE FROM asked WHERE endpoint_id = ? AND digest = ?", (endpoint_id, digest))
 
-    def forget_outputs(self, job_ids: Sequence[str] | None = None, *, before: float | None = None) -> Dropped:
-        """Drop what these jobs put out, or all that was kept before then, or all; nothing of it is left on disk."""
+    def kept_outputs(self, job_ids: Sequence[str] | None = None, *, before: float | None = None) -> KeptSize:
+        """How many outputs are kept: of these jobs, or since before then, or all."""
         if not self._file.exists:
-            return Dropped(0, 0)
-        where = "TRUE" if before is None else "kept_at < ?"
-        values: list[Any] = [] if before is None else [before]
-        if job_ids is not None:
-            where, values = f"job_id IN ({', '.join('?' * len(job_ids))})", list(job_ids)
+            return KeptSize(0, 0)
+        where, values = _which_outputs(job_ids, before)
         with self._file.opened() as database:
-            count, size = database.execute(
-                f"SELECT count(*), coalesce(sum(bytes), 0) FROM outputs WHERE {where}",  # noqa: S608  ours
-                values,
-            ).fetchone()
+            return KeptSize(
+                *database.execute(
+                    f"SELECT count(*), coalesce(sum(bytes), 0) FROM outputs WHERE {where}",  # noqa: S608  ours
+                    values,
+                ).fetchone()
+            )
+
+    def forget_outputs(self, job_ids: Sequence[str] | None = None, *, before: float | None = None) -> KeptSize:
+        """Drop the same, and say how many they were; nothing of them is left on disk."""
+        found = self.kept_outputs(job_ids, before=before)
+        if not found.outputs:
+            return found
+        where, values = _which_outputs(job_ids, before)
+        with self._file.opened() as database:
             database.execute(
                 f"DELETE FROM asked WHERE job_id IN (SELECT job_id FROM outputs WHERE {where})",  # noqa: S608  ours
                 values,
             )
             database.execute(f"DELETE FROM outputs WHERE {where}", values)  # noqa: S608  ours
-        if count:
-            self._file.shrink()
-        return Dropped(count, size)
+        self._file.shrink()
+        return found
 
     def ended(
         self,
@@ -300,10 +306,15 @@ class Journal:
             )
 
     def jobs(
-        self, *, limit: int | None = 20, since: float | None = None, endpoint_id: str | None = None
+        self,
+        *,
+        limit: int | None = 20,
+        since: float | None = None,
+        endpoint_id: str | None = None,
+        status: str | None = None,
     ) -> list[JobEntry]:
-        """The newest jobs first, of all or of one endpoint; none in a project that never sent one."""
-        conditions = {"submitted_at >= ?": since, "endpoint_id = ?": endpoint_id}
+        """The newest jobs first, of all or of one endpoint or status; none in a project that never sent one."""
+        conditions = {"submitted_at >= ?": since, "endpoint_id = ?": endpoint_id, "status = ?": status}
         known = {condition: value for condition, value in conditions.items() if value is not None}
         where = " AND ".join(known) or "TRUE"
         return self._jobs(
@@ -346,3 +357,10 @@ class Journal:
 
 def _login_digest(username: str, password: str, salt: bytes) -> bytes:
     return hashlib.scrypt(json.dumps([username, password]).encode(), salt=salt, n=2**14, r=8, p=1)
+
+
+def _which_outputs(job_ids: Sequence[str] | None, before: float | None) -> tuple[str, list[Any]]:
+    """A condition on the table of outputs, and its values."""
+    if job_ids is not None:
+        return f"job_id IN ({', '.join('?' * len(job_ids))})", list(job_ids)
+    return ("TRUE", []) if before is None else ("kept_at < ?", [before])

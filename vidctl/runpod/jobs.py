@@ -1,4 +1,4 @@
-"""RunPod's job API: `/run`, `/status`, `/stream`, `/cancel`, `/health`.
+"""RunPod's job API: `/run`, `/status`, `/stream`, `/cancel`, `/retry`, `/purge-queue`, `/health`.
 
 RunPod docs, serverless/endpoints/operation-reference.
 """
@@ -21,8 +21,8 @@ from vidctl.runpod.reading import Node, node_of
 from vidctl.runpod.retry import until_taken
 from vidctl.text import SENTENCE, one_line, reason
 
-_FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
-_STATES = _FINAL | {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}  # RUNNING: documented, never captured
+FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
+_STATES = FINAL | {"IN_QUEUE", "IN_PROGRESS", "RUNNING"}  # RUNNING: documented, never captured
 
 GONE = "GONE"  # our word for a job that RunPod no longer has
 # RunPod's /stream takes more, but what stands before it cuts silent connections.
@@ -48,7 +48,7 @@ class Job:
 
     @property
     def is_final(self) -> bool:
-        return self.status in _FINAL
+        return self.status in FINAL
 
     @property
     def has_output(self) -> bool:
@@ -69,7 +69,7 @@ class Streamed:
 
     @property
     def is_final(self) -> bool:
-        return self.status in _FINAL
+        return self.status in FINAL
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,28 @@ class Jobs:
         except (NotDeployedError, ApiError) as error:
             if error.status not in (400, 404):
                 raise
+
+    def retry(self, endpoint_id: str, job_id: str) -> None:
+        """Queue a job that FAILED or TIMED_OUT once more, with its id and input; it is paid again.
+
+        Raises UnansweredError if the response was lost: it may be queued then.
+        """
+        try:
+            self._http.write("POST", self._url(endpoint_id, "retry", job_id))
+        except VidctlError as error:
+            error.job_id = job_id
+            raise
+
+    def purge(self, endpoint_id: str) -> int:
+        """Remove the jobs that wait, not those that run; how many these were.  RunPod takes two of these in 10 s."""
+        try:
+            response = node_of(self._http.write("POST", self._url(endpoint_id, "purge-queue")), "/purge-queue")
+        except NotDeployedError as error:
+            raise self._no_endpoint(endpoint_id) from error
+        removed = response.get("removed")
+        if not isinstance(removed, int):
+            raise ApiError("invalid response from /purge-queue: missing 'removed'")
+        return removed
 
     def health(self, endpoint_id: str) -> Health:
         """How the endpoint is; raise NotDeployedError for one that does not exist."""

@@ -14,6 +14,7 @@ from support.failing import failed
 
 from vidctl import __version__
 from vidctl.cli import COMMANDS, groups
+from vidctl.journal import Journal
 from vidctl.revision import of_checkout
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,3 +169,77 @@ def test_completion_works_in_the_folder_that_is_named(tmp_path):
     assert ["deploy", "describe", "destroy", "detect"] == sorted(
         each for each in completed(tmp_path, "vidctl help de") if each != "doctor"
     )
+
+
+def test_completion_knows_names_targets_formats_languages_and_ids(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "yolo.yaml").touch()
+    (tmp_path / ".env").write_text('VIDCTL_YOLO_ENDPOINT_ID=ep-far\nOTHER=x\nVIDCTL_YOLO_ENDPOINT_ID_LOCAL="ep-near"\n')
+    journal = Journal(tmp_path / ".vidctl" / "journal.db")
+    journal.sent("job-1", endpoint_id="ep", target="local", what="a job")
+    journal.ended("job-1", status="COMPLETED", worker_id="worker-1")
+
+    assert {"local", "runpod"} == set(completed(tmp_path, "vidctl deploy yolo --target "))
+    assert ["yolo"] == completed(tmp_path, "vidctl logs ")
+    assert ["de"] == completed(tmp_path, "vidctl transcribe a.wav --language de")
+    assert ["srt"] == completed(tmp_path, "vidctl transcribe a.wav -f s")
+    assert {"vtt,srt", "vtt,txt", "vtt,tsv", "vtt,json"} == set(completed(tmp_path, "vidctl transcribe a.wav -f vtt,"))
+    assert "coco" in completed(tmp_path, "vidctl detect a.jpg -f ")
+    assert ["worker-vllm"] == completed(tmp_path, "vidctl describe a.jpg --protocol ")
+    assert {"ep-far", "ep-near"} == set(completed(tmp_path, "vidctl detect a.jpg --endpoint-id "))
+    assert ["worker-1"] == completed(tmp_path, "vidctl logs yolo --worker ")
+
+
+EVERY_LINE = """
+import os, sys
+
+def watch(event, arguments):
+    if event.startswith("socket."):
+        os.write(2, f"{event} {arguments}".encode())
+        os._exit(9)
+
+sys.addaudithook(watch)
+import pydantic, typer
+from vidctl.cli import app, main
+
+def lines(command, words):
+    yield f"{words} "
+    for each in command.params:
+        if each.param_type_name == "option" and each._custom_shell_complete:
+            yield f"{words} {each.opts[0]} "
+    for name in getattr(command, "commands", {}):
+        yield from lines(command.commands[name], f"{words} {name}")
+
+every = list(lines(typer.main.get_command(app), "vidctl"))
+sys.stdout.flush()
+for line in every:
+    child = os.fork()
+    if not child:
+        os.environ |= {"_VIDCTL_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        sys.argv = ["vidctl"]
+        main()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        sys.exit(f"{line}: {status}")
+print(len(every))
+"""
+
+
+def test_no_completion_touches_the_network(tmp_path):
+    """After every command and every option that has one: with a key, a journal, and a proxy that would be asked."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "yolo.yaml").write_text("name: yolo\n")
+    (tmp_path / ".env").write_text("RUNPOD_API_KEY=k\nVIDCTL_YOLO_ENDPOINT_ID=ep\n")
+    Journal(tmp_path / ".vidctl" / "journal.db").sent("job-1", endpoint_id="ep", target="local", what="a job")
+
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_LINE],
+        cwd=tmp_path,
+        env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:1", "VIDCTL_LOCAL_PORT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert int(done.stdout.split()[-1]) > 50

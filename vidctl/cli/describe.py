@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vidctl.cli import options
+from vidctl.cli import completion, options
 from vidctl.cli.tally import Tally
 
 if TYPE_CHECKING:
@@ -164,7 +164,10 @@ Words = Annotated[
         help="Images or videos: files, folders, globs, URLs, - or @list.txt; then the prompt, or @FILE with it.",
     ),
 ]
-WorkerProtocol = Annotated[str | None, typer.Option(metavar="NAME", help="Protocol of that endpoint: worker-vllm.")]
+WorkerProtocol = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Protocol of that endpoint: worker-vllm.", autocompletion=completion.protocols),
+]
 WorkerModel = Annotated[str | None, typer.Option(metavar="NAME", help="Model name that its worker-vllm serves.")]
 
 

@@ -140,7 +140,11 @@ def status(port: Port = None, *, said: options.ReportOptions) -> None:
 def logs(
     endpoint: Annotated[
         str | None,
-        typer.Argument(metavar="[ENDPOINT]", help="A spec, or an endpoint's name or id [default: the runtime itself]."),
+        typer.Argument(
+            metavar="[ENDPOINT]",
+            help="A spec, or an endpoint's name or id [default: the runtime itself].",
+            autocompletion=options.specs,
+        ),
     ] = None,
     tail: Annotated[int, typer.Option(min=1, help="Number of lines to print.")] = 100,
     port: Port = None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidctl.cli import options, targets
+from vidctl.cli import completion, options, targets
 
 if TYPE_CHECKING:
     from vidctl.operations.logs import LogReader, WorkerLine
@@ -43,7 +43,12 @@ def logs(
         ),
     ] = None,
     worker: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only this worker; the beginning of its id is enough.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Only this worker; the beginning of its id is enough.",
+            autocompletion=completion.worker_ids,
+        ),
     ] = None,
     source: Annotated[
         _Source | None, typer.Option(help="What the container writes, or what RunPod tells of it [default: both].")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from vidctl.cli import completion
 from vidctl.project import configs
 
 if TYPE_CHECKING:
@@ -151,7 +152,12 @@ Environment = Annotated[
 ]
 Target = Annotated[
     str | None,
-    typer.Option("--target", metavar="local|runpod", help="Where to. Default: runpod with a key, else local."),
+    typer.Option(
+        "--target",
+        metavar="local|runpod",
+        help="Where to. Default: runpod with a key, else local.",
+        autocompletion=completion.targets,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors included.")]
 # Of the commands whose result may be a file of another format.
@@ -261,7 +267,10 @@ class EndpointOptions:
         ),
     ] = None
     env: Environment = None
-    endpoint_id: Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")] = None
+    endpoint_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="An endpoint of any origin.", autocompletion=completion.endpoint_ids),
+    ] = None
 
 
 @dataclass(frozen=True)

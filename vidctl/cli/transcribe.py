@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from vidctl.cli import options
+from vidctl.cli import completion, options
 from vidctl.cli.tally import Tally
 
 if TYPE_CHECKING:
@@ -51,7 +51,12 @@ class SpeechOptions:
     """What the model is told."""
 
     language: Annotated[
-        str | None, typer.Option(metavar="LANGUAGE", help="Spoken language: de or German [default: detected].")
+        str | None,
+        typer.Option(
+            metavar="LANGUAGE",
+            help="Spoken language: de or German [default: detected].",
+            autocompletion=completion.languages,
+        ),
     ] = None
     task: Annotated[
         Literal["transcribe", "translate"], typer.Option(help="Transcribe as spoken, or translate to English.")
@@ -117,7 +122,11 @@ class TranscriptOutput:
     formats: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", "-f", metavar="txt,srt,vtt,tsv,json|all", help="Output formats [default: by FILE's ending]."
+            "--format",
+            "-f",
+            metavar="txt,srt,vtt,tsv,json|all",
+            help="Output formats [default: by FILE's ending].",
+            autocompletion=completion.transcript_formats,
         ),
     ] = None
     as_json: options.JsonResult = False
@@ -192,7 +201,10 @@ Sources = Annotated[
     typer.Argument(metavar="SOURCE…", help="Audio files and videos: files, folders, globs, URLs, - or @list.txt."),
 ]
 WorkerProtocol = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Protocol of that endpoint: worker-faster_whisper.")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Protocol of that endpoint: worker-faster_whisper.", autocompletion=completion.protocols
+    ),
 ]
 
 

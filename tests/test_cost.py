@@ -18,13 +18,14 @@ from vidctl.cost.facts import KnownTime
 from vidctl.cost.figures import FIGURES, figures_for, of_pools
 from vidctl.cost.guide import GUIDE
 from vidctl.cost.measured import Measured, measured
-from vidctl.cost.prices import Prices, dollars, every_pool
+from vidctl.cost.prices import Prices, every_pool
 from vidctl.cost.simulate import Arrival, ScalingRules, percentile, simulate
 from vidctl.cost.sweep import GpuPrice, cheapest, played, spec_lines, sweep
 from vidctl.cost.trace import TraceRow, read_trace
 from vidctl.journal import JobEntry, Journal
 from vidctl.runpod import gpus
 from vidctl.runpod.types import Catalogue, Offer
+from vidctl.text import dollars
 
 RULES = ScalingRules("QUEUE_DELAY", 4, workers_min=0, workers_max=3, idle_timeout_s=5, cold_start_s=2)
 PRICE = GpuPrice("L4", 0.0002)

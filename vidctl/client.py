@@ -20,6 +20,7 @@ from vidctl.tasks.batch import Invoker
 from vidctl.tasks.context import TaskContext, TaskEndpoint
 from vidctl.tasks.options import check_names, check_texts, only, seconds
 from vidctl.tasks.results import Failed, answer_of
+from vidctl.tasks.spending import SpendingLimit
 
 if TYPE_CHECKING:  # Pillow for images, PyAV for audio files: neither is loaded for the other
     from vidctl.tasks.batch import Waiting
@@ -40,8 +41,9 @@ class Client:
     `endpoint_id` an endpoint of any origin; by default the deployed spec of the task is used.  `protocol` is what an
     endpoint's worker speaks, if neither vidctl's own nor what its spec says, and `model` what it calls its model, if
     that is asked for.  `timeout_s` is how long to wait for one job.  A duration is a number of seconds, or text: "90s",
-    "5m", "1:30".  `notify` takes a `vidctl.progress.Progress` when the local runtime has to be started.  Every failure
-    is a `vidctl.errors.VidctlError`.
+    "5m", "1:30".  With `max_cost_usd` no job is sent whose execution time could cost more than is left of it: what was
+    paid for is delivered, then CostLimitError raised.  `notify` takes a `vidctl.progress.Progress` when the local
+    runtime has to be started.  Every failure is a `vidctl.errors.VidctlError`.
     """
 
     def __init__(
@@ -55,12 +57,13 @@ class Client:
         model: str | None = None,
         project: Path | str = ".",
         timeout_s: float | str = 600,
+        max_cost_usd: float | None = None,
         notify: Notify = silent,
         **unknown: NoReturn,
     ) -> None:
         named = {"endpoint": endpoint, "overlay": overlay, "endpoint_id": endpoint_id}
         texts = {"target": target, **named, "protocol": protocol, "model": model}
-        check_names("Client", unknown, (*texts, "project", "timeout_s", "notify"))
+        check_names("Client", unknown, (*texts, "project", "timeout_s", "max_cost_usd", "notify"))
         check_texts(texts)
         if not callable(notify):
             raise UsageError(f"notify: {notify!r} cannot be called")
@@ -74,6 +77,9 @@ class Client:
         self.target, self.is_target_by_default = settings.choose_target(
             self.project, target, default=default_target(self.project)
         )
+        if max_cost_usd is not None and not (isinstance(max_cost_usd, (int, float)) and max_cost_usd > 0):
+            raise UsageError(f"max_cost_usd: {max_cost_usd!r} is not a number over 0")
+        self._max_cost_usd = max_cost_usd
         self._finder = EndpointFinder(self.project, self.target, **named)
         self._protocol, self._model, self._notify = protocol, model, notify
         self._endpoint: TaskEndpoint | None = None
@@ -247,5 +253,20 @@ class Client:
 
     def _connect(self, task: str, endpoint: TaskEndpoint) -> Invoker:
         self._endpoint = endpoint
-        self._invoker = self._finder.connect(endpoint, command=task, notify=self._notify)
+        spending = None if self._max_cost_usd is None else self._limit(endpoint, self._max_cost_usd)
+        self._invoker = self._finder.connect(endpoint, command=task, spending=spending, notify=self._notify)
         return self._invoker
+
+    def _limit(self, endpoint: TaskEndpoint, most_usd: float) -> SpendingLimit:
+        """The limit at what a second of the endpoint costs at most; raise UsageError where that is not known."""
+        from vidctl.cost.gather import most_per_s
+
+        if self.target == "local":
+            return SpendingLimit(most_usd)  # nothing is paid
+        price = most_per_s(self.project, self._finder.gpus_of(endpoint))
+        if price is None:
+            raise UsageError(
+                f"the price of endpoint {endpoint} is not known, so a limit of costs cannot be kept",
+                hint="name the endpoint by its spec, with GPUs whose price RunPod publishes",
+            )
+        return SpendingLimit(most_usd, price)

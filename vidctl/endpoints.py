@@ -23,6 +23,7 @@ from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.tasks.batch import Invoker
 from vidctl.tasks.context import EndpointFacts, TaskEndpoint
+from vidctl.tasks.spending import SpendingLimit
 
 if TYPE_CHECKING:
     from vidctl.spec import EndpointSpec
@@ -115,7 +116,14 @@ class EndpointFinder:
             raise self._not_deployed(self._keys_for(task, self._overlay), configs.key_of(task, self._overlay))
         return found[0]
 
-    def connect(self, endpoint: TaskEndpoint, *, command: str | None = None, notify: Notify = silent) -> Invoker:
+    def connect(
+        self,
+        endpoint: TaskEndpoint,
+        *,
+        command: str | None = None,
+        spending: SpendingLimit | None = None,
+        notify: Notify = silent,
+    ) -> Invoker:
         """What sends jobs to the endpoint, on behalf of a command; its target is started if it must be."""
         access = connect(self._project, self._target, notify=notify)
         jobs = Jobs(
@@ -125,8 +133,25 @@ class EndpointFinder:
             has_rate_limits=access.has_rate_limits,
         )
         return Invoker(
-            jobs, endpoint.id, target=self._target, journal=self._journal, spec=endpoint.key, command=command
+            jobs,
+            endpoint.id,
+            target=self._target,
+            journal=self._journal,
+            spec=endpoint.key,
+            command=command,
+            spending=spending,
         )
+
+    def gpus_of(self, endpoint: TaskEndpoint) -> tuple[str, int] | None:
+        """RunPod's `gpuIds` of the endpoint and how many GPUs a worker has: as deployed, else as its spec says now."""
+        applied = self._journal.last_applied(endpoint.id)
+        recorded_gpus = applied.document.get("endpoint.gpu_ids") if applied else None
+        if applied and recorded_gpus:
+            return recorded_gpus, int(applied.document.get("endpoint.gpu_count") or 1)
+        with suppress(SpecError):
+            if endpoint.key and (spec := self._spec(endpoint.key)):
+                return spec.gpu.ids, spec.gpu.count
+        return None
 
     def price_per_s(self, task: str) -> float | None:
         """What a second of the task's worker costs, in US dollars; None where that is not known.

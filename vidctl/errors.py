@@ -207,6 +207,13 @@ class NoSettingError(VidctlError):
     code = "no_setting"
 
 
+class CostLimitError(VidctlError):
+    """More would have cost more than was allowed; what was paid for was delivered."""
+
+    code = "cost_limit"
+    exit_status = 9
+
+
 class PartialFailureError(VidctlError):
     """Some of many things failed; the others' results were delivered."""
 

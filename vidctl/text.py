@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from contextlib import suppress
+from math import floor, log10
 from urllib.parse import urlsplit, urlunsplit
 
 HIDDEN = "***"
@@ -165,3 +166,10 @@ def duration_s(text: str) -> float | None:
         days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     return None
+
+
+def dollars(amount: float) -> str:
+    """`$14.40`, and of less than a dollar the first digits that are there: `$0.0000310`."""
+    if amount >= 1 or amount == 0:
+        return f"${amount:,.2f}"
+    return f"${amount:.{min(9, 2 - floor(log10(amount)))}f}"

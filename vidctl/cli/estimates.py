@@ -55,7 +55,7 @@ def document(known: EndpointCosts, usage: Usage) -> dict[str, Any]:
 def total(documents: list[dict[str, Any]]) -> str | None:
     """Where the guide's sum is not that of its parts; said of all three together."""
     from vidctl.cost.guide import GUIDE, GUIDE_TOTAL
-    from vidctl.cost.prices import dollars
+    from vidctl.text import dollars
 
     if not {each.task for each in GUIDE} <= {each["task"] for each in documents}:
         return None
@@ -117,7 +117,7 @@ def show(document: dict[str, Any], usage: Usage) -> None:
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:
-    from vidctl.cost.prices import dollars
+    from vidctl.text import dollars
 
     unknown = NO_FIGURE if each["unit_s"] is None else NO_PRICE
     amounts = (each["usd_per_unit"], each["usd_per_hour_of_video"], each["usd_per_month"])
@@ -132,7 +132,7 @@ def _row(each: dict[str, Any]) -> tuple[str, ...]:
 
 def _notes(document: dict[str, Any], usage: Usage) -> Iterator[str]:
     from vidctl.cost.estimate import DAYS
-    from vidctl.cost.prices import dollars
+    from vidctl.text import dollars
 
     unit, cold = document["unit"], document["cold_start"]
     every = "all audio" if document["task"] == "transcribe" else f"one {unit} every {usage.every_s:g} s"

@@ -117,6 +117,23 @@ def endpoint_argument() -> Any:
     return typer.Argument(metavar="NAME", help="A spec, or an endpoint's name or id.", autocompletion=specs)
 
 
+def usd(option: str) -> Callable[[str], float]:
+    """What reads an amount of US dollars: `5`, `0.25` or `$5`."""
+
+    def read(value: str) -> float:
+        from vidctl.errors import UsageError
+
+        try:
+            amount = float(str(value).removeprefix("$"))
+        except ValueError:
+            amount = 0.0
+        if not 0 < amount < float("inf"):
+            raise UsageError(f"{option} {value}: not an amount of US dollars over 0", hint=f"write {option} 5")
+        return amount
+
+    return read
+
+
 def output(metavar: str, help_: str) -> Any:
     """`-o` of the commands that ask an endpoint: where the result is written."""
     return typer.Option("--output", "-o", parser=name_of_output, metavar=metavar, help=help_)
@@ -281,6 +298,14 @@ class RunOptions:
     timeout: Annotated[
         float, typer.Option(metavar="5m", parser=duration("--timeout", least=0.1), help="How long to wait for one job.")
     ] = 600
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            metavar="USD",
+            parser=usd("--max-cost"),
+            help="Stop before execution time costs more than this; what was paid for is kept (exit code 9).",
+        ),
+    ] = None
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False
     quiet: Quiet = False
     verbose: Verbose = False
@@ -301,6 +326,7 @@ class RunOptions:
             overlay=chosen.env,
             endpoint_id=chosen.endpoint_id,
             timeout_s=self.timeout,
+            max_cost_usd=self.max_cost,
             notify=report.step,
             **others,  # type: ignore[arg-type]  # protocol and model
         )

@@ -131,7 +131,7 @@ def facts(setting: Setting) -> dict[str, Any]:
 
 
 def show(document: dict[str, Any]) -> None:
-    from vidctl.cost.prices import dollars
+    from vidctl.text import dollars
 
     cold, idle_s = document["cold_start"], document["idle_timeout_s"]
     workers = f"{document['workers_min']} to {document['workers_max']} workers, idle timeout {idle_s:g} s"
@@ -150,7 +150,7 @@ def show(document: dict[str, Any]) -> None:
 
 
 def show_cheapest(best: Setting, load: Load, p95_s: float) -> None:
-    from vidctl.cost.prices import dollars
+    from vidctl.text import dollars
 
     found = facts(best)
     print(  # noqa: T201

@@ -12,6 +12,7 @@ from vidctl.errors import VidctlError
 from vidctl.journal import Journal
 from vidctl.project import settings
 from vidctl.project.settings import Project
+from vidctl.runpod import gpus
 from vidctl.runpod.http import Http
 from vidctl.runpod.rest import Rest
 from vidctl.runpod.types import Catalogue
@@ -50,3 +51,11 @@ def endpoint_costs(
         )
         found.append(EndpointCosts(spec, Prices(catalogue, spec.gpu.count), known, execution_s, cold_start_s))
     return found
+
+
+def most_per_s(project: Project, gpus_of: tuple[str, int] | None) -> float | None:
+    """What a second of a worker costs at most, by RunPod's `gpuIds` and the GPUs of a worker; None if not known."""
+    if gpus_of is None:
+        return None
+    gpu_ids, count = gpus_of
+    return Prices(live_catalogue(project), count).per_s(gpus.selection(gpu_ids).pools)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vidctl.cost.prices import Prices, dollars
+from vidctl.cost.prices import Prices
 from vidctl.runpod import gpus
+from vidctl.text import dollars
 
 
 @dataclass(frozen=True)

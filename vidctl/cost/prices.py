@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor, log10
 
 from vidctl.deploy.cost import cost, priced_on
 from vidctl.runpod import gpus
@@ -33,10 +32,3 @@ class Prices:
 def every_pool() -> list[str]:
     """All pools, the cheapest first, those without a published price last."""
     return [pool.id for pool in sorted(gpus.POOLS, key=lambda pool: (pool.price_per_s is None, pool.price_per_s or 0))]
-
-
-def dollars(amount: float) -> str:
-    """`$14.40`, and of less than a dollar the first digits that are there: `$0.0000310`."""
-    if amount >= 1 or amount == 0:
-        return f"${amount:,.2f}"
-    return f"${amount:.{min(9, 2 - floor(log10(amount)))}f}"

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from vidctl.errors import (
     ApiError,
+    CostLimitError,
     InterruptionError,
     JobFailedError,
     NotDeployedError,
@@ -24,11 +25,13 @@ from vidctl.errors import (
     VidctlError,
 )
 from vidctl.journal import Journal
-from vidctl.runpod.jobs import DEFAULT_OPTIONS, GONE, Health, Job, JobOptions, Jobs, Streamed
-from vidctl.tasks.failures import failed, is_unknown, may_have_cost, may_pass
-from vidctl.tasks.health_counts import HealthCounts
+from vidctl.runpod.jobs import DEFAULT_OPTIONS, GONE, Job, JobOptions, Jobs, Streamed
+from vidctl.tasks.failures import failed, is_unknown, may_have_cost, may_pass, too_late
+from vidctl.tasks.health_counts import Waiting as Waiting
+from vidctl.tasks.health_counts import notifying
 from vidctl.tasks.in_flight import JobsInFlight
 from vidctl.tasks.in_order import in_order
+from vidctl.tasks.spending import SpendingLimit
 from vidctl.tasks.stream_pace import HOLD_S, StreamPace
 
 # Jobs end about in the order they were sent, so the oldest that is out is asked for first and most often.
@@ -69,9 +72,6 @@ class JobAnswer(Generic[T]):
     earlier: tuple[Job, ...] = ()
 
 
-Waiting = Callable[[Job, Health | None], None]
-
-
 class Invoker:
     """Sends jobs to one endpoint and waits for them; collaborators come from outside."""
 
@@ -84,6 +84,7 @@ class Invoker:
         journal: Journal,
         spec: str | None = None,
         command: str | None = None,
+        spending: SpendingLimit | None = None,
     ) -> None:
         """`spec` and `command` are for the journal: of which spec the endpoint is, and who sends."""
         self.endpoint_id = endpoint_id
@@ -92,6 +93,7 @@ class Invoker:
         self._journal = journal
         self._sender = {"spec": spec, "command": command}
         self._in_flight = JobsInFlight(endpoint_id, self._cancel)
+        self._spending = spending or SpendingLimit()
         self._ended_at = -math.inf  # when a job last ended
 
     def ask(
@@ -148,6 +150,7 @@ class Invoker:
         it was answered, only if it `resends_unknown`.  A job that a lost worker took with it is sent once more where
         RunPod has counted no time for it.  `seen` is told, in threads, of every look at a job that is not over;
         `waiting` of the oldest that is out, once it takes longer than a warm worker's.  Closing cancels what is out.
+        Raises CostLimitError at the end if the spending limit was reached; what was not sent for it has no answer.
         """
         notify = self._notifying(waiting)
 
@@ -163,10 +166,9 @@ class Invoker:
 
         pool = ThreadPoolExecutor(window, thread_name_prefix="vidctl-job")
         try:
-            for request, future in in_order(
-                requests, lambda each: pool.submit(finish, each), window, kept=_without_payload
-            ):
-                yield _answer(request, future)
+            wanted = self._spending.until_reached(requests)
+            done = in_order(wanted, lambda each: pool.submit(finish, each), window, kept=_without_payload)
+            yield from self._spending.delivered(_answer(request, future) for request, future in done)
         finally:
             self.cancel_all()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -255,8 +257,9 @@ class Invoker:
         """Send the job, and count it among those that are out."""
         if self._in_flight.is_stopped:
             raise InterruptionError("interrupted before it was sent")
-        self._announce(request)
+        self._spending.admit(self._in_flight.hold)
         try:
+            self._announce(request)
             job_id = self._jobs.run(
                 self.endpoint_id,
                 request.payload,
@@ -265,9 +268,11 @@ class Invoker:
                 pause=self._in_flight.hold,
             )
         except VidctlError as error:
+            self._spending.unsent()
             if request.digest and not is_unknown(error):
                 self.forget([request.digest])
             raise
+        self._spending.sent(job_id)
         self._in_flight.add(job_id)
         return job_id
 
@@ -379,30 +384,25 @@ class Invoker:
                 return job
             if time.monotonic() >= deadline:
                 raise self._too_late(job, timeout_s)
+            if self._spending.seen(job):
+                self._give_up(job_id, CostLimitError.code)
+                raise self._spending.error()
             look(job)
             pause_s = min(pause_s * 1.15, _SLOWEST_POLL_S)
 
     def _notifying(self, waiting: Waiting | None) -> Callable[[Job], None]:
-        """What is done at each look at a job that is not over."""
-        counts = HealthCounts(lambda: self._jobs.health(self.endpoint_id))
-
-        def look(job: Job) -> None:
-            if waiting is not None:
-                waiting(job, counts.latest() if job.status == "IN_QUEUE" else None)
-
-        return look
+        return notifying(waiting, lambda: self._jobs.health(self.endpoint_id))
 
     def _too_late(self, job: Job, timeout_s: float) -> TimedOutError:
-        is_cancelled = self._cancel(job.id, error_code=TimedOutError.code)
-        self._in_flight.remove(job.id)
-        return TimedOutError(
-            f"job {job.id} was not done after {timeout_s:g} s (it was {job.status}); "
-            + ("it is cancelled" if is_cancelled else "it could not be cancelled and may still run"),
-            hint="give it longer with --timeout; a cold worker needs time to start",
-            endpoint=self.endpoint_id,
-            job_id=job.id,
-            status=job.status,
-        )
+        is_cancelled = self._give_up(job.id, TimedOutError.code)
+        return too_late(job, timeout_s, self.endpoint_id, is_cancelled=is_cancelled)
+
+    def _give_up(self, job_id: str, error_code: str) -> bool:
+        """Cancel a job that is waited for no longer; whether that worked."""
+        is_cancelled = self._cancel(job_id, error_code=error_code)
+        self._spending.ended(job_id, None)
+        self._in_flight.remove(job_id)
+        return is_cancelled
 
     def _cancel(self, job_id: str, *, error_code: str = InterruptionError.code) -> bool:
         """Cancel one job; if RunPod cannot be told, the journal goes on holding it as one that is out."""
@@ -415,6 +415,7 @@ class Invoker:
 
     def _settled(self, job_id: str, status: str, job: Job | None = None) -> None:
         self._ended_at = time.monotonic()
+        self._spending.ended(job_id, job.execution_ms if job else None)
         self._in_flight.remove(job_id)
         self._record(job_id, status, job)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vidctl.errors import ApiError, JobFailedError, NetworkError, UnansweredError, VidctlError
+from vidctl.errors import ApiError, JobFailedError, NetworkError, TimedOutError, UnansweredError, VidctlError
 from vidctl.runpod.jobs import Job
 from vidctl.runpod.waiting import may_have_been_accepted
 
@@ -27,6 +27,18 @@ def may_have_cost(error: VidctlError) -> bool:
 def may_pass(error: VidctlError) -> bool:
     """Whether it is of a server that may be back in a moment."""
     return isinstance(error, NetworkError) or (isinstance(error.status, int) and error.status >= 500)
+
+
+def too_late(job: Job, timeout_s: float, endpoint_id: str, *, is_cancelled: bool) -> TimedOutError:
+    """The error for a job that was waited for long enough."""
+    return TimedOutError(
+        f"job {job.id} was not done after {timeout_s:g} s (it was {job.status}); "
+        + ("it is cancelled" if is_cancelled else "it could not be cancelled and may still run"),
+        hint="give it longer with --timeout; a cold worker needs time to start",
+        endpoint=endpoint_id,
+        job_id=job.id,
+        status=job.status,
+    )
 
 
 def failed(job: Job, endpoint_id: str) -> JobFailedError:

@@ -7,7 +7,9 @@ from contextlib import suppress
 from threading import Thread
 
 from vidctl.errors import VidctlError
-from vidctl.runpod.jobs import Health
+from vidctl.runpod.jobs import Health, Job
+
+Waiting = Callable[[Job, Health | None], None]
 
 _HEALTH_S = 0.3  # most often its answer is there by then
 
@@ -31,3 +33,14 @@ class HealthCounts:
     def _look(self) -> None:
         with suppress(VidctlError):
             self._known = self._ask()
+
+
+def notifying(waiting: Waiting | None, ask: Callable[[], Health]) -> Callable[[Job], None]:
+    """What is done at each look at a job that is not over: `waiting` hears of it, and how the endpoint is."""
+    counts = HealthCounts(ask)
+
+    def look(job: Job) -> None:
+        if waiting is not None:
+            waiting(job, counts.latest() if job.status == "IN_QUEUE" else None)
+
+    return look

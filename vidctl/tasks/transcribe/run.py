@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, BinaryIO
 
-from vidctl.errors import AuthError, JobFailedError, NotDeployedError, UsageError, VidctlError
+from vidctl.errors import AuthError, CostLimitError, JobFailedError, NotDeployedError, UsageError, VidctlError
 from vidctl.media import audio
 from vidctl.media.audio import Chunk
 from vidctl.media.given import Given
@@ -166,10 +166,16 @@ def _delivered(
 ) -> Iterator[Transcribed]:
     """What became of each source, in their order, as soon as it is over."""
     pending = deque(transcriptions)
-    for answer in answers:
-        _collect(answer, invoker)
-        while pending and pending[0].is_over:
-            yield pending.popleft().deliver()
+    try:
+        for answer in answers:
+            _collect(answer, invoker)
+            while pending and pending[0].is_over:
+                yield pending.popleft().deliver()
+    except CostLimitError as error:  # what is there of those that were begun is paid
+        for begun in (each for each in pending if each.is_begun):
+            begun.fail(error)
+            yield begun.deliver()
+        raise
     while pending:
         yield pending.popleft().deliver()
 
@@ -320,6 +326,11 @@ class _Transcription:
         self._front = 0
         self._is_read = False
         self._error: VidctlError | None = None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether something came of it."""
+        return bool(self._parts)
 
     @property
     def is_over(self) -> bool:

@@ -130,7 +130,7 @@ CASES = [
     ),
     *(
         (
-            "image_missing",
+            "wrong_platform",
             queued("INITIALIZING", CREATE, START, (source, said), START, (source, said), START),
             (IMAGE, "linux/amd64"),
         )

@@ -46,6 +46,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "jobs forget": ("vidctl jobs forget --older-than 7d", "vidctl jobs forget --all -y"),
     "health": ("vidctl health yolo",),
     "purge": ("vidctl purge yolo -n", "vidctl purge yolo -y"),
+    "why": ("vidctl why yolo", "vidctl why yolo --json"),
     "status": ("vidctl status", "vidctl status yolo whisper --watch", "vidctl status --json"),
     "logs": (
         "vidctl logs yolo --since 10m",

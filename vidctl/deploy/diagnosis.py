@@ -23,6 +23,7 @@ Kind = Literal[
     "pulling",
     "registry_auth",
     "image_missing",
+    "wrong_platform",
     "crash_loop",
     "loading",
     "at_max",
@@ -135,7 +136,7 @@ def _from_workers(snapshot: EndpointSnapshot) -> Diagnosis | None:
 
 
 # A container that runs shows that the image can be had, whatever another host says.
-_WORST_FIRST: Sequence[Kind] = ("crash_loop", "loading", "image_missing", "registry_auth", "pulling")
+_WORST_FIRST: Sequence[Kind] = ("crash_loop", "loading", "wrong_platform", "image_missing", "registry_auth", "pulling")
 
 # What Docker's and containerd's words for it have in common; a worker's own "401 Unauthorized" is in another log.
 _NO_ACCESS = re.compile(
@@ -189,7 +190,7 @@ def _image_trouble(worker: Worker, recent: Sequence[LogLine]) -> Diagnosis | Non
     image = f"the image {worker.image}" if worker.image else "the image"
     if wrong := [line for line in recent if _WRONG_PLATFORM.search(line.text)]:
         return Diagnosis(
-            "image_missing",
+            "wrong_platform",
             f"{image} is for another platform: RunPod's hosts are linux/amd64",
             hint="build it with vidctl build NAME, or docker build --platform linux/amd64",
             evidence=_last(wrong),

@@ -11,6 +11,7 @@ from vidctl.journal import Journal
 from vidctl.progress import Notify, silent
 from vidctl.project import settings
 from vidctl.project.settings import Project
+from vidctl.runpod.graphql import GraphQL
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.runpod.rest import Rest
@@ -19,11 +20,15 @@ from vidctl.runpod.workers import WorkersApi
 
 @dataclass(frozen=True)
 class LiveTarget:
-    """REST v2, whichever control plane changes the target, for GraphQL has none of this; and what goes with it."""
+    """REST v2, whichever control plane changes the target, and what goes with it.
+
+    `graphql` is for what only it tells: an account's balance and quota.
+    """
 
     name: settings.Target
     project: Project
     rest: Rest
+    graphql: GraphQL
     jobs: Jobs
     workers: WorkersApi
     journal: Journal
@@ -36,6 +41,7 @@ def live_target(project: Project, chosen: settings.Target, *, notify: Notify = s
     return LiveTarget(
         name=chosen,
         project=project,
+        graphql=GraphQL(http, access.api_base_url, notify=notify),
         rest=Rest(http, access.api_base_url, notify=notify),
         jobs=Jobs(http, access.endpoint_base_url),
         workers=WorkersApi(http, f"{access.api_base_url}/v2"),

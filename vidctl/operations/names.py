@@ -13,7 +13,8 @@ from vidctl.runpod.types import Endpoint
 
 def find_id(word: str, target: LiveTarget, *, overlay: str | None = None) -> str:
     """The endpoint's id; the account is not asked for one that stands in `.env`."""
-    return _known_id(word, target, overlay) or str(find(word, target.rest.account().endpoints, target).id)
+    known = _known_id(word, target, overlay)
+    return known or str(find(word, target.rest.account().endpoints, target, overlay=overlay).id)
 
 
 def find(word: str, live: Sequence[Endpoint], target: LiveTarget, *, overlay: str | None = None) -> Endpoint:

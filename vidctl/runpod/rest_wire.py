@@ -11,7 +11,7 @@ from vidctl.errors import RefusedError
 from vidctl.runpod import gpus
 from vidctl.runpod.failures import refused
 from vidctl.runpod.gpus import GpuSelection
-from vidctl.runpod.reading import Node, endpoint_name, part, read, strings
+from vidctl.runpod.reading import Node, endpoint_name, nodes, part, read, strings
 from vidctl.runpod.types import Endpoint, Offer, RegistryLogin, Stock, Template
 
 _STOCKS: Final[tuple[Stock, ...]] = ("NONE", "LOW", "MEDIUM", "HIGH")
@@ -170,4 +170,15 @@ def offer_of(pool: str, cards: list[Node]) -> Offer:
         pool,
         price_per_hour=max((float(price) for price in prices if price is not None), default=None),
         stock=_STOCKS[max(stocks)] if stocks else None,
+        data_centers=_places(cards),
     )
+
+
+def _places(cards: list[Node]) -> tuple[tuple[str, Stock], ...]:
+    """In which data centers a pool's cards are, each with what there is most of one of them."""
+    found: dict[str, int] = {}
+    for card in cards:
+        for place in nodes(card, "dataCenters"):
+            if place.get("availability") in _STOCKS and (name := read(place, "id", str, "")):
+                found[name] = max(found.get(name, 0), _STOCKS.index(place["availability"]))
+    return tuple((name, _STOCKS[level]) for name, level in sorted(found.items()))

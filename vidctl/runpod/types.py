@@ -113,6 +113,8 @@ class Offer:
     pool: str
     price_per_hour: float | None
     stock: Stock | None = None
+    data_centers: tuple[tuple[str, Stock], ...] = field(default=(), compare=False)
+    """Where it is, and how much."""
 
 
 @dataclass(frozen=True)

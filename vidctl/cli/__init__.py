@@ -49,6 +49,16 @@ COMMANDS = {
     "plan": _Place("vidctl.cli.deploy", "plan", "Show what a deploy would change, and what that costs."),
     "deploy": _Place("vidctl.cli.deploy", "deploy", "Create or update endpoints, and smoke test them."),
     "list": _Place("vidctl.cli.account", "list_endpoints", "List the account's endpoints."),
+    "scale": _Place(
+        "vidctl.cli.scale",
+        "scale",
+        "Change how many workers an endpoint has, and how long they idle, without a deploy.",
+    ),
+    "rollback": _Place(
+        "vidctl.cli.rollback",
+        "rollback",
+        "Make an earlier version of an endpoint live again: its image and its settings together.",
+    ),
     "destroy": _Place("vidctl.cli.account", "destroy", "Delete endpoints with their templates."),
     "build": _Place("vidctl.cli.images", "build", "Build workers' images."),
     "push": _Place("vidctl.cli.images", "push", "Push workers' images, built first if they are not."),

@@ -127,7 +127,9 @@ class Deployment:
         """Let the user say no; raise UsageError then.  On the local runtime something new harms nobody."""
         confirmed = ("update",) if self.place.name == "local" else ("update", "create")
         keys = [each.spec.key for each in planned if each.plan.action in confirmed]
-        if keys and self.report.can_ask and not self.report.confirm(f"deploy {', '.join(keys)} to {self.place.name}?"):
+        by_hand = ", and set back what was changed by hand" if any(each.plan.sets_back for each in planned) else ""
+        question = f"deploy {', '.join(keys)} to {self.place.name}{by_hand}?"
+        if keys and self.report.can_ask and not self.report.confirm(question):
             raise UsageError("aborted; nothing was changed")
 
     def _documents(self, planned: Sequence[Planned], known: Survey) -> list[dict[str, Any]]:

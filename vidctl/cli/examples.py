@@ -33,6 +33,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "vidctl deploy --all -e prod -y",
     ),
     "list": ("vidctl list --target local", "vidctl list --json"),
+    "scale": ("vidctl scale yolo --max 5", "vidctl scale yolo --min 1 --idle 2m --write -y"),
+    "rollback": ("vidctl rollback yolo", "vidctl rollback yolo --to 3 --dry-run"),
     "destroy": ("vidctl destroy yolo -y",),
     "build": ("vidctl build yolo",),
     "push": ("vidctl push yolo whisper",),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vidctl import endpoints
 from vidctl import spec as specs
-from vidctl.deploy import pull_login, rollback
+from vidctl.deploy import by_hand, pull_login, rollback
 from vidctl.deploy.plan import SOURCES, Plan
 from vidctl.deploy.planning import is_proven, prepare, tested_fingerprint
 from vidctl.deploy.smoke_test import SmokeTester
@@ -155,7 +155,8 @@ def _placed(spec: EndpointSpec, error: RefusedError) -> RefusedError:
 def _unchanged(spec: EndpointSpec, target: Target, todo: Plan) -> Deployed:
     """What callers must know of the endpoint may have changed all the same, of which RunPod hears nothing."""
     last = target.journal.last_applied(todo.endpoint.id or "")
-    if last and (last.spec, endpoints.recorded(last.document)) != (spec.key, endpoints.facts_of(spec)):
+    is_same = last and (last.spec, endpoints.recorded(last.document)) == (spec.key, endpoints.facts_of(spec))
+    if last and (not is_same or by_hand.is_marked(last.document)):
         _record(spec, target, todo, todo.before or todo.endpoint, is_proven=True)
     return Deployed(todo.endpoint.id or "", smoke=None)
 
@@ -170,6 +171,7 @@ def _record(spec: EndpointSpec, target: Target, todo: Plan, live: Endpoint, *, i
             VOLUME_NAME: spec.network_volume,
             endpoints.IMAGE_TAG: todo.image.tag,
             **endpoints.written(endpoints.facts_of(spec)),
+            **(rollback.release_of(target, live.id or "") if is_proven else {}),
         },
         fingerprint=tested_fingerprint(spec, todo),
         is_proven=is_proven,

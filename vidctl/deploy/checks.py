@@ -158,17 +158,17 @@ def _or_graphql(target: Target) -> str:
 
 def warnings(todo: Sequence[Plan], known: Survey, journal: Journal) -> list[str]:
     """What a person should know before saying yes: too many workers, what earlier names of the specs left, what of
-    the model cache REST v2 neither shows nor changes, and what each plan notes.
+    the model cache REST v2 neither shows nor changes, what each plan notes, and what was done by hand.
     """
     return [
-        *_over_quota(todo, known.account),
+        *over_quota(todo, known.account),
         *_left_behind(todo, known.account, journal),
         *_out_of_sight(todo),
-        *(f"{each.key}: {note}" for each in todo for note in each.notes),
+        *(f"{each.key}: {note}" for each in todo for note in (*each.notes, *each.sets_back)),
     ]
 
 
-def _over_quota(todo: Sequence[Plan], account: Account) -> Iterator[str]:
+def over_quota(todo: Sequence[Plan], account: Account) -> Iterator[str]:
     """An account has so many workers over all endpoints."""
     quota = account.worker_quota
     planned = {each.endpoint.id or each.key: each.endpoint.workers_max for each in todo}

@@ -83,6 +83,8 @@ class Plan:
     """What RunPod's model cache is to hold for it."""
     notes: tuple[str, ...] = ()
     """What a person should know before it is carried out."""
+    sets_back: tuple[str, ...] = ()
+    """What of it undoes something that was done by hand."""
 
     @property
     def action(self) -> Action:
@@ -135,13 +137,27 @@ def plan(
     )
     models = model_cache.decide(spec, live=live, applied=applied, plane=plane)
     wanted = dataclasses.replace(wanted, model_references=models.saved)
-    hidden = frozenset(spec.secrets) | spec.filled_in | _secret_names(wanted)
+    hidden = hidden_names(spec, wanted, live)
     if live is not None:
-        hidden |= _secret_names(live)
         wanted = _in_place_of(live, wanted, spec, applied)
+    return compare(spec.key, wanted, live, image=image, applied=applied, hidden=hidden, models=models, plane=plane)
+
+
+def compare(
+    key: str,
+    wanted: Endpoint,
+    live: Endpoint | None,
+    *,
+    image: WorkerImage,
+    applied: Document | None,
+    hidden: frozenset[str],
+    models: Models,
+    plane: Plane,
+) -> Plan:
+    """What to save so that `live` is as it is wanted, whoever wants it: a spec, or a person by hand."""
     differing = _differences(wanted, live, plane=plane)
     return Plan(
-        key=spec.key,
+        key=key,
         endpoint=wanted,
         before=live,
         image=image,
@@ -149,6 +165,12 @@ def plan(
         hidden=hidden,
         models=models,
     )
+
+
+def hidden_names(spec: EndpointSpec | None, *endpoints: Endpoint | None) -> frozenset[str]:
+    """The variables whose values are not shown or kept: the spec's secrets, and what looks like one."""
+    said = {*spec.secrets, *spec.filled_in} if spec else set[str]()
+    return frozenset(said).union(*(_secret_names(each) for each in endpoints if each is not None))
 
 
 def _in_place_of(live: Endpoint, wanted: Endpoint, spec: EndpointSpec, applied: Document | None) -> Endpoint:

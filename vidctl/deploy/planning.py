@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vidctl.deploy import pull_login
-from vidctl.deploy.plan import Plan, plan
+from vidctl.deploy import by_hand, pull_login
+from vidctl.deploy.plan import Document, Plan, plan
 from vidctl.deploy.survey import Survey, live_of, login_id_of, volume_id_of
 from vidctl.deploy.target import Target
 from vidctl.runpod.types import WorkerImage
@@ -68,7 +68,7 @@ def prepare(
         applied=applied or None,
         plane=target.control.plane,
     )
-    return pull_login.with_new_password(spec, target, todo, secrets)
+    return by_hand.noted(pull_login.with_new_password(spec, target, todo, secrets), last)
 
 
 def is_proven(spec: EndpointSpec, target: Target, todo: Plan) -> bool:
@@ -79,5 +79,11 @@ def is_proven(spec: EndpointSpec, target: Target, todo: Plan) -> bool:
 
 def tested_fingerprint(spec: EndpointSpec, todo: Plan) -> str:
     """What a smoke test proves: everything but ids and the values of secrets."""
-    known = {"smoke": spec.smoke.model_dump(mode="json") if spec.smoke else None, "endpoint": todo.document()}
+    return fingerprint_of(spec, todo.document())
+
+
+def fingerprint_of(spec: EndpointSpec | None, wanted: Document) -> str:
+    """The same, of an endpoint as a document."""
+    smoke = spec.smoke.model_dump(mode="json") if spec and spec.smoke else None
+    known = {"smoke": smoke, "endpoint": wanted}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()

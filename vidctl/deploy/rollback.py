@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 
 from vidctl import endpoints
 from vidctl.deploy import model_cache
@@ -14,6 +15,16 @@ from vidctl.journal import Journal
 from vidctl.progress import Notify, Progress
 from vidctl.runpod.types import Endpoint, Template
 from vidctl.runpod.waiting import settled
+
+RELEASE = "release.version"  # in what the journal keeps of what passed its smoke test: RunPod's number of it
+
+
+def release_of(target: Target, endpoint_id: str) -> dict[str, str | None]:
+    """RunPod's number of the endpoint as it now is, for the journal; nothing where REST v2 is not to be had."""
+    with suppress(VidctlError):
+        number = target.workers.workers(endpoint_id).endpoint_version
+        return {} if number is None else {RELEASE: str(number)}
+    return {}
 
 
 def last_good(journal: Journal, todo: Plan) -> Template | None:
@@ -34,7 +45,7 @@ def last_good(journal: Journal, todo: Plan) -> Template | None:
         return None
     if _is_same_container(document(before, todo.hidden), good.document):
         return before.template
-    return _from_journal(good.document, before.template)
+    return container_of(good.document, before.template)
 
 
 def _is_same_container(live: Document, good: Document) -> bool:
@@ -46,7 +57,7 @@ def _is_same_container(live: Document, good: Document) -> bool:
     )
 
 
-def _from_journal(known: Document, live: Template) -> Template | None:
+def container_of(known: Document, live: Template) -> Template | None:
     prefix = "template.env."
     names = [path.removeprefix(prefix) for path in known if path.startswith(prefix)]
     values = {name: live.env.get(name) if known[prefix + name] is None else known[prefix + name] for name in names}
@@ -88,7 +99,10 @@ def restore(
         spec=todo.key,
         target=target.name,
         endpoint_id=live.id or "",
-        document=document_then(target.journal, dataclasses.replace(again, model_references=models.requested), todo),
+        document={
+            **document_then(target.journal, dataclasses.replace(again, model_references=models.requested), todo),
+            **release_of(target, live.id or ""),
+        },
         fingerprint="",
         is_proven=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from vidctl.docker import worker_folder
@@ -83,6 +84,15 @@ class ProjectImages:
 def docker_images(project: Project) -> Images:
     """The Docker engine that `docker` would use, with the project's folder for logs."""
     return Images(project.environ, logs=project.root / ".vidctl" / "logs", project=project.root)
+
+
+def has_changed_folder(image: str) -> bool:
+    """Whether an image is a worker's folder as it no longer is."""
+    if not folder_image.is_folder(image):
+        return False
+    with suppress(VidctlError):
+        return folder_image.image_name(folder_image.folder(image), folder_image.handler(image)) != image
+    return True
 
 
 def image_source(each: EndpointSpec, environ: Mapping[str, str]) -> BuildSource:

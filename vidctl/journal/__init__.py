@@ -132,15 +132,22 @@ class Journal:
         return self._last("endpoint_id = ? AND is_proven", endpoint_id)
 
     def _last(self, condition: str, endpoint_id: str) -> Applied | None:
+        return next(iter(self._applied(condition, endpoint_id, limit=1)), None)
+
+    def all_applied(self, endpoint_id: str) -> list[Applied]:
+        """All that vidctl wrote to the endpoint, the newest first."""
+        return self._applied("endpoint_id = ?", endpoint_id, limit=-1)
+
+    def _applied(self, condition: str, endpoint_id: str, *, limit: int) -> list[Applied]:
         if not self._file.exists:
-            return None
+            return []
         with self._file.opened() as database:
-            row = database.execute(
+            rows = database.execute(
                 "SELECT at, spec, endpoint_id, document, fingerprint, is_proven FROM applied"  # noqa: S608  ours
-                f" WHERE {condition} ORDER BY at DESC, rowid DESC LIMIT 1",
-                (endpoint_id,),
-            ).fetchone()
-            return row and Applied(row[0], row[1], row[2], json.loads(row[3]), row[4], bool(row[5]))
+                f" WHERE {condition} ORDER BY at DESC, rowid DESC LIMIT ?",
+                (endpoint_id, limit),
+            ).fetchall()
+        return [Applied(row[0], row[1], row[2], json.loads(row[3]), row[4], bool(row[5])) for row in rows]
 
     def check(self) -> None:
         """Raise now if the journal cannot be written."""

@@ -49,7 +49,7 @@ def _both(over: Document, under: Document, suffix: str) -> Document:
 
 def _read_file(path: Path, layer: int, environ: Mapping[str, str] | None) -> tuple[Document, list[str]]:
     try:
-        text = _text(path)
+        text = read_text(path)
     except SpecError as error:
         return lifted(Document(problems=[Problem(Mark(1, 1), error.message, error.hint)]), layer), []
     document = parse(text, environ)
@@ -59,7 +59,8 @@ def _read_file(path: Path, layer: int, environ: Mapping[str, str] | None) -> tup
     return lifted(document, layer), _lines(text, document)
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A spec's file without its byte order mark; raise SpecError, without the file's name, for one that is none."""
     try:
         if not path.is_file():
             raise SpecError("expected a spec, found a folder" if path.is_dir() else "file not found")

@@ -391,6 +391,10 @@ class EndpointSpec(SpecPart):
         """Whether this is what `with_local` gave, with a `local` in it."""
         return self._laid_over is not None
 
+    def where(self, location: tuple[str, ...]) -> tuple[str, ...]:
+        """Where a spec's file says a part of what this is: under `local`, if that is where it comes from."""
+        return ("local", *location) if self._laid_over and getattr(self._laid_over, location[0], None) else location
+
     @property
     def isolation(self) -> Isolation | None:
         """How the local runtime is to run its workers; None if the spec does not say."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vidctl.text import one_line
 
+LINE_ENDS = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # as YAML counts them
 WIDTH = 110  # of the offending line as shown; a longer one is cut around the caret
 
 
@@ -57,7 +58,7 @@ class SpecProblem:
 
 def lines_of(text: str) -> list[str]:
     """The lines as YAML counts them."""
-    return re.split("\r\n|[\r\n\x85\u2028\u2029]", text)
+    return LINE_ENDS.split(text)
 
 
 def _cut(source: str, column: int) -> tuple[str, int]:

@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from vidctl.endpoints import EndpointFinder, default_target
+from vidctl.endpoints import EndpointFinder, cache_settings, default_target
 from vidctl.errors import UsageError, VidctlError
 from vidctl.kinds import KINDS
 from vidctl.media.given import Given
@@ -42,8 +42,11 @@ class Client:
     endpoint's worker speaks, if neither vidctl's own nor what its spec says, and `model` what it calls its model, if
     that is asked for.  `timeout_s` is how long to wait for one job.  A duration is a number of seconds, or text: "90s",
     "5m", "1:30".  With `max_cost_usd` no job is sent whose execution time could cost more than is left of it: what was
-    paid for is delivered, then CostLimitError raised.  `notify` takes a `vidctl.progress.Progress` when the local
-    runtime has to be started.  Every failure is a `vidctl.errors.VidctlError`.
+    paid for is delivered, then CostLimitError raised.  With `cache`, such as "30d", what the endpoint answered is kept
+    and given again, instead of being paid once more, as long as the same version is deployed: detections, transcripts,
+    and descriptions at temperature 0.  None is what vidctl.yaml says, False never.  `notify` takes a
+    `vidctl.progress.Progress` when the local runtime has to be started, or kept answers are used.  Every failure is a
+    `vidctl.errors.VidctlError`.
     """
 
     def __init__(
@@ -58,12 +61,13 @@ class Client:
         project: Path | str = ".",
         timeout_s: float | str = 600,
         max_cost_usd: float | None = None,
+        cache: float | str | Literal[False] | None = None,
         notify: Notify = silent,
         **unknown: NoReturn,
     ) -> None:
         named = {"endpoint": endpoint, "overlay": overlay, "endpoint_id": endpoint_id}
         texts = {"target": target, **named, "protocol": protocol, "model": model}
-        check_names("Client", unknown, (*texts, "project", "timeout_s", "max_cost_usd", "notify"))
+        check_names("Client", unknown, (*texts, "project", "timeout_s", "max_cost_usd", "cache", "notify"))
         check_texts(texts)
         if not callable(notify):
             raise UsageError(f"notify: {notify!r} cannot be called")
@@ -80,7 +84,9 @@ class Client:
         if max_cost_usd is not None and not (isinstance(max_cost_usd, (int, float)) and max_cost_usd > 0):
             raise UsageError(f"max_cost_usd: {max_cost_usd!r} is not a number over 0")
         self._max_cost_usd = max_cost_usd
-        self._finder = EndpointFinder(self.project, self.target, **named)
+        by_settings, journal_bytes = cache_settings(self.project)
+        self._task_cache_s = _cache_s(cache, by_settings)
+        self._finder = EndpointFinder(self.project, self.target, **named, journal_bytes=journal_bytes)
         self._protocol, self._model, self._notify = protocol, model, notify
         self._endpoint: TaskEndpoint | None = None
         self._invoker: Invoker | None = None
@@ -162,7 +168,7 @@ class Client:
         """Drop the answers that a transcript is made of, unless a part of it is missing: nobody will ask for them."""
         result = transcribed.result
         if self._invoker is not None and not isinstance(result, Failed) and not result.gaps:
-            self._invoker.forget(transcribed.digests)
+            self._invoker.delivered(transcribed.digests)
 
     def describe(self, source: Given | Sequence[Given], prompt: str | None = None, **how: Any) -> Description:
         """Ask a vision-language model about one image or video, or about several together.
@@ -254,7 +260,10 @@ class Client:
     def _connect(self, task: str, endpoint: TaskEndpoint) -> Invoker:
         self._endpoint = endpoint
         spending = None if self._max_cost_usd is None else self._limit(endpoint, self._max_cost_usd)
-        self._invoker = self._finder.connect(endpoint, command=task, spending=spending, notify=self._notify)
+        cache_s = self._task_cache_s if task in KINDS else None  # others may answer otherwise each time
+        self._invoker = self._finder.connect(
+            endpoint, command=task, spending=spending, cache_s=cache_s, notify=self._notify
+        )
         return self._invoker
 
     def _limit(self, endpoint: TaskEndpoint, most_usd: float) -> SpendingLimit:
@@ -270,3 +279,10 @@ class Client:
                 hint="name the endpoint by its spec, with GPUs whose price RunPod publishes",
             )
         return SpendingLimit(most_usd, price)
+
+
+def _cache_s(said: float | str | Literal[False] | None, by_settings: float | None) -> float | None:
+    """For how long answers are kept and given again; None for not at all."""
+    if said is None:
+        return by_settings
+    return None if said is False else seconds("cache", said)

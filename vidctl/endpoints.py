@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vidctl.errors import NotDeployedError, SpecError, UsageError, VidctlError
-from vidctl.journal import Applied, Journal
+from vidctl.journal import LARGEST_BYTES, Applied, Journal
 from vidctl.kinds import KINDS
 from vidctl.progress import Notify, Progress, silent
 from vidctl.project import configs, settings
@@ -23,6 +23,7 @@ from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.tasks.batch import Invoker
 from vidctl.tasks.context import EndpointFacts, TaskEndpoint
+from vidctl.tasks.kept_answers import AnswerCache
 from vidctl.tasks.spending import SpendingLimit
 
 if TYPE_CHECKING:
@@ -39,6 +40,16 @@ def default_target(project: Project) -> Target | None:
     from vidctl import spec
 
     return spec.settings_of(project.root).target
+
+
+def cache_settings(project: Project) -> tuple[float | None, int]:
+    """For how many seconds the project keeps answers to give them again, if at all, and how many bytes of them."""
+    if not project.has_settings:
+        return None, LARGEST_BYTES
+    from vidctl import spec
+
+    said = spec.settings_of(project.root)
+    return said.cache, round(said.cache_gb * 1e9)
 
 
 def connect(project: Project, target: Target, *, notify: Notify = silent) -> Access:
@@ -87,6 +98,7 @@ class EndpointFinder:
         endpoint: str | None = None,
         overlay: str | None = None,
         endpoint_id: str | None = None,
+        journal_bytes: int = LARGEST_BYTES,
     ) -> None:
         if (endpoint or overlay) and endpoint_id:
             raise UsageError("both an endpoint's name and an id are given", hint="give one of the two")
@@ -97,7 +109,7 @@ class EndpointFinder:
         self._name = endpoint
         self._overlay = overlay
         self._endpoint_id = endpoint_id
-        self._journal = Journal(project.journal_file)
+        self._journal = Journal(project.journal_file, largest_bytes=journal_bytes)
 
     def find(self, task: str) -> TaskEndpoint:
         """The endpoint that answers; raise NotDeployedError, or UsageError where several may be meant."""
@@ -122,9 +134,13 @@ class EndpointFinder:
         *,
         command: str | None = None,
         spending: SpendingLimit | None = None,
+        cache_s: float | None = None,
         notify: Notify = silent,
     ) -> Invoker:
-        """What sends jobs to the endpoint, on behalf of a command; its target is started if it must be."""
+        """What sends jobs to the endpoint, on behalf of a command; its target is started if it must be.
+
+        Answers that were kept for at most `cache_s` are given again, if it is known what is deployed.
+        """
         access = connect(self._project, self._target, notify=notify)
         jobs = Jobs(
             Http(access.api_key),
@@ -132,6 +148,7 @@ class EndpointFinder:
             if_unknown=self._if_unknown(endpoint.id),
             has_rate_limits=access.has_rate_limits,
         )
+        cache = AnswerCache(cache_s, endpoint.version, notify) if cache_s and endpoint.version else None
         return Invoker(
             jobs,
             endpoint.id,
@@ -140,6 +157,7 @@ class EndpointFinder:
             spec=endpoint.key,
             command=command,
             spending=spending,
+            cache=cache,
         )
 
     def gpus_of(self, endpoint: TaskEndpoint) -> tuple[str, int] | None:

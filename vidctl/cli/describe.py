@@ -183,6 +183,7 @@ def describe(
     chosen: options.EndpointOptions,
     protocol: WorkerProtocol = None,
     model: WorkerModel = None,
+    no_cache: options.NoCache = False,
     run: options.RunOptions,
 ) -> None:
     """Ask about images and videos.
@@ -205,7 +206,9 @@ def describe(
     count = 1 if asked.together else len(sources)
     delivery = _AnswerDelivery(form, output, count, report)
     delivery.check(Inputs(sources, [*words, asked.prompt, asked.system, answer.schema and f"@{answer.schema}"]))
-    delivery.client = client = run.client(chosen, report, protocol=protocol, model=model)
+    delivery.client = client = run.client(
+        chosen, report, protocol=protocol, model=model, cache=options.cache(no_cache=no_cache)
+    )
     requests = _Requests(client, sources, prompt, how, report, shown=not run.no_progress)
     if delivery.has_reader and count == 1 and not output.no_stream:
         requests.streamed(delivery)

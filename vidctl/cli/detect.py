@@ -100,6 +100,7 @@ def detect(
     recursive: options.Recursive = False,
     output: DetectionOutput,
     chosen: options.EndpointOptions,
+    no_cache: options.NoCache = False,
     run: options.RunOptions,
 ) -> None:
     """Find objects in images.
@@ -116,7 +117,7 @@ def detect(
     images = expand(sources, recursive=recursive, stdin=sys.stdin.buffer, warn=report.skipped)
     delivery = _DetectionDelivery(form, output, stems(images, sources, keeps_folders=recursive), report)
     delivery.check(Inputs(images, sources))
-    client = run.client(chosen, report)
+    client = run.client(chosen, report, cache=options.cache(no_cache=no_cache))
     try:
         with report.counting("detect", len(images), shown=not run.no_progress) as counter:
             found = client.detect_many(images, waiting=telling(counter.wait), **vars(detect_options))

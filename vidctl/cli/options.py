@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
@@ -192,7 +192,15 @@ Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into su
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field of the worker.")
 ]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Use no answers kept in the journal (`cache:` in vidctl.yaml).")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files in a folder that would change.")]
+
+
+def cache(*, no_cache: bool) -> Literal[False] | None:
+    """What --no-cache is to a client."""
+    return False if no_cache else None
 
 
 # --- sets of options that stand together ------------------------------------------------------------------
@@ -316,7 +324,7 @@ class RunOptions:
 
         return Report(quiet=self.quiet, verbose=self.verbose, as_json=as_json)
 
-    def client(self, chosen: EndpointOptions, report: Report, **others: str | None) -> Client:
+    def client(self, chosen: EndpointOptions, report: Report, **others: str | Literal[False] | None) -> Client:
         """What sends the requests; `report` hears what it does, and of the target if that was not chosen."""
         from vidctl.client import Client
 
@@ -328,7 +336,7 @@ class RunOptions:
             timeout_s=self.timeout,
             max_cost_usd=self.max_cost,
             notify=report.step,
-            **others,  # type: ignore[arg-type]  # protocol and model
+            **others,  # type: ignore[arg-type]  # protocol, model and cache
         )
         if client.is_target_by_default:
             report.detail(LOCAL_BY_DEFAULT)

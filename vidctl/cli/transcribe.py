@@ -219,6 +219,7 @@ def transcribe(
     audio: AudioOptions,
     chosen: options.EndpointOptions,
     protocol: WorkerProtocol = None,
+    no_cache: options.NoCache = False,
     run: options.RunOptions,
 ) -> None:
     """Transcribe audio files and videos.
@@ -239,7 +240,7 @@ def transcribe(
     names = _names(audio_files, sources, beside=output.beside, recursive=recursive)
     delivery = _TranscriptDelivery(forms, context, output, names, report, resumes=audio.resume)
     delivery.check(Inputs(audio_files, [*sources, speech.initial_prompt, speech.hotwords], called="audio files"))
-    delivery.client = client = run.client(chosen, report, protocol=protocol)
+    delivery.client = client = run.client(chosen, report, protocol=protocol, cache=options.cache(no_cache=no_cache))
     with report.listening(len(audio_files), shown=not run.no_progress, told=delivery.is_streamed) as listener:
         results = client.transcribe_many(
             audio_files, on_progress=listener.tell, waiting=telling(listener.wait), **audio.sent(), **wanted

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
 from vidctl.errors import SpecError
 from vidctl.kinds import KINDS
 from vidctl.spec.document import Location
-from vidctl.spec.fields import SpecPart
+from vidctl.spec.fields import Duration, SpecPart
 from vidctl.spec.files import read_files
 from vidctl.spec.problem import SpecProblem
 from vidctl.spec.validate import Validated, problem_at, validate
@@ -35,6 +35,10 @@ class ProjectSettings(SpecPart):
     """Which of RunPod's control planes vidctl speaks to."""
     target: Literal["local", "runpod"] | None = None
     """Where commands go that name no target."""
+    cache: Duration | None = None
+    """For how long answers are kept and given again instead of being paid once more: `30d`."""
+    cache_gb: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """How large all kept answers may be together; the oldest are dropped first."""
     endpoints: Defaults = Defaults()
     """Whom `detect`, `transcribe` and `describe` ask by default: `{detect: yolo}`."""
     defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)

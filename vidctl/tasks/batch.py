@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
 
 from vidctl.errors import (
     ApiError,
@@ -24,13 +23,15 @@ from vidctl.errors import (
     UnansweredError,
     VidctlError,
 )
-from vidctl.journal import Journal
-from vidctl.runpod.jobs import DEFAULT_OPTIONS, GONE, Job, JobOptions, Jobs, Streamed
+from vidctl.journal import REMEMBERED_S, Journal, SentRequest
+from vidctl.runpod.jobs import GONE, Job, Jobs, Streamed
 from vidctl.tasks.failures import failed, is_unknown, may_have_cost, may_pass, too_late
 from vidctl.tasks.health_counts import Waiting as Waiting
 from vidctl.tasks.health_counts import notifying
 from vidctl.tasks.in_flight import JobsInFlight
 from vidctl.tasks.in_order import in_order
+from vidctl.tasks.kept_answers import AnswerCache
+from vidctl.tasks.request import JobAnswer, Request, T, answer_to, without_payload
 from vidctl.tasks.spending import SpendingLimit
 from vidctl.tasks.stream_pace import HOLD_S, StreamPace
 
@@ -41,35 +42,7 @@ _SLOWEST_POLL_S = 1.0
 _WARM_S = 1.0  # a job that takes longer may wait for a worker, and whoever waits for it is told
 _PATIENCE_S = 60.0  # with a server that does not answer while a job is out
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Request(Generic[T]):
-    """One job to be sent: `what` names it for people, `subject` is the caller's own.
-
-    A request with a `digest`, which names its content, may be resumed: its answer is kept in the journal until
-    `Invoker.forget`.  `follow_up` looks at its answer, in a thread, and says what is to be asked next in its place.
-    One that is `refused` takes its place in the order, and is not sent.
-    """
-
-    payload: Mapping[str, Any]
-    what: str
-    subject: T
-    digest: str | None = None
-    follow_up: Callable[[Job], Request[T] | None] | None = None
-    options: JobOptions = DEFAULT_OPTIONS
-    refused: VidctlError | None = None
-
-
-@dataclass(frozen=True)
-class JobAnswer(Generic[T]):
-    """A finished job, or why there is none; `earlier` are those that it was the follow-up of."""
-
-    request: Request[T]
-    job: Job | None = None
-    error: VidctlError | None = None
-    earlier: tuple[Job, ...] = ()
+__all__ = ["Invoker", "JobAnswer", "Request", "Waiting"]
 
 
 class Invoker:
@@ -85,8 +58,10 @@ class Invoker:
         spec: str | None = None,
         command: str | None = None,
         spending: SpendingLimit | None = None,
+        cache: AnswerCache | None = None,
     ) -> None:
         """`spec` and `command` are for the journal: of which spec the endpoint is, and who sends."""
+        self.cache = cache
         self.endpoint_id = endpoint_id
         self._jobs = jobs
         self._target = target
@@ -123,6 +98,9 @@ class Invoker:
         An output that was lost on the way is not asked for again: what follows it `is_broken`.  Closing the iterator
         cancels the job.  Raises JobFailedError and TimedOutError as `ask` does.
         """
+        if (sent := self._recalled(request)) and sent.is_answered and self._reuses(request):
+            yield self._given_again(sent)
+            return
         job_id = self._sent(request, timeout_s)
         try:
             with self._out_there(request, job_id, is_new=True):
@@ -158,7 +136,9 @@ class Invoker:
             if request.refused:
                 raise request.refused
             look = self._looking(request, seen, notify)
-            job = self._resumed(request, timeout_s, look, resends_unknown=resends_unknown) if resumes else None
+            job = None
+            if resumes or self._reuses(request):
+                job = self._resumed(request, timeout_s, look, resends_unknown=resends_unknown)
             if job is None:
                 job = self._answered(request, timeout_s, look)
             following = request.follow_up(job) if request.follow_up else None
@@ -167,8 +147,8 @@ class Invoker:
         pool = ThreadPoolExecutor(window, thread_name_prefix="vidctl-job")
         try:
             wanted = self._spending.until_reached(requests)
-            done = in_order(wanted, lambda each: pool.submit(finish, each), window, kept=_without_payload)
-            yield from self._spending.delivered(_answer(request, future) for request, future in done)
+            done = in_order(wanted, lambda each: pool.submit(finish, each), window, kept=without_payload)
+            yield from self._spending.delivered(answer_to(request, future) for request, future in done)
         finally:
             self.cancel_all()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -207,8 +187,13 @@ class Invoker:
         """How often a job was not taken at first, for there were too many (429)."""
         return self._jobs.rate_limited
 
+    def delivered(self, digests: Iterable[str]) -> None:
+        """Drop the answers that were kept to be resumed, unless they are to be given again."""
+        if self.cache is None:
+            self.forget(digests)
+
     def forget(self, digests: Iterable[str]) -> None:
-        """Drop the answers that were kept to be resumed: they have been delivered."""
+        """Drop answers that were kept, so that they are not given again."""
         with suppress(VidctlError):  # they are dropped with time
             self._journal.forget(self.endpoint_id, digests)
 
@@ -220,15 +205,28 @@ class Invoker:
                 raise
         return self._follow(request, self._send(request, timeout_s), timeout_s, look, is_new=True)
 
+    def _reuses(self, request: Request[T]) -> bool:
+        return self.cache is not None and request.repeatable and request.digest is not None
+
+    def _recalled(self, request: Request[T]) -> SentRequest | None:
+        """The job that was sent with this request before, with its answer if that is not too old."""
+        sent = self._journal.recall(self.endpoint_id, request.digest) if request.digest else None
+        return None if sent and self.cache and not self.cache.takes(sent) else sent
+
+    def _given_again(self, sent: SentRequest) -> Job:
+        if self.cache:
+            self.cache.tell()
+        return Job(sent.job_id, "COMPLETED", sent.output, None, sent.delay_ms, sent.execution_ms)
+
     def _resumed(
         self, request: Request[T], timeout_s: float, look: Callable[[Job], None], *, resends_unknown: bool
     ) -> Job | None:
         """The answer of the job that was sent with this request before; None if it has none and never will."""
-        sent = self._journal.recall(self.endpoint_id, request.digest) if request.digest else None
+        sent = self._recalled(request)
         if sent is None:
             return None
         if sent.is_answered:
-            return Job(sent.job_id, "COMPLETED", sent.output, None, sent.delay_ms, sent.execution_ms)
+            return self._given_again(sent)
         if not sent.job_id:
             if resends_unknown:
                 return None
@@ -315,7 +313,8 @@ class Invoker:
         """The job that has ended, written down as such; raise JobFailedError if it is not COMPLETED."""
         if job.status == "COMPLETED" and request.digest:
             with suppress(VidctlError):  # as with _record
-                self._journal.answered(self.endpoint_id, request.digest, job.output)
+                kept_s = self.cache.max_age_s if self.cache else REMEMBERED_S
+                self._journal.answered(self.endpoint_id, request.digest, job.output, for_s=kept_s)
         self._settled(job.id, job.status, job)
         if job.status != "COMPLETED":
             raise failed(job, self.endpoint_id)
@@ -433,18 +432,3 @@ class Invoker:
                 error=job.error if job else None,
                 worker_id=job.worker_id if job else None,
             )
-
-
-def _without_payload(request: Request[T]) -> Request[T]:
-    """What was sent takes megabytes, and whoever gets the answer needs them no more."""
-    return replace(request, payload={}, follow_up=None)
-
-
-def _answer(request: Request[T], future: Future[tuple[Job, ...]]) -> JobAnswer[T]:
-    error = future.exception()
-    if error is None:
-        *earlier, job = future.result()
-        return JobAnswer(request, job=job, earlier=tuple(earlier))
-    if isinstance(error, VidctlError):
-        return JobAnswer(request, error=error)
-    raise error

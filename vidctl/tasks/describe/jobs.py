@@ -17,6 +17,7 @@ from vidctl.tasks.describe.budget import MAX_MODEL_LEN, WORKER_IMAGES, image_tok
 from vidctl.tasks.describe.codec import decode, encode, repair
 from vidctl.tasks.describe.model import DescribeOptions, Description, Result, Sent
 from vidctl.tasks.describe.questions import Album, Clip, Fetch, FetchInto, Posed, Question
+from vidctl.tasks.kept_answers import AnswerCache
 
 _JOB_BYTES = RUN_BYTES - 64 * 1024
 _LEAST_PIXELS = 32 * 32  # of an image that is to be resized further
@@ -125,9 +126,16 @@ class QuestionJobs:
     """Makes jobs of questions, and answers of what became of the jobs."""
 
     def __init__(
-        self, options: DescribeOptions, settings: DescribeSettings, fetch: Fetch, fetch_into: FetchInto
+        self,
+        options: DescribeOptions,
+        settings: DescribeSettings,
+        fetch: Fetch,
+        fetch_into: FetchInto,
+        cache: AnswerCache | None = None,
     ) -> None:
         self.settings = settings
+        # What is sampled is another answer each time, and is requested each time.
+        self._cache = cache if options.temperature == 0 and "sampling_params" not in options.extra else None
         self._options = options
         # Without a form that its answer must have, whatever was answered can be read.
         self._formless = replace(options, schema=None, choices=(), regex=None)
@@ -157,9 +165,15 @@ class QuestionJobs:
             if mismatch is None:
                 return None
             again = repair(self._options, mismatch.text, mismatch.problem)
-            return Request(self._payload(sent, again, is_streamed=False), f"{what}, once more", subject)
+            payload = self._payload(sent, again, is_streamed=False)
+            return Request(payload, f"{what}, once more", subject, digest=self._digest(payload))
 
-        return Request(payload, what, subject, follow_up=follow_up if self.has_form else None)
+        following = follow_up if self.has_form else None
+        return Request(payload, what, subject, digest=self._digest(payload), follow_up=following)
+
+    def _digest(self, payload: dict[str, Any]) -> str | None:
+        """What names a request whose answer may be given again."""
+        return self._cache.digest(payload) if self._cache else None
 
     def read(self, question: Question, jobs: Sequence[Job], subject: SentQuestion) -> Description:
         """The answer of the last job, which has the tokens of all."""

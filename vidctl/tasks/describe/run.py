@@ -70,7 +70,7 @@ def describe(
     has no words for, before anything is opened, and AuthError and NotDeployedError at once, for they will be the same
     for every other job.
     """
-    question_jobs = QuestionJobs(options, settings, fetch, fetch_into)
+    question_jobs = QuestionJobs(options, settings, fetch, fetch_into, invoker.cache)
     question_jobs.check()
     unread: dict[int, Described] = {}
     readers = ThreadPoolExecutor(_READERS, thread_name_prefix="vidctl-image")
@@ -82,7 +82,7 @@ def describe(
             while next_number < answer.request.subject.number:
                 yield unread.pop(next_number)
                 next_number += 1
-            yield _described(questions[next_number], answer, question_jobs)
+            yield _described(questions[next_number], answer, question_jobs, invoker)
             next_number += 1
         while next_number < len(questions):
             yield unread.pop(next_number)
@@ -116,7 +116,9 @@ def _read_ahead(
             yield request
 
 
-def _described(question: Question, answer: JobAnswer[SentQuestion], question_jobs: QuestionJobs) -> Described:
+def _described(
+    question: Question, answer: JobAnswer[SentQuestion], question_jobs: QuestionJobs, invoker: Invoker
+) -> Described:
     if isinstance(answer.error, (AuthError, NotDeployedError)):
         raise answer.error  # it will be the same for every other job
     if answer.job is None:
@@ -127,4 +129,6 @@ def _described(question: Question, answer: JobAnswer[SentQuestion], question_job
     try:
         return Described(question, question_jobs.read(question, jobs, answer.request.subject), effort(jobs))
     except VidctlError as error:
+        if answer.request.digest:
+            invoker.forget([answer.request.digest])  # the next time it may be another
         return Described(question, Failed(question.name, error), effort(jobs))

@@ -121,7 +121,7 @@ def stream(
     `waiting` hears why there is no text yet.  What was lost on the way leaves no hole: the pieces end before it, and
     the rest comes when the whole answer is known.  Raises UsageError as `describe` does.
     """
-    question_jobs = QuestionJobs(options, settings, fetch, fetch_into)
+    question_jobs = QuestionJobs(options, settings, fetch, fetch_into, invoker.cache)
     question_jobs.check()
     return DescriptionStream(
         _pieces(question, question_jobs, invoker, timeout_s, waiting), has_form=question_jobs.has_form

@@ -19,6 +19,7 @@ from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.context import TaskContext
 from vidctl.tasks.detect.codec import decode, encode
 from vidctl.tasks.detect.model import DetectOptions, Result
+from vidctl.tasks.kept_answers import AnswerCache
 from vidctl.tasks.options import expanded, made
 from vidctl.tasks.results import Failed
 
@@ -79,12 +80,12 @@ def detect(
     """
     unread: dict[int, Found] = {}
     readers = ThreadPoolExecutor(2, thread_name_prefix="vidctl-image")
-    requests = _requests(_read_ahead(sources, options, readers, unread, fetch), options)
+    requests = _requests(_read_ahead(sources, options, readers, unread, fetch), options, invoker.cache)
     answers = invoker.ask_many(requests, window=JOBS_IN_FLIGHT, timeout_s=timeout_s, waiting=waiting)
     next_index = 0
     try:
         for answer in answers:
-            for image, found in zip(answer.request.subject, _found(answer), strict=True):
+            for image, found in zip(answer.request.subject, _found(answer, invoker), strict=True):
                 while next_index < image.index:
                     yield unread.pop(next_index)
                     next_index += 1
@@ -136,13 +137,17 @@ def _prepare(source: Source, imgsz: int, fetch: Callable[[str], bytes]) -> tuple
     return (source if is_file else dataclasses.replace(source, data=data)), prepared
 
 
-def _requests(images: Iterable[_ImageToSend], options: DetectOptions) -> Iterator[Request[list[_ImageToSend]]]:
+def _requests(
+    images: Iterable[_ImageToSend], options: DetectOptions, cache: AnswerCache | None
+) -> Iterator[Request[list[_ImageToSend]]]:
     for job in _packed(images):
         first = job[0].source.label
+        payload = encode([image.prepared for image in job], options)
         yield Request(
-            encode([image.prepared for image in job], options),
+            payload,
             what=f"detect {first}" + (f" and {len(job) - 1} more" if len(job) > 1 else ""),
             subject=job,
+            digest=cache.digest(payload) if cache else None,
         )
 
 
@@ -159,7 +164,7 @@ def _packed(images: Iterable[_ImageToSend]) -> Iterator[list[_ImageToSend]]:
         yield job
 
 
-def _found(answer: JobAnswer[list[_ImageToSend]]) -> list[Found]:
+def _found(answer: JobAnswer[list[_ImageToSend]], invoker: Invoker) -> list[Found]:
     images = answer.request.subject
     if isinstance(answer.error, (AuthError, NotDeployedError)):
         raise answer.error  # it will be the same for every other job
@@ -174,7 +179,10 @@ def _found(answer: JobAnswer[list[_ImageToSend]]) -> list[Found]:
         )
     except VidctlError as error:
         error.job_id = answer.job.id
+        invoker.forget([answer.request.digest or ""])
         return [_failed(image.source, error) for image in images]
+    if any(isinstance(result, VidctlError) for result in results):
+        invoker.forget([answer.request.digest or ""])  # the next time it may go well
     return [
         _failed(image.source, result) if isinstance(result, VidctlError) else Found(image.source, result)
         for image, result in zip(images, results, strict=True)

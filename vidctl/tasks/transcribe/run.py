@@ -215,7 +215,13 @@ def _requests_of(
                 )
             sent = transcription.add_chunk(chunk)
             payload = encode(chunk.data, options, protocol=settings.protocol)
-            yield Request(payload, _what(transcription, chunk), sent, digest=_digest(chunk, options, settings))
+            yield Request(
+                payload,
+                _what(transcription, chunk),
+                sent,
+                digest=_digest(chunk, options, settings),
+                repeatable=not options.temperature,  # without one Whisper samples only what it cannot decode
+            )
     except VidctlError as error:
         transcription.fail(error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 ScalerType = Literal["QUEUE_DELAY", "REQUEST_COUNT"]
 Stock = Literal["NONE", "LOW", "MEDIUM", "HIGH"]
@@ -174,3 +174,34 @@ class LogBatch:
 
     lines: tuple[LogLine, ...]
     last_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ReleaseChange:
+    """What a release changed: the field, as RunPod names it, and its values as JSON has them."""
+
+    name: str
+    old: Any = field(repr=False)
+    new: Any = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Release:
+    """One version of an endpoint, newest or older; `source` is RunPod's word, as MANUAL or GIT_BUILD."""
+
+    version: int
+    created_at: str
+    source: str
+    workers: int
+    changes: tuple[ReleaseChange, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReleaseHistory:
+    """An endpoint's versions, newest first, and how far its workers are with the newest."""
+
+    version: int | None
+    workers_on_latest: int
+    workers_total: int
+    is_rolling_out: bool
+    releases: tuple[Release, ...]

@@ -1,4 +1,4 @@
-"""What only REST v2 shows of an endpoint: its workers one by one, and what each of them says.
+"""What only REST v2 shows of an endpoint: its workers one by one, what each of them says, and its releases.
 
 Source: RunPod's OpenAPI document of REST v2, `/serverless/{id}/workers` and `/serverless/{id}/workers/{workerId}/logs`.
 """
@@ -14,8 +14,9 @@ from urllib.parse import quote
 from vidctl.errors import ApiError, NotDeployedError
 from vidctl.runpod.http import Http
 from vidctl.runpod.limits import DEFAULT_LOG_LINES
+from vidctl.runpod.reading import Node, node_of, nodes, part, read
 from vidctl.runpod.sse import EventReader
-from vidctl.runpod.types import LogBatch, LogLine, Worker, WorkerList
+from vidctl.runpod.types import LogBatch, LogLine, Release, ReleaseChange, ReleaseHistory, Worker, WorkerList
 from vidctl.text import SENTENCE, one_line
 
 LogSource: TypeAlias = Literal["container", "system"]
@@ -44,6 +45,21 @@ class WorkersApi:
         return WorkerList(
             workers=tuple(filter(None, map(_worker, response["workers"]))),
             endpoint_version=_whole(response.get("endpointVersion")),
+        )
+
+    def releases(self, endpoint_id: str) -> ReleaseHistory:
+        """What was saved of the endpoint, version by version (api-reference-v2, `/serverless/{id}/releases`)."""
+        try:
+            response = node_of(self._http.read("GET", self._url(endpoint_id, what="releases")), "/releases")
+        except NotDeployedError as error:
+            raise NotDeployedError(f"endpoint {endpoint_id} not found", hint="vidctl list") from error
+        rollout = part(response, "rollout")
+        return ReleaseHistory(
+            version=read(response, "endpointVersion", int, None),
+            workers_on_latest=read(rollout, "workersOnLatest", int, 0),
+            workers_total=read(rollout, "workersTotal", int, 0),
+            is_rolling_out=rollout.get("inProgress") is True,
+            releases=tuple(map(_release, nodes(response, "releases"))),
         )
 
     def logs(
@@ -90,9 +106,22 @@ class WorkersApi:
         except NotDeployedError as error:
             raise NotDeployedError(f"worker {worker_id} not found: its log is gone with it") from error
 
-    def _url(self, endpoint_id: str, *parts: str) -> str:
-        path = (endpoint_id, "workers", *parts)
+    def _url(self, endpoint_id: str, *parts: str, what: str = "workers") -> str:
+        path = (endpoint_id, what, *parts)
         return "/".join((self._base_url, "serverless", *(quote(part, safe="") for part in path)))
+
+
+def _release(node: Node) -> Release:
+    return Release(
+        version=read(node, "version", int, 0),
+        created_at=one_line(read(node, "createdAt", str, ""), SENTENCE),
+        source=one_line(read(node, "source", str, ""), SENTENCE),
+        workers=read(node, "workerCount", int, 0),
+        changes=tuple(
+            ReleaseChange(one_line(read(each, "field", str, ""), SENTENCE), each.get("old"), each.get("new"))
+            for each in nodes(node, "diff")
+        ),
+    )
 
 
 def _worker(entry: Any) -> Worker | None:

@@ -255,6 +255,31 @@ def test_mistakes_in_specs_are_one_finding(tmp_path):
     assert "configs/one.yaml:1:1" in outcome.stdout
 
 
+def test_mistakes_in_the_projects_settings_are_told_too(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "vidctl.yaml").write_text("defaults: {detect: {cnf: 0.4}}\n")
+
+    outcome = vidctl("doctor", "--json", "--target", "local", cwd=tmp_path)
+
+    (found,) = (each for each in outcome.document["checks"] if each["check"] == "project")
+    assert ("fail", "vidctl validate") == (found["state"], found["fix"])
+    assert "vidctl.yaml:1:21" in found["seen"]
+
+
+def test_a_real_registry_lets_an_upload_begin_and_be_cancelled(registry, locked_registry):
+    login = RegistryUser(locked_registry.user, locked_registry.password)
+    asked = [
+        (f"{registry}/t/doctor", None, True),
+        (f"{locked_registry.host}/t/doctor", login, False),
+        (f"{locked_registry.host}/t/doctor", login, True),
+        (f"{locked_registry.host}/t/doctor", RegistryUser(login.name, "wrong"), True),
+    ]
+
+    found = [push_right(repository, user, begins_upload=begins) for repository, user, begins in asked]
+
+    assert [PushRight(state) for state in ("uploaded", "unsaid", "uploaded", "refused")] == found
+
+
 @pytest.fixture
 def account(project, account_runtime):
     return Account.at(project, "graphql", account_runtime)

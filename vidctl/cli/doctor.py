@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidctl.cli import options
+from vidctl.cli import defaults, options
 
 if TYPE_CHECKING:
     from vidctl.deploy.doctor.finding import Finding
@@ -43,7 +43,9 @@ def doctor(
     except SpecError:  # the check of the project says what is wrong
         default = None
     chosen, _ = settings.choose_target(project, target, default=default)
-    found = finding.examine(table.checks(scope.scope_of(project, chosen, begins_upload=push)))
+    mistakes = defaults.mistakes(project.root)
+    looked_at = scope.scope_of(project, chosen, settings_mistakes=mistakes, begins_upload=push)
+    found = finding.examine(table.checks(looked_at))
     if said.as_json:
         _print_json(chosen, found)
     else:

@@ -16,10 +16,10 @@ from vidctl.journal import Applied
 from vidctl.journal.activity import EndpointActivity, activities
 from vidctl.operations.live import LiveTarget
 from vidctl.operations.names import find
-from vidctl.operations.side_by_side import side_by_side
 from vidctl.runpod import gpus
 from vidctl.runpod.jobs import Health
 from vidctl.runpod.types import Endpoint, WorkerList
+from vidctl.side_by_side import side_by_side
 from vidctl.text import SENTENCE, one_line
 
 _STATES = ("running", "idle", "initializing", "throttled", "unhealthy")

@@ -15,10 +15,10 @@ from vidctl.journal.activity import activities
 from vidctl.operations.causes import Findings
 from vidctl.operations.live import LiveTarget
 from vidctl.operations.names import find, not_found
-from vidctl.operations.side_by_side import side_by_side
 from vidctl.runpod import gpus
 from vidctl.runpod.jobs import GONE, Health, Job
 from vidctl.runpod.types import Account, Balance, Catalogue, Endpoint, LogLine, WorkerList
+from vidctl.side_by_side import side_by_side
 from vidctl.text import SENTENCE, one_line
 
 _WORKERS_LOOKED_AT = 3

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from vidctl.errors import VidctlError
+from vidctl.side_by_side import side_by_side
 from vidctl.text import one_line
 
 DEADLINE_S = 20.0
@@ -27,7 +25,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """One check; `look` changes nothing, and may raise VidctlError for what it found."""
+    """One check; `look` changes nothing, and may raise VidctlError or OSError for what it found."""
 
     name: str
     look: Callable[[], Finding]
@@ -35,31 +33,17 @@ class HealthCheck:
 
 def examine(checks: Sequence[HealthCheck], *, deadline_s: float = DEADLINE_S) -> list[tuple[str, Finding]]:
     """What each check finds, in their order; one that has not ended by the deadline has failed, and is left behind."""
-    deadline = time.monotonic() + deadline_s
-    pending = [(check.name, _begun(check)) for check in checks]
-    return [(name, _ended(future, deadline, deadline_s)) for name, future in pending]
+    late = Finding("fail", f"no answer within {deadline_s:g} s", "check the network and the proxy, then try again")
+    found = side_by_side({each.name: partial(_look, each) for each in checks}, deadline_s=deadline_s)
+    return [(each.name, _finding(found.get(each.name, late))) for each in checks]
 
 
-def _begun(check: HealthCheck) -> Future[Finding]:
-    future: Future[Finding] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(check.look())
-        except BaseException as error:  # noqa: BLE001  raised again by who waits
-            future.set_exception(error)
-
-    # Not an executor's: Python would wait at its end for one that hangs.
-    threading.Thread(target=run, name=f"doctor {check.name}", daemon=True).start()
-    return future
-
-
-def _ended(future: Future[Finding], deadline: float, deadline_s: float) -> Finding:
+def _look(check: HealthCheck) -> Finding:
     try:
-        return future.result(max(0.0, deadline - time.monotonic()))
-    except FutureTimeoutError:
-        return Finding("fail", f"no answer within {deadline_s:g} s", "check the network and the proxy, then try again")
-    except VidctlError as error:
-        return Finding("fail", one_line(error.message), error.hint)
+        return check.look()
     except OSError as error:
         return Finding("fail", one_line(f"{error.filename or 'the system'}: {error.strerror or error}"))
+
+
+def _finding(found: Finding | VidctlError) -> Finding:
+    return found if isinstance(found, Finding) else Finding("fail", one_line(found.message), found.hint)

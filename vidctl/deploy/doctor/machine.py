@@ -52,9 +52,9 @@ def project(scope: DoctorScope) -> Finding:
     """Whether every spec, overlay and the project's settings are valid."""
     root = scope.project.root
     files = configs.files(root)
-    if not files:
+    if not files and not scope.settings_mistakes:
         return Finding("warn", f"no specs in {root / 'configs'}", "vidctl init")
-    mistakes = specs.check_settings(root)
+    mistakes = list(scope.settings_mistakes)
     for file in files:
         mistakes += [each for each in specs.check(file, environ=scope.environ) if each not in mistakes]
     if mistakes:

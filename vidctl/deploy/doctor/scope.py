@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vidctl import spec as specs
@@ -11,7 +11,7 @@ from vidctl.errors import AuthError, SpecError
 from vidctl.local import daemon
 from vidctl.project import configs, settings
 from vidctl.project.settings import Access, Project
-from vidctl.spec import EndpointSpec
+from vidctl.spec import EndpointSpec, SpecProblem
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class DoctorScope:
     control: settings.ControlPlane
     access: Access | None
     key: Finding
+    settings_mistakes: tuple[SpecProblem, ...] = ()
     begins_upload: bool = False
 
     @property
@@ -47,10 +48,20 @@ class DoctorScope:
         return any(each.isolation == "container" for each in self.specs)
 
 
-def scope_of(project: Project, target: settings.Target, *, begins_upload: bool = False) -> DoctorScope:
-    """Read the project's specs, those with mistakes left out, and find the way to the target."""
+def scope_of(
+    project: Project,
+    target: settings.Target,
+    *,
+    settings_mistakes: Sequence[SpecProblem] = (),
+    begins_upload: bool = False,
+) -> DoctorScope:
+    """Read the project's specs, those with mistakes left out, and find the way to the target.
+
+    `settings_mistakes` are those in vidctl.yaml.
+    """
     access, key = _access(project, target)
-    return DoctorScope(project, target, tuple(_valid(project, target)), _control(project), access, key, begins_upload)
+    valid, control = tuple(_valid(project, target)), _control(project)
+    return DoctorScope(project, target, valid, control, access, key, tuple(settings_mistakes), begins_upload)
 
 
 def _valid(project: Project, target: settings.Target) -> list[EndpointSpec]:

@@ -20,12 +20,13 @@ def side_by_side(
 ) -> dict[_Key, _Value | VidctlError]:
     """What each call returned or raised; one that took longer is missing, and goes on in its thread unheard.
 
-    `meanwhile` is called here, while they are under way.
+    `meanwhile` is called here, while they are under way.  Whatever a call raises that is no VidctlError is raised here.
     """
     waiting: SimpleQueue[_Key] = SimpleQueue()
-    done: SimpleQueue[tuple[_Key, _Value | VidctlError]] = SimpleQueue()
+    done: SimpleQueue[tuple[_Key, _Value | BaseException]] = SimpleQueue()
     for key in calls:
         waiting.put(key)
+    # Not an executor's: Python would wait at its end for one that hangs.
     for _ in range(min(len(calls), _MOST_THREADS)):
         threading.Thread(target=_call, args=(calls, waiting, done), daemon=True).start()
     found: dict[_Key, _Value | VidctlError] = {}
@@ -36,6 +37,8 @@ def side_by_side(
             key, value = done.get(timeout=max(0.0, end - time.monotonic()))
         except Empty:
             break
+        if isinstance(value, BaseException) and not isinstance(value, VidctlError):
+            raise value
         found[key] = value
     return found
 
@@ -43,7 +46,7 @@ def side_by_side(
 def _call(
     calls: Mapping[_Key, Callable[[], _Value]],
     waiting: SimpleQueue[_Key],
-    done: SimpleQueue[tuple[_Key, _Value | VidctlError]],
+    done: SimpleQueue[tuple[_Key, _Value | BaseException]],
 ) -> None:
     while True:
         try:
@@ -52,5 +55,5 @@ def _call(
             return
         try:
             done.put((key, calls[key]()))
-        except VidctlError as error:
+        except BaseException as error:  # noqa: BLE001  raised again by who waits
             done.put((key, error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from support.command import vidctl
 from support.failing import failed, failing
 from support.runtime import LocalRuntime
+from support.scripted import Reply, Request, ok, serving
 
 from vidctl.cost.estimate import DAY_S, PoolEstimate, units_per_hour, worker_day
 from vidctl.cost.facts import KnownTime
@@ -20,10 +22,12 @@ from vidctl.cost.guide import GUIDE
 from vidctl.cost.measured import Measured, measured
 from vidctl.cost.prices import Prices, every_pool
 from vidctl.cost.simulate import Arrival, ScalingRules, percentile, simulate
+from vidctl.cost.spent import By, spent, total
 from vidctl.cost.sweep import GpuPrice, cheapest, played, spec_lines, sweep
 from vidctl.cost.trace import TraceRow, read_trace
 from vidctl.journal import JobEntry, Journal
 from vidctl.runpod import gpus
+from vidctl.runpod.billing import BillingRecord
 from vidctl.runpod.types import Catalogue, Offer
 from vidctl.text import dollars
 
@@ -309,3 +313,106 @@ def test_prices_are_live_where_there_is_a_key(folder: Path, account_runtime: Loc
 
     assert ("live", gpus.PRICED_ON) == (live["prices_as_of"], refused["prices_as_of"])
     assert all(each["usd_per_unit"] for each in live["estimates"][0]["gpus"] if each["is_in_spec"])
+
+
+# --- vidctl cost report ---------------------------------------------------------------------------------------------
+
+_MONDAY_S = 1_777_852_800.0  # 2026-05-04, midnight in UTC
+_SOME_JOBS = [
+    replace(_job(_MONDAY_S + 10, "detect a.jpg", 0, 10), spec="yolo", command="detect"),
+    replace(_job(_MONDAY_S + 90_000, "smoke test of yolo", 0, 2), spec="yolo"),
+    replace(_job(_MONDAY_S + 20, "run", 0, 5), endpoint_id="other", command="run"),
+]
+_SOME_BILLS = [
+    BillingRecord(_MONDAY_S, "ep", 0.02),
+    BillingRecord(_MONDAY_S + 86_400, "ep", 0.01),
+    BillingRecord(_MONDAY_S, "stranger", 1.0),
+]
+
+
+def _price_of(job: JobEntry) -> float | None:
+    return 0.001 if job.endpoint_id == "ep" else None
+
+
+@pytest.mark.parametrize(
+    ("by", "rows"),
+    [
+        (
+            "endpoint",
+            [("stranger", 0, 0, 0, 1.0), ("yolo (ep)", 2, 0.012, 0, pytest.approx(0.03)), ("other", 1, 0, 1, 0)],
+        ),
+        ("day", [("2026-05-04", 2, 0.01, 1, 1.02), ("2026-05-05", 1, 0.002, 0, 0.01)]),
+        ("command", [("detect", 1, 0.01, 0, None), ("deploy", 1, 0.002, 0, None), ("run", 1, 0, 1, None)]),
+    ],
+)
+def test_what_was_spent_stands_beside_what_was_billed(by: By, rows: list[tuple[object, ...]]) -> None:
+    found = spent(_SOME_JOBS, _price_of, by, _SOME_BILLS)
+
+    whole = total(found, _SOME_BILLS)
+    assert rows == [(each.name, each.jobs, each.usd, each.unpriced, each.billed_usd) for each in found]
+    assert (3, pytest.approx(0.012), pytest.approx(1.03)) == (whole.jobs, whole.usd, whole.billed_usd)
+    assert whole.difference_usd == pytest.approx(1.018)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10**6)), max_size=30), st.floats(0, 0.01))
+def test_however_it_is_grouped_it_is_the_same_sum(jobs: list[tuple[int, int]], per_s: float) -> None:
+    entries = [
+        replace(_job(_MONDAY_S + 40_000 * number, "run", 0, execution_ms / 1000), endpoint_id=f"ep{where}")
+        for number, (where, execution_ms) in enumerate(jobs)
+    ]
+
+    sums = [total(spent(entries, lambda _: per_s, by, None), None) for by in ("endpoint", "day", "command")]
+
+    assert all(each.jobs == len(jobs) and each.billed_usd is None for each in sums)
+    assert all(each.usd == pytest.approx(per_s * sum(ms for _, ms in jobs) / 1000) for each in sums)
+
+
+def _sent(folder: Path, *jobs: tuple[str, str]) -> None:
+    journal = Journal(folder / ".vidctl" / "journal.db")
+    for number, (endpoint_id, target) in enumerate(jobs):
+        journal.sent(str(number), endpoint_id=endpoint_id, target=target, what="run", spec="plain", command="run")
+        journal.ended(str(number), status="COMPLETED", execution_ms=10_000)
+
+
+def test_a_report_compares_the_journal_with_runpods_bill(folder: Path) -> None:
+    _sent(folder, ("ep", "runpod"), ("ep", "runpod"), ("near", "local"))
+
+    def bill(request: Request) -> Reply:
+        if not request.path.startswith("/v2/billing/serverless?"):
+            return Reply(404)
+        start = parse_qs(urlsplit(request.path).query)["startTime"][0]
+        assert start.endswith(":00:00Z")
+        amounts = {"totalAmount": 0.01, "gpuAmount": 0.01, "cpuAmount": 0, "diskAmount": 0, "feeAmount": 0}
+        return ok({"records": [{"startTime": start, "endTime": start, "serverlessId": "ep", **amounts}]})
+
+    with serving(bill) as server:
+        environ = {"RUNPOD_API_KEY": "k", "RUNPOD_API_BASE_URL": server.url}
+        document = vidctl("cost", "report", "--json", cwd=folder, **environ).document
+        shown = vidctl("cost", "report", "--since", "1d", cwd=folder, **environ)
+
+    (row,) = document["rows"]
+    assert ("vidctl.cost.report/1", 1, None) == (document["schema"], document["local_jobs"], document["billing_error"])
+    assert ("plain (ep)", 2, 0.0068, 0.01, 0.0032) == (
+        row["name"], row["jobs"], row["usd"], row["billed_usd"], row["difference_usd"]
+    )  # fmt: skip
+    assert "plain (ep)\t2\t20.0 s\t$0.00680\t$0.0100\t+$0.00320" in shown.stdout
+    assert "local runtime, at no cost: 1" in shown.stdout
+
+
+@pytest.mark.runtime
+def test_a_report_without_a_bill_says_why(folder: Path, account_runtime: LocalRuntime) -> None:
+    """And with the local runtime in RunPod's place, nothing was billed."""
+    _sent(folder, ("ep", "runpod"))
+    environ = {"RUNPOD_API_BASE_URL": account_runtime.url}
+
+    keyless = vidctl("cost", "report", "--json", cwd=folder).document
+    refused = vidctl("cost", "report", "--json", cwd=folder, **environ, RUNPOD_API_KEY="no").document
+    free = vidctl(
+        "cost", "report", "--by", "day", "--json", cwd=folder, **environ, RUNPOD_API_KEY=account_runtime.api_key
+    )
+
+    assert "RUNPOD_API_KEY" in keyless["billing_error"]
+    assert refused["billing_error"]
+    assert (None, None) == (keyless["total"]["billed_usd"], refused["total"]["billed_usd"])
+    assert (None, 0) == (free.document["billing_error"], free.document["total"]["billed_usd"])
+    assert 0.0034 == keyless["total"]["usd"]

@@ -83,6 +83,13 @@ def recorded(document: Mapping[str, str | None]) -> EndpointFacts | None:
     return EndpointFacts(document[_TASK], document.get(_PROTOCOL), variables)
 
 
+def deployed_gpus(journal: Journal, endpoint_id: str) -> tuple[str, int] | None:
+    """RunPod's `gpuIds` of an endpoint, and how many GPUs a worker has, as vidctl last deployed it."""
+    applied = journal.last_applied(endpoint_id)
+    gpu_ids = applied.document.get("endpoint.gpu_ids") if applied else None
+    return (gpu_ids, int(applied.document.get("endpoint.gpu_count") or 1)) if applied and gpu_ids else None
+
+
 class EndpointFinder:
     """Finds the endpoint that answers for a task in a project, on one target.
 
@@ -162,10 +169,8 @@ class EndpointFinder:
 
     def gpus_of(self, endpoint: TaskEndpoint) -> tuple[str, int] | None:
         """RunPod's `gpuIds` of the endpoint and how many GPUs a worker has: as deployed, else as its spec says now."""
-        applied = self._journal.last_applied(endpoint.id)
-        recorded_gpus = applied.document.get("endpoint.gpu_ids") if applied else None
-        if applied and recorded_gpus:
-            return recorded_gpus, int(applied.document.get("endpoint.gpu_count") or 1)
+        if found := deployed_gpus(self._journal, endpoint.id):
+            return found
         with suppress(SpecError):
             if endpoint.key and (spec := self._spec(endpoint.key)):
                 return spec.gpu.ids, spec.gpu.count

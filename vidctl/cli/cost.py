@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -144,6 +144,36 @@ def simulate(
             simulation.show_cheapest(best, load, p95 or 0.0)
     if p95 is not None and best is None:
         raise simulation.none_fits(p95, min(each.p95_s for each in tried), known)
+
+
+@app.command("report")
+@options.spread
+def report(
+    since: Annotated[
+        float, typer.Option(metavar="7d", parser=options.duration("--since", least=1), help="How far back.")
+    ] = 7 * 86_400.0,
+    by: Annotated[Literal["endpoint", "day", "command"], typer.Option(help="A row for each of these.")] = "endpoint",
+    *,
+    said: options.ReportOptions,
+) -> None:
+    """Report what was spent at RunPod: this project's jobs, and RunPod's own bill.
+
+    A job is its execution time at the price of the dearest of its endpoint's GPUs. RunPod bills workers, with their
+    starts, idle times and disks, and jobs sent from elsewhere: the difference is shown where the key may read its
+    bills. Days are those of UTC. The local runtime costs nothing.
+    """
+    import time
+
+    from vidctl.cli import spending
+    from vidctl.cost.gather import spending_report
+    from vidctl.project import settings
+
+    project = settings.open_project(Path.cwd(), os.environ)
+    found = spending_report(project, since_s=since, by=by, now_s=time.time())
+    if said.as_json:
+        print(json.dumps(spending.document(found, by), indent=2))  # noqa: T201
+    else:
+        spending.show(found, by)
 
 
 def _known(

@@ -62,6 +62,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "vidctl cost estimate yolo --fps 10 --execution 0.03s",
         "vidctl cost estimate whisper --jobs-per-day 200 --json",
     ),
+    "cost report": ("vidctl cost report", "vidctl cost report --since 30d --by day --json"),
     "cost simulate": (
         "vidctl cost simulate trace.csv yolo",
         "vidctl cost simulate trace.csv yolo --p95 20s",

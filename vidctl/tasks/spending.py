@@ -27,7 +27,7 @@ Answered = TypeVar("Answered", bound=_Answer)
 
 
 @dataclass
-class _Sent:
+class _JobOut:
     """A job that is out: since when it is seen to run."""
 
     running_since_s: float | None = None
@@ -48,7 +48,7 @@ class SpendingLimit:
         self._spent_s = 0.0
         self._longest_s: float | None = None
         self._waiting = 0  # to be sent, with their share reserved
-        self._out: dict[str, _Sent] = {}
+        self._out: dict[str, _JobOut] = {}
         self._ended = 0
         self.has_stopped = False
         """Whether something was not sent, or was cancelled in the queue, for the sake of the limit."""
@@ -77,7 +77,7 @@ class SpendingLimit:
     def sent(self, job_id: str) -> None:
         with self._lock:
             self._waiting -= 1
-            self._out[job_id] = _Sent()
+            self._out[job_id] = _JobOut()
 
     def unsent(self) -> None:
         """What was admitted could not be sent."""
@@ -160,5 +160,5 @@ class SpendingLimit:
         )
 
 
-def _running_s(sent: _Sent) -> float:
+def _running_s(sent: _JobOut) -> float:
     return 0.0 if sent.running_since_s is None else time.monotonic() - sent.running_since_s

@@ -24,6 +24,7 @@ from vidctl.local.control_plane.rest_resources import (
     get_gpu,
     list_data_centers,
     list_gpus,
+    list_serverless_billing,
 )
 from vidctl.local.control_plane.rest_wire import ProblemError
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 PAGE_SIZE: Final = 100  # of a list; RunPod's own is not published
 
 # No endpoint has one of these as its id, which is random: the job API lives at /v2/{endpoint_id}.
-_RESOURCES: Final = frozenset({"serverless", "templates", "registries", "network-volumes", "catalog"})
+_RESOURCES: Final = frozenset({"serverless", "templates", "registries", "network-volumes", "catalog", "billing"})
 # RunPod's quota as its OpenAPI document shows it.  Nobody counts here, so all of it is always left.
 _QUOTA: Final = (("minute", 60, 60), ("hour", 3_000, 3_600), ("day", 50_000, 86_400))
 _RATE_LIMIT: Final = ", ".join(f'"{window}";r={count};t={seconds}' for window, count, seconds in _QUOTA)
@@ -106,6 +107,7 @@ def _routes(endpoints: EndpointResource, records: RecordStore, pages: Pages) -> 
         _route(login, GET=logins.get, DELETE=logins.delete),
         _route("/v2/network-volumes", GET=volumes.list_, POST=volumes.create),
         _route(volume, GET=volumes.get, PATCH=volumes.update, DELETE=volumes.delete),
+        _route("/v2/billing/serverless", GET=list_serverless_billing),
         _route("/v2/catalog/gpus", GET=list_gpus),
         _route("/v2/catalog/gpus/{id}", GET=get_gpu),
         _route("/v2/catalog/datacenters", GET=list_data_centers),

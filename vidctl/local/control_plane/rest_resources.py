@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from vidctl.local.control_plane import rest_catalog, rest_schema, rest_wire
+from vidctl.local.control_plane import rest_billing, rest_catalog, rest_schema, rest_wire
 from vidctl.local.control_plane.catalog import STORAGE_CENTERS
 from vidctl.local.control_plane.records import NetworkVolumeRecord, RegistryAuthRecord, TemplateRecord
 from vidctl.local.control_plane.rest_http import found, json_response, read_body
@@ -138,6 +139,10 @@ async def list_gpus(request: Request) -> Response:
 
 async def get_gpu(request: Request) -> Response:
     return json_response(rest_catalog.gpu(request.path_params["id"], request.query_params))
+
+
+async def list_serverless_billing(request: Request) -> Response:
+    return json_response(rest_billing.serverless(request.query_params, datetime.now(timezone.utc)))
 
 
 async def list_data_centers(request: Request) -> Response:

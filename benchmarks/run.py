@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import control
 import hashing
 import images
+import journal
 import photographs
 import speech
 import startup
@@ -36,7 +37,7 @@ os.environ.setdefault("VIDCTL_CACHE_DIR", str(ROOT / ".cache"))
 
 import demo  # noqa: E402  it reads the cache's place when imported
 
-PARTS = ("startup", "images", "speech", "vision", "runtime", "control", "hashing")
+PARTS = ("startup", "images", "speech", "vision", "runtime", "control", "hashing", "journal")
 
 
 def main() -> int:
@@ -59,6 +60,7 @@ def measure(wanted: Collection[str], scratch: Path, rounds: int) -> list[Promise
     alone = {
         "control": control.measure,
         "hashing": hashing.measure,
+        "journal": journal.measure,
         "runtime": measure_runtime,
         "speech": speech.measure,
         "vision": vision.measure,

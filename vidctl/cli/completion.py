@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+from vidctl.text import one_line
+
+if TYPE_CHECKING:
+    from vidctl.journal import JobEntry
+
 _ENDPOINT_ID = re.compile(r"""^\s*(?:export\s+)?(VIDCTL_\w+_ENDPOINT_ID\w*)=["']?([\w-]+)""", re.MULTILINE)
-_NEWEST = 500  # jobs, among which the names of workers are looked for
+_NEWEST = 500  # jobs that are offered, and whose workers are
 
 
 def targets() -> list[str]:
@@ -50,14 +56,22 @@ def endpoint_ids() -> list[tuple[str, str]]:
 
 def worker_ids() -> list[str]:
     """The workers that answered this project's newest jobs, the newest first."""
+    return list(dict.fromkeys(each.worker_id for each in _newest_jobs() if each.worker_id))
+
+
+def job_ids() -> list[tuple[str, str]]:
+    """This project's newest jobs, each with what it was sent for."""
+    return [(each.id, one_line(each.what)) for each in _newest_jobs()]
+
+
+def _newest_jobs() -> list[JobEntry]:
     from vidctl.errors import VidctlError
     from vidctl.journal import Journal
 
     try:
-        jobs = Journal(_root() / ".vidctl" / "journal.db").jobs(limit=_NEWEST)
+        return Journal(_root() / ".vidctl" / "journal.db").jobs(limit=_NEWEST)
     except VidctlError:  # a broken journal is told of by the command
         return []
-    return list(dict.fromkeys(each.worker_id for each in jobs if each.worker_id))
 
 
 def _root() -> Path:

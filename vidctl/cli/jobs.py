@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidctl.cli import options, targets
+from vidctl.cli import completion, options, targets
 
 if TYPE_CHECKING:
     from vidctl.cli.report import Report
@@ -25,13 +25,9 @@ app = typer.Typer(
 )
 
 
-def _job_ids() -> list[str]:
-    """The ids of the newest jobs, for completion."""
-    return [each.id for each in _journal().jobs(limit=50)]
-
-
 Id = Annotated[
-    str, typer.Argument(metavar="ID", help="A job; the beginning of its id is enough.", autocompletion=_job_ids)
+    str,
+    typer.Argument(metavar="ID", help="A job; the beginning of its id is enough.", autocompletion=completion.job_ids),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="How many of the newest.")]
 Timeout = Annotated[
@@ -196,7 +192,7 @@ def retry(
 @options.spread
 def forget(
     job: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Only this job's output.", autocompletion=_job_ids)
+        str | None, typer.Argument(metavar="[ID]", help="Only this job's output.", autocompletion=completion.job_ids)
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All outputs that are kept.")] = False,
     older_than: Annotated[

@@ -12,6 +12,7 @@ from typing import Any
 from vidctl.errors import ApiError, JobFailedError, NotDeployedError, TimedOutError, UsageError, VidctlError
 from vidctl.journal import JobEntry, Journal
 from vidctl.operations.live import LiveTarget
+from vidctl.runpod import limits
 from vidctl.runpod.jobs import FINAL, GONE, Job, Streamed
 
 RETRYABLE = ("FAILED", "TIMED_OUT")  # RunPod docs, serverless/endpoints/operation-reference: Retry job
@@ -159,7 +160,8 @@ class SentJob:
 def purge(endpoint_id: str, target: LiveTarget) -> int:
     """Remove what waits in the endpoint's queue; how many jobs that were.  The journal is told of its own."""
     removed = target.jobs.purge(endpoint_id)
-    entries = target.journal.jobs(limit=_MOST_LOOKED_AT, endpoint_id=endpoint_id, status="IN_QUEUE")
+    since = time.time() - limits.TTL_MS[1] / 1000  # no job waits longer
+    entries = target.journal.jobs(limit=_MOST_LOOKED_AT, since=since, endpoint_id=endpoint_id, status="IN_QUEUE")
     with ThreadPoolExecutor(_LOOKS, thread_name_prefix="vidctl-look") as pool:
         list(pool.map(lambda entry: _settle(SentJob(entry.id, endpoint_id, target, entry)), entries))
     return removed

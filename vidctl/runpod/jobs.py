@@ -227,7 +227,8 @@ class Jobs:
     def purge(self, endpoint_id: str) -> int:
         """Remove the jobs that wait, not those that run; how many these were.  RunPod takes two of these in 10 s."""
         try:
-            response = node_of(self._http.write("POST", self._url(endpoint_id, "purge-queue")), "/purge-queue")
+            with self._limited(endpoint_id, limits.PURGE_RATE):
+                response = node_of(self._http.write("POST", self._url(endpoint_id, "purge-queue")), "/purge-queue")
         except NotDeployedError as error:
             raise self._no_endpoint(endpoint_id) from error
         removed = response.get("removed")

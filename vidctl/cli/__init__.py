@@ -71,6 +71,9 @@ COMMANDS = {
     "purge": _Place(
         "vidctl.cli.queue", "purge", "Remove the jobs that wait in an endpoint's queue; those that run go on."
     ),
+    "restart": _Place(
+        "vidctl.cli.restart", "restart", "Replace an endpoint's workers by new ones of the same version."
+    ),
     "history": _Place("vidctl.cli.history", "history", "List an endpoint's versions, and what each changed."),
     "why": _Place("vidctl.cli.why", "why", "Say why an endpoint or a job does not answer."),
     "status": _Place("vidctl.cli.status", "status", "Show what endpoints do now: workers, queue, errors, price."),

@@ -48,6 +48,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "jobs forget": ("vidctl jobs forget --older-than 7d", "vidctl jobs forget --all -y"),
     "health": ("vidctl health yolo",),
     "purge": ("vidctl purge yolo -n", "vidctl purge yolo -y"),
+    "restart": ("vidctl restart yolo", "vidctl restart yolo -n"),
     "history": ("vidctl history yolo", "vidctl history yolo --json"),
     "why": ("vidctl why yolo", "vidctl why yolo --json"),
     "status": ("vidctl status", "vidctl status yolo whisper --watch", "vidctl status --json"),

@@ -20,6 +20,7 @@ from vidctl.runpod.waiting import settled
 # What the journal keeps beside an endpoint: when it was changed by hand, and to which version.
 SCALED = "by_hand.scaled"
 ROLLED_BACK = "by_hand.rolled_back"
+RESTARTED_AT = "by_hand.restarted"
 
 SCALE_FIELDS: Mapping[str, tuple[str, str]] = {
     "workers_min": ("workers", "min"),
@@ -58,7 +59,7 @@ def is_marked(known: Document) -> bool:
 
 def unmarked(known: Document) -> Document:
     """The same, as a deploy leaves it."""
-    return {path: value for path, value in known.items() if path not in (SCALED, ROLLED_BACK)}
+    return {path: value for path, value in known.items() if path not in (SCALED, ROLLED_BACK, RESTARTED_AT)}
 
 
 def noted(todo: Plan, last: Applied | None) -> Plan:

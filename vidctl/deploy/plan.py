@@ -13,7 +13,7 @@ from vidctl.deploy import model_cache
 from vidctl.deploy.model_cache import Models
 from vidctl.errors import UsageError
 from vidctl.runpod import gpus
-from vidctl.runpod.types import STAMP, Endpoint, Template, WorkerImage
+from vidctl.runpod.types import RESTARTED, STAMP, Endpoint, Template, WorkerImage
 from vidctl.spec import EndpointSpec
 from vidctl.text import is_secret_name, is_secret_value
 
@@ -175,7 +175,13 @@ def hidden_names(spec: EndpointSpec | None, *endpoints: Endpoint | None) -> froz
 
 def _in_place_of(live: Endpoint, wanted: Endpoint, spec: EndpointSpec, applied: Document | None) -> Endpoint:
     """What is wanted, with what it keeps of the endpoint that is there: ids, and what no spec has set."""
-    template = dataclasses.replace(wanted.template, id=live.template.id, name=_kept_name(spec, live, wanted))
+    kept = {name: value for name, value in live.template.env.items() if name == RESTARTED}
+    template = dataclasses.replace(
+        wanted.template,
+        id=live.template.id,
+        name=_kept_name(spec, live, wanted),
+        env={**wanted.template.env, **kept},
+    )
     wanted = dataclasses.replace(wanted, id=live.id, template=template)
     if wanted.min_cuda or (applied or {}).get("endpoint.min_cuda"):
         return wanted
@@ -266,7 +272,7 @@ def _fields(endpoint: Endpoint) -> Iterator[tuple[_Resource, str, object]]:
     for field in dataclasses.fields(Template):
         if field.name not in ("id", "env"):
             yield "template", field.name, getattr(endpoint.template, field.name)
-    for name in sorted(endpoint.template.env):
+    for name in sorted(endpoint.template.env.keys() - {RESTARTED}):  # no spec says it, and no worker reads it
         yield "template", f"env.{name}", endpoint.template.env[name]
     for field in dataclasses.fields(Endpoint):
         value = getattr(endpoint, field.name)

@@ -12,6 +12,10 @@ STAMP = "VIDCTL_SPEC"
 """The variable in a container's environment that says which spec made it; both control planes keep and show it."""
 
 
+RESTARTED = "VIDCTL_RESTARTED"
+"""The variable in a container's environment that `vidctl restart` sets: another value is another container."""
+
+
 @dataclass(frozen=True)
 class WorkerImage:
     """A worker's image: `tag` names its content, `digest` is what a template gets, once it can be pulled."""

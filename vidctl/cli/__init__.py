@@ -59,7 +59,7 @@ COMMANDS = {
         "rollback",
         "Make an earlier version of an endpoint live again: its image and its settings together.",
     ),
-    "destroy": _Place("vidctl.cli.account", "destroy", "Delete endpoints with their templates."),
+    "destroy": _Place("vidctl.cli.destroy", "destroy", "Delete endpoints with their templates."),
     "build": _Place("vidctl.cli.images", "build", "Build workers' images."),
     "push": _Place("vidctl.cli.images", "push", "Push workers' images, built first if they are not."),
     "jobs": _Place(

@@ -1,4 +1,4 @@
-"""`vidctl list`, `vidctl destroy` and `vidctl registry`: what is in the account."""
+"""`vidctl list` and `vidctl registry`: what is in the account."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ import typer
 from vidctl.cli import options, targets
 
 if TYPE_CHECKING:
-    from vidctl.cli.report import Report
-    from vidctl.deploy.destroy import Possession
-    from vidctl.deploy.target import Target
-    from vidctl.progress import Notify
-    from vidctl.project.settings import Project
     from vidctl.runpod.types import Endpoint
 
 registry = typer.Typer(help="Manage the logins with which RunPod pulls images from private registries.")
@@ -47,64 +42,6 @@ def list_endpoints(
         header=("endpoint", "id", "spec", "workers", "gpus", "idle $/h", "image"),
         empty=f"no endpoints on {place.name}",
     )  # fmt: skip
-
-
-@options.spread
-def destroy(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME…", help="Specs or endpoint ids.", autocompletion=options.specs)
-    ],
-    env: options.Environment = None,
-    target: options.Target = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    adopt: Annotated[bool, typer.Option("--adopt", help="Delete even what vidctl or this spec did not make.")] = False,
-    *,
-    said: options.ReportOptions,
-) -> None:
-    """Delete endpoints with their templates.
-
-    Their workers and queued jobs are deleted too.  The specs stay.
-    """
-    from vidctl.deploy import destroy, lock, plan
-    from vidctl.errors import UsageError
-    from vidctl.project import configs
-
-    report = said.report()
-    project, place = targets.deployed(report, target)
-    words = list(dict.fromkeys(configs.key_of(name, env) for name in names))
-    made_by = {each.id: plan.owner(each) for each in place.control.account().endpoints}
-    keys = [made_by.get(word) or word for word in words]  # a deploy of what goes by its id holds its spec's lock
-    with lock.held(project.root, place.name, keys, timeout_s=60, notify=report.step):
-        found = [destroy.find(word, project, place, adopts=adopt) for word in words]
-        what = ", ".join(str(each) for each in found)
-        if not yes and not report.confirm(f"delete {what} on {place.name}?"):
-            raise UsageError("aborted; nothing was deleted")
-        with report.live() as notify:
-            documents = [_destroy(each, project, place, report, notify) for each in found]
-    if said.as_json:
-        print(json.dumps(documents, indent=2))  # noqa: T201
-
-
-def _destroy(thing: Possession, project: Project, place: Target, report: Report, notify: Notify) -> dict[str, Any]:
-    """Delete it, and say what was deleted and what is kept; what --json prints of it."""
-    from vidctl.deploy import destroy
-
-    kept = destroy.destroy(thing, place, notify=notify, gone=lambda: _forget(thing, project, place))
-    if not report.as_json and (thing.live or not kept):
-        print(f"{thing.key}: deleted {thing}")  # noqa: T201
-    for sentence in [*kept, *destroy.login_left(thing, place)]:
-        report.note(f"{thing.key}: {sentence}")
-    entry = {"spec": thing.key, "target": place.name, "endpoint_id": thing.live and thing.live.id}
-    return {**entry, "kept": list(kept)} if kept else entry
-
-
-def _forget(gone: Possession, project: Project, place: Target) -> None:
-    """Take the endpoint's id out of .env; that of another project's spec of the same name stays."""
-    from vidctl.project import env_file, settings
-
-    variable = settings.endpoint_id_name(gone.key, place.name)
-    if gone.live is None or project.environ.get(variable) == gone.live.id:
-        env_file.forget(project.env_file, variable)
 
 
 @registry.command("login")

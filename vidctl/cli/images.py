@@ -25,7 +25,13 @@ Names = Annotated[
 
 @options.spread
 def build(
-    names: Names,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME…]", help="Specs: yolo means configs/yolo.yaml.", autocompletion=options.specs),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All specs in configs/ that are built; with -e, all that have the overlay.")
+    ] = False,
     env: options.Environment = None,
     force: Annotated[bool, typer.Option("--force", help="Rebuild existing images, without the layer cache.")] = False,
     *,
@@ -35,13 +41,18 @@ def build(
 
     An image is named by its content: one that exists is not built again.
     """
+    from vidctl.cli import specs
+    from vidctl.errors import UsageError
 
     report = said.report()
-    images, sources = _workshop(names, env)
+    if every == bool(names):
+        there = ", ".join(specs.all_of(options.project_root(), env))
+        raise UsageError("name the specs, or use --all", hint=f"available: {there}")
+    images, sources = _workshop(names or specs.all_of(options.project_root(), env), env, is_any=every, report=report)
     # Who only builds needs no registry: the login is looked at when something is pushed.
     with report.live() as notify:
         done = [(source, images.build(source, notify, force=force)) for source in sources]
-    _print(done, report)
+    _print(done, report, are_many=every)
 
 
 @options.spread
@@ -161,8 +172,13 @@ def _repositories(report: Report) -> set[str]:
     return found
 
 
-def _workshop(names: list[str], env: str | None) -> tuple[Images, list[BuildSource]]:
-    """The engine's images, and what the specs say to build; raise UsageError for one that is prebuilt."""
+def _workshop(
+    names: list[str], env: str | None, *, is_any: bool = False, report: Report | None = None
+) -> tuple[Images, list[BuildSource]]:
+    """The engine's images, and what the specs say to build; raise UsageError for one that is prebuilt.
+
+    Of any specs those are left out, and it is said.
+    """
     import os
 
     from vidctl import spec
@@ -171,13 +187,18 @@ def _workshop(names: list[str], env: str | None) -> tuple[Images, list[BuildSour
 
     project = settings.open_project(Path.cwd(), os.environ)
     specs = spec.load_all(names, root=project.root, environ=project.environ, overlay=env)
+    if is_any:
+        for each in specs:
+            if each.image.build is None and report is not None:
+                report.note(f"{each.key}: skipped: its image is prebuilt ({each.image.reference})")
+        specs = [each for each in specs if each.image.build is not None]
     return worker_images.docker_images(project), [worker_images.image_source(each, project.environ) for each in specs]
 
 
-def _print(done: list[tuple[BuildSource, WorkerImage]], report: Report) -> None:
+def _print(done: list[tuple[BuildSource, WorkerImage]], report: Report, *, are_many: bool = False) -> None:
     if report.as_json:
         documents = [{"spec": source.key, "image": image.tag, "digest": image.digest} for source, image in done]
-        print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2))  # noqa: T201
+        print(json.dumps(documents[0] if len(documents) == 1 and not are_many else documents, indent=2))  # noqa: T201
     else:
         for source, image in done:
             print(f"{source.key}: {image.digest or image.tag}")  # noqa: T201

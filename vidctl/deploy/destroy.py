@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vidctl.deploy.plan import owner, template_name
 from vidctl.deploy.survey import live_of, require_owned
 from vidctl.deploy.target import Target
-from vidctl.errors import ApiError, NotDeployedError, RefusedError, SpecError
+from vidctl.errors import ApiError, NotDeployedError, RefusedError, SpecError, VidctlError
 from vidctl.progress import Notify, Progress, silent
 from vidctl.project import configs
 from vidctl.project.settings import Project
 from vidctl.runpod.types import STAMP, Account, Endpoint, RegistryLogin, Template
 from vidctl.runpod.waiting import is_in_use, settled
 from vidctl.spec import EndpointSpec, load_all
+
+DESTROYED = "by_hand.destroyed"  # in what the journal keeps: when
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,15 @@ def destroy(
             )
     gone()
     if live is not None:
+        with suppress(VidctlError):  # it is gone, whether or not that can be written down
+            target.journal.applied(
+                spec=thing.key,
+                target=target.name,
+                endpoint_id=live.id or "",
+                document={DESTROYED: time.strftime("%Y-%m-%d %H:%M")},
+                fingerprint="",
+                is_proven=False,
+            )
         # REST v2 deletes the template that was made with an endpoint, not the one that GraphQL had given it.
         templates = leftovers(thing.key, live.name, target, name=live.template.name)
     return tuple(filter(None, (_delete(each, others, target, notify) for each in templates)))

@@ -241,7 +241,7 @@ def test_what_was_not_proved_is_tried_again(echo):
 def test_a_worker_that_cannot_start_shows_its_last_lines(project):
     """A crash loop is not called a lack of capacity."""
     project.worker("crashing")
-    project.spec("crashing", worker="crashing", smoke={"input": "workers/crashing/test_input.json"})
+    project.spec("crashing", worker="crashing", smoke={"input": "workers/crashing/job.json"})
     outcome = project.run("deploy", "crashing", "--json", "--timeout", "120")
 
     failed(outcome, "job_failed", "container exited", "the weights are not where they should be", varies=True)

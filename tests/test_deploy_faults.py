@@ -556,7 +556,7 @@ def test_killed_in_the_smoke_test_its_job_is_not_lost(project):
     """The job's id is in the journal, and the next deploy asks again and proves the endpoint."""
     gate = project.root / "gate"
     project.worker("slow")
-    project.spec("slow", worker="slow", env={"GATE": str(gate)}, smoke={"input": "workers/slow/test_input.json"})
+    project.spec("slow", worker="slow", env={"GATE": str(gate)}, smoke={"input": "workers/slow/job.json"})
     process = project.start("deploy", "slow")
     (lost,) = until(project.jobs)
     process.kill()

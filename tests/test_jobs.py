@@ -53,7 +53,7 @@ class Moody(Project):
 def deployed(tmp_path_factory):
     project = Moody(tmp_path_factory.mktemp("moody"))
     project.worker("moody")
-    smoke = {"input": "workers/moody/test_input.json", "contains": {"echo": {"question": 1}}}
+    smoke = {"input": "workers/moody/job.json", "contains": {"echo": {"question": 1}}}
     project.spec("moody", worker="moody", smoke=smoke, workers={"max": 1}, env={"MOOD": str(project.root)})
     with patch.dict(os.environ, project.environ):
         project.up()

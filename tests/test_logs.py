@@ -207,7 +207,7 @@ def chatty(tmp_path_factory: pytest.TempPathFactory):
     """A deployed endpoint with a worker that never falls silent."""
     project = Project(tmp_path_factory.mktemp("chatty"))
     (project.worker("echo") / "handler.py").write_text(CHATTY)
-    smoke = {"input": "workers/echo/test_input.json", "contains": {"question": 1}}
+    smoke = {"input": "workers/echo/job.json", "contains": {"question": 1}}
     project.spec("echo", worker="echo", smoke=smoke, workers={"min": 1, "max": 1})
     outcome = project.run("deploy", "echo")
     assert outcome.status == 0, outcome.stderr

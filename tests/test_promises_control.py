@@ -430,7 +430,7 @@ def gated(project):
     project.gate = project.root / "gate"
     project.worker("slow")
     for key in ("one", "two"):
-        smoke = {"input": "workers/slow/test_input.json"}
+        smoke = {"input": "workers/slow/job.json"}
         project.spec(key, worker="slow", env={"GATE": str(project.gate)}, smoke=smoke)
     return project
 

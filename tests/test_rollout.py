@@ -351,7 +351,7 @@ def slow_spec(project):
     """A worker that answers once the file that this returns is there."""
     gate = project.root / "gate"
     project.worker("slow")
-    project.spec("slow", worker="slow", env={"GATE": str(gate)}, smoke={"input": "workers/slow/test_input.json"})
+    project.spec("slow", worker="slow", env={"GATE": str(gate)}, smoke={"input": "workers/slow/job.json"})
     return gate
 
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         UsageError,
         VidctlError,
     )
+    from vidctl.tasks.call import JobResult
     from vidctl.tasks.describe.jobs import Described, Effort
     from vidctl.tasks.describe.model import DescribeOptions, Description
     from vidctl.tasks.describe.streaming import DescriptionStream
@@ -75,6 +76,7 @@ __all__ = [
     "ImageError",
     "InterruptionError",
     "JobFailedError",
+    "JobResult",
     "LocalRuntimeError",
     "MediaError",
     "NetworkError",
@@ -129,6 +131,7 @@ _ERRORS = (
 )
 _HOMES = {
     "Client": "vidctl.client",
+    "JobResult": "vidctl.tasks.call",
     **dict.fromkeys(("Described", "Effort"), "vidctl.tasks.describe.jobs"),
     "DescriptionStream": "vidctl.tasks.describe.streaming",
     **dict.fromkeys(("DescribeOptions", "Description"), "vidctl.tasks.describe.model"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +24,7 @@ from vidctl.tasks.spending import SpendingLimit
 
 if TYPE_CHECKING:  # Pillow for images, PyAV for audio files: neither is loaded for the other
     from vidctl.tasks.batch import Waiting
+    from vidctl.tasks.call import JobResult
     from vidctl.tasks.describe.jobs import Described
     from vidctl.tasks.describe.model import Description
     from vidctl.tasks.describe.streaming import DescriptionStream
@@ -220,6 +221,79 @@ class Client:
         how |= {"together": together, "recursive": recursive}
         return run.run(self._context("describe"), sources, prompt, waiting=waiting, **how)
 
+    def run(self, given: Mapping[str, Any], *, waiting: Waiting | None = None, **options: Any) -> JobResult:
+        """Run one job of any endpoint, with the input that its worker takes, and wait for its output.
+
+            Client(endpoint="mine").run({"name": "world"}).output
+
+        `options` are `webhook` (a URL), `execution_timeout` and `ttl` (durations), and `priority` ("low").  Raises
+        JobFailedError, TimedOutError, ….
+        """
+        from vidctl.tasks import call
+
+        chosen = call.job_options(**_known("run", options))
+        return call.run(self._any(), given, chosen, timeout_s=self._timeout_s, waiting=waiting)
+
+    def submit(self, given: Mapping[str, Any], **options: Any) -> str:
+        """The same without waiting: the job's id, which is in the journal."""
+        from vidctl.tasks import call
+
+        chosen = call.job_options(**_known("submit", options))
+        return call.submit(self._any(), given, chosen, timeout_s=self._timeout_s)
+
+    def run_many(
+        self,
+        inputs: Iterable[Mapping[str, Any] | UsageError],
+        *,
+        in_flight: int = 16,
+        resume: bool = False,
+        resend_unknown: bool = False,
+        waiting: Waiting | None = None,
+        **options: Any,
+    ) -> Generator[JobResult, None, None]:
+        """Yield what became of each input's job, in their order, with at most `in_flight` of them out at once.
+
+        With `resume` only what an earlier run did not get is sent, and with `resend_unknown` also what that had sent
+        without getting to know whether it was accepted.  A job that fails does not stop the rest: its result has an
+        `error`.  `options` are those of `run`.  Closing the iterator cancels what is out.
+        """
+        from vidctl.tasks import call
+
+        chosen = call.job_options(**_known("run_many", options))
+        return call.run_many(
+            self._any(),
+            inputs,
+            chosen,
+            in_flight=in_flight,
+            timeout_s=self._timeout_s,
+            resume=resume,
+            resend_unknown=resend_unknown,
+            waiting=waiting,
+        )
+
+    def stream(
+        self, given: Mapping[str, Any], *, waiting: Waiting | None = None, **options: Any
+    ) -> Generator[Any, None, None]:
+        """Yield what a job of any endpoint puts out, as it comes: each output once.  Closing it cancels the job."""
+        from vidctl.tasks import call
+
+        chosen = call.job_options(**_known("stream", options))
+        return call.stream(self._any(), given, chosen, timeout_s=self._timeout_s, waiting=waiting)
+
+    def smoke_input(self) -> Path | None:
+        """The file with the job of the endpoint's smoke test, by its spec; None where there is none."""
+        return self._finder.smoke_input(self._finder.find_any())
+
+    @property
+    def rate_limited(self) -> int:
+        """How often RunPod did not take a job at first, for there were too many (429)."""
+        return self._invoker.rate_limited if self._invoker else 0
+
+    def _any(self) -> Invoker:
+        if self.target == "runpod":
+            settings.runpod_access(self.project)
+        return self._connect("run", self._finder.find_any())
+
     def run_task(self, task: str, *arguments: Any, **options: Any) -> Any:
         """Run a task by its name: what it takes and gives is its own, for `detect` what `detect_many` does."""
         if task not in KINDS:
@@ -286,3 +360,11 @@ def _cache_s(said: float | str | Literal[False] | None, by_settings: float | Non
     if said is None:
         return by_settings
     return None if said is False else seconds("cache", said)
+
+
+_JOB_OPTIONS = ("webhook", "execution_timeout", "ttl", "priority")
+
+
+def _known(method: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    check_names(method, options, _JOB_OPTIONS)
+    return options

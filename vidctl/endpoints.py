@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidctl.errors import NotDeployedError, SpecError, UsageError, VidctlError
@@ -134,6 +135,29 @@ class EndpointFinder:
         if not found:
             raise self._not_deployed(self._keys_for(task, self._overlay), configs.key_of(task, self._overlay))
         return found[0]
+
+    def find_any(self) -> TaskEndpoint:
+        """The endpoint that is named, whatever it is for, else the only one that is deployed; raises as `find` does."""
+        if self._endpoint_id:
+            return self._endpoint(self._endpoint_id, None)
+        if self._name:
+            key = configs.key_of(self._name, self._overlay)
+            endpoint_id = self._id_of(key)
+            self._check_is_known(key, endpoint_id, "")
+            if endpoint_id is None:
+                raise self._not_deployed([key], key)
+            return self._endpoint(endpoint_id, key)
+        found = list(self._deployed())
+        if len(found) == 1:
+            return found[0]
+        known = [each.name for each in found] or self._keys(self._overlay)
+        there = f"deployed to {self._target}: {', '.join(each.name for each in found) or 'none'}"
+        raise UsageError(f"which endpoint? {there}", hint=f"name one: {', '.join(known)}" if known else None)
+
+    def smoke_input(self, endpoint: TaskEndpoint) -> Path | None:
+        """The file with the job of the endpoint's smoke test, by its spec; None where there is none."""
+        spec = self._spec(endpoint.key) if endpoint.key else None
+        return spec.smoke.input if spec and spec.smoke else None
 
     def connect(
         self,

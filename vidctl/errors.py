@@ -74,6 +74,8 @@ class ApiError(VidctlError):
     """RunPod answered with an error, or with something that is not an answer."""
 
     code = "api_error"
+    retry_after_s: float | None = None
+    """How long RunPod asks to wait, where it was too many requests (429) and it says that."""
 
 
 class RefusedError(ApiError):
@@ -143,6 +145,7 @@ class JobFailedError(VidctlError):
     exit_status = 3
     worker_id: str | None = None
     """Whose fault it was, if RunPod says so."""
+    delay_ms: int | None = None
     execution_ms: int | None = None
     is_worker_lost: bool = False
     """Whether its worker died under it."""

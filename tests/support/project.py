@@ -18,7 +18,7 @@ from support.command import VIDCTL, Outcome, vidctl
 
 from vidctl.local import daemon
 
-ECHO_SMOKE = {"input": "workers/echo/test_input.json", "contains": {"echo": {"question": 1}}}
+ECHO_SMOKE = {"input": "workers/echo/job.json", "contains": {"echo": {"question": 1}}}
 HANDLERS = Path(__file__).resolve().parent.parent / "handlers"
 
 
@@ -36,7 +36,7 @@ class Project:
         """Copy one of the tests' workers into the project, with a smoke job beside it."""
         folder = self.root / "workers" / name
         shutil.copytree(HANDLERS / name, folder)
-        (folder / "test_input.json").write_text(json.dumps({"input": {"question": 1}}))
+        (folder / "job.json").write_text(json.dumps({"input": {"question": 1}}))
         return folder
 
     def spec(self, key: str, *, worker: str, **fields: Any) -> Path:

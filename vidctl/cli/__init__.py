@@ -62,6 +62,7 @@ COMMANDS = {
     "destroy": _Place("vidctl.cli.destroy", "destroy", "Delete endpoints with their templates."),
     "build": _Place("vidctl.cli.images", "build", "Build workers' images."),
     "push": _Place("vidctl.cli.images", "push", "Push workers' images, built first if they are not."),
+    "run": _Place("vidctl.cli.call", "run", "Run jobs of any endpoint."),
     "jobs": _Place(
         "vidctl.cli.jobs", "app", "List the jobs sent from this project, and show, wait for, cancel or retry one."
     ),

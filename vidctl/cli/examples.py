@@ -21,6 +21,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'vidctl describe sample.jpg --schema "people int, weather, is_busy bool"',
     ),
     "help": ("vidctl help deploy", "vidctl help local up", "vidctl help --json"),
+    "run": (
+        """vidctl run mine --input '{"name": "world"}'""",
+        "vidctl run mine -i name=world -i text=@notes.txt",
+        "vidctl run mine --jsonl inputs.jsonl -o outputs.jsonl --in-flight 64",
+        "vidctl run mine --jsonl inputs.jsonl -o outputs.jsonl --resume",
+    ),
     "init": ("vidctl init", "vidctl init yolo", "vidctl init --plain mine"),
     "doctor": ("vidctl doctor", "vidctl doctor --target runpod --push", "vidctl doctor --json"),
     "config": ("vidctl config show",),

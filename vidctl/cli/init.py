@@ -99,5 +99,5 @@ def _next(name: str, *, is_plain: bool) -> list[str]:
 
     tasks = {"yolo": "detect", "whisper": "transcribe", "qwen-vl": "describe"}
     task = None if is_plain else tasks[name]
-    call = "vidctl local status" if task is None else f"vidctl {task} {KINDS[task].example} --target local"
-    return [f"vidctl deploy {name} --target local", call, "vidctl local down"]
+    call = f"vidctl run {name}" if task is None else f"vidctl {task} {KINDS[task].example}"
+    return [f"vidctl deploy {name} --target local", f"{call} --target local", "vidctl local down"]

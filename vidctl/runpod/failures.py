@@ -53,12 +53,6 @@ class HttpError(ApiError):
         self.reason = reason
 
 
-class RateLimitedError(ApiError):
-    """RunPod did not take a request, for there were too many (429); `retry_after_s` is None where it does not say."""
-
-    retry_after_s: float | None = None
-
-
 def response_error(response: requests.Response) -> VidctlError:
     host, status, reason = host_of(response.url), response.status_code, _reason(response)
     detail = _detail(reason)
@@ -88,7 +82,7 @@ def response_error(response: requests.Response) -> VidctlError:
                 status=status,
             )
         case 429:
-            limited = RateLimitedError(f"{host}: rate limited (429)", hint=retry_hint(response), status=status)
+            limited = ApiError(f"{host}: rate limited (429)", hint=retry_hint(response), status=status)
             limited.retry_after_s = _retry_after_s(response)
             return limited
         case _:

@@ -47,7 +47,7 @@ class Http:
         return self._exchange(self._writes, method, url, body)
 
     def offer(self, method: str, url: str, *, body: Any = None) -> Any:
-        """The same, and a 429 is the caller's to wait for: raise RateLimitedError."""
+        """The same, and a 429 is the caller's to wait for: raise ApiError."""
         return self._exchange(self._offers, method, url, body)
 
     def stream(self, url: str, *, params: Mapping[str, str], max_s: float, max_bytes: int) -> str:

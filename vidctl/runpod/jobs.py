@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 from vidctl.errors import ApiError, JobFailedError, NetworkError, NotDeployedError, UnansweredError, VidctlError
 from vidctl.runpod import limits
-from vidctl.runpod.failures import RateLimitedError
 from vidctl.runpod.http import Http
 from vidctl.runpod.rate_limiter import RateLimiter
 from vidctl.runpod.reading import Node, node_of
@@ -162,7 +161,7 @@ class Jobs:
 
     def _pause_s(self, error: Exception) -> float | None:
         """How long to wait before a job is offered again; None where it is not."""
-        if isinstance(error, RateLimitedError):
+        if isinstance(error, ApiError) and error.status == 429:
             self.rate_limited += 1
             return error.retry_after_s or 0.0
         is_away = isinstance(error, NetworkError) and not isinstance(error, UnansweredError)

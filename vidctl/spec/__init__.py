@@ -2,7 +2,7 @@
 
 from vidctl.spec.gpu import Gpu
 from vidctl.spec.loader import check, find, load, load_all, locate, names, overlays, warnings
-from vidctl.spec.model import EndpointSpec, Image, Local, RegistryAuth, Scaling, Smoke, Timeouts, Workers
+from vidctl.spec.model import EndpointSpec, Image, Local, RegistryAuth, Scaling, Timeouts, Workers
 from vidctl.spec.problem import SpecProblem
 from vidctl.spec.project import ProjectSettings, check_settings, settings_of, settings_problem
 from vidctl.spec.schema import json_schema, overlay_schema, settings_schema

@@ -260,7 +260,7 @@ def _job_file(path: Path, info: ValidationInfo) -> Path:
     if isinstance(info.context, SpecFiles):
         if not exists(path, Path.is_file):
             raise wrong("file not found", hint=f"paths start from {info.context.folder}")
-        if not _holds_a_job(path):
+        if not holds_a_job(path):
             raise wrong("invalid job file", hint='write JSON like {"input": {…}}')
     return path
 
@@ -272,7 +272,8 @@ def exists(path: Path, is_kind: Callable[[Path], bool]) -> bool:
         return False
 
 
-def _holds_a_job(path: Path) -> bool:
+def holds_a_job(path: Path) -> bool:
+    """Whether it is a file like RunPod's test_input.json."""
     try:
         job = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -13,7 +13,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     GetJsonSchemaHandler,
-    JsonValue,
     PrivateAttr,
     ValidationInfo,
     field_validator,
@@ -36,7 +35,6 @@ from vidctl.spec.fields import (
     Flag,
     Handler,
     IdleTime,
-    JobFile,
     Login,
     Name,
     PasswordVariable,
@@ -60,6 +58,7 @@ from vidctl.spec.fields import (
     wrong,
 )
 from vidctl.spec.gpu import Gpu
+from vidctl.spec.smoke import Smoke, own_smoke
 from vidctl.spec.weights import (
     BASE_URL,
     WEIGHTS,
@@ -216,15 +215,6 @@ class RegistryAuth(SpecPart):
         return {"anyOf": [{"type": "string"}, handler(schema)]}
 
 
-class Smoke(SpecPart):
-    """The job that shows that a deployment works."""
-
-    input: JobFile
-    """A JSON file `{"input": {…}}`.  Relative to the project folder."""
-    contains: JsonValue = None
-    """What the answer must contain."""
-
-
 class Local(SpecPart):
     """What is different on the local runtime.
 
@@ -298,8 +288,8 @@ class EndpointSpec(SpecPart):
     """The oldest CUDA version that a machine may have, quoted, instead of the list in `cuda`.  The default: any."""
     registry_auth: RegistryAuth | None = None
     """The login to a private registry: its name or id at RunPod, or `{name: …, username: …, password: A_VARIABLE}`."""
-    smoke: Smoke | None = None
-    """The job that shows that a deployment works."""
+    smoke: Smoke | None = Field(default=None, validate_default=True)
+    """The job that shows that a deployment works.  The default: the `test_input.json` of the worker's folder."""
     local: Local | None = None
     """What is different on the local runtime."""
     schema_version: Annotated[Literal[1], BeforeValidator(read_number)] = 1
@@ -307,6 +297,13 @@ class EndpointSpec(SpecPart):
 
     _files: tuple[Path, ...] = PrivateAttr(default=(Path("spec.yaml"),))
     _laid_over: Local | None = PrivateAttr(default=None)
+
+    @field_validator("smoke")
+    @classmethod
+    def _is_the_workers_own(cls, smoke: Smoke | None, info: ValidationInfo) -> Smoke | None:
+        """By RunPod's own name for a job to try a worker with (runpod-python, serverless/modules/rp_local.py)."""
+        image = info.data.get("image")
+        return smoke or (own_smoke(image.build) if image and image.build and info.context else None)
 
     @field_validator("weights")
     @classmethod

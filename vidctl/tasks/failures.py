@@ -47,7 +47,7 @@ def failed(job: Job, endpoint_id: str) -> JobFailedError:
         job.status, "the worker gave no reason"
     )
     error = JobFailedError(why, endpoint=endpoint_id, job_id=job.id, status=job.status)
-    error.worker_id, error.execution_ms = job.worker_id, job.execution_ms
+    error.worker_id, error.delay_ms, error.execution_ms = job.worker_id, job.delay_ms, job.execution_ms
     if _LOST.search(why):
         error.is_worker_lost = True
         error.hint = "its worker died, and the time it ran may be paid; it was not sent again"

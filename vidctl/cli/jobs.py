@@ -43,7 +43,10 @@ class SentJobOptions:
         str | None,
         typer.Option(metavar="NAME", help="Whose job it is, of one sent elsewhere.", autocompletion=options.specs),
     ] = None
-    endpoint_id: Annotated[str | None, typer.Option(metavar="ID", help="The same, by the endpoint's id.")] = None
+    endpoint_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The same, by the endpoint's id.", autocompletion=completion.endpoint_ids),
+    ] = None
     target: options.Target = None
 
     def find(self, word: str, report: Report) -> SentJob:

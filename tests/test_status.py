@@ -14,6 +14,9 @@ from support.scripted import Reply, Request, ok, serving
 
 from vidctl.journal import Journal
 from vidctl.journal.activity import EndpointActivity, JobFailure, activities
+from vidctl.operations.live import live_target
+from vidctl.operations.status import StatusReader
+from vidctl.project import settings
 from vidctl.text import span
 
 
@@ -114,6 +117,29 @@ def test_an_endpoint_that_answers_with_an_error_has_its_row(tmp_path):
     (missing,) = outcome.document["endpoints"][0]["missing"]
     assert "/workers" in missing
     assert "403" in missing
+
+
+def test_who_watches_asks_rest_less_often_than_it_draws(tmp_path):
+    """REST v2 takes about 60 requests a minute: the list and the workers are kept, the health is asked each time."""
+    clock = iter([0.0, 2.0, 4.0, 4.6, 4.6])
+    with serving(Account("a", "b")) as server:
+        environ = {
+            "RUNPOD_API_KEY": "key",
+            "RUNPOD_API_BASE_URL": server.url,
+            "RUNPOD_ENDPOINT_BASE_URL": f"{server.url}/v2",
+        }
+        target = live_target(settings.Project(tmp_path, environ), "runpod")
+        reader = StatusReader(target, (), None, deadline_s=60, clock=lambda: next(clock))
+        found = [reader.read() for _ in range(4)]
+
+    paths = server.paths()
+    assert [len(each) for each in found] == [2, 2, 2, 2]
+    assert all(each.workers == {"running": 1, "idle": 1} for row in found for each in row)
+    assert (8, 4, 2) == (
+        sum(path.endswith("/health") for path in paths),
+        sum(path.endswith("/workers") for path in paths),
+        sum(path.endswith("/serverless") for path in paths),
+    )
 
 
 def test_a_name_that_is_nobodys_is_an_error(tmp_path):

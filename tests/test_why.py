@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command import vidctl
 from support.failing import failed
 from support.project import ECHO_SMOKE, Project
+from support.scripted import Reply, Request, ok, serving
 
 from vidctl.deploy.diagnosis import EndpointSnapshot
 from vidctl.operations.causes import Findings, causes
@@ -174,6 +176,32 @@ def test_a_job_that_is_over_is_not_explained_by_what_the_endpoint_lacks_now():
     findings = dataclasses.replace(ended("FAILED", "boom"), applied_workers_max=9, workers_asked=9, worker_quota=5)
 
     assert [each.kind for each in causes(findings)] == ["job_failed"]
+
+
+def test_what_cannot_be_seen_is_said_and_the_rest_judged(tmp_path: Path):
+    """GraphQL alone tells the balance and the quota: without it the stock still explains why no worker comes."""
+    gpus = {"id": "NVIDIA L4", "pool": "AMPERE_24", "availability": "LOW", "price": {"serverless": 0.69}}
+    answers = {
+        "/v2/serverless": {"endpoints": [{"id": "ep1", "name": "yolo", "gpu": {"pools": ["AMPERE_24"]},
+                                          "workers": {"max": 1}}]},
+        "/v2/ep1/health": {"jobs": {"inQueue": 1}, "workers": {"throttled": 1}},
+        "/v2/serverless/ep1/workers": {"workers": [{"id": "w1", "status": "THROTTLED"}]},
+        "/v2/catalog/gpus": {"gpus": [{**gpus, "dataCenters": [{"id": "EU-RO-1", "availability": "LOW"}]}]},
+    }  # fmt: skip
+
+    def answer(request: Request) -> Reply:
+        path = request.path.partition("?")[0]
+        return ok(answers[path]) if path in answers else Reply(410 if path == "/graphql" else 404)
+
+    with serving(answer) as server:
+        outcome = vidctl(
+            "why", "yolo", "--json", "--target", "runpod", cwd=tmp_path,
+            RUNPOD_API_KEY="key", RUNPOD_API_BASE_URL=server.url, RUNPOD_ENDPOINT_BASE_URL=f"{server.url}/v2",
+        )  # fmt: skip
+
+    (cause,) = outcome.document["causes"]
+    assert ("throttled", ["AMPERE_24: low (EU-RO-1 low)"]) == (cause["kind"], cause["evidence"])
+    assert {"quota", "balance"} == {sentence.partition(":")[0] for sentence in outcome.document["unseen"]}
 
 
 FAILING = """

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support import documents
+
 VIDCTL = [sys.executable, "-c", "from vidctl.cli import main; main()"]
 
 
@@ -18,15 +20,22 @@ class Outcome:
     status: int
     stdout: str
     stderr: str
+    arguments: tuple[str, ...] = ()
 
     @property
     def document(self) -> Any:
-        return json.loads(self.stdout)
+        """What was printed; with `--json` as the command's schema says."""
+        document = json.loads(self.stdout)
+        if "--json" in self.arguments and (words := documents.command_of(self.arguments)):
+            documents.check(words, document)
+        return document
 
     @property
     def error(self) -> Any:
         """The one object that `--json` puts on stderr."""
-        return json.loads(self.stderr)
+        error = json.loads(self.stderr)
+        documents.check_error(documents.command_of(self.arguments), error)
+        return error
 
 
 def vidctl(*arguments: str | Path, cwd: Path, stdin: bytes = b"", timeout_s: float = 300, **environ: str) -> Outcome:
@@ -40,4 +49,4 @@ def vidctl(*arguments: str | Path, cwd: Path, stdin: bytes = b"", timeout_s: flo
         timeout=timeout_s,
         check=False,
     )
-    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode(), tuple(map(str, arguments)))

@@ -7,9 +7,11 @@ reviewer reads.
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.amber import AmberSnapshotExtension
 from syrupy.location import PyTestLocation
 
+import vidctl
 from vidctl.errors import VidctlError
 
 FILE = Path(__file__).resolve().parent.parent / "wording.ambr"
@@ -129,3 +132,13 @@ def classes() -> Iterator[type[VidctlError]]:
         each = pending.pop()
         pending += each.__subclasses__()
         yield each
+
+
+def all_classes() -> Iterator[type[VidctlError]]:
+    """Every class of failures that vidctl may raise to a user; the local server's own are answers of its API."""
+    for module in pkgutil.walk_packages(vidctl.__path__, "vidctl."):
+        if not module.name.startswith("vidctl.local") and module.name != "vidctl.__main__":
+            import_module(module.name)
+    for each in classes():
+        if each.__module__.startswith("vidctl.") and not each.__module__.startswith("vidctl.local"):
+            yield each

@@ -137,7 +137,13 @@ class Deployment:
         catalogue = self._catalogue(planned)
         warnings = checks.warnings([each.plan for each in planned], known, self.place.journal)
         return [
-            {"target": self.place.name, **_document(each, catalogue), "is_proven": each.is_proven, "warnings": warnings}
+            {
+                "schema": "vidctl.plan/1",
+                "target": self.place.name,
+                **_document(each, catalogue),
+                "is_proven": each.is_proven,
+                "warnings": warnings,
+            }
             for each in planned
         ]
 
@@ -151,7 +157,9 @@ class Deployment:
                 continue
             self._tell(outcome.planned, outcome.result)
             made = {"endpoint_id": outcome.result.endpoint_id, "is_proven": outcome.result.is_proven}
-            documents.append({"target": self.place.name, **_document(outcome.planned, None), **made})
+            documents.append(
+                {"schema": "vidctl.deploy/1", "target": self.place.name, **_document(outcome.planned, None), **made}
+            )
         if self.report.as_json and documents:
             self._print_documents(documents)
         if failures := [*failures, *self._unkept.values()]:

@@ -77,6 +77,7 @@ def up(
     chosen: daemon.Isolation | None = isolation.value if isolation else None
     running = daemon.up(_port(port), isolation=chosen, has_rate_limits=rate_limits, notify=report.note)
     document = {
+        "schema": "vidctl.local.up/1",
         "url": running.url,
         "port": running.port,
         "pid": running.pid,
@@ -97,7 +98,7 @@ def down(port: Port = None, *, said: options.ReportOptions) -> None:
 
     stopped = daemon.down(_port(port))
     message = "the local runtime is stopped" if stopped else "the local runtime was not running"
-    print(json.dumps({"stopped": stopped}) if said.as_json else message)  # noqa: T201
+    print(json.dumps({"schema": "vidctl.local.down/1", "stopped": stopped}) if said.as_json else message)  # noqa: T201
 
 
 @app.command()
@@ -117,6 +118,7 @@ def status(port: Port = None, *, said: options.ReportOptions) -> None:
     endpoints = daemon.endpoints(running)
     if said.as_json:
         document = {
+            "schema": "vidctl.local.status/1",
             "url": running.url,
             "pid": running.pid,
             "isolation": running.isolation,

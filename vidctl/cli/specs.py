@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidctl.cli import defaults, options
+from vidctl.cli import defaults, documents, options
 
 if TYPE_CHECKING:
     from vidctl import spec
     from vidctl.errors import SpecError
     from vidctl.project.settings import Project
+
+
+def _documented() -> list[str]:
+    """The first words of what has a schema, for completion."""
+    return sorted({words.split(" ")[0] for words in documents.names()})
 
 
 @options.spread
@@ -38,7 +43,7 @@ def validate(
     found = _checked(project, names, env)
     if said.as_json:
         entries = {"mistakes": [*map(_entry, found.mistakes)], "warnings": [*map(_entry, found.warnings)]}
-        print(json.dumps({"valid": found.valid, **entries}, indent=2))  # noqa: T201
+        print(json.dumps({"schema": "vidctl.validate/1", "valid": found.valid, **entries}, indent=2))  # noqa: T201
     else:
         _show(found.valid)
         _warn(found.warnings)
@@ -132,14 +137,29 @@ def _warn(warnings: list[spec.SpecProblem]) -> None:
 
 
 def schema(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND…]",
+            help="Of what this command prints with --json; `error` is what failures print.",
+            autocompletion=_documented,
+        ),
+    ] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Of an overlay: nothing is required, and null removes.")
     ] = False,
     settings: Annotated[bool, typer.Option("--settings", help="Of vidctl.yaml, the project's settings.")] = False,
 ) -> None:
-    """Print the JSON Schema of a spec, for editors."""
+    """Print the JSON Schema of a spec, for editors, or of what a command prints."""
     from vidctl import spec
+    from vidctl.errors import UsageError
 
-    of_a_spec = spec.overlay_schema if overlay else spec.json_schema
-    document = (defaults.settings_schema if settings else of_a_spec)()
+    if command and (overlay or settings):
+        raise UsageError("a command's output has neither overlay nor settings", hint="vidctl schema --overlay")
+    if command:
+        document = documents.contract(" ".join(command))
+    elif settings:
+        document = defaults.settings_schema()
+    else:
+        document = spec.overlay_schema() if overlay else spec.json_schema()
     print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201

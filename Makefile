@@ -7,7 +7,7 @@ UNIT_PROCESSES ?= 4
 WORKER_FOLDERS := workers/yolo workers/whisper workers/qwen-vl workers/qwen-vl/engine workers/qwen-vl/engine/startup
 export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test unit coverage wording check dist bench lock sync-workers clean
+.PHONY: demo test unit coverage wording check dist docs reference bench lock sync-workers clean
 
 # Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated image.
 demo: .venv/core
@@ -34,7 +34,7 @@ coverage: .venv/dev
 wording: .venv/dev
 	@$(BIN)/python -m pytest --snapshot-update $(PYTEST_ARGS)
 
-# Style, types, layers, dependencies, the files that GitHub reads.
+# Style, types, layers, dependencies, the files that GitHub reads, schemas, the pages of docs/.
 check: .venv/dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -48,6 +48,10 @@ check: .venv/dev
 	@$(BIN)/deptry .
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	@$(BIN)/check-jsonschema --quiet --check-metaschema vidctl/data/schemas/*.json
+	@$(BIN)/python tools/reference.py --check
+	@$(BIN)/zensical build --strict >/dev/null
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
@@ -56,6 +60,14 @@ check: .venv/dev
 dist: .venv/dev
 	@rm -rf dist
 	@$(BIN)/hatchling build -t wheel -t sdist -d dist
+
+# The site of docs/, into site/: a link that leads nowhere is an error.
+docs: .venv/dev
+	@$(BIN)/zensical build --strict
+
+# Write what is made from code: docs/reference/, and the man page.
+reference: .venv/dev
+	@$(BIN)/python tools/reference.py
 
 # The promises of benchmarks/README.md, measured here.
 bench: .venv/dev
@@ -70,7 +82,7 @@ sync-workers:
 	@$(PYTHON) tools/sync_workers.py
 
 clean:
-	rm -rf .venv .cache .vidctl demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .cache .vidctl demo-output dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
 
 .venv/core: pyproject.toml
 	@echo "making .venv"

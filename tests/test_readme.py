@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.main import get_command
+from support.shell import parsed, words_of
 
-from vidctl.cli import app
 from vidctl.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,27 +18,8 @@ LINES = [line.removeprefix("$ ") for line in README.splitlines() if re.match(r"\
 SCRIPTS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def _words(line: str) -> list[str]:
-    """The arguments of the vidctl in a line of a shell: without comment, pipes, redirections and other programs."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars="|<>")
-    lexer.whitespace_split = True
-    words = list(lexer)
-    words = words[words.index("vidctl") + 1 :]
-    ends = [place for place, word in enumerate(words) if word in ("|", "<", ">")]
-    return words[: min(ends, default=None)]
-
-
-def _parsed(words: list[str]) -> Any:
-    """The context of the command that the words name; a usage error where Typer finds one."""
-    command: Any = get_command(app)
-    words = list(words)
-    while words and words[0] in getattr(command, "commands", {}):
-        command = command.commands[words.pop(0)]
-    return command.make_context(command.name, words)
-
-
 def _sources(words: list[str]) -> list[str]:
-    context = _parsed(words)
+    context = parsed(words)
     if context.command.name not in KINDS:
         return []
     given = [
@@ -57,7 +35,7 @@ def _sources(words: list[str]) -> list[str]:
 def test_the_readmes_command_lines_parse_and_their_files_exist(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(SAMPLES)
 
-    missing = [source for source in _sources(_words(line)) if not list(Path().glob(source))]
+    missing = [source for source in _sources(words_of(line)) if not list(Path().glob(source))]
 
     assert [] == missing
 

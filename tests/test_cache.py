@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.endpoint import answering
+from support.failing import failed
 from support.runtime import until
 
 from vidctl import Client
@@ -131,6 +132,22 @@ def test_how_long_is_the_callers_too(endpoint, monkeypatch):
         Client(project=endpoint.folder, target="runpod", endpoint_id="ep", cache=cache).detect(image)
 
     assert len(endpoint.asked) == 3
+
+
+def test_run_keeps_answers_only_if_that_is_said(endpoint):
+    """Of a job and of many; not with what needs a job of its own."""
+    lines = endpoint.folder / "jobs.jsonl"
+    lines.write_text('{"a": 1}\n{"a": 1}\n{"a": 2}\n')
+    words = ("run", "-i", '{"a": 1}')
+    for _ in range(2):
+        endpoint.run(*words)
+    assert len(endpoint.asked) == 2
+    first, again = (endpoint.run(*words, "--cache", "1d") for _ in range(2))
+    assert (first.stdout, KEPT in again.stderr, len(endpoint.asked)) == (again.stdout, True, 3)
+
+    many = endpoint.run("run", "--jsonl", str(lines), "--cache", "1d", "--in-flight", "1")
+    assert (many.status, len(many.stdout.splitlines()), len(endpoint.asked)) == (0, 3, 4)
+    failed(endpoint.run(*words, "--cache", "1d", "--no-wait"), "usage_error", "--cache", "--no-wait")
 
 
 def test_how_an_answer_comes_is_no_part_of_the_question():

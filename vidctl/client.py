@@ -45,9 +45,9 @@ class Client:
     "5m", "1:30".  With `max_cost_usd` no job is sent whose execution time could cost more than is left of it: what was
     paid for is delivered, then CostLimitError raised.  With `cache`, such as "30d", what the endpoint answered is kept
     and given again, instead of being paid once more, as long as the same version is deployed: detections, transcripts,
-    and descriptions at temperature 0.  None is what vidctl.yaml says, False never.  `notify` takes a
-    `vidctl.progress.Progress` when the local runtime has to be started, or kept answers are used.  Every failure is a
-    `vidctl.errors.VidctlError`.
+    and descriptions at temperature 0.  None is what vidctl.yaml says, False never; `run` keeps none unless it is said.
+    `notify` takes a `vidctl.progress.Progress` when the local runtime has to be started, or kept answers are used.
+    Every failure is a `vidctl.errors.VidctlError`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Client:
             raise UsageError(f"max_cost_usd: {max_cost_usd!r} is not a number over 0")
         self._max_cost_usd = max_cost_usd
         by_settings, journal_bytes = cache_settings(self.project)
-        self._task_cache_s = _cache_s(cache, by_settings)
+        self._task_cache_s, self._is_cache_said = _cache_s(cache, by_settings), cache is not None
         self._finder = EndpointFinder(self.project, self.target, **named, journal_bytes=journal_bytes)
         self._protocol, self._model, self._notify = protocol, model, notify
         self._endpoint: TaskEndpoint | None = None
@@ -334,7 +334,8 @@ class Client:
     def _connect(self, task: str, endpoint: TaskEndpoint) -> Invoker:
         self._endpoint = endpoint
         spending = None if self._max_cost_usd is None else self._limit(endpoint, self._max_cost_usd)
-        cache_s = self._task_cache_s if task in KINDS else None  # others may answer otherwise each time
+        # Any other endpoint may answer otherwise each time: its caller has to say that it does not.
+        cache_s = self._task_cache_s if task in KINDS or self._is_cache_said else None
         self._invoker = self._finder.connect(
             endpoint, command=task, spending=spending, cache_s=cache_s, notify=self._notify
         )

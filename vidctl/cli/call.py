@@ -100,6 +100,14 @@ def run(
     stream: Annotated[bool, typer.Option("--stream", help="Print outputs as they come, one a line.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id, and wait for nothing.")] = False,
     policy: JobPolicy,
+    cache: Annotated[
+        float | None,
+        typer.Option(
+            metavar="30d",
+            parser=options.duration("--cache"),
+            help="Keep answers so long, and give them again for the same input, instead of paying once more.",
+        ),
+    ] = None,
     output: Annotated[str | None, options.output("FILE|-", "Write the result to FILE.")] = None,
     env: options.Environment = None,
     endpoint_id: Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")] = None,
@@ -115,8 +123,9 @@ def run(
     from vidctl.cli.output import Output
 
     _check(job, stream=stream, no_wait=no_wait, as_json=as_json)
+    _check_cache(cache, {"--stream": stream, "--no-wait": no_wait, "--webhook": policy.webhook is not None})
     report = how.report(as_json=as_json)
-    client = how.client(options.EndpointOptions(name, env, endpoint_id), report)
+    client = how.client(options.EndpointOptions(name, env, endpoint_id), report, cache=cache)
     call = _Call(client, report, Output(output), policy.given(), shown=not how.no_progress)
     call.check([job.jsonl, *(each.partition("=")[2] if "=" in each else each for each in job.given or ())])
     if job.jsonl is not None:
@@ -147,6 +156,12 @@ def _check(job: JobInput, *, stream: bool, no_wait: bool, as_json: bool) -> None
         raise UsageError("--resume requires --jsonl", hint="vidctl jobs lists the jobs that were sent")
     if job.resend_unknown and not job.resume:
         raise UsageError("--resend-unknown requires --resume")
+
+
+def _check_cache(cache: float | None, others: Mapping[str, bool]) -> None:
+    """Raise UsageError for what an answer that was kept cannot do."""
+    for option in (name for name, is_given in others.items() if is_given and cache):
+        raise UsageError(f"--cache and {option}: one or the other")
 
 
 @dataclass(frozen=True)

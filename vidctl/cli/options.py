@@ -324,7 +324,7 @@ class RunOptions:
 
         return Report(quiet=self.quiet, verbose=self.verbose, as_json=as_json)
 
-    def client(self, chosen: EndpointOptions, report: Report, **others: str | Literal[False] | None) -> Client:
+    def client(self, chosen: EndpointOptions, report: Report, **others: str | float | Literal[False] | None) -> Client:
         """What sends the requests; `report` hears what it does, and of the target if that was not chosen."""
         from vidctl.client import Client
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vidctl.errors import JobFailedError, TimedOutError, UnansweredError, UsageError, VidctlError
@@ -13,6 +13,7 @@ from vidctl.runpod.jobs import Job, JobOptions, Streamed
 from vidctl.tasks import payload as payloads
 from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.failures import is_unknown
+from vidctl.tasks.kept_answers import AnswerCache
 from vidctl.tasks.options import seconds
 
 UNKNOWN = "unknown"  # was sent, and whether it was accepted is not known
@@ -73,6 +74,7 @@ def run(
 ) -> JobResult:
     """Send one job and wait for its output; raise JobFailedError, TimedOutError, … where there is none."""
     request = _request(0, given, options, None, "input")
+    request = replace(request, digest=_kept_digest(request, invoker.cache))
     (answer,) = invoker.ask_many([request], window=1, timeout_s=timeout_s, waiting=waiting)
     if answer.error:
         raise answer.error
@@ -92,13 +94,13 @@ def run_many(
 ) -> Generator[JobResult, None, None]:
     """Yield what became of each input's job, in their order; an error in an input's place is its result.
 
-    Two equal inputs are two jobs.  With `resume` only what an earlier run did not get is sent; a job of which is not
-    known whether it was accepted is sent again with `resend_unknown` only.
+    Two equal inputs are two jobs, unless answers are kept.  With `resume` only what an earlier run did not get is sent;
+    a job of which is not known whether it was accepted is sent again with `resend_unknown` only.
     """
     if not 1 <= in_flight <= MOST_IN_FLIGHT:
         raise UsageError(f"in_flight: {in_flight} is not from 1 to {MOST_IN_FLIGHT}")
     answers = invoker.ask_many(
-        _requests(inputs, options),
+        _requests(inputs, options, invoker.cache),
         window=in_flight,
         timeout_s=timeout_s,
         resumes=resume,
@@ -147,14 +149,17 @@ def _whole(news: Iterator[Streamed | Job]) -> Iterator[Any]:
             yield each.output
 
 
-def _requests(inputs: Iterable[Mapping[str, Any] | UsageError], options: JobOptions) -> Iterator[Request[int]]:
+def _requests(
+    inputs: Iterable[Mapping[str, Any] | UsageError], options: JobOptions, cache: AnswerCache | None
+) -> Iterator[Request[int]]:
     seen: Counter[str] = Counter()
     for index, given in enumerate(inputs):
         if isinstance(given, UsageError):
             yield Request({}, f"input {index}", index, refused=given)
             continue
         try:
-            yield _request(index, given, options, seen, f"input {index}")
+            request = _request(index, given, options, seen, f"input {index}")
+            yield replace(request, digest=_kept_digest(request, cache)) if cache else request
         except UsageError as error:
             yield Request({}, f"input {index}", index, refused=error)
 
@@ -170,6 +175,11 @@ def _request(
     name = payloads.digest(found)
     seen[name] += 1
     return Request(found, where, index, digest=f"run:{name}:{seen[name]}", options=options)
+
+
+def _kept_digest(request: Request[int], cache: AnswerCache | None) -> str | None:
+    """What names a job whose answer may be given again: with a cache two equal inputs are one job."""
+    return cache.digest(request.payload) if cache else None
 
 
 def _result(answer: JobAnswer[int]) -> JobResult:

@@ -174,7 +174,7 @@ def test_every_figure_has_a_source_and_is_taken_for_its_own_model_and_cards_only
 
 
 def _job(at_s: float, what: str, delay_s: float, execution_s: float, status: str = "COMPLETED") -> JobEntry:
-    return JobEntry(str(at_s), "ep", "runpod", what, at_s, status, int(delay_s * 1000), int(execution_s * 1000))
+    return JobEntry(str(at_s), "ep", "runpod", what, at_s, status, round(delay_s * 1000), round(execution_s * 1000))
 
 
 def test_what_was_measured_is_of_jobs_of_units_and_of_starts() -> None:

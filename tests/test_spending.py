@@ -245,3 +245,16 @@ def test_an_amount_that_cannot_be_is_refused(folder: Path, amount: str) -> None:
     failed(vidctl("detect", "00.png", f"--max-cost={amount}", cwd=folder), "usage_error", "--max-cost", amount)
     with failing("usage_error", "max_cost_usd"):
         Client(project=folder, max_cost_usd=-1)
+
+
+def test_run_keeps_the_limit_too(folder: Path) -> None:
+    """Of many jobs the rows of those that were paid are printed."""
+    (folder / "rows.jsonl").write_text("".join(f'{{"n": {number}}}\n' for number in range(20)))
+    queue = _Queue(execution_ms=10_000)
+    with serving(queue) as server:
+        words = ("run", "yolo", "--jsonl", "rows.jsonl", "--max-cost", "0.008")
+        outcome = vidctl(*words, cwd=folder, **_environ(server))
+
+    failed(outcome, "cost_limit", "$0.00680", "2 jobs")
+    rows = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert (2, 2) == (len(queue.sent), sum(row["status"] == "COMPLETED" for row in rows)), rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -25,7 +26,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def origins(folder: Path, *words: str, **environ: str) -> dict[str, tuple[str | None, str]]:
+def origins(folder: Path, *words: str, **environ: Any) -> dict[str, tuple[str | None, str]]:
     outcome = vidctl("config", "show", *words, "--json", cwd=folder, **environ)
     assert (0, "vidctl.config.show/1") == (outcome.status, outcome.document["schema"]), outcome.stderr
 

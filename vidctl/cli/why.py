@@ -37,7 +37,7 @@ def why(
 ) -> None:
     """Say why an endpoint or a job does not answer.
 
-    The likeliest cause first, each with the lines that show it and what mends it.  It changes nothing, and sends no
+    The likeliest cause first, each with the lines that show it and what fixes it.  It changes nothing, and sends no
     job.
     """
     from vidctl.operations.causes import causes

@@ -7,7 +7,7 @@ UNIT_PROCESSES ?= 4
 WORKER_FOLDERS := workers/yolo workers/whisper workers/qwen-vl workers/qwen-vl/engine workers/qwen-vl/engine/startup
 export VIDCTL_CACHE_DIR ?= $(CURDIR)/.cache
 
-.PHONY: demo test unit coverage wording check dist docs reference bench lock sync-workers clean
+.PHONY: demo test unit coverage wording check dist docs reference soak bench lock sync-workers clean
 
 # Deploy the YOLO worker to the local runtime, detect in a photograph, leave an annotated image.
 demo: .venv/core
@@ -68,6 +68,10 @@ docs: .venv/dev
 # Write what is made from code: docs/reference/, and the man page.
 reference: .venv/dev
 	@$(BIN)/python tools/reference.py
+
+# Many jobs through `vidctl run --jsonl` on a bad network, with kills: more of both than `make test` has time for.
+soak: .venv/dev
+	@SOAK_JOBS=$${SOAK_JOBS:-20000} SOAK_KILLS=$${SOAK_KILLS:-50} $(BIN)/python -m pytest tests/test_soak.py $(PYTEST_ARGS)
 
 # The promises of benchmarks/README.md, measured here.
 bench: .venv/dev

@@ -60,6 +60,7 @@ COMMANDS = {
         "Make an earlier version of an endpoint live again: its image and its settings together.",
     ),
     "destroy": _Place("vidctl.cli.destroy", "destroy", "Delete endpoints with their templates."),
+    "gc": _Place("vidctl.cli.gc", "gc", "Delete what this project left behind, and no spec of it wants any more."),
     "build": _Place("vidctl.cli.images", "build", "Build workers' images."),
     "push": _Place("vidctl.cli.images", "push", "Push workers' images, built first if they are not."),
     "run": _Place("vidctl.cli.call", "run", "Run jobs of any endpoint."),

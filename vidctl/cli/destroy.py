@@ -100,7 +100,7 @@ def _destroy_all(found: list[Possession], project: Project, place: Target, repor
     with report.live() as notify:
         for each in found:
             try:
-                documents.append(_destroy(each, project, place, report, notify))
+                documents.append(delete(each, project, place, report, notify))
             except VidctlError as error:  # noqa: PERF203  the others cost money as long as they are there
                 failures.append(error)
     _print(documents, report, [] if found else [f"nothing of this project is deployed to {place.name}"])
@@ -120,7 +120,7 @@ def _entry(thing: Possession, place: Target) -> dict[str, Any]:
     return {"spec": thing.key, "target": place.name, "endpoint_id": thing.live and thing.live.id}
 
 
-def _destroy(thing: Possession, project: Project, place: Target, report: Report, notify: Notify) -> dict[str, Any]:
+def delete(thing: Possession, project: Project, place: Target, report: Report, notify: Notify) -> dict[str, Any]:
     """Delete it, and say what was deleted and what is kept; what --json prints of it."""
     from vidctl.deploy import destroy
 

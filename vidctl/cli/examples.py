@@ -42,6 +42,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "scale": ("vidctl scale yolo --max 5", "vidctl scale yolo --min 1 --idle 2m --write -y"),
     "rollback": ("vidctl rollback yolo", "vidctl rollback yolo --to 3 --dry-run"),
     "destroy": ("vidctl destroy yolo -y", "vidctl destroy --all --dry-run"),
+    "gc": ("vidctl gc --dry-run", "vidctl gc -y"),
     "build": ("vidctl build yolo", "vidctl build --all"),
     "push": ("vidctl push yolo whisper",),
     "jobs": ("vidctl jobs --limit 5", "vidctl jobs result 3f2a"),

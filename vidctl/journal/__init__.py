@@ -138,6 +138,20 @@ class Journal:
         """All that vidctl wrote to the endpoint, the newest first."""
         return self._applied("endpoint_id = ?", endpoint_id, limit=-1)
 
+    def applied_specs(self, target: str) -> set[str]:
+        """The keys of all specs that were ever deployed to the target."""
+        return self._column("SELECT DISTINCT spec FROM applied WHERE target = ?", target)
+
+    def saved_logins(self) -> set[str]:
+        """The ids of the registry logins that were saved from here."""
+        return self._column("SELECT id FROM logins")
+
+    def _column(self, query: str, *values: str) -> set[str]:
+        if not self._file.exists:
+            return set()
+        with self._file.opened() as database:
+            return {row[0] for row in database.execute(query, values).fetchall()}
+
     def _applied(self, condition: str, endpoint_id: str, *, limit: int) -> list[Applied]:
         if not self._file.exists:
             return []

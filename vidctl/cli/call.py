@@ -28,6 +28,16 @@ SCHEMA = "vidctl.run/1"
 _NAME = typer.Argument(metavar="[NAME]", help="Deployed spec to use.", autocompletion=options.specs)
 
 
+_KeptFor = Annotated[
+    float | None,
+    typer.Option(
+        metavar="30d",
+        parser=options.duration("--cache"),
+        help="Keep answers so long, and give them again for the same input, instead of paying once more.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class JobInput:
     """What is sent."""
@@ -100,14 +110,7 @@ def run(
     stream: Annotated[bool, typer.Option("--stream", help="Print outputs as they come, one a line.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id, and wait for nothing.")] = False,
     policy: JobPolicy,
-    cache: Annotated[
-        float | None,
-        typer.Option(
-            metavar="30d",
-            parser=options.duration("--cache"),
-            help="Keep answers so long, and give them again for the same input, instead of paying once more.",
-        ),
-    ] = None,
+    cache: _KeptFor = None,
     output: Annotated[str | None, options.output("FILE|-", "Write the result to FILE.")] = None,
     env: options.Environment = None,
     endpoint_id: Annotated[str | None, typer.Option(metavar="ID", help="An endpoint of any origin.")] = None,

@@ -160,8 +160,8 @@ class Journal:
                 "SELECT at, spec, endpoint_id, document, fingerprint, is_proven FROM applied"  # noqa: S608  ours
                 f" WHERE {condition} ORDER BY at DESC, rowid DESC LIMIT ?",
                 (endpoint_id, limit),
-            ).fetchall()
-        return [Applied(row[0], row[1], row[2], json.loads(row[3]), row[4], bool(row[5])) for row in rows]
+            )
+            return [Applied(row[0], row[1], row[2], json.loads(row[3]), row[4], bool(row[5])) for row in rows]
 
     def check(self) -> None:
         """Raise now if the journal cannot be written."""

@@ -136,11 +136,8 @@ class Invoker:
             if request.refused:
                 raise request.refused
             look = self._looking(request, seen, notify)
-            job = None
-            if resumes or self._reuses(request):
-                job = self._resumed(request, timeout_s, look, resends_unknown=resends_unknown)
-            if job is None:
-                job = self._answered(request, timeout_s, look)
+            job = self._resumed(request, timeout_s, look, resumes=resumes, resends_unknown=resends_unknown)
+            job = job or self._answered(request, timeout_s, look)
             following = request.follow_up(job) if request.follow_up else None
             return (job,) if following is None else (job, *finish(following))
 
@@ -219,10 +216,16 @@ class Invoker:
         return Job(sent.job_id, "COMPLETED", sent.output, None, sent.delay_ms, sent.execution_ms)
 
     def _resumed(
-        self, request: Request[T], timeout_s: float, look: Callable[[Job], None], *, resends_unknown: bool
+        self,
+        request: Request[T],
+        timeout_s: float,
+        look: Callable[[Job], None],
+        *,
+        resumes: bool,
+        resends_unknown: bool,
     ) -> Job | None:
-        """The answer of the job that was sent with this request before; None if it has none and never will."""
-        sent = self._recalled(request)
+        """The answer of the job that was sent with this request before; None if it has none, or is not to be given."""
+        sent = self._recalled(request) if resumes or self._reuses(request) else None
         if sent is None:
             return None
         if sent.is_answered:

@@ -60,6 +60,12 @@ def test_every_command_documents_its_errors(words: str) -> None:
     assert all(code.isdecimal() and meaning for code, meaning in contract.get("x-exit", {}).items())
 
 
+def test_every_code_is_documented_by_a_command() -> None:
+    documented = {code for words in COMMANDS for code in documents.contract(words)["x-errors"]}
+
+    assert set() == {each.code for each in all_classes()} - documented
+
+
 def test_no_contract_is_of_a_command_that_is_not_there() -> None:
     assert [] == sorted(set(documents.names()) - set(COMMANDS) - {"error"})
 

@@ -38,7 +38,7 @@ _EXIT = {
     5: "not deployed, or not running",
     6: "waited too long; the job was cancelled",
     7: "the new version failed its smoke test, and the last good one was restored",
-    9: "some of many failed; the rest was delivered",
+    9: "some of many failed, or a limit was reached; the rest was delivered",
     130: "Ctrl-C (143: SIGTERM, 129: SIGHUP)",
 }
 

@@ -16,7 +16,7 @@ from support.failing import failed, failing
 from support.project import Project
 from support.scripted import Reply, Request, ok, serving
 
-from vidctl.operations.logs import LogPace, LogReader, LogRequest
+from vidctl.operations.logs import LogPace, LogReader, LogSelection
 from vidctl.operations.sdk_lines import Said, read_line
 from vidctl.runpod.http import Http
 from vidctl.runpod.workers import WorkersApi
@@ -66,7 +66,7 @@ def read(account: Account, **wanted) -> tuple[list[str], list[str], list[Request
     notes: list[str] = []
     with serving(account) as server:
         api = WorkersApi(Http("key"), server.url)
-        reader = LogReader(api, "ep", LogRequest(**{"tail": 100, **wanted}), note=notes.append, pace=QUICK)
+        reader = LogReader(api, "ep", LogSelection(**{"tail": 100, **wanted}), note=notes.append, pace=QUICK)
         lines = [f"{each.worker_id} {each.line.text}" for batch in reader.batches() for each in batch]
     return lines, notes, [each for each in server.requests if "/logs" in each.path]
 
@@ -98,7 +98,7 @@ def test_what_is_followed_goes_on_and_finds_new_workers():
     lines: list[str] = []
     with serving(account) as server:
         api = WorkersApi(Http("key"), server.url)
-        request = LogRequest(tail=7, is_following=True)
+        request = LogSelection(tail=7, is_following=True)
         reader = LogReader(api, "ep", request, note=lambda _: None, pace=QUICK)
         for batch in reader.batches():
             lines += [each.line.text for each in batch]

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,24 +16,24 @@ import typer
 from vidctl.cli import completion, options, targets
 
 if TYPE_CHECKING:
-    from vidctl.operations.logs import LogReader, WorkerLine
+    from vidctl.operations.logs import LogReader, LogSelection, WorkerLine
 
 _SCHEMA = "vidctl.logs/1"
 
 
-class _Source(str, Enum):
+class _LogOrigin(str, Enum):
     container = "container"
     system = "system"
 
 
-@options.spread
-def logs(
-    name: Annotated[str, options.endpoint_argument()],
-    env: options.Environment = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+@dataclass(frozen=True)
+class LogOptions:
+    """Which lines."""
+
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False
     since: Annotated[
         str | None, typer.Option(metavar="10m|TIME", help="Lines since then: a duration, or a time of RFC 3339.")
-    ] = None,
+    ] = None
     tail: Annotated[
         int | None,
         typer.Option(
@@ -41,7 +42,7 @@ def logs(
             metavar="N",
             help="The newest lines of each worker [default: 100; 5000 with --grep or --since].",
         ),
-    ] = None,
+    ] = None
     worker: Annotated[
         str | None,
         typer.Option(
@@ -49,15 +50,33 @@ def logs(
             help="Only this worker; the beginning of its id is enough.",
             autocompletion=completion.worker_ids,
         ),
-    ] = None,
+    ] = None
     source: Annotated[
-        _Source | None, typer.Option(help="What the container writes, or what RunPod tells of it [default: both].")
-    ] = None,
+        _LogOrigin | None, typer.Option(help="What the container writes, or what RunPod tells of it [default: both].")
+    ] = None
     grep: Annotated[
         str | None, typer.Option(metavar="REGEX", help="Only lines in which this regular expression is found.")
-    ] = None,
-    target: options.Target = None,
+    ] = None
+
+    def selection(self) -> LogSelection:
+        from vidctl.operations.logs import LogSelection
+
+        return LogSelection(
+            tail=_tail(self.tail, follow=self.follow, is_searching=bool(self.grep or self.since)),
+            since=_time(self.since) if self.since else None,
+            source=self.source.value if self.source else None,
+            worker=self.worker,
+            is_following=self.follow,
+        )
+
+
+@options.spread
+def logs(
+    name: Annotated[str, options.endpoint_argument()],
+    env: options.Environment = None,
     *,
+    wanted: LogOptions,
+    target: options.Target = None,
     said: options.ReportOptions,
 ) -> None:
     """Print the logs of an endpoint's workers, merged by time.
@@ -66,27 +85,20 @@ def logs(
     lines of a worker.  With --json it is one document, with -f one JSON object a line.
     """
     from vidctl.errors import InterruptionError
-    from vidctl.operations.logs import LogReader, LogRequest
+    from vidctl.operations.logs import LogReader
     from vidctl.operations.names import find_id
 
-    pattern = _pattern(grep)
-    request = LogRequest(
-        tail=_tail(tail, follow=follow, is_searching=bool(grep or since)),
-        since=_time(since) if since else None,
-        source=source.value if source else None,
-        worker=worker,
-        is_following=follow,
-    )
+    pattern, selection = _pattern(wanted.grep), wanted.selection()
     report = said.report()
     place = targets.live(report, target)
     notes: list[str] = []
     endpoint_id = find_id(name, place, overlay=env)
-    reader = LogReader(place.workers, endpoint_id, request, note=notes.append if said.as_json else report.note)
+    reader = LogReader(place.workers, endpoint_id, selection, note=notes.append if said.as_json else report.note)
     with _ended_by_ctrl_c(reader.stop) as is_interrupted:
         entries = _entries(reader, pattern)
         if not said.as_json:
             _print(entries, report.verbose)
-        elif follow:
+        elif wanted.follow:
             _print_lines(entries)
         else:
             _print_document(endpoint_id, entries, notes)

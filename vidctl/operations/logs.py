@@ -23,7 +23,7 @@ _DRAIN_S = 0.2
 
 
 @dataclass(frozen=True)
-class LogRequest:
+class LogSelection:
     """Which lines are wanted: the newest `tail` of each worker, or those since a time (RFC 3339).
 
     `worker` is the beginning of a worker's id.
@@ -94,7 +94,7 @@ class LogReader:
 
     api: WorkersApi
     endpoint_id: str
-    request: LogRequest
+    request: LogSelection
     note: Callable[[str], None]
     pace: LogPace = field(default_factory=LogPace)
     _queue: SimpleQueue[_News | tuple[Worker, ...] | VidctlError] = field(default_factory=SimpleQueue)

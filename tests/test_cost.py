@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -304,7 +305,7 @@ def test_sampling_is_said_once(folder: Path) -> None:
 
 @pytest.mark.runtime
 def test_prices_are_live_where_there_is_a_key(folder: Path, account_runtime: LocalRuntime) -> None:
-    environ = {"RUNPOD_API_KEY": account_runtime.api_key, "RUNPOD_API_BASE_URL": account_runtime.url}
+    environ: dict[str, Any] = {"RUNPOD_API_KEY": account_runtime.api_key, "RUNPOD_API_BASE_URL": account_runtime.url}
 
     live = vidctl("cost", "estimate", "plain", "--execution", "1s", "--json", cwd=folder, **environ).document
     refused = vidctl(
@@ -386,7 +387,7 @@ def test_a_report_compares_the_journal_with_runpods_bill(folder: Path) -> None:
         return ok({"records": [{"startTime": start, "endTime": start, "serverlessId": "ep", **amounts}]})
 
     with serving(bill) as server:
-        environ = {"RUNPOD_API_KEY": "k", "RUNPOD_API_BASE_URL": server.url}
+        environ: dict[str, Any] = {"RUNPOD_API_KEY": "k", "RUNPOD_API_BASE_URL": server.url}
         document = vidctl("cost", "report", "--json", cwd=folder, **environ).document
         shown = vidctl("cost", "report", "--since", "1d", cwd=folder, **environ)
 
@@ -403,7 +404,7 @@ def test_a_report_compares_the_journal_with_runpods_bill(folder: Path) -> None:
 def test_a_report_without_a_bill_says_why(folder: Path, account_runtime: LocalRuntime) -> None:
     """And with the local runtime in RunPod's place, nothing was billed."""
     _sent(folder, ("ep", "runpod"))
-    environ = {"RUNPOD_API_BASE_URL": account_runtime.url}
+    environ: dict[str, Any] = {"RUNPOD_API_BASE_URL": account_runtime.url}
 
     keyless = vidctl("cost", "report", "--json", cwd=folder).document
     refused = vidctl("cost", "report", "--json", cwd=folder, **environ, RUNPOD_API_KEY="no").document

@@ -8,6 +8,7 @@ import wave
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -186,7 +187,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _environ(server: Server) -> dict[str, str]:
+def _environ(server: Server) -> dict[str, Any]:
     return {"RUNPOD_API_KEY": "k", "RUNPOD_ENDPOINT_BASE_URL": server.url, "RUNPOD_API_BASE_URL": server.url}
 
 

@@ -26,12 +26,12 @@ from vidctl.media.sources import Source
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
 from vidctl.runpod.limits import RUN_BYTES
-from vidctl.tasks.batch import Invoker
 from vidctl.tasks.describe.jobs import DescribeSettings, Effort, busy_s
 from vidctl.tasks.describe.model import OFFICIAL, DescribeOptions
 from vidctl.tasks.describe.questions import Clip, Question
 from vidctl.tasks.describe.run import JOBS_IN_FLIGHT, describe
 from vidctl.tasks.describe.streaming import stream
+from vidctl.tasks.invoker import Invoker
 from vidctl.tasks.results import Failed
 
 

@@ -23,8 +23,8 @@ from vidctl.errors import CostLimitError, InterruptionError
 from vidctl.journal import Journal
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Job, Jobs
-from vidctl.tasks.batch import Invoker
-from vidctl.tasks.batch import Request as Ask
+from vidctl.tasks.invoker import Invoker
+from vidctl.tasks.invoker import Request as Ask
 from vidctl.tasks.spending import SpendingLimit
 
 PRICE = 0.001  # US dollars a second

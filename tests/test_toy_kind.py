@@ -35,7 +35,7 @@ smoke:
 TASK = '''
 """Shout text."""
 
-from vidctl.tasks.batch import Request
+from vidctl.tasks.invoker import Request
 
 
 def run(context, text):

@@ -17,7 +17,7 @@ from vidctl.media import audio
 from vidctl.media.sources import Source
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
-from vidctl.tasks.batch import Invoker
+from vidctl.tasks.invoker import Invoker
 from vidctl.tasks.transcribe.model import TranscribeOptions
 from vidctl.tasks.transcribe.run import TranscribeSettings, transcribe
 

@@ -16,20 +16,20 @@ from vidctl.media.given import Given
 from vidctl.media.kinds import AUDIO, IMAGES
 from vidctl.progress import Notify, silent
 from vidctl.project import settings
-from vidctl.tasks.batch import Invoker
 from vidctl.tasks.context import TaskContext, TaskEndpoint
+from vidctl.tasks.invoker import Invoker
 from vidctl.tasks.options import check_names, check_texts, only, seconds
 from vidctl.tasks.results import Failed, answer_of
 from vidctl.tasks.spending import SpendingLimit
 
 if TYPE_CHECKING:  # Pillow for images, PyAV for audio files: neither is loaded for the other
-    from vidctl.tasks.batch import Waiting
     from vidctl.tasks.call import JobResult
     from vidctl.tasks.describe.jobs import Described
     from vidctl.tasks.describe.model import Description
     from vidctl.tasks.describe.streaming import DescriptionStream
     from vidctl.tasks.detect.model import Detections
     from vidctl.tasks.detect.run import Found
+    from vidctl.tasks.invoker import Waiting
     from vidctl.tasks.transcribe.model import Transcript
     from vidctl.tasks.transcribe.run import OnProgress, Transcribed
 

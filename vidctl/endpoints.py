@@ -22,8 +22,8 @@ from vidctl.project.settings import Access, Project, Target
 from vidctl.runpod import gpus
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Jobs
-from vidctl.tasks.batch import Invoker
 from vidctl.tasks.context import EndpointFacts, TaskEndpoint
+from vidctl.tasks.invoker import Invoker
 from vidctl.tasks.kept_answers import AnswerCache
 from vidctl.tasks.spending import SpendingLimit
 

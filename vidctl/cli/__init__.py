@@ -48,7 +48,7 @@ COMMANDS = {
     ),
     "plan": _Place("vidctl.cli.deploy", "plan", "Show what a deploy would change, and what that costs."),
     "deploy": _Place("vidctl.cli.deploy", "deploy", "Create or update endpoints, and smoke test them."),
-    "list": _Place("vidctl.cli.account", "list_endpoints", "List the account's endpoints."),
+    "list": _Place("vidctl.cli.endpoints", "list_endpoints", "List the account's endpoints."),
     "scale": _Place(
         "vidctl.cli.scale",
         "scale",
@@ -84,7 +84,7 @@ COMMANDS = {
     "schema": _Place("vidctl.cli.specs", "schema", "Print the JSON Schema of a spec, for editors."),
     "images": _Place("vidctl.cli.images", "app", "List the images that were built on this machine, newest first."),
     "registry": _Place(
-        "vidctl.cli.account", "registry", "Manage the logins with which RunPod pulls images from private registries."
+        "vidctl.cli.registry", "registry", "Manage the logins with which RunPod pulls images from private registries."
     ),
     "local": _Place("vidctl.cli.local", "app", "RunPod's protocol on this machine: no key, no GPU, no bill."),
 }

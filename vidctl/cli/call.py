@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from vidctl.client import Client
     from vidctl.progress import Notify
     from vidctl.runpod.jobs import Health, Job
-    from vidctl.tasks.batch import Waiting
     from vidctl.tasks.call import JobResult
+    from vidctl.tasks.invoker import Waiting
 
 SCHEMA = "vidctl.run/1"
 _NAME = typer.Argument(metavar="[NAME]", help="Deployed spec to use.", autocompletion=options.specs)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from vidctl.cli.report import Wait
     from vidctl.client import Client
     from vidctl.runpod.jobs import Health, Job
-    from vidctl.tasks.batch import Waiting
+    from vidctl.tasks.invoker import Waiting
 
 
 Answer = TypeVar("Answer")

@@ -19,7 +19,7 @@ from vidctl.runpod.jobs import Health, Job, Jobs
 from vidctl.runpod.types import Endpoint, LogLine, WorkerList
 from vidctl.runpod.workers import WorkersApi
 from vidctl.spec import EndpointSpec
-from vidctl.tasks.batch import Invoker, Request
+from vidctl.tasks.invoker import Invoker, Request
 
 _POLL_S = 0.5
 _LONGEST_PAUSE_S = 15.0

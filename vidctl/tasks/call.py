@@ -11,8 +11,8 @@ from vidctl.errors import JobFailedError, TimedOutError, UnansweredError, UsageE
 from vidctl.runpod import limits
 from vidctl.runpod.jobs import Job, JobOptions, Streamed
 from vidctl.tasks import payload as payloads
-from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.failures import is_unknown
+from vidctl.tasks.invoker import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.kept_answers import AnswerCache
 from vidctl.tasks.options import seconds
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vidctl.runpod.download import download, download_into
-from vidctl.tasks.batch import Invoker
+from vidctl.tasks.invoker import Invoker
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from vidctl.errors import MediaError, SchemaMismatchError, UsageError, VidctlErr
 from vidctl.media import image
 from vidctl.runpod.jobs import Job
 from vidctl.runpod.limits import RUN_BYTES
-from vidctl.tasks.batch import Request
 from vidctl.tasks.context import TaskContext, TaskEndpoint
 from vidctl.tasks.describe.budget import MAX_MODEL_LEN, WORKER_IMAGES, image_tokens, pixel_budget
 from vidctl.tasks.describe.codec import decode, encode, repair
 from vidctl.tasks.describe.model import DescribeOptions, Description, Result, Sent
 from vidctl.tasks.describe.questions import Album, Clip, Fetch, FetchInto, Posed, Question
+from vidctl.tasks.invoker import Request
 from vidctl.tasks.kept_answers import AnswerCache
 
 _JOB_BYTES = RUN_BYTES - 64 * 1024

@@ -9,7 +9,6 @@ from typing import Any
 
 from vidctl.errors import AuthError, JobFailedError, NotDeployedError, VidctlError
 from vidctl.media.given import Given
-from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.context import TaskContext
 from vidctl.tasks.describe.jobs import (
     Described,
@@ -21,6 +20,7 @@ from vidctl.tasks.describe.jobs import (
 )
 from vidctl.tasks.describe.model import DescribeOptions
 from vidctl.tasks.describe.questions import Fetch, FetchInto, Question, posed
+from vidctl.tasks.invoker import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.results import Failed
 
 JOBS_IN_FLIGHT = 16  # a worker takes as many at once, and its engine makes their tokens together

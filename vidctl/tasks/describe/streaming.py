@@ -12,12 +12,12 @@ from typing import Any
 from vidctl.errors import ApiError, UsageError, VidctlError
 from vidctl.media.given import Given
 from vidctl.runpod.jobs import Job, Streamed
-from vidctl.tasks.batch import Invoker, Waiting
 from vidctl.tasks.context import TaskContext
 from vidctl.tasks.describe.jobs import Described, DescribeSettings, QuestionJobs, effort, settings_for
 from vidctl.tasks.describe.model import DescribeOptions, Description
 from vidctl.tasks.describe.questions import Fetch, FetchInto, Question, posed, shared
 from vidctl.tasks.describe.stream import StreamReader
+from vidctl.tasks.invoker import Invoker, Waiting
 from vidctl.tasks.results import Failed
 
 

@@ -15,10 +15,10 @@ from vidctl.media.image import PreparedImage, prepare
 from vidctl.media.kinds import IMAGES
 from vidctl.media.sources import Source, read
 from vidctl.runpod.limits import RUN_BYTES
-from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.context import TaskContext
 from vidctl.tasks.detect.codec import decode, encode
 from vidctl.tasks.detect.model import DetectOptions, Result
+from vidctl.tasks.invoker import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.kept_answers import AnswerCache
 from vidctl.tasks.options import expanded, made
 from vidctl.tasks.results import Failed

@@ -18,8 +18,8 @@ from vidctl.media.given import Given
 from vidctl.media.kinds import AUDIO
 from vidctl.media.sources import Source, opened
 from vidctl.runpod.jobs import Job
-from vidctl.tasks.batch import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.context import TaskContext
+from vidctl.tasks.invoker import Invoker, JobAnswer, Request, Waiting
 from vidctl.tasks.options import expanded, made, seconds
 from vidctl.tasks.results import Failed
 from vidctl.tasks.transcribe import languages

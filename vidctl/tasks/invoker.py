@@ -103,7 +103,7 @@ class Invoker:
             return
         job_id = self._sent(request, timeout_s)
         try:
-            with self._out_there(request, job_id, is_new=True):
+            with self._recorded(request, job_id, is_new=True):
                 job = yield from self._streamed(job_id, timeout_s, self._notifying(waiting))
             yield self._completed(request, job)
         finally:
@@ -175,7 +175,7 @@ class Invoker:
     def submit(self, request: Request[T], *, timeout_s: float) -> str:
         """Send one job and wait for nothing but its id, which is in the journal then."""
         job_id = self._sent(request, timeout_s)
-        with self._out_there(request, job_id, is_new=True):
+        with self._recorded(request, job_id, is_new=True):
             self._in_flight.remove(job_id)
         return job_id
 
@@ -287,12 +287,12 @@ class Invoker:
     def _follow(
         self, request: Request[T], job_id: str, timeout_s: float, look: Callable[[Job], None], *, is_new: bool = False
     ) -> Job:
-        with self._out_there(request, job_id, is_new=is_new):
+        with self._recorded(request, job_id, is_new=is_new):
             job = self._wait(job_id, timeout_s, look)
         return self._completed(request, job)
 
     @contextmanager
-    def _out_there(self, request: Request[T], job_id: str, *, is_new: bool) -> Iterator[None]:
+    def _recorded(self, request: Request[T], job_id: str, *, is_new: bool) -> Iterator[None]:
         """Count the job among those that are out, and write it down if it is new; an error gets its id."""
         self._in_flight.add(job_id)
         try:

@@ -19,8 +19,8 @@ from vidctl.errors import JobFailedError
 from vidctl.journal import Journal
 from vidctl.runpod.http import Http
 from vidctl.runpod.jobs import Health, Jobs, Streamed
-from vidctl.tasks.batch import Invoker
-from vidctl.tasks.batch import Request as Ask
+from vidctl.tasks.invoker import Invoker
+from vidctl.tasks.invoker import Request as Ask
 from vidctl.tasks.stream_pace import StreamPace
 
 

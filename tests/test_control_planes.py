@@ -406,10 +406,13 @@ def test_the_sdk_and_vidctl_see_the_same(runtime, monkeypatch):
 
 
 def test_whatever_is_asked_of_one_plane_is_asked_of_both():
-    """The plane that fails over offers what both offer, and hands each call to the one of that name."""
+    """The plane that fails over offers what both offer, and hands each call to the one of that name.
+
+    Only GraphQL knows the account's balance: `doctor` and `why` ask that plane itself.
+    """
     public = [{name for name in vars(kind) if not name.startswith("_")} for kind in (GraphQL, Rest, FailOver)]
 
-    assert public[0] == public[1] == public[2]
+    assert public[0] - {"balance"} == public[1] == public[2]
 
 
 @pytest.mark.parametrize("ask", ["account", "templates", "registries", "volumes", "data_centers", "catalogue"])

@@ -81,7 +81,9 @@ COMMANDS = {
     "status": _Place("vidctl.cli.status", "status", "Show what endpoints do now: workers, queue, errors, price."),
     "logs": _Place("vidctl.cli.logs", "logs", "Print the logs of an endpoint's workers, merged by time."),
     "cost": _Place("vidctl.cli.cost", "app", "Estimate, simulate and report what endpoints cost."),
-    "schema": _Place("vidctl.cli.specs", "schema", "Print the JSON Schema of a spec, for editors."),
+    "schema": _Place(
+        "vidctl.cli.specs", "schema", "Print the JSON Schema of a spec, for editors, or of what a command prints."
+    ),
     "images": _Place("vidctl.cli.images", "app", "List the images that were built on this machine, newest first."),
     "registry": _Place(
         "vidctl.cli.registry", "registry", "Manage the logins with which RunPod pulls images from private registries."

@@ -49,6 +49,26 @@ def test_a_job_that_kills_two_workers_fails(runtime, basic, tmp_path):
     assert len(lines(started)) == 2
 
 
+@pytest.mark.runtime
+def test_a_worker_that_ends_before_its_child_is_seen_to_end(handlers, tmp_path):
+    """A child may hold the pipe of what the worker prints; neither its job nor the next ones wait for that.
+
+    On asyncio's own loop, which is what a machine without uvloop has.
+    """
+    (tmp_path / "hidden" / "uvloop").mkdir(parents=True)
+    (tmp_path / "hidden" / "uvloop" / "__init__.py").write_text("raise ImportError")
+    runtime = LocalRuntime(tmp_path / "runtime", environment={"PYTHONPATH": str(tmp_path / "hidden")})
+    runtime.start()
+    try:
+        endpoint = runtime.endpoint(handlers / "basic", name="ends-first", workers_max=1)
+        job = runtime.ended(endpoint, runtime.run(endpoint, {"do": "exit_before_a_child"}))
+
+        assert (job["status"], job["retries"]) == ("FAILED", 1)
+        assert runtime.runsync(endpoint, {"a": 1})["status"] == "COMPLETED"
+    finally:
+        runtime.close()
+
+
 def test_a_hanging_handler_is_timed_out_killed_and_replaced(runtime, basic, tmp_path):
     """A handler that blocks its loop cannot hear that its job is to stop."""
     started = tmp_path / "started"

@@ -9,7 +9,6 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vidctl.errors import LocalRuntimeError
 from vidctl.local.threads import in_thread
 from vidctl.local.workers import environments, folder_image, os_process
 from vidctl.local.workers.variables import activated, process_environment
@@ -47,19 +46,25 @@ class _HandlerCommand:
 
     async def start(self, log: WorkerLog) -> WorkerInstance:
         own = _source_copy(self.folder)
+        # A pipe of our own: asyncio (before 3.11.9) does not tell of an exit while a child of the worker, such as the
+        # SDK's heartbeat, holds one that asyncio made.
+        output, theirs = os.pipe()
         try:
             await in_thread(lambda: folder_image.copy_source(self.source, own, self.handler))
             linked = await in_thread(lambda: _linked_files(own))
             process = await asyncio.create_subprocess_exec(
                 str(self.python), "-u", str(self.handler),
                 cwd=own, env=self.env, start_new_session=True,
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+                stdin=asyncio.subprocess.DEVNULL, stdout=theirs, stderr=asyncio.subprocess.STDOUT,
             )  # fmt: skip
         except BaseException:
+            os.close(output)
             shutil.rmtree(own, ignore_errors=True)
             raise
+        finally:
+            os.close(theirs)
         os_process.remember(self.folder, process.pid)
-        return _ProcessInstance(process, log, self.folder, linked)
+        return _ProcessInstance(process, asyncio.ensure_future(_copy(output, log)), log, self.folder, linked)
 
 
 def _source_copy(folder: Path) -> Path:
@@ -91,6 +96,7 @@ class _ProcessInstance:
     def __init__(
         self,
         process: asyncio.subprocess.Process,
+        reading: asyncio.Future[None],
         log: WorkerLog,
         folder: Path,
         linked: Mapping[Path, tuple[int, int] | None],
@@ -99,7 +105,7 @@ class _ProcessInstance:
         self._log = log
         self._folder = folder
         self._linked = linked
-        self._reading = asyncio.ensure_future(_copy(process, log))
+        self._reading = reading
 
     @property
     def pid(self) -> int | None:
@@ -136,9 +142,15 @@ class _ProcessInstance:
             self._log.note(f"changed while this worker ran: {changed[0]}{more}; a handler must not write there")
 
 
-async def _copy(process: asyncio.subprocess.Process, log: WorkerLog) -> None:
+async def _copy(output: int, log: WorkerLog) -> None:
     """Write down what a worker prints.  The pipe makes one that prints a lot wait for us."""
-    if process.stdout is None:
-        raise LocalRuntimeError("a worker was started without a pipe for its output")
-    while data := await process.stdout.read(1 << 16):
-        log.write(data)
+    reader = asyncio.StreamReader()
+    pipe = os.fdopen(output, "rb", buffering=0)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    try:
+        while data := await reader.read(1 << 16):
+            log.write(data)
+    finally:
+        transport.close()

@@ -272,6 +272,20 @@ def test_what_the_worker_says_of_a_failed_job_is_told(echoing: Project) -> None:
 
 
 @pytest.mark.runtime
+def test_rows_of_failed_jobs_are_written_to_the_file_too(echoing: Project) -> None:
+    """Where all failed as well: their ids and errors are the result, not what an earlier run left."""
+    output = echoing.root / "failed.jsonl"
+    output.write_text("old\n")
+
+    outcome = echoing.run("run", "counting", "--jsonl", "-", "-o", output.name, stdin=b'{"value": 1}\n{"value": 2}\n')
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+
+    assert outcome.status != 0
+    assert ["FAILED", "FAILED"] == [row["status"] for row in rows]
+    assert all(row["id"] and row["error"] for row in rows)
+
+
+@pytest.mark.runtime
 def test_many_are_in_the_order_of_their_lines_and_resumed_for_nothing(echoing: Project) -> None:
     lines = echoing.root / "inputs.jsonl"
     lines.write_text("".join(f'{{"n": {number % 3}}}\n' for number in range(12)) + "\n")

@@ -574,7 +574,7 @@ def test_a_login_is_kept_and_never_shown(ask, refusal, create_template, graphql,
     given = {"name": unique("ghcr"), "username": "me", "password": "hush"}
     made = ask("POST", "/v2/registries", given, status=201)
     path = f"/v2/registries/{made['id']}"
-    template = create_template(records=made["id"])
+    template = create_template(registry=made["id"])
 
     assert {"id": made["id"], "name": given["name"]} == made == ask("GET", path)
     assert "name must be unique" in refusal(400, "POST", "/v2/registries", given)

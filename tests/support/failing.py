@@ -32,6 +32,7 @@ COLLECTED = pytest.StashKey[set[str]]()
 
 # What differs from run to run, and from machine to machine.
 _VARIES = (
+    (re.compile(r"^ +\w+  the job is (waiting|running).*\n", re.MULTILINE), ""),  # where it takes longer than a moment
     (re.compile(r"[^\s'\"(]*/pytest-of-[^/\s]+/pytest-\d+/(popen-gw\d+/)?[\w-]+/?"), "TMP/"),
     (re.compile(re.escape(str(_ROOT))), "ROOT"),
     (re.compile(r"\b(127\.0\.0\.1|localhost|\[::1\]):\d{2,5}\b"), r"\1:PORT"),

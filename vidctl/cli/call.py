@@ -238,7 +238,7 @@ class _Call:
                 with answers(self.client, results, hint="--resume goes on where this ended") as rows:
                     for each in rows:
                         tally.add(each)
-                        self.output.add(_line(each.to_dict()), is_answer=each.error is None)
+                        self.output.add(_line(each.to_dict()))  # a failed row is a result too: its id
                         counter.count()
         finally:
             self.output.close()

@@ -1,10 +1,13 @@
-"""The simulation of a load, held to the runtime that plays the same trace in real time."""
+"""The simulation of a load, held to the runtime that plays the same trace in real time, on a machine that is idle.
+
+$ .venv/bin/python -m pytest benchmarks/test_simulation.py
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +20,7 @@ from vidctl.cost.simulate import Arrival, Lifetime, ScalingRules, simulate
 from vidctl.runpod.http import Http
 from vidctl.runpod.workers import WorkersApi
 
-TIMED = Path(__file__).resolve().parent.parent / "handlers" / "timed"
+TIMED = Path(__file__).resolve().parent.parent / "tests" / "handlers" / "timed"
 LOOK_S = 0.1
 TOLERANCE = 0.1
 
@@ -41,6 +44,14 @@ class _RealWorker:
     @property
     def billed_s(self) -> int:
         return Lifetime(self.created_s, self.removed_s, busy_s=0).billed_s
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRuntime]:
+    running = LocalRuntime(tmp_path_factory.mktemp("runtime"))
+    running.start()
+    yield running
+    running.close()
 
 
 @pytest.mark.parametrize("rules", [QUEUE_DELAY, REQUEST_COUNT], ids=["queue-delay", "request-count"])

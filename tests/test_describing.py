@@ -55,7 +55,7 @@ def deployed(tmp_path_factory):
     smoke = {"input": "workers/captioner/test_input.json", "contains": {"finish_reason": "stop"}}
     project.spec(
         "captioner", worker="captioner", task="describe", smoke=smoke, env={"FOLDER": str(project.memory)},
-        gpu={"names": ["A100", "H100"], "count": 2},
+        gpu={"names": ["A100", "H100"], "count": 2}, local={"workers": {"max": 1}},  # a second one would share the jobs
     )  # fmt: skip
     outcome = project.run("deploy", "captioner")
     assert outcome.status == 0, outcome.stderr

@@ -29,10 +29,9 @@ def destroy(
     ] = False,
     env: options.Environment = None,
     target: options.Target = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would go; delete nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     adopt: Annotated[bool, typer.Option("--adopt", help="Delete even what vidctl or this spec did not make.")] = False,
     *,
+    how: options.ChangeOptions,
     said: options.ReportOptions,
 ) -> None:
     """Delete endpoints with their templates.
@@ -41,7 +40,6 @@ def destroy(
     """
     from vidctl.deploy import destroy as destroy_
     from vidctl.deploy import lock, plan
-    from vidctl.errors import UsageError
 
     report = said.report()
     project, place = targets.deployed(report, target)
@@ -55,9 +53,9 @@ def destroy(
             else [destroy_.find(word, project, place, adopts=adopt) for word in words]
         )
         what = ", ".join(str(each) for each in found)
-        if found and not (dry_run or yes) and not report.confirm(f"delete {what} on {place.name}?"):
-            raise UsageError("aborted; nothing was deleted")
-        if dry_run:
+        if found:
+            how.confirmed(f"delete {what} on {place.name}?", report, "deleted")
+        if how.dry_run:
             _print([_entry(each, place) for each in found], report, [f"would delete {each}" for each in found])
             return
         _destroy_all(found, project, place, report)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from vidctl.cli import options, targets
 
@@ -24,9 +22,8 @@ if TYPE_CHECKING:
 @options.spread
 def gc(
     target: options.Target = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would go; delete nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     *,
+    how: options.ChangeOptions,
     said: options.ReportOptions,
 ) -> None:
     """Delete what this project left behind, and no spec of it wants any more.
@@ -35,7 +32,6 @@ def gc(
     images of such specs on this machine.  Names idle workers that cost, and the command that ends them.
     """
     from vidctl.deploy import garbage, lock, worker_images
-    from vidctl.errors import UsageError
 
     report = said.report()
     project, place = targets.deployed(report, target)
@@ -46,15 +42,13 @@ def gc(
         for note in found.notes:
             report.note(note)
         what = ", ".join(filter(None, [str(found), *(f"image {each.tag}" for each in built)]))
-        if what and not dry_run:
-            if not yes and not report.confirm(f"delete {what}?"):
-                raise UsageError("aborted; nothing was deleted")
+        if what and how.confirmed(f"delete {what}?", report, "deleted"):
             _delete(found, built, project, place, images, report)
     if said.as_json:
-        print(json.dumps(_document(found, built, place, is_done=not dry_run), indent=2))  # noqa: T201
+        print(json.dumps(_document(found, built, place, is_done=not how.dry_run), indent=2))  # noqa: T201
     elif not what:
         report.note("nothing to delete")
-    elif dry_run:
+    elif how.dry_run:
         print(f"would delete {what}")  # noqa: T201
 
 

@@ -117,6 +117,11 @@ def endpoint_argument() -> Any:
     return typer.Argument(metavar="NAME", help="A spec, or an endpoint's name or id.", autocompletion=specs)
 
 
+def changed_argument() -> Any:
+    """NAME of the commands that change one: names are not unique, so an endpoint of any origin goes by its id."""
+    return typer.Argument(metavar="NAME", help="A spec, or an endpoint's id.", autocompletion=specs)
+
+
 def usd(option: str) -> Callable[[str], float]:
     """What reads an amount of US dollars: `5`, `0.25` or `$5`."""
 
@@ -268,7 +273,7 @@ class ChangeOptions:
     """Whether something is changed, and whether that is asked first."""
 
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be done.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would change; change nothing.")] = False
 
     def confirmed(self, question: str, report: Report, done: str) -> bool:
         """Whether to do it, which a dry run is not; raise UsageError for a no, after which nothing was `done`."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import typer
-
 from vidctl.cli import options, targets
 
 _SCHEMA = "vidctl.restart/1"
@@ -13,14 +11,11 @@ _SCHEMA = "vidctl.restart/1"
 
 @options.spread
 def restart(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A spec, or an endpoint's id.", autocompletion=options.specs)
-    ],
+    name: Annotated[str, options.changed_argument()],
     env: options.Environment = None,
     target: options.Target = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would change; change nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     *,
+    how: options.ChangeOptions,
     said: options.ReportOptions,
 ) -> None:
     """Replace an endpoint's workers by new ones of the same version.
@@ -29,16 +24,14 @@ def restart(
     """
     from vidctl.deploy import by_hand
     from vidctl.deploy import restart as restarting
-    from vidctl.errors import UsageError
     from vidctl.project import configs
 
     report = said.report()
     project, place = targets.deployed(report, target)
     with by_hand.held(configs.key_of(name, env), project, place, adopts=False, notify=report.step) as (key, live):
         workers = [each.id for each in place.workers.workers(live.id or "").workers]
-        if workers and not dry_run:
-            if not yes and not report.confirm(f"restart {_count(workers)} of {key} on {place.name}?"):
-                raise UsageError("aborted; nothing was changed")
+        question = f"restart {_count(workers)} of {key} on {place.name}?"
+        if workers and how.confirmed(question, report, "changed"):
             with report.live() as notify:
                 restarting.restart(key, live, place, notify=notify)
     document: dict[str, Any] = {
@@ -47,7 +40,7 @@ def restart(
         "target": place.name,
         "endpoint_id": live.id,
         "workers": workers,
-        "is_done": bool(workers) and not dry_run,
+        "is_done": bool(workers) and not how.dry_run,
     }
     _print(document, as_json=said.as_json)
 

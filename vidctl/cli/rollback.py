@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidctl.cli import options
-from vidctl.cli.scale import Name
 
 if TYPE_CHECKING:
     from vidctl.deploy.plan import Plan
@@ -19,16 +18,15 @@ if TYPE_CHECKING:
 
 @options.spread
 def rollback(
-    name: Name,
+    name: Annotated[str, options.changed_argument()],
     to: Annotated[
         int | None,
         typer.Option("--to", metavar="N", help="The version [default: the one that worked before the current]."),
     ] = None,
     env: options.Environment = None,
     target: options.Target = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would change; change nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     *,
+    how: options.ChangeOptions,
     said: options.ReportOptions,
 ) -> None:
     """Make an earlier version of an endpoint live again: its image and its settings together.
@@ -38,7 +36,6 @@ def rollback(
     """
     from vidctl.cli import targets
     from vidctl.deploy import by_hand, versions
-    from vidctl.errors import UsageError
     from vidctl.project import configs
 
     report = said.report()
@@ -49,18 +46,16 @@ def rollback(
         version = versions.chosen(versions.versions(place.journal, live.id or ""), begun if to is None else to, key)
         todo = versions.plan(key, live, version, place)
         report.plan(todo, None)
-        if not dry_run and not (todo.is_empty and begun is None):
-            question = f"roll {key} on {place.name} back to version {version.number} ({version.image})?"
-            if not yes and not report.confirm(question):
-                raise UsageError("aborted; nothing was changed")
+        question = f"roll {key} on {place.name} back to version {version.number} ({version.image})?"
+        if not (todo.is_empty and begun is None) and how.confirmed(question, report, "changed"):
             with report.live() as notify:
                 versions.carry_out(todo, version, place, notify=notify)
     if report.as_json:
-        print(json.dumps(_document(todo, version, place, is_done=not dry_run), indent=2))  # noqa: T201
+        print(json.dumps(_document(todo, version, place, is_done=not how.dry_run), indent=2))  # noqa: T201
         return
-    verb = "is already" if todo.is_empty else "would be" if dry_run else "is"
+    verb = "is already" if todo.is_empty else "would be" if how.dry_run else "is"
     print(f"{key}: endpoint {live.id} on {place.name} {verb} version {version.number} ({version.image})")  # noqa: T201
-    if not dry_run and not todo.is_empty:
+    if not how.dry_run and not todo.is_empty:
         report.note(f"it stays until the next deploy: vidctl plan {key} says what that would change")
 
 

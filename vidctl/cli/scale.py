@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from vidctl.spec import EndpointSpec
     from vidctl.spec.edit import Edited
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A spec, or an endpoint's id.", autocompletion=options.specs)]
-
 
 @dataclass(frozen=True)
 class ScaleOptions:
@@ -39,8 +37,6 @@ class ScaleOptions:
         ),
     ] = None
     write: Annotated[bool, typer.Option("--write", help="Write what is then live into the spec, too.")] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would change; change nothing.")] = False
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
     adopt: Annotated[bool, typer.Option("--adopt", help="Scale even what vidctl or this spec did not make.")] = False
 
     def values(self) -> dict[str, int]:
@@ -50,9 +46,10 @@ class ScaleOptions:
 
 @options.spread
 def scale(
-    name: Name,
+    name: Annotated[str, options.changed_argument()],
     *,
-    how: ScaleOptions,
+    wanted: ScaleOptions,
+    how: options.ChangeOptions,
     env: options.Environment = None,
     target: options.Target = None,
     said: options.ReportOptions,
@@ -68,18 +65,18 @@ def scale(
     from vidctl.errors import UsageError
     from vidctl.project import configs
 
-    if not how.values() and not how.write:
+    if not wanted.values() and not wanted.write:
         raise UsageError("nothing to change", hint="give --min, --max or --idle")
     report = said.report()
     project, place = targets.deployed(report, target)
     word = configs.key_of(name, env)
-    with by_hand.held(word, project, place, adopts=how.adopt, notify=report.step) as (key, live):
+    with by_hand.held(word, project, place, adopts=wanted.adopt, notify=report.step) as (key, live):
         spec = _spec(key, project, place)
-        todo = scaling.plan(key, live, place, wanted=how.values(), spec=spec)
-        change = _Change(report, place, todo, spec, _edit(spec, todo, place) if how.write else None)
+        todo = scaling.plan(key, live, place, wanted=wanted.values(), spec=spec)
+        change = _Change(report, place, todo, spec, _edit(spec, todo, place) if wanted.write else None)
         change.show()
         if not how.dry_run:
-            change.carry_out(asks=not how.yes)
+            change.carry_out(how)
     change.tell(is_done=not how.dry_run)
 
 
@@ -107,15 +104,14 @@ class _Change:
         for sentence in self.edit.left if self.edit else ():
             self.report.warn(sentence)
 
-    def carry_out(self, *, asks: bool) -> None:
+    def carry_out(self, how: options.ChangeOptions) -> None:
         """Ask, scale, and write the spec."""
         from vidctl.deploy import scale as scaling
-        from vidctl.errors import UsageError
 
         what = f"scale {self.todo.key} on {self.place.name}" if not self.todo.is_empty else ""
         both = " and ".join(filter(None, (what, f"write {self._file()}" if self._writes else "")))
-        if both and asks and not self.report.confirm(f"{both}?"):
-            raise UsageError("aborted; nothing was changed")
+        if both:
+            how.confirmed(f"{both}?", self.report, "changed")
         if not self.todo.is_empty:
             with self.report.live() as notify:
                 scaling.carry_out(self.todo, self.place, spec=self.spec, notify=notify)

@@ -40,7 +40,8 @@ def not_found(word: str, target: LiveTarget, endpoint_id: str | None = None) -> 
     """The error for an endpoint that is not there (any more)."""
     what = f"{word} ({endpoint_id})" if endpoint_id and endpoint_id != word else word
     return NotDeployedError(
-        f"endpoint {what} not found on {target.name}", hint=f"run vidctl list --target {target.name} to see what is"
+        f"endpoint {what} not found on {target.name}",
+        hint=f"run vidctl list --target {target.name} to see the endpoints",
     )
 
 

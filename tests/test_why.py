@@ -1,4 +1,4 @@
-"""Why an endpoint or a job does not answer: each cause a fixture, with the lines that show it and what mends it.
+"""Why an endpoint or a job does not answer: each cause a fixture, with the lines that show it and what fixes it.
 
 Lines and counts have the shapes of live captures: runpod-plugins-official, golden-paths/15 and /20; see test_diagnosis.
 """

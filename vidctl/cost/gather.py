@@ -68,7 +68,7 @@ def most_per_s(project: Project, gpus_of: tuple[str, int] | None) -> float | Non
 
 @dataclass(frozen=True)
 class SpendingReport:
-    """What was spent at RunPod since `start_s`: `billing_error` is why RunPod's own bill is not there.
+    """What was spent at RunPod since `start_s`: `billing_error` is why RunPod's own bill is missing.
 
     `local_jobs` ran on the local runtime, which costs nothing.
     """

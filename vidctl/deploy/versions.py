@@ -83,7 +83,7 @@ def chosen(found: Iterable[Version], number: int | None, key: str) -> Version:
 
 
 def plan(key: str, live: Endpoint, version: Version, target: Target) -> Plan:
-    """What would change; raise UsageError where the version cannot be had any more."""
+    """What would change; raise UsageError where the version is not available any more."""
     known = version.applied.document
     last = target.journal.last_applied(live.id or "")
     template = container_of(known, live.template)
